@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target does its own set-up; a second call is quick. Set-up speaks on stderr only, so that
+# `make demo DEMO_ARGS=--json` leaves one JSON object on stdout.
+
+PYTHON    ?= python3
+CLANG     ?= clang
+STRIP     ?= llvm-strip
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+VENV    := .venv
+BIN     := $(VENV)/bin
+BPF     := src/ipos/inic/bpf
+MULTIARCH := $(shell uname -m)-linux-gnu
+
+BPF_OBJECTS := $(patsubst %.bpf.c,%.bpf.o,$(wildcard $(BPF)/*.bpf.c))
+NATIVE_SOURCES := $(wildcard $(BPF)/native/*.c)
+NATIVE := $(if $(NATIVE_SOURCES),$(BPF)/native/libipos.so)
+
+WARN   := -O2 -g -Wall -Wextra -Werror -MMD -MP
+BPF_CFLAGS := $(WARN) -target bpf -mcpu=v3 -I/usr/include/$(MULTIARCH) -I$(BPF)
+NATIVE_CFLAGS := $(WARN) -fPIC -shared -fno-strict-aliasing -I$(BPF)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup packages objects test test-slow farm lint demo fuzz bench wheel clean
+
+help:
+	@echo "make setup      Debian packages, .venv, compiled data plane; leaves .venv/bin/ipos"
+	@echo "make demo       the farm in a minute (DEMO_ARGS=--json for one JSON object)"
+	@echo "make test       ruff, mypy and every test that is not slow"
+	@echo "make test-slow  the tests that take minutes"
+	@echo "make farm       only the tests that need root and namespaces"
+	@echo "make fuzz       native core against the Python oracle, full size"
+	@echo "make bench      paired measurements against direct connections and HAProxy"
+	@echo "make wheel      dist/*.whl with the compiled data plane inside"
+
+# Recursion and not prerequisites: packages must be there before clang and python are run.
+setup:
+	@.ci/packages $(PYTHON) 1>&2
+	@$(MAKE) -s --no-print-directory $(VENV)/.installed objects 1>&2
+
+packages:
+	@.ci/packages $(PYTHON) 1>&2
+
+$(VENV)/.installed: pyproject.toml hatch_build.py
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+objects: $(BPF_OBJECTS) $(NATIVE)
+
+# llvm-strip -g drops DWARF and keeps BTF and line information, which is what the verifier shows.
+$(BPF)/%.bpf.o: $(BPF)/%.bpf.c Makefile
+	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+	$(STRIP) -g $@
+
+$(BPF)/native/libipos.so: $(NATIVE_SOURCES) Makefile
+	$(CLANG) $(NATIVE_CFLAGS) $(NATIVE_SOURCES) -MF $(@:.so=.d) -o $@
+
+-include $(wildcard $(BPF)/*.d $(BPF)/native/*.d)
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+test: lint
+	@$(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGS)
+
+test-slow: setup
+	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+farm: setup
+	@$(BIN)/python -m pytest -m 'farm and not slow' $(PYTEST_ARGS)
+
+demo: setup
+	@$(BIN)/ipos demo $(DEMO_ARGS)
+
+fuzz: setup
+	@IPOS_FUZZ=full $(BIN)/python -m pytest -m slow -k fuzz $(PYTEST_ARGS)
+
+bench: setup
+	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+wheel: setup
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist . 1>&2
+
+clean:
+	@rm -f $(BPF)/*.bpf.o $(BPF)/*.d $(BPF)/native/*.so $(BPF)/native/*.d
+	@rm -rf dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

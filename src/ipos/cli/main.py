@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `ipos` command's root.
+
+Subcommands are named here and imported only when called: `ipos --help` answers in tens of
+milliseconds and `ipos table` never pays for the agent's imports. Each module offers `app`, a
+`typer.Typer`; one with a single command becomes that command, one with several becomes a group.
+
+Data goes to stdout, messages to stderr. Exit status: 0 done, 1 a fault, 2 wrong usage.
+"""
+
+import importlib
+import sys
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from ipos import __version__
+
+
+class Subcommand(NamedTuple):
+    """Where a subcommand lives and what `ipos --help` says about it."""
+
+    module: str
+    summary: str
+
+
+SUBCOMMANDS: dict[str, Subcommand] = {
+    "doctor": Subcommand("ipos.cli.doctor", "Check this machine and name the fix for each fault."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """A command group that knows its commands' names and imports one when it is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(SUBCOMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A stand-in with name and summary: enough for help, suggestions and completion."""
+        entry = SUBCOMMANDS.get(cmd_name)
+        return entry and TyperCommand(name=cmd_name, help=entry.summary)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The real command, imported: what dispatch and completion of its options ask for."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name in SUBCOMMANDS:
+            module = importlib.import_module(SUBCOMMANDS[name].module)
+            command = typer.main.get_command(module.app)
+            command.name = name
+        return name, command, rest
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ipos {__version__}")
+        raise typer.Exit
+
+
+_root = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@_root.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print version."),
+    ] = False,
+) -> None:
+    """A server farm without a load-balancer tier: connect to any server, the best one replies."""
+
+
+def app() -> None:
+    """Entry point of the `ipos` script: a fault is one sentence on stderr, exit status 1."""
+    from ipos.errors import IposError
+
+    try:
+        _root()
+    except IposError as error:
+        print(f"ipos: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The root of every error ipOS raises for a user to read.
+
+    IposError                 a sentence: what, where, why, what to do
+    └── KernelError           the kernel or libbpf refused          (ipos.inic.libbpf)
+
+The command line prints such an error as one line and exits with status 1; anything else that
+reaches it is a defect and keeps its traceback.
+"""
+
+
+class IposError(Exception):
+    """A fault that is one sentence and not a defect of the program."""
