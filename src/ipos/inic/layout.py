@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `ipos.h` says, for Python: constants, enums, struct layouts, counters.
+
+The header is the one truth for everything the data plane shares with anyone else. Python restates
+none of it: this module reads the header itself (it ships in the package), and a test compares the
+offsets found here with those a C compiler prints.
+
+It is a strict reader of the header's own small style, not of C: `#define NAME integer`, enums and
+structs of fixed-width integers, other structs and arrays of either. Anything else between the
+braces of a struct raises `LayoutError`, so a construct it does not know cannot be misread.
+
+Two conventions of the header are read too. A field (or a struct) whose comment says "network"
+holds wire bytes and is packed big-endian; all else is in host order. `IPOS_COUNTERS` names every
+counter with its number and text.
+"""
+
+import functools
+import re
+import struct
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HEADER = Path(__file__).parent / "bpf" / "ipos.h"
+
+_INTEGERS = {
+    "__u8": "B", "__s8": "b", "__u16": "H", "__s16": "h",
+    "__u32": "I", "__s32": "i", "__u64": "Q", "__s64": "q",
+}  # fmt: skip
+_HOST = "<" if sys.byteorder == "little" else ">"
+
+
+class LayoutError(ValueError):
+    """The header says something this reader does not understand; where and what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """One element of the map `counters`: its number never changes its meaning."""
+
+    number: int
+    name: str
+    text: str
+
+    @property
+    def is_drop(self) -> bool:
+        return self.name.startswith("DROP_")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One member of a struct. `count` is None for a scalar, else the array's length.
+
+    A scalar integer is a Python int; an array of `__u8` is bytes; any other array is a tuple;
+    a nested struct is a dict.
+    """
+
+    name: str
+    offset: int
+    size: int
+    element: "Integer | Layout"
+    count: int | None
+
+    def pack(self, value: Any) -> bytes:
+        if self.count is None:
+            return self.element.pack(value)
+        if self.is_bytes:
+            raw = bytes(value)
+        else:
+            raw = b"".join(self.element.pack(item) for item in value)
+        if len(raw) > self.size:
+            raise ValueError(f"{self.name} takes {self.size} bytes, not {len(raw)}")
+        return raw.ljust(self.size, b"\0")
+
+    def unpack(self, raw: bytes) -> Any:
+        if self.count is None:
+            return self.element.unpack(raw)
+        if self.is_bytes:
+            return raw
+        step = self.element.size
+        return tuple(self.element.unpack(raw[at : at + step]) for at in range(0, self.size, step))
+
+    @property
+    def is_bytes(self) -> bool:
+        return isinstance(self.element, Integer) and self.element.code == "B"
+
+
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """A fixed-width integer in host or network order."""
+
+    code: str
+    order: str
+
+    @property
+    def size(self) -> int:
+        return struct.calcsize(self.order + self.code)
+
+    @property
+    def align(self) -> int:
+        return self.size
+
+    def pack(self, value: int) -> bytes:
+        return struct.pack(self.order + self.code, value)
+
+    def unpack(self, raw: bytes) -> int:
+        value: int = struct.unpack(self.order + self.code, raw)[0]
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A struct of the header. `pack` takes its fields by name; the ones not given are zero."""
+
+    name: str
+    size: int
+    align: int
+    fields: tuple[Field, ...]
+
+    def pack(self, values: Mapping[str, Any]) -> bytes:
+        unknown = values.keys() - {field.name for field in self.fields}
+        if unknown:
+            raise ValueError(f"struct {self.name} has no field {', '.join(sorted(unknown))}")
+        raw = bytearray(self.size)
+        for field in self.fields:
+            if field.name in values:
+                end = field.offset + field.size
+                raw[field.offset : end] = field.pack(values[field.name])
+        return bytes(raw)
+
+    def unpack(self, raw: bytes) -> dict[str, Any]:
+        if len(raw) != self.size:
+            raise ValueError(f"struct {self.name} is {self.size} bytes, not {len(raw)}")
+        return {
+            field.name: field.unpack(raw[field.offset : field.offset + field.size])
+            for field in self.fields
+        }
+
+    def field(self, name: str) -> Field:
+        for field in self.fields:
+            if field.name == name:
+                return field
+        raise KeyError(f"struct {self.name} has no field {name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Everything read from one header; names as the header spells them."""
+
+    constants: Mapping[str, int]
+    enums: Mapping[str, Mapping[str, int]]
+    structs: Mapping[str, Layout]
+    counters: tuple[Counter, ...]
+
+
+@functools.cache
+def header() -> Header:
+    """The header that ships with this package."""
+    return parse(HEADER.read_text(encoding="utf-8"))
+
+
+def constant(name: str) -> int:
+    """A `#define` or an enumerator of the header; KeyError when there is none."""
+    return header().constants[name]
+
+
+def counter(name: str) -> int:
+    """A counter's number by its name in IPOS_COUNTERS, `DROP_DENIED` for instance."""
+    for entry in header().counters:
+        if entry.name == name:
+            return entry.number
+    raise KeyError(name)
+
+
+def layout(name: str) -> Layout:
+    """A struct of the header by its tag, `ipos_server` for instance."""
+    return header().structs[name]
+
+
+_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+_DEFINE = re.compile(
+    r"^#define[ \t]+(\w+)[ \t]+(0[xX][0-9a-fA-F]+|\d+)[uUlL]*[ \t]*$", re.MULTILINE
+)
+_ENUM = re.compile(r"^enum\s+(\w+)\s*\{(.*?)\};", re.DOTALL | re.MULTILINE)
+_STRUCT = re.compile(
+    r"^struct\s+(\w+)\s*\{(.*?)\}\s*(__attribute__\(\(packed\)\))?\s*;", re.DOTALL | re.MULTILINE
+)
+_COUNTER = re.compile(r"\bX\(\s*(\d+)\s*,\s*(\w+)\s*,\s*\"([^\"]*)\"\s*\)")
+_MEMBER = re.compile(r"(?P<type>struct\s+\w+|\w+)\s+(?P<names>[^;]+);(?P<rest>[^\n]*)")
+_DECLARATOR = re.compile(r"^(\w+)(?:\[(\w+)\])?$")
+
+
+def parse(text: str) -> Header:
+    """Read a header of ours; LayoutError names the first thing that is not understood."""
+    plain = _COMMENT.sub(" ", text)
+    constants = {name: int(number, 0) for name, number in _DEFINE.findall(plain)}
+    enums = {}
+    for tag, body in _ENUM.findall(plain):
+        if "#" in body:  # enum ipos_counter is made of IPOS_COUNTERS, read below
+            continue
+        enums[tag] = _enumerators(tag, body)
+        constants.update(enums[tag])
+    counters = tuple(
+        Counter(int(number), name, text_) for number, name, text_ in _COUNTER.findall(plain)
+    )
+    structs: dict[str, Layout] = {}
+    for match in _STRUCT.finditer(text):
+        tag, body, packed = match.groups()
+        structs[tag] = _struct(tag, body, packed is not None, constants, structs)
+    return Header(constants, enums, structs, counters)
+
+
+def _enumerators(tag: str, body: str) -> dict[str, int]:
+    values: dict[str, int] = {}
+    following = 0
+    for item in filter(None, (part.strip() for part in body.split(","))):
+        name, _, number = (part.strip() for part in item.partition("="))
+        try:
+            following = int(number, 0) if number else following
+        except ValueError:
+            raise LayoutError(f"enum {tag}: {item!r} is no plain integer") from None
+        values[name] = following
+        following += 1
+    return values
+
+
+def _struct(
+    tag: str, body: str, packed: bool, constants: Mapping[str, int], known: Mapping[str, Layout]
+) -> Layout:
+    opening = re.match(r"[ \t]*/\*(.*?)\*/", body, re.DOTALL)
+    all_network = opening is not None and "network" in opening[1]
+    # Comments of more lines belong to the member they begin at: join them before splitting.
+    joined = _COMMENT.sub(lambda match: match[0].replace("\n", " "), body)
+    if opening is not None:
+        joined = joined.replace(opening[0].replace("\n", " "), "", 1)
+    fields: list[Field] = []
+    offset, align, end = 0, 1, 0
+    for member in _MEMBER.finditer(joined):
+        if _COMMENT.sub("", joined[end : member.start()]).strip():
+            raise LayoutError(f"struct {tag}: cannot read {joined[end : member.start()].strip()!r}")
+        network = all_network or re.search(r"\bnetwork\b", member["rest"]) is not None
+        element = _element(tag, member["type"], network, known)
+        for declarator in member["names"].split(","):
+            found = _DECLARATOR.match(declarator.strip())
+            if found is None:
+                raise LayoutError(f"struct {tag}: cannot read {declarator.strip()!r}")
+            count = _count(tag, found[2], constants)
+            size = element.size * (1 if count is None else count)
+            step = 1 if packed else element.align
+            offset = -(-offset // step) * step
+            fields.append(Field(found[1], offset, size, element, count))
+            offset += size
+            align = max(align, step)
+        # What follows on the line is a comment, or the next member of a one-line struct.
+        end = member.start("rest")
+    if _COMMENT.sub("", joined[end:]).strip():
+        raise LayoutError(f"struct {tag}: cannot read {joined[end:].strip()!r}")
+    return Layout(tag, -(-offset // align) * align, align, tuple(fields))
+
+
+def _element(
+    tag: str, type_name: str, network: bool, known: Mapping[str, Layout]
+) -> Integer | Layout:
+    if type_name in _INTEGERS:
+        return Integer(_INTEGERS[type_name], ">" if network else _HOST)
+    if type_name.startswith("struct") and type_name.split()[1] in known:
+        return known[type_name.split()[1]]
+    raise LayoutError(f"struct {tag}: unknown type {type_name!r}")
+
+
+def _count(tag: str, length: str | None, constants: Mapping[str, int]) -> int | None:
+    if length is None:
+        return None
+    if length.isdigit():
+        return int(length)
+    if length in constants:
+        return constants[length]
+    raise LayoutError(f"struct {tag}: unknown array length {length!r}")
