@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A map as a value store of bytes, opened from its pin alone.
+
+Nothing here needs the process that loaded the data plane: `ipos table` reads with the agent dead.
+"""
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from ipos.inic.libbpf import syscall
+from ipos.inic.libbpf.errors import MapError, PinError, explain
+from ipos.inic.libbpf.syscall import MapType
+
+_PER_CPU: Final = {MapType.PERCPU_HASH, MapType.PERCPU_ARRAY, MapType.LRU_PERCPU_HASH}
+_BATCH: Final = 1024
+_MAX_BATCH: Final = 1 << 20
+_UNSUPPORTED: Final = {errno.EINVAL, errno.EOPNOTSUPP, 524}  # 524: the kernel's own ENOTSUPP
+
+
+def possible_cpus() -> int:
+    """How many values an entry of a per-CPU map has: the kernel's possible CPUs, not the online."""
+    text = Path("/sys/devices/system/cpu/possible").read_text().strip()
+    last = text.replace(",", "-").split("-")[-1]
+    return int(last) + 1
+
+
+class Map:
+    """One BPF map. Keys and values are `bytes` of exactly `key_size` and `value_size`.
+
+    A missing key is an answer (None, False); every other refusal is a `MapError`.
+    """
+
+    def __init__(self, fd: int, where: str = "") -> None:
+        """Takes ownership of `fd`. `where` names the map in errors; default: its kernel name."""
+        self.fd = fd
+        self.info = syscall.map_info(fd)
+        self.name = where or self.info.name
+        self.per_cpu = self.info.type in _PER_CPU
+        self._slot = (self.info.value_size + 7) & ~7
+        self._cpus = possible_cpus() if self.per_cpu else 1
+        self._read_size = self._slot * self._cpus if self.per_cpu else self.info.value_size
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """The map pinned at `path`."""
+        path = Path(path)
+        try:
+            return cls(syscall.open_pinned(path), path.name)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                raise PinError(
+                    f"no map is pinned at {path}: the data plane is not loaded there, or is of "
+                    "another version",
+                    errno.ENOENT,
+                ) from None
+            raise PinError(
+                f"cannot open the map pinned at {path}: {explain(error.errno or 0)}",
+                error.errno or 0,
+            ) from error
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def key_size(self) -> int:
+        return self.info.key_size
+
+    @property
+    def value_size(self) -> int:
+        return self.info.value_size
+
+    @property
+    def max_entries(self) -> int:
+        return self.info.max_entries
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of `key`, None when there is none. Not for per-CPU maps."""
+        self._expect(per_cpu=False)
+        return self._lookup(key)
+
+    def get_per_cpu(self, key: bytes) -> list[bytes] | None:
+        """The values of `key`, one for each possible CPU; None when there is none."""
+        self._expect(per_cpu=True)
+        raw = self._lookup(key)
+        return None if raw is None else self._split(raw)
+
+    def update(self, key: bytes, value: bytes, flags: int = syscall.ANY) -> bool:
+        """Store a value. False when `flags` (NOEXIST, EXIST) forbade it; a full map raises."""
+        self._expect(per_cpu=False)
+        self._check(key, value)
+        return self._store(key, value, flags)
+
+    def update_per_cpu(self, key: bytes, values: Iterable[bytes]) -> None:
+        """Store one value for each possible CPU."""
+        self._expect(per_cpu=True)
+        values = list(values)
+        if len(values) != self._cpus:
+            raise MapError(f"map {self.name} takes {self._cpus} values per key, not {len(values)}")
+        for value in values:
+            self._check(key, value)
+        self._store(key, b"".join(value.ljust(self._slot, b"\0") for value in values), syscall.ANY)
+
+    def delete(self, key: bytes) -> bool:
+        """Remove a key; False when there was none."""
+        self._check(key)
+        try:
+            syscall.map_delete(self.fd, key)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise self._error("delete from", error) from error
+        return True
+
+    def take(self, key: bytes) -> bytes | None:
+        """Remove a key and answer the value it had, in one step; None when there was none."""
+        self._expect(per_cpu=False)
+        self._check(key)
+        return self._take(key)
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """All pairs, without repetition while others write. Not for per-CPU maps."""
+        self._expect(per_cpu=False)
+        return self._pairs()
+
+    def items_per_cpu(self) -> Iterator[tuple[bytes, list[bytes]]]:
+        """All keys with their values, one for each possible CPU."""
+        self._expect(per_cpu=True)
+        return ((key, self._split(raw)) for key, raw in self._pairs())
+
+    def keys(self) -> Iterator[bytes]:
+        return (key for key, _ in self._pairs())
+
+    def count(self) -> int:
+        """How many keys there are, by walking them all."""
+        return sum(1 for _ in self._pairs())
+
+    def clear(self) -> None:
+        """Remove every key (an array's are not removable: this raises)."""
+        for key in list(self.keys()):
+            self.delete(key)
+
+    def push(self, value: bytes) -> None:
+        """Put a value at the end of a queue, on top of a stack; a full one raises."""
+        self._check(b"", value)
+        self._store(b"", value, syscall.ANY)
+
+    def pop(self) -> bytes | None:
+        """Take the next value of a queue or stack; None when it is empty."""
+        return self._take(b"")
+
+    def _lookup(self, key: bytes) -> bytes | None:
+        self._check(key)
+        try:
+            return syscall.map_lookup(self.fd, key, self._read_size)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._error("read", error) from error
+
+    def _take(self, key: bytes) -> bytes | None:
+        try:
+            return syscall.map_lookup_and_delete(self.fd, key, self.value_size)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._error("take from", error) from error
+
+    def _store(self, key: bytes, value: bytes, flags: int) -> bool:
+        try:
+            syscall.map_update(self.fd, key, value, flags)
+        except FileExistsError:
+            return False
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno in (errno.E2BIG, errno.ENOSPC):
+                raise MapError(
+                    f"map {self.name} is full ({self.max_entries} entries)", error.errno
+                ) from error
+            raise self._error("write", error) from error
+        return True
+
+    def _pairs(self) -> Iterator[tuple[bytes, bytes]]:
+        """By batches, which neither repeat nor restart when a key vanishes; else key by key."""
+        position: bytes | None = None
+        count = _BATCH
+        while True:
+            try:
+                position, pairs, ended = syscall.map_lookup_batch(
+                    self.fd, position, count, self.key_size, self._read_size
+                )
+            except OSError as error:
+                if error.errno == errno.ENOSPC and count < _MAX_BATCH:
+                    count *= 4
+                    continue
+                if error.errno in _UNSUPPORTED and position is None:
+                    yield from self._pairs_by_key()
+                    return
+                raise self._error("walk", error) from error
+            yield from pairs
+            if ended:
+                return
+
+    def _pairs_by_key(self) -> Iterator[tuple[bytes, bytes]]:
+        key: bytes | None = None
+        seen: set[bytes] = set()
+        while True:
+            try:
+                key = syscall.map_next_key(self.fd, key, self.key_size)
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                raise self._error("walk", error) from error
+            if key in seen:  # the walk starts anew when its last key has been removed
+                continue
+            seen.add(key)
+            raw = self._lookup(key)
+            if raw is not None:
+                yield key, raw
+
+    def _split(self, raw: bytes) -> list[bytes]:
+        size, slot = self.value_size, self._slot
+        return [raw[i * slot : i * slot + size] for i in range(self._cpus)]
+
+    def _check(self, key: bytes, value: bytes | None = None) -> None:
+        if len(key) != self.key_size:
+            raise MapError(f"map {self.name} has keys of {self.key_size} bytes, not {len(key)}")
+        if value is not None and len(value) != self.value_size:
+            raise MapError(
+                f"map {self.name} has values of {self.value_size} bytes, not {len(value)}"
+            )
+
+    def _expect(self, *, per_cpu: bool) -> None:
+        if per_cpu != self.per_cpu:
+            raise MapError(f"map {self.name} has {'one value' if per_cpu else 'a value per CPU'}")
+
+    def _error(self, action: str, error: OSError) -> MapError:
+        number = error.errno or 0
+        return MapError(f"cannot {action} map {self.name}: {explain(number)}", number)
