@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of a running iNIC, typed.
+
+Every map is opened from its pin alone, when it is first asked for: nothing here needs the agent
+or the process that loaded the data plane. Who writes which map, and what a full one means, is
+said in `ipos.h`.
+"""
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from ipos.inic import rows
+from ipos.inic.layout import Counter, header, layout
+from ipos.inic.rows import Codec
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Store(Protocol):
+    """A map as bytes: `ipos.inic.libbpf.maps.Map`, or a stand-in of a test."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+    def get_per_cpu(self, key: bytes) -> list[bytes] | None: ...
+    def update(self, key: bytes, value: bytes, /) -> bool: ...
+    def delete(self, key: bytes) -> bool: ...
+    def items(self) -> Iterator[tuple[bytes, bytes]]: ...
+    def items_per_cpu(self) -> Iterator[tuple[bytes, list[bytes]]]: ...
+    def count(self) -> int: ...
+
+
+class Coding(Protocol[K]):
+    """Values of one type to bytes of one length, and back."""
+
+    def encode(self, row: K, /) -> bytes: ...
+    def decode(self, raw: bytes, /) -> K: ...
+
+
+class Index:
+    """The key of an array, and any other plain integer."""
+
+    def __init__(self, size: int = 4) -> None:
+        self.size = size
+
+    def encode(self, row: int) -> bytes:
+        return row.to_bytes(self.size, sys.byteorder)
+
+    def decode(self, raw: bytes) -> int:
+        return int.from_bytes(raw, sys.byteorder)
+
+
+class Mac:
+    """The key of `members`: a MAC address and two bytes of zero."""
+
+    def encode(self, row: bytes) -> bytes:
+        return row.ljust(8, b"\0")
+
+    def decode(self, raw: bytes) -> bytes:
+        return raw[:6]
+
+
+class Member:
+    """The value of `members`: a server's index in two bytes, and two of zero."""
+
+    def encode(self, row: int) -> bytes:
+        return row.to_bytes(2, sys.byteorder) + b"\0\0"
+
+    def decode(self, raw: bytes) -> int:
+        return int.from_bytes(raw[:2], sys.byteorder)
+
+
+class Table(Generic[K, V]):
+    """A map of typed keys and values. MapError when the kernel refuses."""
+
+    def __init__(self, store: Store, key: Coding[K], value: Coding[V]) -> None:
+        self._store = store
+        self._key = key
+        self._value = value
+
+    def get(self, key: K) -> V | None:
+        raw = self._store.get(self._key.encode(key))
+        return None if raw is None else self._value.decode(raw)
+
+    def put(self, key: K, value: V) -> None:
+        self._store.update(self._key.encode(key), self._value.encode(value))
+
+    def delete(self, key: K) -> bool:
+        """False when there was no such row."""
+        return self._store.delete(self._key.encode(key))
+
+    def items(self) -> Iterator[tuple[K, V]]:
+        for key, value in self._store.items():
+            yield self._key.decode(key), self._value.decode(value)
+
+    def count(self) -> int:
+        return self._store.count()
+
+
+class PerCpuTable(Generic[V]):
+    """An array with a value for each CPU."""
+
+    def __init__(self, store: Store, value: Coding[V]) -> None:
+        self._store = store
+        self._key = Index()
+        self._value = value
+
+    def get(self, index: int) -> list[V]:
+        """The value of every CPU."""
+        raw = self._store.get_per_cpu(self._key.encode(index)) or []
+        return [self._value.decode(one) for one in raw]
+
+    def items(self) -> Iterator[tuple[int, list[V]]]:
+        for key, values in self._store.items_per_cpu():
+            yield self._key.decode(key), [self._value.decode(one) for one in values]
+
+
+def _open_pinned(path: Path) -> Store:
+    from ipos.inic.libbpf.maps import Map
+
+    return Map.open(path)
+
+
+class Tables:
+    """All maps under one pin directory. Opening one that is not there raises PinError."""
+
+    def __init__(self, directory: Path, opener: Callable[[Path], Store] = _open_pinned) -> None:
+        """`directory` holds the pinned maps by name."""
+        self._directory = directory
+        self._opener = opener
+
+    def _open(self, name: str) -> Store:
+        return self._opener(self._directory / name)
+
+    def _array(self, name: str, codec: Codec[V]) -> Table[int, V]:
+        return Table(self._open(name), Index(), codec)
+
+    def _connections(self, name: str, codec: Codec[V]) -> Table[rows.Tuple, V]:
+        return Table(self._open(name), Codec(rows.Tuple, layout("ipos_tuple")), codec)
+
+    @functools.cached_property
+    def settings(self) -> Table[int, rows.Settings]:
+        return self._array("settings", Codec(rows.Settings, layout("ipos_settings")))
+
+    @functools.cached_property
+    def cookie_keys(self) -> Table[int, rows.EpochKey]:
+        return self._array("cookie_keys", Codec(rows.EpochKey, layout("ipos_epoch_key")))
+
+    @functools.cached_property
+    def servers(self) -> Table[int, rows.Server]:
+        return self._array("servers", Codec(rows.Server, layout("ipos_server")))
+
+    @functools.cached_property
+    def services(self) -> Table[int, rows.Service]:
+        return self._array("services", Codec(rows.Service, layout("ipos_service")))
+
+    @functools.cached_property
+    def pools(self) -> Table[int, rows.Pool]:
+        return self._array("pools", rows.PoolCodec())
+
+    @functools.cached_property
+    def addresses(self) -> Table[rows.AddressKey, rows.Address]:
+        return Table(
+            self._open("addresses"),
+            Codec(rows.AddressKey, layout("ipos_address_key")),
+            Codec(rows.Address, layout("ipos_address")),
+        )
+
+    @functools.cached_property
+    def members(self) -> Table[bytes, int]:
+        """Back MAC address to server index: whose frames are looked at."""
+        return Table(self._open("members"), Mac(), Member())
+
+    @functools.cached_property
+    def forward(self) -> Table[rows.Tuple, rows.Forward]:
+        return self._connections("forward", Codec(rows.Forward, layout("ipos_forward")))
+
+    @functools.cached_property
+    def local(self) -> Table[rows.Tuple, rows.Endpoint]:
+        return self._connections("local", Codec(rows.Endpoint, layout("ipos_endpoint")))
+
+    @functools.cached_property
+    def connect(self) -> Table[rows.Tuple, rows.Endpoint]:
+        """Forward-Connect: endpoints whose first server is another."""
+        return self._connections("connect", Codec(rows.Endpoint, layout("ipos_endpoint")))
+
+    @functools.cached_property
+    def temporary(self) -> Table[rows.Tuple, rows.Temporary]:
+        return self._connections("temporary", Codec(rows.Temporary, layout("ipos_temporary")))
+
+    @functools.cached_property
+    def holding(self) -> Table[rows.Tuple, rows.Holding]:
+        return self._connections("holding", Codec(rows.Holding, layout("ipos_holding")))
+
+    @functools.cached_property
+    def deny(self) -> Table[rows.Prefix, int]:
+        return Table(self._open("deny"), Codec(rows.Prefix, layout("ipos_prefix")), Index(1))
+
+    @functools.cached_property
+    def traffic(self) -> Table[int, rows.Traffic]:
+        return self._array("traffic", Codec(rows.Traffic, layout("ipos_traffic")))
+
+    @functools.cached_property
+    def _counters(self) -> PerCpuTable[int]:
+        return PerCpuTable(self._open("counters"), Index(8))
+
+    def counter(self, number: int) -> int:
+        """One counter, summed over the CPUs."""
+        return sum(self._counters.get(number))
+
+    def counters(self) -> list[tuple[Counter, int]]:
+        """Every named counter with its sum, in the header's order."""
+        sums = {number: sum(values) for number, values in self._counters.items()}
+        return [(counter, sums.get(counter.number, 0)) for counter in header().counters]
+
+    def deny_prefix(self, ip: IPv4Address, prefix_len: int) -> None:
+        self.deny.put(rows.Prefix(prefix_len, ip), 1)
+

@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The structs of `ipos.h` as Python values: what the maps of a running iNIC hold.
+
+Offsets and widths come from the header through `ipos.inic.layout`; here are only the types a
+reader wants to see: addresses as `IPv4Address`, ports as plain numbers, enums by name. A `Codec`
+binds one of these classes to its struct and refuses, when the module is imported, a field that
+the header does not have. Struct members that only fill space (`zero...`) are left out.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from ipaddress import IPv4Address
+from typing import Any, Generic, TypeVar
+
+from ipos.inic.layout import Layout, constant, layout
+
+NOWHERE = IPv4Address(0)
+PROTOCOL_TCP = 6
+PROTOCOL_UDP = 17
+
+
+class SettingsFlag(IntFlag):
+    AUTHENTICATE = constant("IPOS_AUTHENTICATE")
+    CAPTURE = constant("IPOS_CAPTURE")
+
+
+class ServerState(IntEnum):
+    """The farm's view of a server; NONE marks an unused row."""
+
+    NONE = constant("IPOS_SERVER_NONE")
+    READY = constant("IPOS_SERVER_READY")
+    DRAIN = constant("IPOS_SERVER_DRAIN")
+    MAINT = constant("IPOS_SERVER_MAINT")
+    DOWN = constant("IPOS_SERVER_DOWN")
+
+
+class Select(IntEnum):
+    REQUEST = constant("IPOS_SELECT_REQUEST")
+    CONNECTION = constant("IPOS_SELECT_CONNECTION")
+
+
+class Policy(IntEnum):
+    LEAST_LOADED = constant("IPOS_LEAST_LOADED")
+    ROUND_ROBIN = constant("IPOS_ROUND_ROBIN")
+    RANDOM = constant("IPOS_RANDOM")
+    FIXED = constant("IPOS_FIXED")
+
+
+class EndpointState(IntEnum):
+    PENDING = constant("IPOS_EP_PENDING")
+    ADOPTING = constant("IPOS_EP_ADOPTING")
+    ATTACHED = constant("IPOS_EP_ATTACHED")
+    CLOSED = constant("IPOS_EP_CLOSED")
+
+
+class TemporaryState(IntEnum):
+    OPEN = constant("IPOS_TEMP_OPEN")
+    CLOSED = constant("IPOS_TEMP_CLOSED")
+    SYN = constant("IPOS_TEMP_SYN")
+
+
+class Option(IntFlag):
+    """TCP options a handshake agreed on."""
+
+    SACK = constant("IPOS_OPT_SACK")
+    TIMESTAMPS = constant("IPOS_OPT_TIMESTAMPS")
+    WSCALE = constant("IPOS_OPT_WSCALE")
+    ECN = constant("IPOS_OPT_ECN")
+    USEC_TS = constant("IPOS_OPT_USEC_TS")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`struct ipos_settings`: one element, read by every program."""
+
+    abi: int
+    flags: SettingsFlag
+    front_ifindex: int
+    back_ifindex: int
+    front_vlan: int
+    back_vlan: int
+    ethertype: int
+    self: int
+    front_mac: bytes
+    back_mac: bytes
+    self_ip: IPv4Address
+    wall_offset_ns: int
+    frame_key: tuple[int, int]
+    header_timeout_ms: int
+    idle_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochKey:
+    """`struct ipos_epoch_key`: a cookie key and the epoch it belongs to."""
+
+    key: tuple[int, int]
+    epoch: int
+    valid: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """`struct ipos_server`: Figure 12's "Server state". `updated_ns` is boottime."""
+
+    address: IPv4Address
+    back_ip: IPv4Address
+    mac: bytes
+    state: ServerState
+    stale: bool = False
+    tcp_connections: int = 0
+    cpu_permille: int = 0
+    memory_available: int = 0
+    bandwidth_available: int = 0
+    updated_ns: int = 0
+    base: int = 0
+    limit: int = 0
+    ramp: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """`struct ipos_traffic`: endpoints given to a server, and how many have ended."""
+
+    sent: int
+    closed: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddressKey:
+    """`struct ipos_address_key`: a service address, as clients know it."""
+
+    ip: IPv4Address
+    port: int
+    protocol: int
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """`struct ipos_address`: which service it is, and the index of the server that owns it."""
+
+    service: int
+    holder: int
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """`struct ipos_service`."""
+
+    protocol: int
+    select: Select
+    pool: int
+    port: int
+    application_ip: IPv4Address
+    application_port: int
+    used: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """`struct ipos_candidate`: a server of a pool, the application's port there, its weight."""
+
+    server: int
+    port: int
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """`struct ipos_pool`, with only the candidates in use. `turn` is the data plane's own."""
+
+    policy: Policy
+    candidates: tuple[Candidate, ...]
+    turn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tuple:
+    """`struct ipos_tuple`: the key of every connection table."""
+
+    client_ip: IPv4Address
+    service_ip: IPv4Address
+    client_port: int
+    service_port: int
+    protocol: int = PROTOCOL_TCP
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """`struct ipos_handshake`: what a handshake agreed on."""
+
+    iss: int
+    irs: int
+    mss: int
+    snd_wscale: int
+    options: Option
+    ts_recent: int
+    ts_sent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """`struct ipos_forward`: at the first server, where a connection's packets go."""
+
+    destination_ip: IPv4Address
+    destination_port: int
+    server: int
+    iss: int
+    acknowledged: bool
+    service: int
+    packets: int
+    last_seen_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """`struct ipos_endpoint`: at the owner, in `local` and `connect`. `cookie` 0: no socket yet."""
+
+    endpoint_ip: IPv4Address
+    endpoint_port: int
+    first: int
+    cookie: int
+    hs: Handshake
+    state: EndpointState
+    service: int
+    migration: int
+    last_seen_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Temporary:
+    """`struct ipos_temporary`: a handshake done, no application yet."""
+
+    hs: Handshake
+    state: TemporaryState
+    server: int
+    created_ns: int
+    last_seen_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """`struct ipos_holding`: a request whose bytes we hold, until somebody owns them."""
+
+    hs: Handshake
+    held: int
+    acknowledged: int
+    complete: bool
+    service: int
+    created_ns: int
+    last_seen_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """`struct ipos_prefix`: a network of the deny set."""
+
+    prefix_len: int
+    ip: IPv4Address
+
+
+T = TypeVar("T")
+
+
+class Codec(Generic[T]):
+    """A row class and its struct: values to the map's bytes and back.
+
+    Fields of the struct that the class leaves out are written as zero. ValueError for a value
+    that does not fit or bytes of another length.
+    """
+
+    def __init__(self, row: type[T], shape: Layout) -> None:
+        self.row = row
+        self.shape = shape
+        hints = typing.get_type_hints(row)
+        self._readers: dict[str, Callable[[Any], Any]] = {}
+        self._writers: dict[str, Callable[[Any], Any]] = {}
+        for field in dataclasses.fields(row):  # type: ignore[arg-type]
+            shape.field(field.name)
+            self._readers[field.name], self._writers[field.name] = _converters(hints[field.name])
+
+    def encode(self, row: T) -> bytes:
+        return self.shape.pack(
+            {name: write(getattr(row, name)) for name, write in self._writers.items()}
+        )
+
+    def decode(self, raw: bytes) -> T:
+        values = self.shape.unpack(raw)
+        return self.row(**{name: read(values[name]) for name, read in self._readers.items()})
+
+
+class PoolCodec(Codec[Pool]):
+    """`count` is how many of the struct's candidates are in use."""
+
+    def __init__(self) -> None:
+        super().__init__(Pool, layout("ipos_pool"))
+
+    def encode(self, row: Pool) -> bytes:
+        values = {name: write(getattr(row, name)) for name, write in self._writers.items()}
+        return self.shape.pack({**values, "count": len(row.candidates)})
+
+    def decode(self, raw: bytes) -> Pool:
+        values = self.shape.unpack(raw)
+        row = {name: read(values[name]) for name, read in self._readers.items()}
+        row["candidates"] = row["candidates"][: values["count"]]
+        return Pool(**row)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _converters(hint: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """How a field of this type is read from what the layout gives, and written back."""
+    if typing.get_origin(hint) is tuple and dataclasses.is_dataclass(typing.get_args(hint)[0]):
+        read, write = _converters(typing.get_args(hint)[0])
+        return lambda values: tuple(map(read, values)), lambda rows: [write(row) for row in rows]
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        codec: Codec[Any] = Codec(hint, layout(f"ipos_{hint.__name__.lower()}"))
+        return (
+            lambda value: codec.decode(codec.shape.pack(value)),
+            lambda row: codec.shape.unpack(codec.encode(row)),
+        )
+    if isinstance(hint, type) and issubclass(hint, (IPv4Address, bool, IntEnum, IntFlag)):
+        return hint, int
+    return _same, _same
