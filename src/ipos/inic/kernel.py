@@ -159,8 +159,8 @@ def upgrade(objects_dir: Path | str, pin_dir: Path | str) -> Upgrade:
             result = _compare(pin_dir)
             if result.replaced:
                 hooks.replace(pin_dir, pin_dir / "progs-new", result.replaced)
-                _remove(pin_dir / "progs")
-                (pin_dir / "progs-new").rename(pin_dir / "progs")
+                for name in result.replaced:
+                    (pin_dir / "progs-new" / name).rename(pin_dir / "progs" / name)
         finally:
             _remove(pin_dir / "progs-new")
     return result
