@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figure 11b: the ipOS encapsulation header, 16 bytes, the same for all types and transports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from ipaddress import IPv4Address
+from typing import Annotated
+
+from ipos.wire.checksum import checksum
+from ipos.wire.cursor import Cursor
+from ipos.wire.errors import WireError
+from ipos.wire.layout import At, Layout
+
+
+class PacketType(IntEnum):
+    """What a frame says. The figure has 1 to 3, the others are ours."""
+
+    CONNECTION = 1  # first server to owner: take over this endpoint
+    PACKET = 2  # to the owner: a packet of the client's
+    ACKNOWLEDGEMENT = 3  # owner to first server: the endpoint's socket exists
+    CLOSED = 4  # owner to first server: the connection is over
+    LOCATE = 5  # to all: whose connection is this packet of?
+    MOVED = 6  # owner to first server: the endpoint lives at the destination now
+    REFUSED = 7  # owner to first server: not taken over, choose again
+
+
+class Protocol(IntEnum):
+    """The client's transport, in the figure's own numbers (not IANA's)."""
+
+    TCP = 1
+    UDP = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """Whose packet this is and where it goes. The source is the client, in every direction.
+
+    The destination is the endpoint on the server concerned: a service address of that server, never
+    a back address, and the port its application listens on there.
+    """
+
+    source_ip: Annotated[IPv4Address, At(0, 4)]
+    source_port: Annotated[int, At(4, 2)]
+    destination_ip: Annotated[IPv4Address, At(6, 4)]
+    destination_port: Annotated[int, At(10, 2)]
+    type: Annotated[PacketType, At(12, 1)]
+    protocol: Annotated[Protocol, At(13, 1)]
+
+    def __post_init__(self) -> None:
+        HEADER.check(self)
+
+
+HEADER = Layout(Header, 16, computed={"checksum": At(14, 2)})
+
+_CHECKSUM = HEADER.place("checksum")
+_TYPE = HEADER.place("type")
+_KNOWN_TYPES = frozenset(PacketType)
+
+
+def encode(header: Header) -> bytes:
+    """16 bytes, with the checksum over them."""
+    return HEADER.encode(header, checksum=_checksum(HEADER.encode(header)))
+
+
+def decode(cursor: Cursor) -> tuple[Header, bytes]:
+    """The header and its 16 bytes, which tags cover.
+
+    The checksum comes first: without it no field means anything. It must be the very number we
+    would compute, so that a header has one encoding (a receiver that sums all 16 bytes instead
+    would take 0xffff for 0x0000 too).
+    """
+    base = cursor.offset
+    raw = HEADER.take(cursor)
+    expected = _checksum(raw[: _CHECKSUM.offset] + bytes(_CHECKSUM.size))
+    received = raw[_CHECKSUM.offset : _CHECKSUM.end]
+    if received != expected:
+        raise WireError(
+            "checksum",
+            base + _CHECKSUM.offset,
+            f"wrong: 0x{received.hex()} came, the header sums to 0x{expected.hex()}",
+        )
+    number = raw[_TYPE.offset]
+    if number not in _KNOWN_TYPES:
+        raise WireError("type", base + _TYPE.offset, f"{number} is unknown", unknown_type=number)
+    return HEADER.decode(raw, base), raw
+
+
+def _checksum(raw: bytes) -> bytes:
+    return checksum(raw).to_bytes(_CHECKSUM.size, "big")

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client's packet inside types 2 and 5: where it ends, and which of its bytes a tag covers.
+
+It travels untouched, so nothing here judges it: its checksums are its receiver's affair. Only what
+the framing depends on is read (RFC 791, RFC 9293, RFC 768): the lengths, and that there is a
+transport header at all.
+"""
+
+from __future__ import annotations
+
+from ipos.wire.cursor import Cursor
+from ipos.wire.errors import WireError
+from ipos.wire.header import Protocol
+
+IPV4_HEADER_SIZE = 20
+TCP_HEADER_SIZE = 20
+UDP_HEADER_SIZE = 8
+
+_TOTAL_LENGTH = slice(2, 4)
+_FRAGMENT = slice(6, 8)
+_MORE_FRAGMENTS_OR_OFFSET = 0x3FFF
+_PROTOCOL = 9
+_TCP_DATA_OFFSET = 12
+
+_IP_PROTOCOL = {Protocol.TCP: 6, Protocol.UDP: 17}
+
+
+def take(cursor: Cursor, protocol: Protocol) -> tuple[bytes, int]:
+    """The IPv4 packet at the cursor, whole, and the size of its IP and transport headers.
+
+    ``WireError`` if it is truncated, no IPv4, a fragment, of another protocol than the ipOS header
+    says, or if its headers do not fit into its own total length.
+    """
+    start = cursor.offset
+    ip = cursor.take("inner_ip_header", IPV4_HEADER_SIZE)
+    if ip[0] >> 4 != 4:
+        raise WireError("inner_version", start, f"must be 4, not {ip[0] >> 4}")
+    ip_size = (ip[0] & 0xF) * 4
+    if ip_size < IPV4_HEADER_SIZE:
+        raise WireError("inner_header_length", start, f"{ip_size} bytes are no IPv4 header")
+    if int.from_bytes(ip[_FRAGMENT], "big") & _MORE_FRAGMENTS_OR_OFFSET:
+        raise WireError(
+            "inner_fragment", start + _FRAGMENT.start, "a fragment is not a whole packet"
+        )
+    if ip[_PROTOCOL] != _IP_PROTOCOL[protocol]:
+        raise WireError(
+            "inner_protocol",
+            start + _PROTOCOL,
+            f"must be {_IP_PROTOCOL[protocol]} ({protocol.name}), not {ip[_PROTOCOL]}",
+        )
+    options = cursor.take("inner_ip_options", ip_size - IPV4_HEADER_SIZE)
+    transport = _take_transport_header(cursor, protocol)
+    headers_size = ip_size + len(transport)
+    total = int.from_bytes(ip[_TOTAL_LENGTH], "big")
+    if total < headers_size:
+        raise WireError(
+            "inner_total_length",
+            start + _TOTAL_LENGTH.start,
+            f"{total} bytes do not hold {headers_size} bytes of headers",
+        )
+    data = cursor.take("inner_data", total - headers_size)
+    return ip + options + transport + data, headers_size
+
+
+def _take_transport_header(cursor: Cursor, protocol: Protocol) -> bytes:
+    if protocol is Protocol.UDP:
+        return cursor.take("inner_udp_header", UDP_HEADER_SIZE)
+    start = cursor.offset
+    fixed = cursor.take("inner_tcp_header", TCP_HEADER_SIZE)
+    size = (fixed[_TCP_DATA_OFFSET] >> 4) * 4
+    if size < TCP_HEADER_SIZE:
+        raise WireError(
+            "inner_data_offset", start + _TCP_DATA_OFFSET, f"{size} bytes are no TCP header"
+        )
+    return fixed + cursor.take("inner_tcp_options", size - TCP_HEADER_SIZE)

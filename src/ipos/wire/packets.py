@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures 11c to 11i and our own types: an ipOS header and what follows it.
+
+Seven types have three shapes: `ConnectionPacket` (1), `DataPacket` (2, 5) and `NoticePacket`
+(3, 4, 6, 7). `encode` and `decode` know nothing of the transport around them.
+
+Decoding authenticates before it interprets: header, lengths, tag, and only then the fields.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from typing import Annotated
+
+from ipos.wire import header as ipos_header
+from ipos.wire import inner as inner_packet
+from ipos.wire.control import CONTROL_BLOCK, ControlBlock
+from ipos.wire.cursor import Cursor
+from ipos.wire.errors import WireError
+from ipos.wire.header import Header, PacketType, Protocol
+from ipos.wire.layout import At, Layout
+from ipos.wire.tags import TAG_SIZE, connection_tag, tag, verify
+
+DATA_TYPES = frozenset({PacketType.PACKET, PacketType.LOCATE})
+NOTICE_TYPES = frozenset(
+    {PacketType.ACKNOWLEDGEMENT, PacketType.CLOSED, PacketType.MOVED, PacketType.REFUSED}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionPacket:
+    """Figures 11e and 11f, type 1: an endpoint on its way to its owner.
+
+    ``server_ip`` and ``server_port`` are the service address the client connected to. A UDP flow
+    has no control block, and with it no room for a tag: see `encode`.
+    """
+
+    header: Header
+    server_ip: Annotated[IPv4Address, At(0, 4)]
+    server_port: Annotated[int, At(4, 2)]
+    control_block: ControlBlock | None = None
+
+    def __post_init__(self) -> None:
+        CONNECTION_INFORMATION.check(self)
+        _require_type(self.header, frozenset({PacketType.CONNECTION}))
+        if (self.control_block is not None) != (self.header.protocol is Protocol.TCP):
+            raise ValueError("a connection has a control block if, and only if, it is TCP")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataPacket:
+    """Figures 11g and 11h, types 2 and 5: the client's IPv4 packet, whole and untouched."""
+
+    header: Header
+    inner: bytes
+
+    def __post_init__(self) -> None:
+        _require_type(self.header, DATA_TYPES)
+        cursor = Cursor(self.inner)
+        try:
+            inner_packet.take(cursor, self.header.protocol)
+            cursor.finish()
+        except WireError as error:
+            raise ValueError(f"this inner packet cannot be carried: {error}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticePacket:
+    """Figure 11i and types 4, 6 and 7: the header, and a trailer that tells one connection's life.
+
+    The service address completes the key of the entry meant; ``iss`` keeps a delayed notice from
+    hitting a successor on the same ports (zero for UDP). ``reason`` is zero unless refused.
+    """
+
+    header: Header
+    service_ip: Annotated[IPv4Address, At(0, 4)]
+    service_port: Annotated[int, At(4, 2)]
+    reason: Annotated[int, At(6, 2)] = 0
+    iss: Annotated[int, At(8, 4)]
+
+    def __post_init__(self) -> None:
+        TRAILER.check(self)
+        _require_type(self.header, NOTICE_TYPES)
+
+    @classmethod
+    def answering(
+        cls, connection: ConnectionPacket, answer: PacketType, *, reason: int = 0
+    ) -> NoticePacket:
+        """The notice that repeats a connection packet's header, as types 3 and 7 do."""
+        block = connection.control_block
+        return cls(
+            header=replace(connection.header, type=answer),
+            service_ip=connection.server_ip,
+            service_port=connection.server_port,
+            reason=reason,
+            iss=0 if block is None else block.iss,
+        )
+
+
+Packet = ConnectionPacket | DataPacket | NoticePacket
+
+CONNECTION_INFORMATION = Layout(ConnectionPacket, 6)
+TRAILER = Layout(NoticePacket, 20, computed={"tag": At(12, TAG_SIZE)})
+
+_BLOCK_TAG = CONTROL_BLOCK.place("tag")
+_TRAILER_TAG = TRAILER.place("tag")
+
+
+def encode(packet: Packet, key: bytes | None = None) -> bytes:
+    """ipOS header, body and trailer. ``key`` is the farm's frame key, None with authentication off.
+
+    ``ValueError`` for a UDP connection packet and a key: its 36 bytes hold no tag, and one that
+    could not be told from a forgery is not sent.
+    """
+    head = ipos_header.encode(packet.header)
+    match packet:
+        case ConnectionPacket():
+            return head + _encode_connection(packet, head, key)
+        case DataPacket():
+            _, headers_size = inner_packet.take(Cursor(packet.inner), packet.header.protocol)
+            return head + packet.inner + tag(key, head + packet.inner[:headers_size])
+        case NoticePacket():
+            covered = head + TRAILER.encode(packet)[: _TRAILER_TAG.offset]
+            return head + TRAILER.encode(packet, tag=tag(key, covered))
+
+
+def decode(cursor: Cursor, key: bytes | None = None) -> Packet:
+    """The packet at the cursor, which is left behind its last byte. Raises `WireError` only.
+
+    What may follow, padding or nothing, is for the transport to say (`Cursor.finish`).
+    """
+    header, head = ipos_header.decode(cursor)
+    if header.type in NOTICE_TYPES:
+        return _decode_notice(cursor, header, head, key)
+    if header.type in DATA_TYPES:
+        return _decode_data(cursor, header, head, key)
+    return _decode_connection(cursor, header, head, key)
+
+
+def _encode_connection(packet: ConnectionPacket, head: bytes, key: bytes | None) -> bytes:
+    information = CONNECTION_INFORMATION.encode(packet)
+    block = packet.control_block
+    if block is None:
+        if key is not None:
+            raise ValueError("a UDP connection packet holds no tag, and authentication is on")
+        return information
+    covered = head + information + CONTROL_BLOCK.encode(block)[: _BLOCK_TAG.offset]
+    return information + CONTROL_BLOCK.encode(block, tag=connection_tag(key, covered))
+
+
+def _decode_connection(
+    cursor: Cursor, header: Header, head: bytes, key: bytes | None
+) -> ConnectionPacket:
+    start = cursor.offset
+    information = CONNECTION_INFORMATION.take(cursor)
+    block = None
+    if header.protocol is Protocol.TCP:
+        base = cursor.offset
+        raw = CONTROL_BLOCK.take(cursor)
+        expected = connection_tag(key, head + information + raw[: _BLOCK_TAG.offset])
+        verify(key, raw[_BLOCK_TAG.offset :], expected, base + _BLOCK_TAG.offset)
+        block = CONTROL_BLOCK.decode(raw, base)
+    elif key is not None:
+        raise WireError("tag", cursor.offset, "a UDP connection packet holds none")
+    return CONNECTION_INFORMATION.decode(information, start, header=header, control_block=block)
+
+
+def _decode_data(cursor: Cursor, header: Header, head: bytes, key: bytes | None) -> DataPacket:
+    inner, headers_size = inner_packet.take(cursor, header.protocol)
+    offset = cursor.offset
+    received = cursor.take("tag", TAG_SIZE)
+    verify(key, received, tag(key, head + inner[:headers_size]), offset)
+    return DataPacket(header=header, inner=inner)
+
+
+def _decode_notice(cursor: Cursor, header: Header, head: bytes, key: bytes | None) -> NoticePacket:
+    base = cursor.offset
+    raw = TRAILER.take(cursor)
+    expected = tag(key, head + raw[: _TRAILER_TAG.offset])
+    verify(key, raw[_TRAILER_TAG.offset :], expected, base + _TRAILER_TAG.offset)
+    return TRAILER.decode(raw, base, header=header)
+
+
+def _require_type(header: Header, allowed: frozenset[PacketType]) -> None:
+    if header.type not in allowed:
+        names = " or ".join(packet_type.name for packet_type in sorted(allowed))
+        raise ValueError(f"the header's type must be {names}, not {header.type.name}")

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The examples of `tests.wire.strategies` as scapy builds them."""
+
+from __future__ import annotations
+
+from scapy.layers.l2 import Ether
+
+from tests.wire.scapy_layers import (
+    ConnectionInformation,
+    ControlBlockV1,
+    IposHeader,
+    Trailer,
+    offsets,
+)
+from tests.wire.strategies import CONTROL
+
+ETHER = Ether(dst="02:00:00:00:00:02", src="02:00:00:00:00:01", type=0x0007)
+
+
+def ipos(packet_type: int, protocol: int = 1) -> IposHeader:
+    return IposHeader(
+        src="10.99.0.7",
+        sport=40001,
+        dst="203.0.113.2",
+        dport=8080,
+        type=packet_type,
+        protocol=protocol,
+    )
+
+
+def control_block(tag: bytes = bytes(16)) -> ControlBlockV1:
+    names = [name for name in offsets(ControlBlockV1) if hasattr(CONTROL, name)]
+    return ControlBlockV1(**{name: int(getattr(CONTROL, name)) for name in names}, tag=tag)
+
+
+def trailer(tag: bytes = bytes(8)) -> Trailer:
+    return Trailer(service="203.0.113.1", port=80, reason=0, iss=CONTROL.iss, tag=tag)
+
+
+INFORMATION_TCP = ConnectionInformation(server="203.0.113.1", port=80)
+INFORMATION_UDP = ConnectionInformation(server="203.0.113.1", port=53)

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figure 11 byte for byte: frames built by scapy on one side, by the codecs on the other."""
+
+from __future__ import annotations
+
+import pytest
+from scapy.layers.inet import IP, TCP, UDP, IPOption_NOP
+from scapy.layers.l2 import Dot1Q, Ether
+
+from ipos.handshake.siphash import siphash64, siphash128
+from ipos.wire import Header, NoticePacket, Packet, PacketType, VlanTag, ethernet
+from ipos.wire.control import CONTROL_BLOCK
+from ipos.wire.header import HEADER
+from ipos.wire.packets import TRAILER
+from tests.wire.scapy_frames import (
+    ETHER,
+    INFORMATION_TCP,
+    INFORMATION_UDP,
+    control_block,
+    ipos,
+    trailer,
+)
+from tests.wire.scapy_layers import (
+    ControlBlockV1,
+    IposHeader,
+    Trailer,
+    built,
+    offsets,
+)
+from tests.wire.strategies import (
+    ACKNOWLEDGEMENT,
+    CONNECTION_TCP,
+    CONNECTION_UDP,
+    CONTROL,
+    DATA_TCP,
+    DATA_UDP,
+    EXAMPLES,
+    INNER_TCP,
+    INNER_UDP,
+    KEY,
+    frame,
+    header,
+)
+
+GOLDEN: dict[str, tuple[Packet, bytes, int]] = {
+    # what: (value, scapy's frame, its length: the figure's + our trailer)
+    "TCP connection (11e)": (
+        CONNECTION_TCP,
+        built(ETHER, ipos(1), INFORMATION_TCP, control_block()),
+        176,
+    ),
+    "UDP connection (11f)": (CONNECTION_UDP, built(ETHER, ipos(1, 2), INFORMATION_UDP), 36),
+    "TCP packet (11g)": (
+        DATA_TCP,
+        built(ETHER, ipos(2), INNER_TCP, bytes(8)),
+        14 + 16 + len(INNER_TCP) + 8,
+    ),
+    "UDP packet (11h)": (
+        DATA_UDP,
+        built(ETHER, ipos(2, 2), INNER_UDP, bytes(8)),
+        14 + 16 + 28 + len(b"query") + 8,
+    ),
+    "migration acknowledgement (11i)": (
+        ACKNOWLEDGEMENT,
+        built(ETHER, ipos(3), trailer()),
+        30 + 20,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_without_authentication(name: str) -> None:
+    packet, golden, length = GOLDEN[name]
+    assert len(golden) == length
+    assert ethernet.encode(frame(packet)).hex() == golden.hex()
+    assert ethernet.decode(golden) == frame(packet)
+
+
+def test_a_tcp_packet_without_options_or_data_is_40_bytes_inside() -> None:
+    inner = bytes(IP(src="10.99.0.7", dst="203.0.113.1") / TCP(sport=40001, dport=80, flags="A"))
+    raw = built(ETHER, ipos(2), inner, bytes(8))
+    assert len(raw) == 14 + 16 + 40 + 8
+    assert ethernet.encode(ethernet.decode(raw)) == raw
+
+
+def test_tag_of_type_1_covers_header_information_and_block() -> None:
+    covered = built(ipos(1), INFORMATION_TCP, control_block())[:-16]
+    assert len(covered) == 16 + 6 + 124
+    tag = siphash128(KEY, covered).to_bytes(16, "little")
+    golden = built(ETHER, ipos(1), INFORMATION_TCP, control_block(tag))
+    assert ethernet.encode(frame(CONNECTION_TCP), KEY).hex() == golden.hex()
+    assert ethernet.decode(golden, KEY) == frame(CONNECTION_TCP)
+
+
+@pytest.mark.parametrize("packet_type", [PacketType.PACKET, PacketType.LOCATE])
+@pytest.mark.parametrize("ip_options", [0, 8])
+def test_tag_of_types_2_and_5_covers_header_and_inner_headers(
+    packet_type: PacketType, ip_options: int
+) -> None:
+    ip = IP(src="10.99.0.7", dst="203.0.113.1", options=[IPOption_NOP()] * ip_options)
+    tcp = TCP(sport=40001, dport=80, options=[("NOP", None), ("NOP", None), ("Timestamp", (5, 6))])
+    headers = bytes(ip / tcp)
+    inner = bytes(ip / tcp / b"the body")
+    assert len(headers) == 20 + ip_options + 20 + 12
+    raw = built(ipos(packet_type), inner)
+    covered = built(ipos(packet_type), inner[: len(headers)])
+    tag = siphash64(KEY, covered).to_bytes(8, "little")
+    golden = built(ETHER, raw, tag)
+    assert ethernet.encode(ethernet.decode(golden, KEY), KEY).hex() == golden.hex()
+
+
+def test_tag_of_a_udp_packet_covers_28_bytes_of_it() -> None:
+    covered = built(ipos(2, 2), INNER_UDP[:28])
+    golden = built(ETHER, ipos(2, 2), INNER_UDP, siphash64(KEY, covered).to_bytes(8, "little"))
+    assert ethernet.encode(frame(DATA_UDP), KEY).hex() == golden.hex()
+
+
+@pytest.mark.parametrize(
+    "packet_type",
+    [PacketType.ACKNOWLEDGEMENT, PacketType.CLOSED, PacketType.MOVED, PacketType.REFUSED],
+)
+def test_tag_of_notices_covers_header_and_trailer(packet_type: PacketType) -> None:
+    covered = built(ipos(packet_type), trailer())[: 16 + 12]
+    tag = siphash64(KEY, covered).to_bytes(8, "little")
+    golden = built(ETHER, ipos(packet_type), trailer(tag))
+    notice = NoticePacket.answering(CONNECTION_TCP, packet_type)
+    assert ethernet.encode(frame(notice), KEY).hex() == golden.hex()
+    assert ethernet.decode(golden, KEY) == frame(notice)
+
+
+@pytest.mark.parametrize("packet", EXAMPLES)
+def test_a_tag_changes_no_length(packet: Packet) -> None:
+    assert len(ethernet.encode(frame(packet), KEY)) == len(ethernet.encode(frame(packet)))
+
+
+def test_vlan_tag() -> None:
+    tagged = Ether(dst=ETHER.dst, src=ETHER.src, type=0x8100) / Dot1Q(
+        prio=5, dei=1, vlan=77, type=0x0007
+    )
+    golden = built(tagged, ipos(3), trailer())
+    value = frame(ACKNOWLEDGEMENT, VlanTag(id=77, priority=5, drop_eligible=True))
+    assert len(golden) == 4 + 30 + 20
+    assert ethernet.encode(value).hex() == golden.hex()
+    assert ethernet.decode(golden) == value
+
+
+def test_the_other_ethertype() -> None:
+    golden = built(Ether(dst=ETHER.dst, src=ETHER.src, type=0x88B5), ipos(3), trailer())
+    decoded = ethernet.decode(golden, ethertype=0x88B5)
+    assert decoded.packet == ACKNOWLEDGEMENT
+    assert ethernet.encode(decoded).hex() == golden.hex()
+
+
+def test_control_block_table_is_scapys() -> None:
+    ours = [(row.at.offset, row.at.size) for row in CONTROL_BLOCK.rows]
+    assert ours == list(offsets(ControlBlockV1).values())
+    names = {row.name for row in CONTROL_BLOCK.rows} - {"zero"}
+    assert names == {name for name in offsets(ControlBlockV1) if not name.startswith("zero")}
+
+
+def test_header_and_trailer_tables_are_scapys() -> None:
+    for layout, layer in ((HEADER, IposHeader), (TRAILER, Trailer)):
+        ours = [(row.at.offset, row.at.size) for row in layout.rows]
+        assert ours == list(offsets(layer).values())
+
+
+def test_sizes_of_the_figure() -> None:
+    assert HEADER.size == 16
+    assert CONTROL_BLOCK.size == 140
+    assert TRAILER.size == 20
+
+
+def test_scapy_reads_our_control_block() -> None:
+    raw = ethernet.encode(frame(CONNECTION_TCP))
+    seen = ControlBlockV1(raw[-140:])
+    assert seen.version == 1
+    assert seen.iss == CONTROL.iss
+    assert str(seen.flags) == "sack+ts+ws"
+    assert seen.migration_number == CONTROL.migration_number
+
+
+def test_scapy_reads_our_header() -> None:
+    seen = IposHeader(ethernet.encode(frame(DATA_TCP))[14:30])
+    expected: Header = header(PacketType.PACKET)
+    assert (seen.src, seen.sport) == (str(expected.source_ip), expected.source_port)
+    assert (seen.dst, seen.dport) == (str(expected.destination_ip), expected.destination_port)
+    assert (seen.type, seen.protocol) == (2, 1)
+
+
+def test_udp_inner_packet_is_scapys() -> None:
+    inner = IP(ethernet.encode(frame(DATA_UDP))[30:-8])
+    assert inner[UDP].dport == 53
+    assert bytes(inner[UDP].payload) == b"query"
