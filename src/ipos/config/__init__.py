@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration file: its schema, and a sentence for every mistake in it."""
+
+from ipos.config.crosscheck import read_secret, secret_path
+from ipos.config.errors import ConfigError, Mistake
+from ipos.config.reader import load, parse
+from ipos.config.schema import Check, Config, Farm, Listener, Pool, Route, Server, Service
+
+__all__ = [
+    "Check", "Config", "ConfigError", "Farm", "Listener", "Mistake", "Pool", "Route", "Server",
+    "Service", "load", "parse", "read_secret", "secret_path",
+]  # fmt: skip

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What only the whole file can tell: names that must exist, things that may be there once."""
+
+import stat
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from ipos.config import locate
+from ipos.config.errors import Mistake
+from ipos.config.schema import Config
+
+SECRET_MIN = 16
+_RESERVED_ETHERTYPES = {
+    0x0800: "IPv4", 0x0806: "ARP", 0x86DD: "IPv6", 0x8100: "802.1Q", 0x88A8: "802.1ad",
+}  # fmt: skip
+T = TypeVar("T")
+_Say = Callable[[locate.Path, str], None]
+
+
+def crosscheck(config: Config, file: Path, places: dict[locate.Path, int]) -> list[Mistake]:
+    """Every mistake that needs more than one field, or a look at the machine's files."""
+    mistakes: list[Mistake] = []
+
+    def say(path: locate.Path, text: str) -> None:
+        mistakes.append(Mistake(locate.line_of(places, path), text))
+
+    _farm(config, say)
+    _secret(config, file, say)
+    _services(config, say)
+    _pools_and_routes(config, say)
+    _not_yet(config, say)
+    return mistakes
+
+
+def secret_path(config: Config, file: Path) -> Path:
+    """The secret's file; a relative path starts where the configuration is."""
+    return file.parent / config.farm.secret_file
+
+
+def read_secret(path: Path) -> bytes:
+    """The farm's secret: the file's bytes without white space around them."""
+    return path.read_bytes().strip()
+
+
+def _farm(config: Config, say: _Say) -> None:
+    farm, server = config.farm, config.server
+    if not farm.members and not farm.discover:
+        say(
+            ("farm",),
+            "[farm] names no members; list their back addresses in members, or set discover = true",
+        )
+    for position, address in _repeated(farm.members):
+        say(
+            ("farm", "members"),
+            f"farm.members names {address} again as number {position + 1}; name each member once",
+        )
+    for _, address in _repeated(server.addresses):
+        say(
+            ("server", "addresses"),
+            f"server.addresses names {address} twice; name each address once",
+        )
+    for address in server.addresses:
+        if address in farm.members:
+            say(
+                ("server", "addresses"),
+                f"server.addresses has {address}, which farm.members has as a back address; "
+                "clients connect to service addresses, servers talk through back addresses",
+            )
+    if server.front == server.back and not farm.authenticate:
+        say(
+            ("farm", "authenticate"),
+            f'farm.authenticate is false while front and back are both "{server.front}", where '
+            "anybody could send frames; it must be true",
+        )
+    if farm.ethertype in _RESERVED_ETHERTYPES:
+        say(
+            ("farm", "ethertype"),
+            f"farm.ethertype is {farm.ethertype:#06x}, which is "
+            f"{_RESERVED_ETHERTYPES[farm.ethertype]}; it must be one of its own, such as 0x88B5",
+        )
+
+
+def _secret(config: Config, file: Path, say: _Say) -> None:
+    path = secret_path(config, file)
+    where = ("farm", "secret_file")
+    try:
+        mode = path.stat().st_mode
+        length = len(read_secret(path))
+    except OSError as error:
+        say(
+            where,
+            f"farm.secret_file {path} cannot be read: {error.strerror}; make one with "
+            f"`head -c 32 /dev/urandom | base64 > {path}` and copy it to every server",
+        )
+        return
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        say(
+            where,
+            f"farm.secret_file {path} is open to others than its owner; `chmod 600 {path}`",
+        )
+    if length < SECRET_MIN:
+        say(
+            where,
+            f"farm.secret_file {path} holds {length} bytes; it must hold at least {SECRET_MIN}",
+        )
+
+
+def _services(config: Config, say: _Say) -> None:
+    for position, name in _repeated(service.name for service in config.service):
+        say(
+            ("service", position, "name"),
+            f'a second service is called "{name}"; give each its own name',
+        )
+    listening = [(service.protocol, service.port) for service in config.service]
+    for position, (protocol, port) in _repeated(listening):
+        first = config.service[listening.index((protocol, port))].name
+        say(
+            ("service", position, "port"),
+            f'service "{config.service[position].name}" has {protocol} port {port}, and so has '
+            f'"{first}"; give each service its own port',
+        )
+
+
+def _pools_and_routes(config: Config, say: _Say) -> None:
+    services = [service.name for service in config.service]
+    pools = [pool.name for pool in config.pool]
+    for position, name in _repeated(pools):
+        say(("pool", position, "name"), f'a second pool is called "{name}"; give each its own name')
+    for position, pool in enumerate(config.pool):
+        if not any(pool.servers.values()):
+            say(
+                ("pool", position, "servers"),
+                f'pool "{pool.name}" gives every server weight 0; at least one must have more',
+            )
+    for position, route in enumerate(config.route):
+        for key, name, known in (
+            ("service", route.service, services),
+            ("pool", route.pool, pools),
+        ):
+            if name not in known:
+                there = f"there is {', '.join(known)}" if known else f"add a [[{key}]] table"
+                say(("route", position, key), f'no {key} is called "{name}"; {there}')
+
+
+def _not_yet(config: Config, say: _Say) -> None:
+    """What the data plane does not do is refused: half a rule would answer from a wrong server."""
+    for position, service in enumerate(config.service):
+        here = ("service", position)
+        if service.protocol == "udp":
+            say((*here, "protocol"), f'{_of(service.name)} protocol "udp"; only "tcp" is served')
+        if service.decide == "request":
+            say(
+                (*here, "decide"),
+                f'{_of(service.name)} decide = "request"; only "connection" is served',
+            )
+        if service.session is not None:
+            say((*here, "session"), f"{_of(service.name)} a session, which is not served; leave it")
+    for position, route in enumerate(config.route):
+        if not route.takes_all:
+            key = "host" if route.host != "*" else "path"
+            say(
+                ("route", position, key),
+                f"a route by {key} is not served; only one without host and path is, which gives "
+                "all of a service's requests to a pool",
+            )
+
+
+def _of(service: str) -> str:
+    return f'service "{service}" has'
+
+
+def _repeated(items: Iterable[T]) -> list[tuple[int, T]]:
+    """(position, item) of every item that was there before."""
+    seen: set[T] = set()
+    found = []
+    for position, item in enumerate(items):
+        if item in seen:
+            found.append((position, item))
+        seen.add(item)
+    return found

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration file as values: one struct per TOML table.
+
+What a field may hold is its type; the words of its `Meta` finish the sentence "it must be ..."
+that a user reads when it holds something else. Defaults are here and nowhere else. What no single
+field can tell (duplicate ports, unknown pools) is in `ipos.config.crosscheck`.
+"""
+
+import re
+from ipaddress import AddressValueError, IPv4Address
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from msgspec import Meta, Struct, field
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
+INTERFACE_PATTERN = r"^[^\s/:]{1,15}$"
+
+
+class Listener:
+    """Where an application listens: `127.0.0.1:8080`; 0.0.0.0 is any address.
+
+    Not a dataclass: msgspec would expect a table for one.
+    """
+
+    __slots__ = ("ip", "port")
+
+    def __init__(self, ip: IPv4Address, port: int) -> None:
+        self.ip = ip
+        self.port = port
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Listener) and (self.ip, self.port) == (other.ip, other.port)
+
+    def __hash__(self) -> int:
+        return hash((self.ip, self.port))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """ValueError for anything but an IPv4 address, a colon and a port."""
+        host, colon, port = text.rpartition(":")
+        if not colon or not re.fullmatch(r"\d{1,5}", port) or not 1 <= int(port) <= 65535:
+            raise ValueError(f"{text!r} is no address and port")
+        try:
+            return cls(IPv4Address(host), int(port))
+        except AddressValueError as error:
+            raise ValueError(str(error)) from None
+
+    def __str__(self) -> str:
+        return f"{self.ip}:{self.port}"
+
+
+def decode_hook(kind: type, value: Any) -> Any:
+    """What msgspec asks for the types it does not know."""
+    if not isinstance(value, str):
+        raise ValueError("a string is expected")
+    if kind is Listener:
+        return Listener.parse(value)
+    if kind is Path:
+        if not value:
+            raise ValueError("a path is expected")
+        return Path(value)
+    if kind is IPv4Address:
+        return IPv4Address(value)
+    raise NotImplementedError(kind)
+
+
+def _named(example: str) -> Any:
+    return Meta(
+        pattern=NAME_PATTERN,
+        description=f'1 to 32 letters, digits, hyphens and underscores, such as "{example}"',
+    )
+
+
+def _interface(example: str) -> Any:
+    return Meta(
+        pattern=INTERFACE_PATTERN,
+        description=f'the name of a network interface of this server, such as "{example}"',
+    )
+
+
+Entries = Annotated[
+    int,
+    Meta(ge=16, le=16_777_216, description="a number of table entries from 16 to 16777216"),
+]
+Vlan = Annotated[int, Meta(ge=0, le=4094, description="a VLAN id from 1 to 4094, or 0 for none")]
+Port = Annotated[int, Meta(ge=1, le=65535, description="a port number from 1 to 65535")]
+Weight = Annotated[int, Meta(ge=0, le=65535)]
+Addresses = Annotated[list[IPv4Address], Meta(min_length=1, max_length=255)]
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[farm.limits]`: entries per table; where nothing is said, the data plane's own."""
+
+    forward: Entries | None = None
+    local: Entries | None = None
+    connect: Entries | None = None
+    temporary: Entries | None = None
+    holding: Entries | None = None
+
+
+class Farm(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[farm]`: the same on every server."""
+
+    name: Annotated[str, _named("shop")]
+    secret_file: Annotated[
+        Path, Meta(description='the path of a file with the secret, such as "/etc/ipos/farm.key"')
+    ]
+    members: Annotated[
+        Addresses,
+        Meta(description='a list of back addresses, such as ["10.77.0.1", "10.77.0.2"]'),
+    ] = field(default_factory=list)
+    discover: Annotated[bool, Meta(description="true or false")] = False
+    authenticate: Annotated[bool, Meta(description="true or false")] = True
+    ethertype: Annotated[
+        int,
+        Meta(ge=1, le=0xFFFF, description="an Ethernet type from 1 to 0xFFFF, such as 0x88B5"),
+    ] = 0x0007
+    header_timeout_ms: Annotated[
+        int, Meta(ge=100, le=600_000, description="100 to 600000 milliseconds")
+    ] = 5000
+    idle_s: Annotated[int, Meta(ge=1, le=31_536_000, description="1 to 31536000 seconds")] = 3600
+    limits: Limits = Limits()
+
+
+class Server(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[server]`: this machine."""
+
+    name: Annotated[str, _named("s1")]
+    front: Annotated[str, _interface("eth0")]
+    back: Annotated[str, _interface("eth1")]
+    addresses: Annotated[
+        Addresses, Meta(description='a list of service addresses, such as ["203.0.113.1"]')
+    ]
+    front_vlan: Vlan = 0
+    back_vlan: Vlan = 0
+
+
+class Session(Struct, frozen=True, forbid_unknown_fields=True):
+    """`session = { ... }` of a service: how a client comes back to the same server."""
+
+    kind: Annotated[
+        Literal["insert", "learn", "redirect", "source"],
+        Meta(description='"insert", "learn", "redirect" or "source"'),
+    ]
+    cookie: Annotated[
+        str,
+        Meta(
+            pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$",
+            description='the name of a cookie, such as "IPOS"',
+        ),
+    ] = "IPOS"
+
+
+class Check(Struct, frozen=True, forbid_unknown_fields=True):
+    """`check = { ... }` of a service: how a server knows that its application is well.
+
+    Without `http`, that it accepts a TCP connection.
+    """
+
+    http: (
+        Annotated[str, Meta(pattern=r"^/[!-~]*$", description='a path, such as "/health"')] | None
+    ) = None
+    interval_ms: Annotated[
+        int, Meta(ge=50, le=600_000, description="50 to 600000 milliseconds")
+    ] = 500
+    rise: Annotated[int, Meta(ge=1, le=100, description="a number of checks from 1 to 100")] = 2
+    fall: Annotated[int, Meta(ge=1, le=100, description="a number of checks from 1 to 100")] = 3
+
+
+class Service(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[service]]`: what clients connect to, on every service address of the farm."""
+
+    name: Annotated[str, _named("web")]
+    port: Port
+    protocol: Annotated[Literal["tcp", "udp"], Meta(description='"tcp" or "udp"')] = "tcp"
+    select: Annotated[
+        Literal["request", "connection"], Meta(description='"request" or "connection"')
+    ] = "request"
+    decide: Annotated[
+        Literal["connection", "request"], Meta(description='"connection" or "request"')
+    ] = "connection"
+    policy: Annotated[
+        Literal["least-loaded", "round-robin", "random", "fixed"],
+        Meta(description='"least-loaded", "round-robin", "random" or "fixed"'),
+    ] = "least-loaded"
+    application: (
+        Annotated[
+            Listener, Meta(description='the address its application has, such as "127.0.0.1:8080"')
+        ]
+        | None
+    ) = None
+    session: Session | None = None
+    check: Check | None = None
+
+    @property
+    def listener(self) -> Listener:
+        """Where the application listens on each server."""
+        return self.application or Listener(IPv4Address(0), self.port)
+
+
+class Pool(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[pool]]`: servers by name, each with a weight."""
+
+    name: Annotated[str, _named("images")]
+    servers: Annotated[
+        dict[str, Weight],
+        Meta(
+            min_length=1,
+            max_length=64,
+            description="servers with weights from 0 to 65535, such as { s2 = 1, s3 = 3 }",
+        ),
+    ]
+
+
+class Route(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[route]]`: which requests of a service go to which pool."""
+
+    service: Annotated[str, _named("web")]
+    pool: Annotated[str, _named("images")]
+    host: Annotated[
+        str,
+        Meta(
+            pattern=r"^(\*|(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*)$",
+            description='a host name, such as "www.example.org" or "*.example.org"',
+        ),
+    ] = "*"
+    path: Annotated[
+        str,
+        Meta(
+            pattern=r"^=?/[!-~]*$",
+            description='a path prefix such as "/img/", or an exact path such as "=/img"',
+        ),
+    ] = "/"
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether it says nothing but the service's pool."""
+        return self.host == "*" and self.path == "/"
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole file."""
+
+    farm: Farm
+    server: Server
+    service: list[Service] = field(default_factory=list)
+    pool: list[Pool] = field(default_factory=list)
+    route: list[Route] = field(default_factory=list)
