@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`-o text|json`, the same on every command that prints data."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Output(StrEnum):
+    """How a command prints its data: for people, or for programs."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+OutputOption = Annotated[Output, typer.Option("-o", "--output", help="Form of the output.")]
