@@ -115,6 +115,7 @@ DAMAGES = [
     ("inner later fragment", with_inner(6, b"\x00\x01"), "inner_fragment", 36),
     ("inner UDP in a TCP packet", with_inner(9, b"\x11"), "inner_protocol", 39),
     ("inner TCP in a UDP packet", with_inner(9, b"\x06", DATA_UDP), "inner_protocol", 39),
+    ("inner GRE", with_inner(9, b"\x2f"), "inner_protocol", 39),
     ("inner data offset 4", with_inner(20 + 12, b"\x40"), "inner_data_offset", 62),
     ("inner length 51 of 52", with_inner(2, b"\x00\x33"), "inner_total_length", 32),
 ]
@@ -127,6 +128,16 @@ def test_damaged(raw: bytes, field: str, offset: int) -> None:
     error = refusal(raw)
     assert (error.field, error.offset) == (field, offset)
     assert str(error).startswith(f"{field} at byte {offset}: ")
+
+
+def test_both_zeros_of_the_checksum() -> None:
+    # A port that makes the header sum to 0xffff, for which 0x0000 is sent.
+    raw = bytearray(with_type(3))
+    raw[18:20] = bytes(2)
+    raw[18:20] = checksum(bytes(raw[14:28])).to_bytes(2, "big")
+    for zero in (b"\x00\x00", b"\xff\xff"):
+        raw[28:30] = zero
+        assert ethernet.decode(bytes(raw)).packet.header.source_port == raw[18] << 8 | raw[19]
 
 
 def test_offsets_move_with_a_vlan_tag() -> None:

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import pytest
-from scapy.layers.inet import IP, TCP, UDP, IPOption_NOP
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
 from scapy.layers.l2 import Dot1Q, Ether
 
 from ipos.handshake.siphash import siphash64, siphash128
-from ipos.wire import Header, NoticePacket, Packet, PacketType, VlanTag, ethernet
+from ipos.wire import DataPacket, Header, NoticePacket, Packet, PacketType, VlanTag, ethernet
 from ipos.wire.control import CONTROL_BLOCK
 from ipos.wire.header import HEADER
 from ipos.wire.packets import TRAILER
@@ -106,6 +106,18 @@ def test_tag_of_types_2_and_5_covers_header_and_inner_headers(
     covered = built(ipos(packet_type), inner[: len(headers)])
     tag = siphash64(KEY, covered).to_bytes(8, "little")
     golden = built(ETHER, raw, tag)
+    assert ethernet.encode(ethernet.decode(golden, KEY), KEY).hex() == golden.hex()
+
+
+def test_an_icmp_error_travels_as_a_packet_of_the_connection() -> None:
+    quote = IP(src="203.0.113.2", dst="10.99.0.7") / TCP(sport=80, dport=40001)
+    error = IP(src="192.0.2.1", dst="203.0.113.1") / ICMP(type=3, code=4, nexthopmtu=1400)
+    inner = bytes(error / quote)
+    tag = siphash64(KEY, built(ipos(2), inner[: 20 + 8])).to_bytes(8, "little")
+    golden = built(ETHER, ipos(2), inner, tag)
+    assert ethernet.decode(golden, KEY) == frame(
+        DataPacket(header=header(PacketType.PACKET), inner=inner)
+    )
     assert ethernet.encode(ethernet.decode(golden, KEY), KEY).hex() == golden.hex()
 
 

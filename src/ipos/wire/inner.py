@@ -4,6 +4,9 @@
 It travels untouched, so nothing here judges it: its checksums are its receiver's affair. Only what
 the framing depends on is read (RFC 791, RFC 9293, RFC 768): the lengths, and that there is a
 transport header at all.
+
+A router's ICMP error about a connection ("fragmentation needed") belongs to its owner, and travels
+as the client's packets do; its 8-byte header (RFC 792) takes the place of the transport's.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from ipos.wire.header import Protocol
 IPV4_HEADER_SIZE = 20
 TCP_HEADER_SIZE = 20
 UDP_HEADER_SIZE = 8
+ICMP_HEADER_SIZE = 8
 
 _TOTAL_LENGTH = slice(2, 4)
 _FRAGMENT = slice(6, 8)
@@ -22,6 +26,8 @@ _MORE_FRAGMENTS_OR_OFFSET = 0x3FFF
 _PROTOCOL = 9
 _TCP_DATA_OFFSET = 12
 
+# IANA's numbers; the ipOS header has its own.
+_ICMP = 1
 _IP_PROTOCOL = {Protocol.TCP: 6, Protocol.UDP: 17}
 
 
@@ -42,14 +48,14 @@ def take(cursor: Cursor, protocol: Protocol) -> tuple[bytes, int]:
         raise WireError(
             "inner_fragment", start + _FRAGMENT.start, "a fragment is not a whole packet"
         )
-    if ip[_PROTOCOL] != _IP_PROTOCOL[protocol]:
+    if ip[_PROTOCOL] not in (_IP_PROTOCOL[protocol], _ICMP):
         raise WireError(
             "inner_protocol",
             start + _PROTOCOL,
-            f"must be {_IP_PROTOCOL[protocol]} ({protocol.name}), not {ip[_PROTOCOL]}",
+            f"must be {_IP_PROTOCOL[protocol]} ({protocol.name}) or 1 (ICMP), not {ip[_PROTOCOL]}",
         )
     options = cursor.take("inner_ip_options", ip_size - IPV4_HEADER_SIZE)
-    transport = _take_transport_header(cursor, protocol)
+    transport = _take_transport_header(cursor, ip[_PROTOCOL])
     headers_size = ip_size + len(transport)
     total = int.from_bytes(ip[_TOTAL_LENGTH], "big")
     if total < headers_size:
@@ -62,8 +68,10 @@ def take(cursor: Cursor, protocol: Protocol) -> tuple[bytes, int]:
     return ip + options + transport + data, headers_size
 
 
-def _take_transport_header(cursor: Cursor, protocol: Protocol) -> bytes:
-    if protocol is Protocol.UDP:
+def _take_transport_header(cursor: Cursor, ip_protocol: int) -> bytes:
+    if ip_protocol == _ICMP:
+        return cursor.take("inner_icmp_header", ICMP_HEADER_SIZE)
+    if ip_protocol == _IP_PROTOCOL[Protocol.UDP]:
         return cursor.take("inner_udp_header", UDP_HEADER_SIZE)
     start = cursor.offset
     fixed = cursor.take("inner_tcp_header", TCP_HEADER_SIZE)

@@ -50,7 +50,10 @@ class ConnectionPacket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataPacket:
-    """Figures 11g and 11h, types 2 and 5: the client's IPv4 packet, whole and untouched."""
+    """Figures 11g and 11h, types 2 and 5: the client's IPv4 packet, whole and untouched.
+
+    Or an ICMP error about the connection. The tag covers the header and the inner headers.
+    """
 
     header: Header
     inner: bytes
