@@ -4,6 +4,11 @@
 import os
 
 import pytest
+from hypothesis import settings
+
+# A deadline would make the tests' outcome a matter of the machine's load.
+settings.register_profile("ipos", deadline=None)
+settings.load_profile("ipos")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
