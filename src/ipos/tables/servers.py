@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figure 12: what each server advertises: its state, its listening sockets, its applications."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+from ipos.tables.row import Address, Count, Fraction, Port, ProcessId, Row, Seconds, Weight
+
+
+class ServerState(StrEnum):
+    """Whether a server is chosen."""
+
+    READY = "ready"
+    DRAIN = "drain"  # keeps what it has, gets nothing new
+    MAINT = "maint"  # taken out by its operator
+    DOWN = "down"  # not heard of
+
+
+class Health(StrEnum):
+    """What the server's own check says of an application; one without a check is up."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRow(Row):
+    """Server state: what selection knows of one server."""
+
+    KEY: ClassVar[tuple[str, ...]] = ("server_ip",)
+
+    server_ip: Address
+    tcp_connections: Count  # established
+    cpu_utilisation: Fraction  # of the main board, all cores
+    available_memory: Count  # bytes
+    available_bandwidth: Count  # bits per second
+    state: ServerState
+    weight: Weight
+    age: Seconds  # since the server said so
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListeningRow(Row):
+    """Listening sockets: an application ready for connections."""
+
+    KEY: ClassVar[tuple[str, ...]] = ("server_ip", "tcp_port")
+
+    server_ip: Address
+    tcp_port: Port
+    process: ProcessId | None  # a key of Application information; None: its process is hidden
+    health: Health
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplicationRow(Row):
+    """Application information: what a process needs."""
+
+    KEY: ClassVar[tuple[str, ...]] = ("process_id",)
+
+    process_id: ProcessId
+    memory_required: Count  # bytes
+    cpu_utilisation: Fraction  # of the main board, all cores
+    name: str
+    server: str  # the server's name
