@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One TCP segment in one IPv4 packet: bytes <-> a value (RFC 791, RFC 9293 section 3.1).
+
+A packet is judged by the first of these that applies; the name is the counter of ``ipos.h``:
+
+1.  shorter than 20 bytes, version not 4, header length below 20, protocol not TCP, or a fragment
+    that is not the first and so has no ports: not ours, ``PASSED``
+2.  more fragments follow: ``DROP_FRAGMENT``
+3.  header length above 20: ``DROP_IP_OPTIONS``
+4.  total length beyond the bytes that are there, TCP header cut short, data offset below 5, or
+    headers longer than the total length: ``DROP_MALFORMED``
+5.  a wrong IP or TCP checksum: ``DROP_BAD_CHECKSUM``
+
+Whether the address is a service's is asked before 2 and after 1: what is no service's passes.
+Bytes after the total length are padding and are ignored.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntFlag
+from ipaddress import IPv4Address
+
+IP_HEADER = 20
+TCP_HEADER = 20
+PROTOCOL_TCP = 6
+TTL = 64
+
+_DONT_FRAGMENT = 0x4000
+_MORE_FRAGMENTS = 0x2000
+_FRAGMENT_OFFSET = 0x1FFF
+_U32 = 0xFFFF_FFFF
+
+
+class Flag(IntFlag):
+    """The nine flag bits of a TCP header; AE was NS before RFC 9768."""
+
+    FIN = 1
+    SYN = 2
+    RST = 4
+    PSH = 8
+    ACK = 16
+    URG = 32
+    ECE = 64
+    CWR = 128
+    AE = 256
+
+
+class SegmentError(ValueError):
+    """A packet that is no segment for us; ``counter`` is its fate by its name in ``ipos.h``."""
+
+    def __init__(self, counter: str, text: str) -> None:
+        super().__init__(text)
+        self.counter = counter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """Addresses, ports and sequence numbers as integers in host order; ``window`` is unscaled."""
+
+    source: IPv4Address
+    source_port: int
+    destination: IPv4Address
+    destination_port: int
+    seq: int
+    ack: int = 0
+    flags: Flag
+    window: int = 0
+    options: bytes = b""  # raw; a multiple of four bytes, at most 40
+    data: bytes = b""
+
+    @property
+    def end(self) -> int:
+        """The sequence number after it: data, SYN and FIN take sequence space."""
+        return (
+            self.seq + len(self.data) + (Flag.SYN in self.flags) + (Flag.FIN in self.flags) & _U32
+        )
+
+    def packet(self) -> bytes:
+        """The IPv4 packet: no IP options, TOS 0, identification 0, don't fragment, TTL 64.
+
+        Identification 0 is right for an atomic packet (RFC 6864 section 4.1).
+        """
+        tcp = struct.pack(
+            "!HHIIHHHH",
+            self.source_port,
+            self.destination_port,
+            self.seq,
+            self.ack,
+            (TCP_HEADER + len(self.options)) // 4 << 12 | self.flags,
+            self.window,
+            0,
+            0,
+        )
+        tcp += self.options + self.data
+        pseudo = struct.pack(
+            "!4s4sBBH", self.source.packed, self.destination.packed, 0, PROTOCOL_TCP, len(tcp)
+        )
+        tcp = tcp[:16] + checksum(pseudo + tcp).to_bytes(2, "big") + tcp[18:]
+        ip = struct.pack(
+            "!BBHHHBBH4s4s",
+            0x45,
+            0,
+            IP_HEADER + len(tcp),
+            0,
+            _DONT_FRAGMENT,
+            TTL,
+            PROTOCOL_TCP,
+            0,
+            self.source.packed,
+            self.destination.packed,
+        )
+        return ip[:10] + checksum(ip).to_bytes(2, "big") + ip[12:] + tcp
+
+
+def checksum(data: bytes) -> int:
+    """The internet checksum (RFC 1071): 16 bits; an odd last byte is followed by a zero."""
+    if len(data) % 2:
+        data += b"\0"
+    # 2**16 is 1 modulo 65535, so the ones' complement sum is one remainder of one big number.
+    total = int.from_bytes(data, "big")
+    folded = total % 0xFFFF
+    if folded == 0 and total:
+        folded = 0xFFFF
+    return folded ^ 0xFFFF
+
+
+def signed(difference: int) -> int:
+    """A difference of sequence numbers as RFC 9293 section 3.4 compares them: -2**31 .. 2**31-1."""
+    return (difference + 0x8000_0000 & _U32) - 0x8000_0000
+
+
+def parse_packet(packet: bytes) -> Segment:
+    """The segment in an IPv4 packet; ``SegmentError`` with its fate if there is none."""
+    if len(packet) < IP_HEADER:
+        raise SegmentError("PASSED", f"an IPv4 header is 20 bytes, here are {len(packet)}")
+    version_length, _, total, _, fragment, _, protocol, _ = struct.unpack_from("!BBHHHBBH", packet)
+    header = (version_length & 0xF) * 4
+    if version_length >> 4 != 4 or header < IP_HEADER:
+        raise SegmentError("PASSED", f"byte 0 is {version_length:#04x}, not 0x45")
+    if protocol != PROTOCOL_TCP or fragment & _FRAGMENT_OFFSET:
+        raise SegmentError("PASSED", f"protocol {protocol}, fragment field {fragment:#06x}")
+    if fragment & _MORE_FRAGMENTS:
+        raise SegmentError("DROP_FRAGMENT", "the first of several fragments")
+    if header > IP_HEADER:
+        raise SegmentError("DROP_IP_OPTIONS", f"an IP header of {header} bytes has options")
+    tcp = packet[header:total]
+    if total > len(packet) or len(tcp) < TCP_HEADER:
+        raise SegmentError("DROP_MALFORMED", f"total length {total} of {len(packet)} bytes")
+    source_port, destination_port, seq, ack, offset_flags, window = struct.unpack_from(
+        "!HHIIHH", tcp
+    )
+    data_offset = (offset_flags >> 12) * 4
+    if not TCP_HEADER <= data_offset <= len(tcp):
+        raise SegmentError("DROP_MALFORMED", f"data offset {data_offset} of {len(tcp)} bytes")
+    pseudo = packet[12:20] + struct.pack("!BBH", 0, PROTOCOL_TCP, len(tcp))
+    if checksum(packet[:header]) or checksum(pseudo + tcp):
+        raise SegmentError("DROP_BAD_CHECKSUM", "the IP or the TCP checksum is wrong")
+    return Segment(
+        source=IPv4Address(packet[12:16]),
+        source_port=source_port,
+        destination=IPv4Address(packet[16:20]),
+        destination_port=destination_port,
+        seq=seq,
+        ack=ack,
+        flags=Flag(offset_flags & 0x1FF),
+        window=window,
+        options=tcp[TCP_HEADER:data_offset],
+        data=tcp[data_offset:],
+    )
