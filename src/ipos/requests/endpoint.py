@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One segment at one unattached endpoint: which event it is, then what the table says.
+
+Four-tuples that Local, Forward or Forward-Connect know never come here. Offsets are signed 32-bit
+differences from the client's ISN + 1. A segment is judged by the first rule that applies:
+
+1.  SYN without ACK, RST and FIN: SYN, SYN_NO_SERVER or SYN_ON_CONNECTION. An ACKNOWLEDGED
+    endpoint takes any of them as SYN; one whose SYN was given away takes them as
+    SYN_ON_CONNECTION.
+2.  neither ACK nor RST, or SYN with anything: BAD_FLAGS.
+3.  SYN_GIVEN: ANY.
+4.  CLOSED or RESET, and it acknowledges our ISN + 1 or (CLOSED) ends where the client's stream
+    ended: RST_EXACT if RST; FIN_AGAIN if CLOSED and a FIN that ends there; PURE_ACK if CLOSED and
+    empty and ends there; else LATE.
+5.  RST: RST_EXACT if there is a row that awaits a request and the segment's offset is the end of
+    what is held or of what was acknowledged, or it has ACK for our ISN + 1 and an offset of 0 to
+    14,600; else RST_OTHER.
+6.  no row that awaits a request, or the segment does not acknowledge its ISN + 1: COOKIE if it
+    proves one and the row is not ACKNOWLEDGED, else NO_COOKIE. After COOKIE it is judged again, by
+    the new OPEN row.
+7.  at most one byte of data, no FIN, offset from -1 to before what was acknowledged: KEEPALIVE
+    (RFC 9293 section 3.8.4). It is told again what it was told before, and nothing more.
+8.  no data: an offset of -1 or less or above 14,600 is OUTSIDE; without FIN it is PURE_ACK; with
+    FIN: at the end of what is held it is FIN if nothing is held, else FIN_CUT; ahead of it
+    FIN_EARLY; behind it DUPLICATE.
+9.  data goes into the window (`ipos.requests.window`), bytes in order go to the head parser
+    (`ipos.requests.head`): OUTSIDE; COMPLETE or COMPLETE_NO_SERVER; TOO_LONG; FIN_CUT if it has
+    FIN and ends where the bytes in order end; NO_ROOM if the window or the hold pool has none; and
+    otherwise as `ipos.requests.acknowledge` decides: HOLD, HOLD_ACK or GAP_ACK if it was kept,
+    DUPLICATE or GAP_DUPLICATE if not; the GAP ones while nothing at all is in order.
+
+A FIN that is not in order is not remembered; the client sends it again. A request that its own
+segment completes needs no room in the hold pool.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ipos.handshake import answers
+from ipos.handshake.cookies import Agreed, CookieKey, Handshake, check, is_syn
+from ipos.handshake.segment import Flag, Segment, signed
+from ipos.handshake.unattached import TABLE, Action, Event, State
+from ipos.requests.acknowledge import decide
+from ipos.requests.head import Head, Progress
+from ipos.requests.window import WINDOW, Insertion, ReceiveWindow
+
+_AWAITING = (State.OPEN, State.HOLDING, State.ACKNOWLEDGED)
+_U32 = 0xFFFF_FFFF
+_EMPTY_WINDOW = ReceiveWindow()
+_NO_HEAD = Head()
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What the data plane knows beside the segment; clocks in seconds and nanoseconds."""
+
+    key: CookieKey
+    now_wall_s: float
+    now_ns: int
+    server_ready: bool = True
+    on_connection: bool = False
+    room: bool = True  # in the hold pool and its table
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What is kept of one four-tuple; counts are bytes of the request, from the ISN + 1.
+
+    ``unacknowledged`` counts segments; ``client_end`` is the sequence number after the client's
+    last byte or FIN, known when CLOSED.
+    """
+
+    state: State = State.NONE
+    handshake: Handshake | None = None
+    window: ReceiveWindow = _EMPTY_WINDOW
+    head: Head = _NO_HEAD
+    acknowledged: int = 0
+    unacknowledged: int = 0
+    last_seen_ns: int = 0
+    client_end: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What came of a segment. ``answer`` goes to the client; DECIDE and GIVE have none."""
+
+    endpoint: Endpoint
+    events: tuple[Event, ...]
+    action: Action
+    counters: tuple[str, ...]
+    answer: Segment | None
+
+
+def step(endpoint: Endpoint, segment: Segment, around: Around) -> Step:
+    """The endpoint after one segment, and what goes out."""
+    events: tuple[Event, ...] = ()
+    counters: tuple[str, ...] = ()
+    while True:
+        event, judged = _judge(endpoint, segment, around)
+        then = TABLE[endpoint.state][event]
+        events += (event,)
+        counters += then.counters
+        if event is not Event.COOKIE:
+            break
+        endpoint = replace(judged, state=State.OPEN)
+    after = replace(judged, state=then.state)
+    if then.action is not Action.DROP or "ABSORBED" in then.counters or "HELD" in then.counters:
+        after = replace(after, last_seen_ns=around.now_ns)
+    if then.action is Action.ACK and event is not Event.KEEPALIVE:
+        after = replace(after, acknowledged=after.window.held, unacknowledged=0)
+    if then.state is State.CLOSED and endpoint.state is not State.CLOSED:
+        after = replace(after, client_end=segment.end)
+    return Step(after, events, then.action, counters, _answer(then.action, after, segment, around))
+
+
+def _judge(endpoint: Endpoint, segment: Segment, around: Around) -> tuple[Event, Endpoint]:
+    """Rules 1 to 6; the endpoint returned holds what the segment brought."""
+    state, flags, handshake = endpoint.state, segment.flags, endpoint.handshake
+    if is_syn(segment):
+        return _judge_syn(state, around), endpoint
+    if not flags & (Flag.ACK | Flag.RST) or Flag.SYN in flags:
+        return Event.BAD_FLAGS, endpoint
+    if state is State.SYN_GIVEN:
+        return Event.ANY, endpoint
+    ours = handshake is not None and segment.ack == handshake.iss + 1 & _U32
+    if state is State.CLOSED and (ours or segment.end == endpoint.client_end):
+        return _judge_closed(endpoint, segment), endpoint
+    if state is State.RESET and ours:
+        return Event.RST_EXACT if Flag.RST in flags else Event.LATE, endpoint
+    if Flag.RST in flags:
+        return _judge_reset(endpoint, segment), endpoint
+    if state not in _AWAITING or handshake is None or not ours:
+        proven = None
+        if state is not State.ACKNOWLEDGED:
+            proven = check(segment, around.key, around.now_wall_s)
+        if proven is None:
+            return Event.NO_COOKIE, endpoint
+        return Event.COOKIE, Endpoint(handshake=proven, last_seen_ns=around.now_ns)
+    offset = signed(segment.seq - handshake.irs - 1)
+    if len(segment.data) <= 1 and Flag.FIN not in flags and -1 <= offset < endpoint.acknowledged:
+        return Event.KEEPALIVE, endpoint
+    if not segment.data:
+        return _judge_empty(endpoint, offset, fin=Flag.FIN in flags), endpoint
+    return _judge_data(endpoint, segment, offset, around)
+
+
+def _judge_syn(state: State, around: Around) -> Event:
+    if state is State.ACKNOWLEDGED:
+        return Event.SYN
+    if around.on_connection or state is State.SYN_GIVEN:
+        return Event.SYN_ON_CONNECTION
+    return Event.SYN if around.server_ready else Event.SYN_NO_SERVER
+
+
+def _judge_closed(endpoint: Endpoint, segment: Segment) -> Event:
+    if Flag.RST in segment.flags:
+        return Event.RST_EXACT
+    if segment.end != endpoint.client_end:
+        return Event.LATE
+    if Flag.FIN in segment.flags:
+        return Event.FIN_AGAIN
+    return Event.LATE if segment.data else Event.PURE_ACK
+
+
+def _judge_reset(endpoint: Endpoint, segment: Segment) -> Event:
+    handshake = endpoint.handshake
+    if endpoint.state not in _AWAITING or handshake is None:
+        return Event.RST_OTHER
+    offset = signed(segment.seq - handshake.irs - 1)
+    acknowledges = Flag.ACK in segment.flags and segment.ack == handshake.iss + 1 & _U32
+    exact = offset in (endpoint.window.held, endpoint.acknowledged)
+    if exact or (acknowledges and 0 <= offset <= WINDOW):
+        return Event.RST_EXACT
+    return Event.RST_OTHER
+
+
+def _judge_empty(endpoint: Endpoint, offset: int, *, fin: bool) -> Event:
+    held = endpoint.window.held
+    if not 0 <= offset <= WINDOW:
+        return Event.OUTSIDE
+    if not fin:
+        return Event.PURE_ACK
+    if offset != held:
+        return Event.FIN_EARLY if offset > held else Event.DUPLICATE
+    return Event.FIN_CUT if held or endpoint.window.pieces else Event.FIN
+
+
+def _judge_data(
+    endpoint: Endpoint, segment: Segment, offset: int, around: Around
+) -> tuple[Event, Endpoint]:
+    window, insertion = endpoint.window.insert(offset, segment.data)
+    if insertion is Insertion.OUTSIDE:
+        return Event.OUTSIDE, endpoint
+    head = endpoint.head.feed(window.data[endpoint.window.held :])
+    kept = insertion in (Insertion.EXTENDED, Insertion.GAP)
+    after = replace(
+        endpoint, window=window, head=head, unacknowledged=endpoint.unacknowledged + kept
+    )
+    if head.progress is Progress.COMPLETE:
+        return Event.COMPLETE if around.server_ready else Event.COMPLETE_NO_SERVER, after
+    if head.progress is Progress.TOO_LONG:
+        return Event.TOO_LONG, after
+    if Flag.FIN in segment.flags and offset + len(segment.data) == window.held:
+        return Event.FIN_CUT, after
+    if insertion is Insertion.NO_ROOM or (kept and not around.room):
+        return Event.NO_ROOM, endpoint
+    now = decide(
+        insertion,
+        pushed=Flag.PSH in segment.flags,
+        unacknowledged=after.unacknowledged,
+        last_seen_ns=endpoint.last_seen_ns,
+        now_ns=around.now_ns,
+    ).now
+    if kept and not now:
+        return Event.HOLD, after
+    if kept:
+        return Event.HOLD_ACK if window.held else Event.GAP_ACK, after
+    return Event.DUPLICATE if window.held else Event.GAP_DUPLICATE, after
+
+
+def _answer(action: Action, after: Endpoint, to: Segment, around: Around) -> Segment | None:
+    if action is Action.SYN_ACK:
+        return answers.syn_ack(to, around.key, around.now_wall_s)
+    if action is Action.RST:
+        return answers.reset(to)
+    handshake = after.handshake
+    if action not in (Action.ACK, Action.FIN_ACK) or handshake is None:
+        return None
+    scaled = Agreed.WINDOW_SCALE in handshake.options
+    if action is Action.ACK:
+        held = after.acknowledged
+        ack = handshake.irs + 1 + held & _U32
+        return answers.acknowledge(
+            to, seq=handshake.iss + 1 & _U32, ack=ack, held=held, scaled=scaled
+        )
+    answer = answers.acknowledge(to, seq=to.ack, ack=after.client_end, held=0, scaled=scaled)
+    # A client that acknowledges our FIN needs only its own acknowledged again.
+    ours_unseen = to.ack == handshake.iss + 1 & _U32
+    return replace(answer, flags=answer.flags | Flag.FIN) if ours_unseen else answer
