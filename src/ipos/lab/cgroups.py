@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cgroup of each node, and of each of its applications: which processes are ours.
+
+A process is ended only because it is in a cgroup of the lab: no list of process ids can go stale,
+daemons that fork stay known, and a reused process id is never hit.
+
+    <cgroup2>/ipos/<lab>/<node>         what `lab exec` runs
+    <cgroup2>/ipos/<lab>/<node>/app     the applications
+    <cgroup2>/ipos/<lab>/<node>/agent   the agent
+
+Controllers are not switched on: cgroup2 counts CPU time without any (`cpu.stat`), and processes
+may then live in inner cgroups too.
+"""
+
+import os
+import select
+import signal
+import time
+from functools import cache
+from pathlib import Path
+
+from ipos.lab.errors import LabError
+
+
+@cache
+def mount_point() -> Path:
+    """Where cgroup2 is mounted, from /proc/mounts. LabError if it is not."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        fields = line.split()
+        if fields[2] == "cgroup2":
+            return Path(fields[1])
+    raise LabError(
+        "cgroup2 is not mounted, so a lab's processes cannot be told apart; "
+        "run: mount -t cgroup2 none /sys/fs/cgroup"
+    )
+
+
+def path_of(lab: str, node: str = "") -> Path:
+    """The cgroup of a lab, or of one of its nodes."""
+    return mount_point() / "ipos" / lab / node
+
+
+def _tree(path: Path) -> list[Path]:
+    """The cgroup and all below it, children first."""
+    return [Path(top) for top, _, _ in os.walk(path, topdown=False)]
+
+
+def processes(path: Path) -> list[int]:
+    """Process ids in the cgroup and below; empty if there is no such cgroup."""
+    found: list[int] = []
+    for group in _tree(path):
+        try:
+            found += [int(line) for line in (group / "cgroup.procs").read_text().split()]
+        except (FileNotFoundError, OSError):
+            continue  # removed meanwhile
+    return found
+
+
+def populated(path: Path) -> bool:
+    """Whether any live process is in the cgroup or below. Zombies do not count."""
+    try:
+        return "populated 1" in (path / "cgroup.events").read_text()
+    except OSError:
+        return False
+
+
+def wait_empty(path: Path, timeout_s: float) -> bool:
+    """Wait until no live process is left; False if some still are when the time is over."""
+    deadline = time.monotonic() + timeout_s
+    try:
+        events = os.open(path / "cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        poller = select.poll()
+        poller.register(events, select.POLLPRI)
+        while b"populated 1" in os.pread(events, 200, 0):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            poller.poll(left * 1000)
+    finally:
+        os.close(events)
+    return True
+
+
+def send(path: Path, number: signal.Signals) -> None:
+    """Send a signal to every process in the cgroup and below."""
+    for pid in processes(path):
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            # The id may have been given to another process since it was read: look again, now that
+            # the descriptor names one process for good.
+            if pid in processes(path):
+                signal.pidfd_send_signal(descriptor, number)
+        except ProcessLookupError:
+            continue
+        finally:
+            os.close(descriptor)
+
+
+def end(path: Path, patience_s: float = 2.0) -> None:
+    """TERM, then KILL what is still there. LabError if even that leaves a process."""
+    if not path.exists():
+        return
+    thaw(path)
+    send(path, signal.SIGTERM)
+    if wait_empty(path, patience_s):
+        return
+    (path / "cgroup.kill").write_text("1")
+    if not wait_empty(path, 5.0):
+        raise LabError(
+            f"processes {processes(path)} in {path} survive SIGKILL: stuck in the kernel"
+        )
+
+
+def kill(path: Path) -> None:
+    """KILL everything in the cgroup at one instant, as a crash would, and wait for the end."""
+    (path / "cgroup.kill").write_text("1")
+    wait_empty(path, 5.0)
+
+
+def freeze(path: Path) -> None:
+    """Stop every process of the cgroup without ending it: it holds its sockets and says nothing."""
+    (path / "cgroup.freeze").write_text("1")
+
+
+def thaw(path: Path) -> None:
+    """Let a frozen cgroup, and those below it, go on."""
+    for group in _tree(path):
+        (group / "cgroup.freeze").write_text("0")
+
+
+def remove(path: Path) -> None:
+    """Remove the cgroup and all below it. They must be empty."""
+    for group in _tree(path):
+        for _ in range(100):
+            try:
+                group.rmdir()
+                break
+            except FileNotFoundError:
+                break
+            except OSError:
+                # Zombies keep a cgroup busy until their parent has waited for them, and no event
+                # tells of that.
+                time.sleep(0.02)

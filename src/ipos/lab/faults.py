@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes wrong on a real site, done to a lab: lossy links, power cuts, dead applications.
+
+Wires are cut and made lossy in the switch, where neither end can tell that it was done on purpose
+and no packet has yet been seen by XDP.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ipos.lab import cgroups, namespaces
+from ipos.lab.errors import LabError
+from ipos.lab.firewall import load
+from ipos.lab.lab import Lab
+from ipos.lab.places import Place
+from ipos.lab.plan import SWITCH, Interface, Node
+
+_TABLE = "ipos_faults"
+_SCALE = 100_000
+"""Loss is counted in parts of this."""
+
+
+def set_loss(lab: Lab, percent: float, links: Iterable[tuple[str, str]] | None = None) -> None:
+    """Lose this share of the frames on each link, in each direction; 0 ends it.
+
+    links: (node, interface) pairs; all of the lab's for None. It replaces any loss set before.
+    """
+    if not 0 <= percent <= 100:
+        raise LabError(f"a link loses 0 to 100 percent, not {percent}")
+    wanted = _every_link(lab) if links is None else [_link(lab, *link) for link in links]
+    # A table that is named, deleted and made again in one transaction: no moment between.
+    lines = [f"table bridge {_TABLE}", f"delete table bridge {_TABLE}"]
+    if percent > 0:
+        ports = ", ".join(f'"{node.port(interface)}"' for node, interface in wanted)
+        drop = f"numgen random mod {_SCALE} < {round(percent * _SCALE / 100)} counter drop"
+        lines += [
+            f"table bridge {_TABLE} {{",
+            "    chain from_node {",
+            "        type filter hook prerouting priority -300",
+            f"        iifname {{ {ports} }} {drop}",
+            "    }",
+            "    chain to_node {",
+            "        type filter hook postrouting priority 300",
+            f"        oifname {{ {ports} }} {drop}",
+            "    }",
+            "}",
+        ]
+    load(Place(lab.name, SWITCH), "\n".join(lines) + "\n")
+
+
+def cut_power(lab: Lab, node: str) -> None:
+    """The node falls silent at once: its links lose carrier and its processes stop."""
+    place = lab.place(node)
+    _set_links(lab, node, up=False)
+    cgroups.freeze(place.cgroup)
+
+
+def restore_power(lab: Lab, node: str) -> None:
+    """The node comes back as if it had been stopped for a while, all its state still there."""
+    cgroups.thaw(lab.place(node).cgroup)
+    _set_links(lab, node, up=True)
+
+
+def set_link(lab: Lab, node: str, interface: str, up: bool) -> None:
+    """Pull one cable, or plug it in again. Both ends see it by the carrier."""
+    host, port = _link(lab, node, interface)
+    _set_ports(lab, [host.port(port)], up)
+
+
+def flush_neighbours(lab: Lab) -> None:
+    """Every node forgets the MAC addresses it has learned."""
+    for node in lab.nodes:
+        done = lab.run(node, ["ip", "neigh", "flush", "all"], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise LabError(f"cannot flush the neighbours of {node}: {done.stderr.strip()}")
+
+
+def kill_applications(lab: Lab, server: str) -> None:
+    """The applications of a server die at once, as by a crash."""
+    cgroups.kill(_existing(lab.place(server).app_cgroup))
+
+
+def stop_applications(lab: Lab, server: str) -> None:
+    """The applications hang: they keep their sockets and neither accept nor answer."""
+    cgroups.freeze(_existing(lab.place(server).app_cgroup))
+
+
+def continue_applications(lab: Lab, server: str) -> None:
+    """The applications go on after `stop_applications`."""
+    cgroups.thaw(_existing(lab.place(server).app_cgroup))
+
+
+def restart_applications(lab: Lab, server: str) -> None:
+    """The applications end as by SIGTERM and are started again; they accept on return."""
+    cgroups.end(lab.place(server).app_cgroup)
+    lab.start_applications(server)
+
+
+def kill_agent(lab: Lab, server: str) -> None:
+    """The agent of a server dies at once; what it has loaded stays. See `Lab.start_agent`."""
+    cgroups.kill(_existing(lab.place(server).agent_cgroup))
+
+
+def _existing(cgroup: Path) -> Path:
+    if not cgroup.exists():
+        raise LabError(f"nothing was ever started in {cgroup}")
+    return cgroup
+
+
+def _every_link(lab: Lab) -> list[tuple[Node, Interface]]:
+    return [(node, each) for node in lab.nodes.values() for each in node.interfaces]
+
+
+def _link(lab: Lab, node: str, interface: str) -> tuple[Node, Interface]:
+    lab.place(node)  # says so if there is no such node
+    host = lab.nodes[node]
+    try:
+        return host, host.interface(interface)
+    except KeyError:
+        there = ", ".join(each.name for each in host.interfaces)
+        raise LabError(f"{node} has no interface {interface!r}; it has {there}") from None
+
+
+def _set_links(lab: Lab, node: str, up: bool) -> None:
+    host = lab.nodes[node]
+    _set_ports(lab, [host.port(interface) for interface in host.interfaces], up)
+
+
+def _set_ports(lab: Lab, ports: Iterable[str], up: bool) -> None:
+    from pyroute2 import IPRoute
+
+    with namespaces.entered(namespaces.path_of(lab.name, SWITCH)), IPRoute() as netlink:
+        for port in ports:
+            index = netlink.link_lookup(ifname=port)[0]
+            netlink.link("set", index=index, state="up" if up else "down")

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A lab as an object: up, down, and running commands in its nodes."""
+
+import secrets
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ipos.lab import (
+    agents,
+    applications,
+    cgroups,
+    cleaning,
+    configuration,
+    firewall,
+    namespaces,
+    plan,
+    state,
+)
+from ipos.lab.errors import LabError
+from ipos.lab.places import BPFFS, ROOT, Place
+from ipos.lab.plan import Node, Settings
+
+_TOOLS = {"nsenter": "util-linux", "setsid": "util-linux", "nft": "nftables"}
+"""Command -> the Debian package it comes from."""
+
+
+class Lab:
+    """A farm on this machine. As a context manager it is up inside the block and gone after it."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.nodes = plan.nodes(self.settings)
+
+    @classmethod
+    def load(cls, name: str) -> Self:
+        """The lab of that name that is up. LabError, naming those there are, if it is not."""
+        manifest = state.read(name)
+        if manifest is None or not manifest.complete:
+            there = ", ".join(state.names()) or "none"
+            raise LabError(
+                f"lab {name} is not up (labs here: {there}); run: ipos lab up --name {name}"
+            )
+        return cls(manifest.settings)
+
+    def __enter__(self) -> Self:
+        self.up()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.down()
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @property
+    def run_dir(self) -> Path:
+        return ROOT / self.name
+
+    @property
+    def servers(self) -> list[Node]:
+        return [node for node in self.nodes.values() if node.kind == "server"]
+
+    @property
+    def clients(self) -> list[Node]:
+        return [node for node in self.nodes.values() if node.kind == "client"]
+
+    def place(self, node: str) -> Place:
+        """Where a node lives. LabError, naming the nodes there are, if there is no such one."""
+        if node not in self.nodes:
+            raise LabError(f"lab {self.name} has no node {node!r}; it has {', '.join(self.nodes)}")
+        return Place(self.name, node)
+
+    def places(self) -> list[Place]:
+        """Where the servers live."""
+        return [self.place(server.name) for server in self.servers]
+
+    def front(self, server: str) -> str:
+        """A server's service address."""
+        return self.nodes[server].address(plan.FRONT_LAN)
+
+    def exec(self, node: str, argv: Sequence[str]) -> None:
+        """Become the command in a node. Does not return."""
+        self.place(node).exec(argv)
+
+    def popen(self, node: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+        """Start a command in a node. options: Popen's; an `env` adds to the node's."""
+        return self.place(node).popen(argv, **options)
+
+    def run(
+        self, node: str, argv: Sequence[str], **options: Any
+    ) -> subprocess.CompletedProcess[Any]:
+        """Run a command in a node to its end. options: subprocess.run's; an `env` adds."""
+        return self.place(node).run(argv, **options)
+
+    def up(self) -> bool:
+        """Build the lab and start all of it; False if the very same lab is up already.
+
+        What an interrupted `up` or a crash left behind is cleaned first. LabError if a lab of this
+        name is up with other settings, or something does not start; then nothing is left.
+        """
+        _require_tools()
+        # Faults of the user's file are found before anything is made.
+        common = configuration.parse_common(self.settings.config)
+        services = configuration.services(common)
+        with state.locked(self.name):
+            manifest = state.read(self.name)
+            if manifest and manifest.complete and self._is_whole(manifest.settings):
+                if manifest.settings == self.settings:
+                    return False
+                raise LabError(
+                    f"lab {self.name} is up with other settings; "
+                    f"run: ipos lab down --name {self.name}"
+                )
+            cleaning.clean(self.name, keep_directory=True)
+            state.write(state.Manifest(self.settings, complete=False))
+            try:
+                self._build(services)
+                applications.start(self.places(), self.settings.app, services)
+                if not self.settings.bare:
+                    self._configure(common)
+                    agents.start(self.places())
+            except BaseException:
+                cleaning.clean(self.name)
+                raise
+            state.write(state.Manifest(self.settings, complete=True))
+        return True
+
+    def down(self) -> bool:
+        """End the lab, whatever state it is in; False if there was nothing of it."""
+        if not cleaning.remains(self.name):
+            return False
+        with state.locked(self.name):
+            cleaning.clean(self.name)
+        return True
+
+    def start_applications(self, server: str) -> None:
+        """Start the applications of one server again, after they were ended."""
+        services = configuration.services(configuration.parse_common(self.settings.config))
+        applications.start([self.place(server)], self.settings.app, services)
+
+    def start_agent(self, server: str) -> None:
+        """Start the agent of one server again, and wait until it is ready."""
+        agents.start([self.place(server)])
+
+    def _is_whole(self, settings: Settings) -> bool:
+        names = [*plan.nodes(settings), plan.SWITCH]
+        # After a reboot the manifest may be there and nothing else.
+        return all(
+            namespaces.path_of(self.name, name).is_mount() for name in names
+        ) and cgroups.populated(cgroups.path_of(self.name))
+
+    def _build(self, services: Sequence[configuration.Service]) -> None:
+        # Only `up` needs netlink: `exec` is spared the import.
+        from ipos.lab import network
+
+        namespaces.create(namespaces.path_of(self.name, plan.SWITCH))
+        for node in self.nodes:
+            place = self.place(node)
+            namespaces.create(place.namespace)
+            place.cgroup.mkdir(parents=True)
+            place.run_dir.mkdir()
+        network.build(self.name, plan.lans(self.settings), self.nodes.values())
+        ruleset = firewall.rules(
+            [service.port for service in services if service.protocol == "tcp"],
+            [service.port for service in services if service.protocol == "udp"],
+        )
+        for place in self.places():
+            firewall.load(place, ruleset)
+
+    def _configure(self, common: dict[str, Any]) -> None:
+        # The servers share the host's bpffs; mounted once here, not by all agents at once.
+        from ipos.inic.pins import ensure_bpffs
+
+        ensure_bpffs(BPFFS)
+        secret_file = self.run_dir / "farm.key"
+        secret_file.touch(mode=0o600)
+        secret_file.write_text(secrets.token_hex(32) + "\n")
+        for server in self.servers:
+            text = configuration.server_file(common, self.name, server, self.servers, secret_file)
+            self.place(server.name).config_file.write_text(text)
+
+
+def _require_tools() -> None:
+    for tool, package in _TOOLS.items():
+        if shutil.which(tool) is None:
+            raise LabError(f"the lab needs the command {tool}; run: apt install {package}")

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Network namespaces by name, as `ip netns` knows them, without its side effects.
+
+`ip netns exec` also makes a mount namespace and remounts /sys, which hides bpffs and cgroup2 from
+what runs inside. Only the network namespace is entered here: by setns in the calling thread, or by
+`nsenter --net` for a process. Python has os.setns from 3.12 on, hence ctypes.
+"""
+
+import ctypes
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ipos.lab.errors import LabError
+from ipos.lab.plan import NODE_PATTERN, SWITCH
+
+DIRECTORY = Path("/run/netns")
+_CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def path_of(lab: str, node: str) -> Path:
+    """Where the namespace of a lab's node is mounted."""
+    return DIRECTORY / f"ipos-{lab}-{node}"
+
+
+def of_lab(lab: str) -> list[Path]:
+    """The lab's namespaces that exist, whether a manifest knows them or not."""
+    pattern = re.compile(rf"ipos-{re.escape(lab)}-(?:{NODE_PATTERN}|{SWITCH})")
+    if not DIRECTORY.is_dir():
+        return []
+    return sorted(path for path in DIRECTORY.iterdir() if pattern.fullmatch(path.name))
+
+
+def create(path: Path) -> None:
+    """Make an empty namespace and mount it at `path`. LabError without the right to."""
+    from pyroute2 import netns
+
+    try:
+        netns.create(path.name)
+    except PermissionError as error:
+        raise LabError("a lab needs root: it makes network namespaces; use sudo") from error
+
+
+def remove(path: Path) -> None:
+    """Unmount and forget the namespace; the kernel ends it once nothing runs in it."""
+    from pyroute2 import netns
+
+    try:
+        netns.remove(path.name)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        # An `up` that was interrupted between making the file and mounting on it.
+        path.unlink(missing_ok=True)
+
+
+def _setns(descriptor: int) -> None:
+    if _libc.setns(descriptor, _CLONE_NEWNET) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+@contextmanager
+def entered(path: Path) -> Iterator[None]:
+    """The calling thread is in the namespace: for its sockets, netlink and /proc/sys/net.
+
+    A socket stays in the namespace it was made in, so it may be used after the block.
+    """
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _setns(target)
+        finally:
+            os.close(target)
+        try:
+            yield
+        finally:
+            _setns(home)
+    finally:
+        os.close(home)

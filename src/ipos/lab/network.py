@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds the wires: bridges, veth pairs, addresses, routes, offloads and kernel settings.
+
+The LANs are bridges in a namespace of their own, the switch; the host sees no interface at all, so
+no name can collide with one of its own. A veth pair is made inside the switch with its other end
+placed in the node right away.
+
+Offloads, and why (see ipos.lab.offload):
+
+- a client finishes its checksums and segments itself, for XDP forwards its packets;
+- the switch finishes the checksums of whatever goes towards a server, for XDP reads them, and has
+  GRO on there: that gives the port NAPI, without which XDP cannot redirect out of the server;
+- the way from a server to a client keeps every offload: no XDP is on it.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute
+
+from ipos.lab import namespaces
+from ipos.lab.offload import set_offloads
+from ipos.lab.plan import PREFIX_LENGTH, SWITCH, Node
+
+_NO_IPV6 = {"net.ipv6.conf.all.disable_ipv6": 1, "net.ipv6.conf.default.disable_ipv6": 1}
+"""The farm speaks IPv4; neighbour discovery would only clutter captures."""
+
+_SYSCTLS: dict[str, dict[str, int | str]] = {
+    "client": {
+        # One client stands for many: all ports, and those in TIME_WAIT may be used again.
+        "net.ipv4.ip_local_port_range": "1024 65535",
+        "net.ipv4.tcp_tw_reuse": 1,
+    },
+    "router": {"net.ipv4.ip_forward": 1, "net.ipv4.conf.all.send_redirects": 0},
+    "server": {
+        # The kernel takes the stricter of `all` and the interface's own.
+        "net.ipv4.conf.all.rp_filter": 0,
+        "net.ipv4.conf.front.rp_filter": 1,
+        "net.ipv4.tcp_syncookies": 1,
+        "net.ipv4.tcp_rfc1337": 0,
+    },
+}
+
+
+def build(lab: str, lans: Iterable[str], hosts: Iterable[Node]) -> None:
+    """Cable the lab's namespaces, which exist and are empty."""
+    hosts = list(hosts)
+    _build_switch(lab, lans, hosts)
+    for host in hosts:
+        _build_host(lab, host)
+
+
+def _build_switch(lab: str, lans: Iterable[str], hosts: list[Node]) -> None:
+    with namespaces.entered(namespaces.path_of(lab, SWITCH)):
+        _set_sysctls(_NO_IPV6)
+        with IPRoute() as netlink:
+            bridges = {lan: _add_bridge(netlink, lan) for lan in lans}
+            for host in hosts:
+                for interface in host.interfaces:
+                    port = host.port(interface)
+                    netlink.link(
+                        "add",
+                        ifname=port,
+                        kind="veth",
+                        peer={
+                            "ifname": interface.name,
+                            "address": interface.mac,
+                            "net_ns_fd": namespaces.path_of(lab, host.name).name,
+                        },
+                    )
+                    index = _index(netlink, port)
+                    if host.kind == "server":
+                        set_offloads(port, tx=False, gro=True)
+                    netlink.link("set", index=index, master=bridges[interface.lan], state="up")
+
+
+def _add_bridge(netlink: Any, name: str) -> int:
+    netlink.link(
+        "add",
+        ifname=name,
+        kind="bridge",
+        br_stp_state=0,
+        br_forward_delay=0,
+        br_mcast_snooping=0,
+    )
+    index = _index(netlink, name)
+    netlink.link("set", index=index, state="up")
+    return index
+
+
+def _build_host(lab: str, host: Node) -> None:
+    with namespaces.entered(namespaces.path_of(lab, host.name)):
+        _set_sysctls(_NO_IPV6)
+        _set_sysctls(_SYSCTLS[host.kind])
+        with IPRoute() as netlink:
+            netlink.link("set", index=_index(netlink, "lo"), state="up")
+            for interface in host.interfaces:
+                index = _index(netlink, interface.name)
+                if host.kind == "client":
+                    set_offloads(interface.name, tx=False, tso=False, gso=False)
+                for address in interface.addresses:
+                    netlink.addr("add", index=index, address=address, prefixlen=PREFIX_LENGTH)
+                netlink.link("set", index=index, state="up")
+            if host.gateway:
+                netlink.route("add", dst="default", gateway=host.gateway)
+
+
+def _index(netlink: Any, name: str) -> int:
+    index: int = netlink.link_lookup(ifname=name)[0]
+    return index
+
+
+def _set_sysctls(values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        path = Path("/proc/sys", *name.split("."))
+        if path.exists() or not name.startswith("net.ipv6."):  # a kernel may lack IPv6
+            path.write_text(f"{value}\n")

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which hosts, LANs and addresses a lab has. Pure: nothing here touches the machine.
+
+    client1 .11  client2 .12                 s1 .1   s2 .2   s3 .3
+        │           │                          │       │       │      front
+    ────┴───────────┴──┐            ┌──────────┴───────┴───────┴───   203.0.113.0/24
+     clients           │            │          │       │       │      back
+     10.99.0.0/24    .254  router1  .254    ───┴───────┴───────┴───   10.77.0.0/24
+
+In the topology `one-lan` the servers have no `back` interface: `front` carries both addresses.
+Inside a host an interface has the name of its LAN, except that a client's only one is `front`.
+"""
+
+import re
+from dataclasses import dataclass
+
+from ipos.lab.errors import LabError
+
+TOPOLOGIES = ("single", "one-lan")
+CLIENT_LAN, FRONT_LAN, BACK_LAN = "clients", "front", "back"
+PREFIXES = {CLIENT_LAN: "10.99.0.", FRONT_LAN: "203.0.113.", BACK_LAN: "10.77.0."}
+PREFIX_LENGTH = 24
+ROUTER_HOST = 254
+FIRST_CLIENT_HOST = 11
+MAX_HOSTS = 200
+SWITCH = "switch"
+"""The namespace that holds the LANs' bridges. It is not a node: nobody works on it."""
+
+NODE_PATTERN = r"(?:client|router|s)[1-9]\d*"
+NAME_PATTERN = r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the user asked for; two labs with equal settings are the same lab.
+
+    app: "nginx", "builtin", or a shell command that every server runs.
+    config: the text (not the path) of a TOML file with the farm's common parts, or None.
+    bare: hosts and applications only, nothing of ipOS.
+    Raises LabError for a value out of range.
+    """
+
+    name: str = "farm"
+    servers: int = 3
+    clients: int = 1
+    topology: str = "single"
+    app: str = "nginx"
+    config: str | None = None
+    bare: bool = False
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(NAME_PATTERN, self.name):
+            raise LabError(
+                f"a lab's name is 1 to 32 of a-z, 0-9 and inner hyphens; {self.name!r} is not"
+            )
+        if self.topology not in TOPOLOGIES:
+            raise LabError(
+                f"no topology is called {self.topology!r}; there are {' and '.join(TOPOLOGIES)}"
+            )
+        if not 1 <= self.servers <= MAX_HOSTS:
+            raise LabError(f"a lab has 1 to {MAX_HOSTS} servers, not {self.servers}")
+        if not 0 <= self.clients <= MAX_HOSTS:
+            raise LabError(f"a lab has 0 to {MAX_HOSTS} clients, not {self.clients}")
+        if not self.app.strip():
+            raise LabError("the application is empty; say nginx, builtin or a shell command")
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A host's port on a LAN. addresses: dotted quads, the first one makes the MAC."""
+
+    name: str
+    lan: str
+    addresses: tuple[str, ...]
+
+    @property
+    def mac(self) -> str:
+        """02:fe and the first IPv4 address: readable in a capture, unique on the LAN."""
+        return "02:fe:" + ":".join(f"{int(part):02x}" for part in self.addresses[0].split("."))
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A host. kind: "client", "router" or "server". gateway: next hop of its default route."""
+
+    name: str
+    kind: str
+    interfaces: tuple[Interface, ...]
+    gateway: str | None = None
+
+    def interface(self, name: str) -> Interface:
+        """Its interface of that name. KeyError if there is none."""
+        for interface in self.interfaces:
+            if interface.name == name:
+                return interface
+        raise KeyError(name)
+
+    def address(self, lan: str) -> str:
+        """Its address in that LAN's prefix. KeyError if it has none."""
+        for interface in self.interfaces:
+            for address in interface.addresses:
+                if address.startswith(PREFIXES[lan]):
+                    return address
+        raise KeyError(lan)
+
+    def port(self, interface: Interface) -> str:
+        """Name of the switch's end of this interface's cable."""
+        return f"{self.name}-{interface.name}"
+
+
+def _address(lan: str, host: int) -> str:
+    return f"{PREFIXES[lan]}{host}"
+
+
+def _server(number: int, topology: str) -> Node:
+    front, back = _address(FRONT_LAN, number), _address(BACK_LAN, number)
+    if topology == "one-lan":
+        interfaces: tuple[Interface, ...] = (Interface("front", FRONT_LAN, (front, back)),)
+    else:
+        interfaces = (
+            Interface("front", FRONT_LAN, (front,)),
+            Interface("back", BACK_LAN, (back,)),
+        )
+    return Node(f"s{number}", "server", interfaces, _address(FRONT_LAN, ROUTER_HOST))
+
+
+def _client(number: int) -> Node:
+    address = _address(CLIENT_LAN, FIRST_CLIENT_HOST + number - 1)
+    interfaces = (Interface("front", CLIENT_LAN, (address,)),)
+    return Node(f"client{number}", "client", interfaces, _address(CLIENT_LAN, ROUTER_HOST))
+
+
+def nodes(settings: Settings) -> dict[str, Node]:
+    """Every host of the lab by name: clients, router, servers."""
+    router = Node(
+        "router1",
+        "router",
+        tuple(
+            Interface(lan, lan, (_address(lan, ROUTER_HOST),)) for lan in (CLIENT_LAN, FRONT_LAN)
+        ),
+    )
+    hosts = [
+        *(_client(number) for number in range(1, settings.clients + 1)),
+        router,
+        *(_server(number, settings.topology) for number in range(1, settings.servers + 1)),
+    ]
+    return {host.name: host for host in hosts}
+
+
+def lans(settings: Settings) -> tuple[str, ...]:
+    """The LANs the lab has a bridge for."""
+    if settings.topology == "one-lan":
+        return (CLIENT_LAN, FRONT_LAN)
+    return (CLIENT_LAN, FRONT_LAN, BACK_LAN)
