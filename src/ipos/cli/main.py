@@ -26,6 +26,7 @@ class Subcommand(NamedTuple):
 
 
 SUBCOMMANDS: dict[str, Subcommand] = {
+    "agent": Subcommand("ipos.cli.agent", "Serve: the daemon of one server."),
     "doctor": Subcommand("ipos.cli.doctor", "Check this machine and name the fix for each fault."),
 }
 

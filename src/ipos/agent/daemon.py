@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's life: set up, tell and listen ten times a second, leave the data plane behind.
+
+Everything that decides is elsewhere and pure; here are the socket, the clocks and the order of
+things. A start adopts what it finds: maps and programs of an earlier agent stay as they are, and
+rows of members are removed only when those had time to speak. An end, of whatever kind, changes
+nothing in the kernel; that is what `ipos detach` is for.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import time
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import structlog
+
+from ipos.agent import message, places, plan, snapshot
+from ipos.agent.cookiekeys import CookieKeys
+from ipos.agent.members import Age, Member, Members
+from ipos.agent.network import Interface, Network, NetworkError, interface
+from ipos.agent.observer import Observer, boottime_ns, wall_offset_ns
+from ipos.agent.writer import Writer
+from ipos.config.crosscheck import read_secret, secret_path
+from ipos.config.schema import Config
+from ipos.handshake.keys import FarmKeys
+from ipos.inic import kernel
+from ipos.inic.maps import Tables
+from ipos.inic.pins import pin_directory
+from ipos.inic.rows import SettingsFlag
+
+INTERVAL_S = 0.1
+GRACE_S = 3.0
+"""Until then a member that has not spoken keeps the rows that were found."""
+_LATE_NS = 300_000_000
+_SETTLED_NS = 1_000_000
+_SECOND_NS = 1_000_000_000
+
+log = structlog.get_logger()
+
+
+class Agent(asyncio.DatagramProtocol):
+    """One server's agent. `start` once, then `run` until it is told to stop."""
+
+    def __init__(self, config: Config, file: Path) -> None:
+        self._config = config
+        self._keys = FarmKeys(read_secret(secret_path(config, file)))
+        self._pins = pin_directory(config.farm.name, config.server.name)
+        self._tables = Tables(self._pins / "maps")
+        self._bases: dict[int, int] = {}
+        self._seen: dict[IPv4Address, tuple[object, ...]] = {}
+        self._routes: set[IPv4Address] = set()
+        self._refreshed_ns = 0
+        self._offset_ns = 0
+        self._stop = asyncio.Event()
+
+    def start(self) -> None:
+        """Network, data plane, first rows, hooks. IposError says what is in the way."""
+        places.run_directory().mkdir(parents=True, exist_ok=True)
+        places.ready_file().unlink(missing_ok=True)
+        server = self._config.server
+        self._front, self._back = interface(server.front), interface(server.back)
+        me = _my_back_address(self._config, self._back)
+        self._network = Network(places.changes_file())
+        self._network.prepare(self._front, server.addresses)
+        self._members = Members(
+            self._config.farm.name, self._keys.state, me, self._config.farm.discover
+        )
+        self._members.expect(self._config.farm.members)
+        if not kernel.is_loaded(self._pins):
+            kernel.load(kernel.objects_directory(), self._pins, _sizes(self._config))
+        self._writer = Writer(self._tables)
+        self._cookie_keys = CookieKeys(self._tables, self._keys)
+        cgroup = places.own_cgroup()
+        boot = time.time_ns() // 1_000_000
+        self._observer = Observer(self._config, self._tables, me, self._back.mac, cgroup, boot)
+        self._refresh(boottime_ns())
+        self._converge(boottime_ns(), prune=False)
+        kernel.attach(
+            self._pins,
+            kernel.default_plan(self._front.index, self._back.index, places.sockops_cgroup()),
+        )
+
+    async def run(self) -> None:
+        """Speak and listen until SIGTERM or SIGINT."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        transport, _ = await loop.create_datagram_endpoint(
+            lambda: self, sock=_state_socket(self._back.name)
+        )
+        try:
+            await self._tick_until_stopped(transport)
+        finally:
+            transport.close()
+            places.ready_file().unlink(missing_ok=True)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        now_ns = boottime_ns()
+        wall_ms = time.time_ns() // 1_000_000
+        member = self._members.receive(data, IPv4Address(addr[0]), now_ns, wall_ms)
+        if member is not None:
+            self._bases[member.index] = self._base(member.index)
+            row = plan.server_row(member, self._bases[member.index], now_ns)
+            self._writer.server(member.index, row)
+
+    async def _tick_until_stopped(self, transport: asyncio.DatagramTransport) -> None:
+        started_ns = last_ns = boottime_ns()
+        ready = False
+        while not self._stop.is_set():
+            now_ns = boottime_ns()
+            if now_ns - last_ns > _LATE_NS:
+                # We were stopped or starved: read what waits in the socket before judging anyone.
+                self._members.slept(now_ns - last_ns)
+                await asyncio.sleep(0)
+            last_ns = now_ns
+            self._speak(transport, now_ns)
+            heard_all = all(m.state is not None for m in self._members.by_ip.values())
+            settled = heard_all or now_ns - started_ns > GRACE_S * _SECOND_NS
+            self._converge(now_ns, prune=settled)
+            await self._converge_routes()
+            if now_ns - self._refreshed_ns > _SECOND_NS:
+                self._refresh(now_ns)
+            if settled and not ready:
+                self._save()
+                places.ready_file().touch()
+                ready = True
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), INTERVAL_S)
+
+    def _speak(self, transport: asyncio.DatagramTransport, now_ns: int) -> None:
+        """Our own state, to our own maps and to everybody."""
+        state = self._observer.observe(now_ns, time.time_ns() // 1_000_000, lambda name: True)
+        me = self._members.myself
+        self._members.hear_myself(state, now_ns)
+        self._bases[me.index] = self._base(me.index)
+        self._writer.server(me.index, plan.server_row(me, self._bases[me.index], now_ns))
+        datagram = message.encode(state, self._keys.state)
+        if self._config.farm.discover:
+            transport.sendto(datagram, (str(_broadcast(self._back, me.back_ip)), message.PORT))
+            return
+        for member in self._members.others():
+            transport.sendto(datagram, (str(member.back_ip), message.PORT))
+
+    def error_received(self, exc: Exception) -> None:
+        """A member that cannot be reached is seen by its silence."""
+
+    def _base(self, index: int) -> int:
+        traffic = self._tables.traffic.get(index)
+        return 0 if traffic is None else traffic.sent - traffic.closed
+
+    def _converge(self, now_ns: int, *, prune: bool) -> None:
+        """Rewrite the maps when anybody's standing has changed."""
+        standing = {
+            member.back_ip: _standing(member, now_ns) for member in self._members.by_ip.values()
+        }
+        if standing != self._seen or prune != self._settled:
+            self._report(standing)
+            wanted = plan.plan(self._config, self._members, self._bases, now_ns)
+            self._writer.write(wanted, prune=prune)
+            self._seen, self._settled = standing, prune
+            self._save()
+
+    _settled = False
+
+    def _report(self, standing: dict[IPv4Address, tuple[object, ...]]) -> None:
+        """Only what an operator wants to be woken for."""
+        for address, (age, *_) in standing.items():
+            before = self._seen.get(address, (None,))[0]
+            if age is Age.DOWN and before is not Age.DOWN:
+                log.warning("server is down", back_address=str(address))
+            elif before is Age.DOWN and age is Age.FRESH:
+                log.warning("server is back", back_address=str(address))
+
+    async def _converge_routes(self) -> None:
+        wanted = plan.foreign_addresses(self._members)
+        if wanted != self._routes:
+            # Netlink blocks, and rarely: in a thread, so that nobody thinks us dead meanwhile.
+            await asyncio.to_thread(self._network.route, set(wanted))
+            self._routes = wanted
+
+    def _refresh(self, now_ns: int) -> None:
+        """What follows the wall clock: its offset and the cookie keys. Counts for the commands."""
+        self._refreshed_ns = now_ns
+        self._cookie_keys.fill(time.time())
+        offset = wall_offset_ns()
+        if abs(offset - self._offset_ns) > _SETTLED_NS:
+            self._offset_ns = offset
+            found = self._tables.settings.get(0)
+            capture = found is not None and SettingsFlag.CAPTURE in found.flags
+            server = self._config.server
+            self._tables.settings.put(
+                0,
+                plan.settings(
+                    self._config,
+                    plan.Interface(self._front.index, server.front_vlan, self._front.mac),
+                    plan.Interface(self._back.index, server.back_vlan, self._back.mac),
+                    self._members.myself.index,
+                    self._keys.frame,
+                    offset,
+                    capture,
+                ),
+            )
+        self._save()
+
+    def _save(self) -> None:
+        names = [service.name for service in self._config.service]
+        taken = snapshot.take(self._members, self._config.server.name, names)
+        snapshot.write(places.snapshot_file(), taken)
+
+
+def _standing(member: Member, now_ns: int) -> tuple[object, ...]:
+    """All that the maps other than Server state depend on."""
+    state = member.state
+    if state is None:
+        return (Age.UNHEARD,)
+    return (
+        member.age(now_ns), state.state, state.server, state.mac, state.addresses, state.services,
+        state.listening,
+    )  # fmt: skip
+
+
+def _my_back_address(config: Config, back: Interface) -> IPv4Address:
+    """Which member we are: the one whose back address is on our back interface."""
+    own = [address for address, _ in back.addresses]
+    service = set(config.server.addresses)
+    for address in own:
+        if address in config.farm.members:
+            return address
+    if config.farm.discover:
+        for address in own:
+            if address not in service:
+                return address
+    has = ", ".join(map(str, own)) or "no IPv4 address"
+    raise NetworkError(
+        f"none of farm.members is an address of this server's back interface {back.name}, which "
+        f"has {has}; add that one to members on every server, or correct server.back"
+    )
+
+
+def _broadcast(back: Interface, me: IPv4Address) -> IPv4Address:
+    for address, prefix in back.addresses:
+        if address == me:
+            return IPv4Address(int(address) | (1 << (32 - prefix)) - 1)
+    return IPv4Address("255.255.255.255")
+
+
+def _state_socket(back: str) -> socket.socket:
+    """Takes state datagrams from the back interface only."""
+    state = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
+        state.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, back.encode())
+        state.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        state.setblocking(False)
+        state.bind(("", message.PORT))
+    except OSError as error:
+        state.close()
+        raise NetworkError(
+            f"cannot take UDP port {message.PORT} on {back}: {error.strerror}; is another agent "
+            "running on this server?"
+        ) from None
+    return state
+
+
+def _sizes(config: Config) -> dict[str, int]:
+    """`[farm.limits]` as sizes of maps."""
+    limits = config.farm.limits
+    return {
+        name: getattr(limits, name)
+        for name in limits.__struct_fields__
+        if getattr(limits, name) is not None
+    }

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Listening TCP sockets of this network namespace, as sock_diag(7) tells them.
+
+The kernel filters by state, so that thousands of connections cost nothing, and the query is small
+enough to be asked ten times a second. Whose socket it is stands in no netlink message: that is
+found by its inode among the open files of /proc, and remembered.
+"""
+
+import os
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from ipos.config.schema import Service
+
+_NETLINK_SOCK_DIAG = 4
+_SOCK_DIAG_BY_FAMILY = 20
+_NLM_F_REQUEST_DUMP = 0x301
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_TCP_LISTEN = 1 << 10
+_SKV6ONLY = 11
+_HEADER = struct.Struct("=IHHII")
+_REQUEST = struct.Struct("=BBBxI48x")
+_MESSAGE = struct.Struct("=BBBB2s2s16s16sIIIIIIII")
+_ATTRIBUTE = struct.Struct("=HH")
+ANY = IPv4Address(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listening socket that takes IPv4; ip 0.0.0.0 is any address."""
+
+    ip: IPv4Address
+    port: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """Whose socket it is."""
+
+    pid: int
+    name: str
+
+
+def listening() -> set[Listener]:
+    """All of them, dual-stack IPv6 sockets included. OSError when the kernel does not answer."""
+    return {*_dump(socket.AF_INET), *_dump(socket.AF_INET6)}
+
+
+def is_served(service: Service, found: Iterable[Listener], own: Iterable[IPv4Address]) -> bool:
+    """Whether somebody listens where the service's application should.
+
+    Without an address of its own, that is any address or one of the server's service addresses.
+    """
+    wanted = service.listener
+    places = {ANY, wanted.ip} if wanted.ip != ANY else {ANY, *own}
+    return any(one.port == wanted.port and one.ip in places for one in found)
+
+
+def processes(inodes: set[int], proc: Path = Path("/proc")) -> dict[int, Process]:
+    """Socket inode -> process, for those that can be seen."""
+    wanted = {f"socket:[{inode}]": inode for inode in inodes}
+    found: dict[int, Process] = {}
+    for entry in proc.iterdir():
+        if len(found) == len(inodes):
+            break
+        if not entry.name.isdigit():
+            continue
+        try:
+            targets = {os.readlink(fd.path) for fd in os.scandir(entry / "fd")}
+            name = (entry / "comm").read_text().strip()
+        except OSError:  # it has ended, or is not ours to see
+            continue
+        for target in targets & wanted.keys():
+            found.setdefault(wanted[target], Process(int(entry.name), name))
+    return found
+
+
+def _dump(family: int) -> Iterator[Listener]:
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+    with socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG) as netlink:
+        body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, _TCP_LISTEN)
+        size = _HEADER.size + len(body)
+        netlink.send(_HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST_DUMP, 1, 0) + body)
+        while True:
+            answer = netlink.recv(1 << 16)
+            position = 0
+            while position < len(answer):
+                size, kind_, *_ = _HEADER.unpack_from(answer, position)
+                if kind_ == _NLMSG_DONE:
+                    return
+                if kind_ == _NLMSG_ERROR:
+                    number = -int(struct.unpack_from("=i", answer, position + _HEADER.size)[0])
+                    raise OSError(number, os.strerror(number))
+                found = _parse(family, answer[position + _HEADER.size : position + size])
+                if found is not None:
+                    yield found
+                position += (size + 3) & ~3
+
+
+def _parse(family: int, raw: bytes) -> Listener | None:
+    """One socket; None for one that takes no IPv4."""
+    _, _, _, _, port, _, source, *_, inode = _MESSAGE.unpack_from(raw)
+    number = int.from_bytes(port, "big")
+    if family == socket.AF_INET:
+        return Listener(IPv4Address(source[:4]), number, inode)
+    if source[:10] == bytes(10) and source[10:12] == b"\xff\xff":
+        return Listener(IPv4Address(source[12:]), number, inode)
+    if any(source) or _ipv6_only(raw[_MESSAGE.size :]):
+        return None
+    return Listener(ANY, number, inode)
+
+
+def _ipv6_only(attributes: bytes) -> bool:
+    position = 0
+    while position + _ATTRIBUTE.size <= len(attributes):
+        size, kind = _ATTRIBUTE.unpack_from(attributes, position)
+        if kind == _SKV6ONLY:
+            return attributes[position + _ATTRIBUTE.size] != 0
+        position += max((size + 3) & ~3, _ATTRIBUTE.size)
+    return False

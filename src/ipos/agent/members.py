@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The servers of the farm as one of them knows them. Pure: time is an argument.
+
+    UNHEARD --datagram--> FRESH --500 ms silence--> STALE --1 s silence--> DOWN
+                            ^-------------datagram-----------------------------'
+
+`now_ns` is a clock that never steps, `wall_ms` the clock that the servers share. A datagram is
+believed when it is authentic, of this farm, from a member's own address, sent within the last few
+seconds, and newer than the last one from there. The memory of what was newest is kept longer than
+a datagram can be believed, so none can be played back, not even to one that has just come back.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import IPv4Address
+
+from ipos.agent import message
+from ipos.agent.message import Rejected, State
+
+STALE_NS = 500_000_000
+DOWN_NS = 1_000_000_000
+CLOCK_MS = 5_000
+"""How far a sender's clock may be from ours; cookies bear somewhat more."""
+FORGET_NS = 3 * CLOCK_MS * 1_000_000
+INDEX_MAX = 255
+
+
+class Age(Enum):
+    """How old what we know of a member is."""
+
+    UNHEARD = "unheard"
+    FRESH = "fresh"
+    STALE = "stale"
+    DOWN = "down"
+
+
+@dataclass(slots=True)
+class Member:
+    """One server of the farm. `index` is our own number for it in the data plane's maps."""
+
+    back_ip: IPv4Address
+    index: int
+    state: State | None = None
+    heard_ns: int = 0
+    newest: tuple[int, int] = (0, 0)
+
+    def age(self, now_ns: int) -> Age:
+        if self.state is None:
+            return Age.UNHEARD
+        silent = now_ns - self.heard_ns
+        if silent >= DOWN_NS:
+            return Age.DOWN
+        return Age.STALE if silent >= STALE_NS else Age.FRESH
+
+
+@dataclass(slots=True)
+class Members:
+    """All servers of a farm, this one included. `counts` names what became of datagrams.
+
+    With `discover`, an unknown server that proves the secret becomes a member.
+    """
+
+    farm: str
+    key: bytes
+    me: IPv4Address
+    discover: bool = False
+    by_ip: dict[IPv4Address, Member] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def expect(self, addresses: Iterable[IPv4Address]) -> None:
+        """Number the members of a static list by their address: the same on every server."""
+        for index, address in enumerate(sorted({*addresses, self.me}), start=1):
+            self.by_ip[address] = Member(address, index)
+
+    @property
+    def myself(self) -> Member:
+        return self.by_ip[self.me]
+
+    def others(self) -> list[Member]:
+        return [member for member in self.by_ip.values() if member.back_ip != self.me]
+
+    def hear_myself(self, state: State, now_ns: int) -> None:
+        """Our own row needs no network."""
+        member = self.myself
+        member.state, member.heard_ns = state, now_ns
+
+    def receive(
+        self, datagram: bytes, source: IPv4Address, now_ns: int, wall_ms: int
+    ) -> Member | None:
+        """Believe a datagram and answer whose it is, or count why not and change nothing."""
+        try:
+            state = message.decode(datagram, self.key)
+            member = self._sender(state, source)
+            self._check_time(member, state, now_ns, wall_ms)
+        except Rejected as rejected:
+            self.counts[rejected.reason] += 1
+            return None
+        self.counts["accepted"] += 1
+        self.by_ip[member.back_ip] = member
+        member.state, member.heard_ns = state, now_ns
+        member.newest = (state.boot, state.sequence)
+        return member
+
+    def slept(self, gap_ns: int) -> None:
+        """We did not run for a while: silence in that time proves nothing about the others."""
+        for member in self.by_ip.values():
+            if member.state is not None:
+                member.heard_ns += gap_ns
+
+    def _sender(self, state: State, source: IPv4Address) -> Member:
+        if state.farm != self.farm:
+            raise Rejected("farm", f"a state datagram of the farm {state.farm}")
+        if int(source) != state.back_ip or len(state.mac) != 6:
+            raise Rejected("source", f"a state datagram from {source} that another wrote")
+        if source == self.me:
+            raise Rejected("own", "a state datagram of our own")
+        member = self.by_ip.get(source)
+        if member is not None:
+            return member
+        if not self.discover or len(self.by_ip) >= INDEX_MAX:
+            raise Rejected("stranger", f"a state datagram from {source}, which is no member")
+        return Member(source, max((m.index for m in self.by_ip.values()), default=0) + 1)
+
+    def _check_time(self, member: Member, state: State, now_ns: int, wall_ms: int) -> None:
+        if abs(wall_ms - state.sent_ms) > CLOCK_MS:
+            raise Rejected("clock", f"a state datagram {wall_ms - state.sent_ms} ms old")
+        forgotten = now_ns - member.heard_ns > FORGET_NS
+        if (state.boot, state.sequence) <= member.newest and not forgotten:
+            raise Rejected("replayed", "a state datagram that is not newer than the last one")

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this server says of itself: put together from the kernel, the iNIC and the configuration."""
+
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from ipos.agent import host, listeners
+from ipos.agent.listeners import Process
+from ipos.agent.message import LISTENERS_MAX, Listening, State
+from ipos.config.schema import Config
+from ipos.inic.layout import counter
+from ipos.inic.maps import Tables
+from ipos.inic.rows import ServerState
+
+_LOOK_AGAIN_NS = 1_000_000_000
+
+
+class Observer:
+    """Makes a `State` ten times a second. `boot` makes those of two lives of one agent differ."""
+
+    def __init__(
+        self,
+        config: Config,
+        tables: Tables,
+        me: IPv4Address,
+        mac: bytes,
+        cgroup: Path | None,
+        boot: int,
+    ) -> None:
+        self.state = ServerState.READY
+        self._config = config
+        self._tables = tables
+        self._me = me
+        self._mac = mac
+        self._cgroup = cgroup
+        self._boot = boot
+        self._sequence = 0
+        self._cpu = host.Cpu(cgroup)
+        self._bandwidth = host.Bandwidth(config.server.front)
+        self._processes: dict[int, Process] = {}
+        self._looked_ns = 0
+        self._opened, self._ended = counter("ADOPTED"), counter("CLOSED")
+
+    def observe(self, now_ns: int, wall_ms: int, well: Callable[[str], bool]) -> State:
+        """This server at this moment. `well` says of a service whether its check passes."""
+        self._sequence += 1
+        found = listeners.listening()
+        own = self._config.server.addresses
+        services = [
+            service.name
+            for service in self._config.service
+            if listeners.is_served(service, found, own) and well(service.name)
+        ]
+        self._name_processes(found, now_ns)
+        return State(
+            farm=self._config.farm.name,
+            server=self._config.server.name,
+            boot=self._boot,
+            sequence=self._sequence,
+            sent_ms=wall_ms,
+            state=int(self.state),
+            back_ip=int(self._me),
+            mac=self._mac,
+            addresses=[int(address) for address in own],
+            tcp_connections=self._connections(),
+            cpu_permille=self._cpu.sample(now_ns),
+            memory_available=host.memory_available(self._cgroup),
+            bandwidth_available=self._bandwidth.sample(now_ns),
+            services=services,
+            listening=self._listening(found),
+        )
+
+    def _connections(self) -> int:
+        """Sockets the kernel made of our endpoints, less those that have ended."""
+        return max(0, self._tables.counter(self._opened) - self._tables.counter(self._ended))
+
+    def _name_processes(self, found: set[listeners.Listener], now_ns: int) -> None:
+        """Look through /proc only for new sockets, and at most once a second."""
+        inodes = {one.inode for one in found}
+        self._processes = {
+            inode: process for inode, process in self._processes.items() if inode in inodes
+        }
+        unknown = inodes - self._processes.keys()
+        if unknown and now_ns - self._looked_ns >= _LOOK_AGAIN_NS:
+            self._looked_ns = now_ns
+            self._processes |= listeners.processes(unknown)
+
+    def _listening(self, found: set[listeners.Listener]) -> list[Listening]:
+        """Services' own first, then by port; no more than a datagram has room for."""
+        ports = {service.listener.port for service in self._config.service}
+        ordered = sorted(found, key=lambda one: (one.port not in ports, one.port, int(one.ip)))
+        rows = []
+        for one in ordered[:LISTENERS_MAX]:
+            process = self._processes.get(one.inode, Process(0, ""))
+            rows.append(Listening(int(one.ip), one.port, process.pid, process.name))
+        return rows
+
+
+def boottime_ns() -> int:
+    """The clock of the data plane's maps."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def wall_offset_ns() -> int:
+    """Wall clock minus boottime clock."""
+    return time.time_ns() - boottime_ns()

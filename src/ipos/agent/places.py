@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the agent keeps what must outlive it, and where it looks for its cgroup.
+
+`IPOS_RUN_DIR` replaces /run/ipos; `IPOS_CGROUP` is the cgroup whose sockets and load are this
+server's, by default all of cgroup v2.
+"""
+
+import os
+from pathlib import Path
+
+from ipos.errors import IposError
+
+CONFIG = Path("/etc/ipos/ipos.toml")
+
+
+def run_directory() -> Path:
+    return Path(os.environ.get("IPOS_RUN_DIR", "/run/ipos"))
+
+
+def config_file() -> Path:
+    return Path(os.environ.get("IPOS_CONFIG", CONFIG))
+
+
+def ready_file() -> Path:
+    """Exists while an agent serves whose data plane is attached and who knows the others."""
+    return run_directory() / "ready"
+
+
+def changes_file() -> Path:
+    """What the agent changed on this machine's network."""
+    return run_directory() / "changes.json"
+
+
+def snapshot_file() -> Path:
+    """What the others advertised and no map of the data plane holds."""
+    return run_directory() / "advertised.json"
+
+
+def own_cgroup() -> Path | None:
+    """The cgroup given to this server, None when it has the whole machine."""
+    given = os.environ.get("IPOS_CGROUP")
+    return Path(given) if given else None
+
+
+def sockops_cgroup() -> Path:
+    """Where sockops programs are attached: the server's cgroup, or the root of cgroup v2."""
+    return own_cgroup() or cgroup_root()
+
+
+def cgroup_root(mounts: Path = Path("/proc/self/mountinfo")) -> Path:
+    """The mount point of cgroup v2."""
+    for line in mounts.read_text().splitlines():
+        fields, _, rest = line.partition(" - ")
+        if rest.split(" ", 1)[0] == "cgroup2":
+            return Path(fields.split(" ")[4])
+    raise IposError(
+        "cgroup v2 is not mounted, and the data plane learns from it which sockets exist: "
+        "mount -t cgroup2 none /sys/fs/cgroup/unified"
+    )

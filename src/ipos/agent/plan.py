@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the data plane's maps should hold. Pure: configuration and members in, rows out.
+
+Pool 0 up to the number of services are the services' own: every server that says its application
+listens and is well, or those of the pool that a route gives all requests to. A server that is
+down stays a candidate; its row's state keeps it from being chosen, without a pool being rewritten.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from ipos.agent.members import Age, Member, Members
+from ipos.config.schema import Config, Service
+from ipos.inic import rows
+from ipos.inic.layout import constant
+
+POLICIES = {
+    "least-loaded": rows.Policy.LEAST_LOADED,
+    "round-robin": rows.Policy.ROUND_ROBIN,
+    "random": rows.Policy.RANDOM,
+    "fixed": rows.Policy.FIXED,
+}
+SELECTS = {"request": rows.Select.REQUEST, "connection": rows.Select.CONNECTION}
+PROTOCOLS = {"tcp": rows.PROTOCOL_TCP, "udp": rows.PROTOCOL_UDP}
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A network interface as the data plane knows it."""
+
+    index: int
+    vlan: int
+    mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The maps that the agent alone writes, whole."""
+
+    services: Mapping[int, rows.Service] = field(default_factory=dict)
+    pools: Mapping[int, rows.Pool] = field(default_factory=dict)
+    addresses: Mapping[rows.AddressKey, rows.Address] = field(default_factory=dict)
+    members: Mapping[bytes, int] = field(default_factory=dict)
+    servers: Mapping[int, rows.Server] = field(default_factory=dict)
+
+
+def key_words(key: bytes) -> tuple[int, int]:
+    """A 16-byte SipHash key as the two words that the data plane keeps."""
+    return int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little")
+
+
+def settings(
+    config: Config,
+    front: Interface,
+    back: Interface,
+    me: int,
+    frame_key: bytes,
+    wall_offset_ns: int,
+    capture: bool,
+) -> rows.Settings:
+    """The one element of `settings`. `capture` is what it says now: the command's, not ours."""
+    flags = rows.SettingsFlag(0)
+    if config.farm.authenticate:
+        flags |= rows.SettingsFlag.AUTHENTICATE
+    if capture:
+        flags |= rows.SettingsFlag.CAPTURE
+    return rows.Settings(
+        abi=constant("IPOS_ABI"),
+        flags=flags,
+        front_ifindex=front.index,
+        back_ifindex=back.index,
+        front_vlan=front.vlan,
+        back_vlan=back.vlan,
+        ethertype=config.farm.ethertype,
+        self=me,
+        front_mac=front.mac,
+        back_mac=back.mac,
+        self_ip=config.server.addresses[0],
+        wall_offset_ns=wall_offset_ns,
+        frame_key=key_words(frame_key),
+        header_timeout_ms=config.farm.header_timeout_ms,
+        idle_s=config.farm.idle_s,
+    )
+
+
+def plan(config: Config, members: Members, bases: Mapping[int, int], now_ns: int) -> Rows:
+    """Every row, from what is known now.
+
+    `bases` are the `sent - closed` of each server's traffic at the time its state came.
+    """
+    heard = [member for member in members.by_ip.values() if member.state is not None]
+    return Rows(
+        services={
+            position: _service(position, service) for position, service in enumerate(config.service)
+        },
+        pools={
+            position: _pool(config, service, heard)
+            for position, service in enumerate(config.service)
+        },
+        addresses=_addresses(config, heard),
+        members={member.state.mac: member.index for member in heard if member.state is not None},
+        servers={
+            member.index: server_row(member, bases.get(member.index, 0), now_ns) for member in heard
+        },
+    )
+
+
+def server_row(member: Member, base: int, now_ns: int) -> rows.Server:
+    """A heard member's row of Server state."""
+    state = member.state
+    assert state is not None
+    age = member.age(now_ns)
+    down = age is Age.DOWN
+    return rows.Server(
+        address=IPv4Address(state.addresses[0] if state.addresses else 0),
+        back_ip=member.back_ip,
+        mac=state.mac,
+        state=rows.ServerState.DOWN if down else rows.ServerState(state.state),
+        stale=age is not Age.FRESH,
+        tcp_connections=state.tcp_connections,
+        cpu_permille=state.cpu_permille,
+        memory_available=state.memory_available,
+        bandwidth_available=state.bandwidth_available,
+        updated_ns=member.heard_ns,
+        base=base,
+    )
+
+
+def foreign_addresses(members: Members) -> set[IPv4Address]:
+    """The service addresses of all other servers: local here, so that their packets are taken."""
+    return {
+        IPv4Address(address)
+        for member in members.others()
+        if member.state is not None
+        for address in member.state.addresses
+    }
+
+
+def _service(pool: int, service: Service) -> rows.Service:
+    listener = service.listener
+    return rows.Service(
+        protocol=PROTOCOLS[service.protocol],
+        select=SELECTS[service.select],
+        pool=pool,
+        port=service.port,
+        application_ip=listener.ip,
+        application_port=listener.port,
+    )
+
+
+def _pool(config: Config, service: Service, heard: list[Member]) -> rows.Pool:
+    weights = _weights(config, service)
+    candidates = []
+    for member in sorted(heard, key=lambda member: member.index):
+        state = member.state
+        assert state is not None
+        weight = 1 if weights is None else weights.get(state.server, 0)
+        if weight and service.name in state.services:
+            candidates.append(rows.Candidate(member.index, service.listener.port, weight))
+    most = constant("IPOS_CANDIDATES_MAX")
+    return rows.Pool(POLICIES[service.policy], tuple(candidates[:most]))
+
+
+def _weights(config: Config, service: Service) -> dict[str, int] | None:
+    """Server names and weights of the pool that serves it; None: all servers alike."""
+    for route in config.route:
+        if route.service == service.name and route.takes_all:
+            return next(pool.servers for pool in config.pool if pool.name == route.pool)
+    return None
+
+
+def _addresses(config: Config, heard: list[Member]) -> dict[rows.AddressKey, rows.Address]:
+    """Every service on every address of every server."""
+    found = {}
+    for member in heard:
+        assert member.state is not None
+        for address in member.state.addresses:
+            for position, service in enumerate(config.service):
+                key = rows.AddressKey(
+                    IPv4Address(address), service.port, PROTOCOLS[service.protocol]
+                )
+                found[key] = rows.Address(position, member.index)
+    return found

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the members advertised and no map of the data plane holds: names, listening sockets.
+
+The agent writes it to a file in the run directory when it changes, and once a second for the
+counts; the commands read the file, so they show the last known even when the agent is dead.
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from ipos.agent.members import Members
+from ipos.agent.message import Listening
+from ipos.agent.network import write_whole
+
+
+class Advertised(msgspec.Struct, frozen=True):
+    """One server: its index in the maps, its name, what it listens on and serves."""
+
+    index: int
+    server: str
+    back_ip: str
+    addresses: list[int]
+    services: list[str]
+    listening: list[Listening]
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """All servers, the services' names by index, and what became of state datagrams."""
+
+    farm: str = ""
+    me: str = ""
+    services: list[str] = []
+    servers: list[Advertised] = []
+    datagrams: dict[str, int] = {}
+
+
+def take(members: Members, me: str, services: list[str]) -> Snapshot:
+    servers = [
+        Advertised(
+            member.index,
+            member.state.server,
+            str(member.back_ip),
+            member.state.addresses,
+            member.state.services,
+            member.state.listening,
+        )
+        for member in sorted(members.by_ip.values(), key=lambda member: member.index)
+        if member.state is not None
+    ]
+    return Snapshot(members.farm, me, services, servers, dict(members.counts))
+
+
+def write(file: Path, snapshot: Snapshot) -> None:
+    write_whole(file, msgspec.json.encode(snapshot).decode())
+
+
+def read(file: Path) -> Snapshot:
+    """The last snapshot; an empty one where no agent has run."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Snapshot)
+    except FileNotFoundError:
+        return Snapshot()

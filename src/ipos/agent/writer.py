@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows into the pinned maps: only what has changed, nothing away before its time.
+
+An agent that starts finds the rows of the one before it. They are the truth until it has heard
+the others itself, so rows that its plan does not have are removed only when it is told to.
+"""
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+from typing import TypeVar
+
+from ipos.agent.plan import Rows
+from ipos.inic import rows
+from ipos.inic.maps import Table, Tables
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+NO_SERVER = rows.Server(IPv4Address(0), IPv4Address(0), bytes(6), rows.ServerState.NONE, ramp=0)
+NO_SERVICE = rows.Service(0, rows.Select.REQUEST, 0, 0, IPv4Address(0), 0, used=False)
+
+
+class Writer:
+    """The agent's hand on the maps it alone writes."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._servers = {
+            index: row
+            for index, row in tables.servers.items()
+            if row.state is not rows.ServerState.NONE
+        }
+        self._services = {index: row for index, row in tables.services.items() if row.used}
+        self._pools = {
+            index: _still(pool) for index, pool in tables.pools.items() if pool.candidates
+        }
+        self._addresses = dict(tables.addresses.items())
+        self._members = dict(tables.members.items())
+
+    def server(self, index: int, row: rows.Server) -> None:
+        """One row of Server state, which changes ten times a second."""
+        self._servers[index] = row
+        self._tables.servers.put(index, row)
+
+    def write(self, wanted: Rows, *, prune: bool) -> None:
+        """Make the maps say this. Without `prune`, other rows stay.
+
+        In an order that never points at what is not there yet: servers before pools before the
+        services and addresses that lead to them.
+        """
+        tables = self._tables
+        _put(tables.servers, self._servers, wanted.servers)
+        _put(tables.members, self._members, wanted.members)
+        for index, pool in wanted.pools.items():
+            if self._pools.get(index) != pool:
+                found = tables.pools.get(index)
+                turn = found.turn if found is not None else 0
+                tables.pools.put(index, rows.Pool(pool.policy, pool.candidates, turn))
+                self._pools[index] = pool
+        _put(tables.services, self._services, wanted.services)
+        _put(tables.addresses, self._addresses, wanted.addresses)
+        if prune:
+            self._prune(wanted)
+
+    def _prune(self, wanted: Rows) -> None:
+        tables = self._tables
+        for address in self._addresses.keys() - wanted.addresses.keys():
+            tables.addresses.delete(address)
+            del self._addresses[address]
+        for index in self._services.keys() - wanted.services.keys():
+            tables.services.put(index, NO_SERVICE)
+            del self._services[index]
+        for index in self._pools.keys() - wanted.pools.keys():
+            tables.pools.put(index, rows.Pool(rows.Policy.LEAST_LOADED, ()))
+            del self._pools[index]
+        for mac in self._members.keys() - wanted.members.keys():
+            tables.members.delete(mac)
+            del self._members[mac]
+        for index in self._servers.keys() - wanted.servers.keys():
+            tables.servers.put(index, NO_SERVER)
+            del self._servers[index]
+
+
+def _still(pool: rows.Pool) -> rows.Pool:
+    """A pool as we write it: the turn is the data plane's."""
+    return rows.Pool(pool.policy, pool.candidates)
+
+
+def _put(table: Table[K, V], written: dict[K, V], wanted: Mapping[K, V]) -> None:
+    for key, row in wanted.items():
+        if written.get(key) != row:
+            table.put(key, row)
+            written[key] = row

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ipos agent`: the daemon of one server."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def agent(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="Configuration file; /etc/ipos/ipos.toml by default."),
+    ] = None,
+) -> None:
+    """Serve: load the data plane, tell the others, keep the tables true. Ends by SIGTERM.
+
+    The data plane goes on when the agent has ended; `ipos detach` stops it.
+    """
+    import asyncio
+
+    from ipos.agent import places
+    from ipos.agent.daemon import Agent
+    from ipos.agent.logs import configure
+    from ipos.config import load
+
+    configure()
+    file = config or places.config_file()
+    running = Agent(load(file), file)
+    running.start()
+    asyncio.run(running.run())
