@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`ipos doctor`: what of this host stands in the way, one sentence each."""
 
-import json
 import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,12 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from ipos.cli.output import Output, OutputOption
+from ipos.cli.config import DEFAULT_CONFIG, ConfigOption
+from ipos.cli.output import Output, OutputOption, print_json
 from ipos.inic.doctor import Finding, collect, examine
 
 app = typer.Typer(add_completion=False)
-
-DEFAULT_CONFIG = Path("/etc/ipos/ipos.toml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +27,7 @@ class Site:
 
 @app.command()
 def doctor(
-    config: Annotated[Path, typer.Option(help="This server's config file.")] = DEFAULT_CONFIG,
+    config: ConfigOption = DEFAULT_CONFIG,
     front: Annotated[str, typer.Option(help="Interface towards clients.")] = "",
     back: Annotated[str, typer.Option(help="Interface of the farm's own LAN.")] = "",
     port: Annotated[list[int] | None, typer.Option(help="A service's port; repeatable.")] = None,
@@ -43,7 +41,7 @@ def doctor(
     findings = examine(facts)
     healthy = all(each.ok for each in findings)
     if output is Output.JSON:
-        print(json.dumps({"ok": healthy, "checks": [asdict(each) for each in findings]}, indent=2))
+        print_json({"ok": healthy, "checks": [asdict(each) for each in findings]})
     else:
         print(*map(_line, findings), sep="\n")
     raise typer.Exit(0 if healthy else 1)

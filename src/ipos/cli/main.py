@@ -26,8 +26,16 @@ class Subcommand(NamedTuple):
 
 
 SUBCOMMANDS: dict[str, Subcommand] = {
-    "agent": Subcommand("ipos.cli.agent", "Serve: the daemon of one server."),
+    "lab": Subcommand("ipos.cli.lab", "A farm on this machine, in network namespaces."),
+    "agent": Subcommand("ipos.cli.agent", "The daemon of one server."),
+    "status": Subcommand("ipos.cli.status", "What is loaded here, and what it knows of the farm."),
+    "table": Subcommand("ipos.cli.table", "Print a table of the iNIC."),
+    "counters": Subcommand("ipos.cli.counters", "Print the iNIC's counters."),
+    "capture": Subcommand("ipos.cli.capture", "Write what the iNIC receives and sends as pcap."),
+    "config": Subcommand("ipos.cli.config", "Check or show a config file."),
     "doctor": Subcommand("ipos.cli.doctor", "Check this machine and name the fix for each fault."),
+    "upgrade": Subcommand("ipos.cli.upgrade", "Replace the programs under live connections."),
+    "detach": Subcommand("ipos.cli.detach", "Stop the data plane and remove all of it."),
 }
 
 

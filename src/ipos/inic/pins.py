@@ -118,7 +118,7 @@ def make_directories(pin_dir: Path) -> None:
 
 
 def remove_directory(pin_dir: Path) -> None:
-    """Remove the pin directory with every pin below it, then its parent when that is empty."""
+    """Remove the pin directory with every pin below it, and the parents that are empty then."""
     try:
         shutil.rmtree(pin_dir)
     except FileNotFoundError:
@@ -127,10 +127,11 @@ def remove_directory(pin_dir: Path) -> None:
         raise PinError(
             f"cannot remove the pins at {pin_dir}: {explain(error.errno or 0)}", error.errno or 0
         ) from error
-    try:
-        pin_dir.parent.rmdir()
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EBUSY, errno.EPERM, errno.ENOENT):
-            raise PinError(
-                f"cannot remove {pin_dir.parent}: {explain(error.errno or 0)}", error.errno or 0
-            ) from error
+    mounts = bpffs_mounts()
+    for parent in pin_dir.parents:
+        if parent in mounts:
+            return
+        try:
+            parent.rmdir()
+        except OSError:  # another data plane is in there, or it has gone already
+            return

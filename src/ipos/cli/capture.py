@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ipos capture`: the frames of the data plane, both directions, handshakes included, as pcap."""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from ipos.errors import IposError
+from ipos.inic.capture import Frame, PcapWriter, capturing
+from ipos.inic.pins import find_pin_directory
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def capture(
+    write: Annotated[
+        Path | None, typer.Option("-w", "--write", help="File to write; default: stdout.")
+    ] = None,
+    count: Annotated[int, typer.Option("-c", "--count", min=0, help="End after N frames.")] = 0,
+    seconds: Annotated[float, typer.Option(min=0, help="End after this long.")] = 0,
+) -> None:
+    """Write what the iNIC receives and sends as pcap, until Ctrl-C. tcpdump sees no handshake."""
+    if write is None and sys.stdout.isatty():
+        raise IposError("pcap is not for a terminal: use -w FILE, or pipe it into tcpdump -nr -")
+    with (
+        capturing(find_pin_directory()) as frames,
+        _stream(write) as stream,
+        _ended_by_signal(),
+    ):
+        print("capturing; Ctrl-C ends it", file=sys.stderr)
+        written = _copy(frames, PcapWriter(stream), count, seconds)
+    print(f"{written} frames", file=sys.stderr)
+
+
+def _copy(frames: Iterator[Frame | None], writer: PcapWriter, count: int, seconds: float) -> int:
+    end = time.monotonic() + seconds if seconds else float("inf")
+    written = 0
+    try:
+        for frame in frames:
+            if frame is not None:
+                writer.write(frame)
+                written += 1
+            if (count and written >= count) or time.monotonic() >= end:
+                break
+    except (KeyboardInterrupt, BrokenPipeError):
+        pass  # both are how a capture ends
+    return written
+
+
+def _stream(path: Path | None) -> "nullcontext[BinaryIO] | BinaryIO":
+    if path is None:
+        return nullcontext(sys.stdout.buffer)
+    try:
+        return path.open("wb")
+    except OSError as error:
+        raise IposError(f"cannot write {path}: {error.strerror}") from None
+
+
+@contextmanager
+def _ended_by_signal() -> Iterator[None]:
+    """SIGTERM ends a capture as Ctrl-C does: the flag in the settings must be taken back."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ipos config`: look at a configuration file without starting anything."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ipos.cli.output import Output, OutputOption
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Check and show configuration.")
+
+
+@app.command()
+def check(file: Annotated[Path, typer.Argument(help="The file to check.")]) -> None:
+    """Say everything that is wrong with a file, by line; nothing when it is right."""
+    from ipos.config import load
+
+    load(file)
+
+
+@app.command()
+def show(
+    file: Annotated[
+        Path | None, typer.Argument(help="The file; /etc/ipos/ipos.toml by default.")
+    ] = None,
+    effective: Annotated[
+        bool, typer.Option("--effective", help="With every default written out.")
+    ] = False,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Print a configuration file as it is understood."""
+    from ipos.agent.places import config_file
+    from ipos.config import load
+    from ipos.config.effective import as_document, as_toml
+
+    document = as_document(load(file or config_file()), defaults=effective)
+    print(json.dumps(document) if output is Output.JSON else as_toml(document), end="")
+    if output is Output.JSON:
+        print()

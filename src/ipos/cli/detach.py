@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ipos detach`: the only thing that stops the data plane."""
+
+import typer
+
+from ipos.errors import IposError
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def detach() -> None:
+    """Stop the data plane on this server and take back what the agent changed here.
+
+    Connections that another server's address brought here end; drain the server first.
+    """
+    from ipos.agent.network import Network
+    from ipos.agent.places import agent_runs, changes_file, ready_file, snapshot_file
+    from ipos.inic import kernel
+    from ipos.inic.pins import find_pin_directory
+
+    if agent_runs():
+        raise IposError("the agent is running and would load the data plane anew: stop it first")
+    try:
+        kernel.detach(find_pin_directory())
+    finally:
+        Network(changes_file()).restore()
+        for file in (snapshot_file(), ready_file()):
+            file.unlink(missing_ok=True)

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ipos upgrade`: this package's programs in the place of the loaded ones."""
+
+from dataclasses import asdict
+
+import typer
+
+from ipos.cli.output import Output, OutputOption, print_json
+from ipos.inic import kernel
+from ipos.inic.pins import find_pin_directory
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def upgrade(output: OutputOption = Output.TEXT) -> None:
+    """Replace the loaded programs by this package's, link by link; connections go on.
+
+    Programs of another ABI are refused: then drain this server, detach, and start anew.
+    """
+    done = kernel.upgrade(kernel.objects_directory(), find_pin_directory())
+    if output is Output.JSON:
+        print_json(asdict(done))
+    else:
+        print(f"replaced: {', '.join(done.replaced) or 'none, all are of this version'}")
