@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The oracle's constants are the data plane's: both stand in ``ipos.h``."""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum, IntFlag
+from pathlib import Path
+
+import pytest
+
+import ipos
+from ipos.handshake import answers, cookies, keys, options
+from ipos.handshake.unattached import TABLE
+from ipos.requests import head, window
+from ipos.selection.policies import Policy, ServerState
+
+HEADER = (Path(ipos.__file__).parent / "inic/bpf/ipos.h").read_text()
+
+
+def define(name: str) -> int:
+    found = re.search(rf"^#define {name}\s+(\w+)", HEADER, re.MULTILINE)
+    assert found, f"{name} is not in ipos.h"
+    return int(found[1].rstrip("U"), 0)
+
+
+def enum(name: str, prefix: str) -> dict[str, int]:
+    body = re.search(rf"^enum {name} \{{(.*?)\}};", HEADER, re.MULTILINE | re.DOTALL)
+    assert body, f"enum {name} is not in ipos.h"
+    return {k: int(v) for k, v in re.findall(rf"{prefix}(\w+) = (\d+)", body[1])}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("IPOS_EPOCH_S", keys.EPOCH_S),
+        ("IPOS_WSCALE", options.OUR_WINDOW_SCALE),
+        ("IPOS_MSS", options.OUR_MSS),
+        ("IPOS_MSS_MIN", options.MSS_MIN),
+        ("IPOS_WINDOW", answers.WINDOW),
+        ("IPOS_WSCALE_NONE", cookies.WINDOW_SCALE_NONE),
+        ("IPOS_HEAD_MAX", head.HEAD_MAX),
+        ("IPOS_HEAD_MAX", window.WINDOW),
+        ("IPOS_RANGES", window.PIECES_MAX),
+    ],
+)
+def test_constants(name: str, value: int) -> None:
+    assert define(name) == value
+
+
+def test_policies_and_states() -> None:
+    states = enum("ipos_server_state", "IPOS_SERVER_")
+    assert states == {s.name: s.value for s in ServerState}
+    assert enum("ipos_policy", "IPOS_") == {p.name: p.value for p in Policy}
+
+
+def test_option_flags() -> None:
+    header = enum("ipos_options", "IPOS_OPT_")
+    names: dict[str, IntFlag | IntEnum] = {
+        "SACK": cookies.Agreed.SACK,
+        "TIMESTAMPS": cookies.Agreed.TIMESTAMPS,
+        "WSCALE": cookies.Agreed.WINDOW_SCALE,
+        "ECN": cookies.Agreed.ECN,
+    }
+    assert {name: header[name] for name in names} == names
+
+
+def test_every_counter_of_the_table_exists() -> None:
+    known = set(re.findall(r"X\(\d+, (\w+),", HEADER))
+    used = {c for row in TABLE.values() for then in row.values() for c in then.counters}
+    assert used <= known
