@@ -41,8 +41,8 @@ def decide(
     """Whether to acknowledge, after a segment that leaves the head incomplete.
 
     ``unacknowledged`` counts the segments kept since the last acknowledgement, this one included;
-    ``last_seen_ns`` is when the endpoint's last segment before this one came (the handshake's ACK
-    counts), on the clock of ``now_ns``. The first that applies:
+    ``last_seen_ns`` is when the last data before this came, or the handshake's ACK if it is the
+    first, on the clock of ``now_ns``. The first that applies:
 
     -   DUPLICATE: it brought nothing new, so the client has given up waiting
     -   GAP: something before it is missing, and the client learns of it by an acknowledgement

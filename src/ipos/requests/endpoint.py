@@ -67,7 +67,8 @@ class Around:
 class Endpoint:
     """What is kept of one four-tuple; counts are bytes of the request, from the ISN + 1.
 
-    ``unacknowledged`` counts segments; ``client_end`` is the sequence number after the client's
+    ``unacknowledged`` counts segments; ``last_seen_ns`` is when the handshake's ACK or the last data
+    within the window came; ``client_end`` is the sequence number after the client's
     last byte or FIN, known when CLOSED.
     """
 
@@ -105,8 +106,6 @@ def step(endpoint: Endpoint, segment: Segment, around: Around) -> Step:
             break
         endpoint = replace(judged, state=State.OPEN)
     after = replace(judged, state=then.state)
-    if then.action is not Action.DROP or "ABSORBED" in then.counters or "HELD" in then.counters:
-        after = replace(after, last_seen_ns=around.now_ns)
     if then.action is Action.ACK and event is not Event.KEEPALIVE:
         after = replace(after, acknowledged=after.window.held, unacknowledged=0)
     if then.state is State.CLOSED and endpoint.state is not State.CLOSED:
@@ -195,7 +194,11 @@ def _judge_data(
     head = endpoint.head.feed(window.data[endpoint.window.held :])
     kept = insertion in (Insertion.EXTENDED, Insertion.GAP)
     after = replace(
-        endpoint, window=window, head=head, unacknowledged=endpoint.unacknowledged + kept
+        endpoint,
+        window=window,
+        head=head,
+        unacknowledged=endpoint.unacknowledged + kept,
+        last_seen_ns=around.now_ns,
     )
     if head.progress is Progress.COMPLETE:
         return Event.COMPLETE if around.server_ready else Event.COMPLETE_NO_SERVER, after

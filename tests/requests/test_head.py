@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Heads cut at every byte, with h11 and Python's own TLS as witnesses."""
+
+from __future__ import annotations
+
+import ssl
+
+import h11
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipos.requests.head import HEAD_MAX, TRANSITIONS, Byte, Grammar, Head, Progress, State, classify
+
+# RFC 9112 section 3.2.1 and RFC 9110 section 10.1.1, as they stand there.
+RFC_GET = b"GET /where?q=now HTTP/1.1\r\nHost: www.example.org\r\n\r\n"
+RFC_PUT = (
+    b"PUT /somewhere/fun HTTP/1.1\r\nHost: origin.example.com\r\nContent-Type: video/h264\r\n"
+    b"Content-Length: 1234567890987\r\nExpect: 100-continue\r\n\r\n"
+)
+
+
+def client_hello() -> bytes:
+    """A first flight as OpenSSL sends it."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(
+        incoming, outgoing, server_hostname="www.example.org"
+    )
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()
+
+
+def in_one(data: bytes) -> Head:
+    return Head().feed(data)
+
+
+@pytest.mark.parametrize("head", [RFC_GET, RFC_PUT])
+@pytest.mark.parametrize("body", [b"", b"body\r\n\r\nmore", RFC_GET])
+def test_published_requests(head: bytes, body: bytes) -> None:
+    done = in_one(head + body)
+    assert (done.progress, done.length) == (Progress.COMPLETE, len(head))
+    assert done.grammar is Grammar.HTTP1
+    assert in_one(head[:-1]).progress is Progress.MORE
+
+
+def test_a_client_hello_of_openssl() -> None:
+    hello = client_hello()
+    done = in_one(hello + b"more")
+    assert (done.progress, done.length) == (Progress.COMPLETE, len(hello))
+    assert done.grammar is Grammar.TLS
+    assert in_one(hello[:-1]).progress is Progress.MORE
+
+
+def test_the_http2_preface() -> None:
+    # RFC 9113 section 3.4; a SETTINGS frame follows it.
+    done = in_one(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
+    assert (done.progress, done.length) == (Progress.COMPLETE, 18)
+
+
+@pytest.mark.parametrize(
+    ("data", "length", "grammar"),
+    [
+        (b"A\n\n", 3, Grammar.HTTP1),
+        (b"A\r\n\n", 4, Grammar.HTTP1),
+        (b"A\n\r\n", 4, Grammar.HTTP1),
+        (b"A\r\r\n\r\n", 6, Grammar.HTTP1),
+        (b"A\nb\n\nrest", 5, Grammar.HTTP1),
+        (b"\r\n\n\rA\n\n", 7, Grammar.HTTP1),
+        (b"\r\n\x16\x03\x01\x00\x01X", 8, Grammar.TLS),
+        (b"\x16\x03\x01\x00\x00", 5, Grammar.TLS),
+        (b"\x16\xff\xff\x00\x02abc", 7, Grammar.TLS),
+        (b"a", 1, Grammar.OPAQUE),
+        (b"\0", 1, Grammar.OPAQUE),
+        (b"\n\n@rest", 3, Grammar.OPAQUE),
+        (b"[GET / HTTP/1.1\r\n\r\n", 1, Grammar.OPAQUE),
+    ],
+)
+def test_where_heads_end(data: bytes, length: int, grammar: Grammar) -> None:
+    done = in_one(data)
+    assert (done.progress, done.length, done.grammar) == (Progress.COMPLETE, length, grammar)
+    # Nothing shorter is a head.
+    assert in_one(data[: length - 1]).progress is Progress.MORE
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\r\n\r\n", b"A\n\r\r\n", b"A\n\rb\n", b"GET /\r\n", b"\x16\x03\x01\x01"]
+)
+def test_where_heads_do_not_end(data: bytes) -> None:
+    assert in_one(data).progress is Progress.MORE
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"A" * (HEAD_MAX - 2) + b"\n\n", Progress.COMPLETE),
+        (b"A" * (HEAD_MAX - 1) + b"\n\n", Progress.TOO_LONG),
+        (b"A" * (HEAD_MAX - 1), Progress.MORE),
+        (b"\n" * HEAD_MAX, Progress.TOO_LONG),
+        (b"\x16\x03\x01\x40\x00" + bytes(HEAD_MAX), Progress.COMPLETE),
+        (b"\x16\x03\x01\x40\x00" + bytes(HEAD_MAX - 6), Progress.MORE),
+        (b"\n" * (HEAD_MAX - 4) + b"\x16\x03\x01\x01", Progress.TOO_LONG),
+    ],
+)
+def test_the_limit(data: bytes, expected: Progress) -> None:
+    head = in_one(data)
+    assert head.progress is expected
+    assert head.length == min(len(data), HEAD_MAX)
+    assert head.feed(b"\n\n\n\n") == head or expected is Progress.MORE
+
+
+@given(
+    data=st.text("A\r\n\x16ab", max_size=30).map(str.encode)
+    | st.binary(max_size=30)
+    | st.just(RFC_PUT),
+    cuts=st.lists(st.integers(0, 200)),
+)
+def test_any_segmentation_is_the_same(data: bytes, cuts: list[int]) -> None:
+    head, at = Head(), 0
+    for cut in [*sorted(cuts), len(data)]:
+        head = head.feed(data[at:cut])
+        at = max(at, min(cut, len(data)))
+    assert head == in_one(data)
+
+
+TOKEN = st.text("ABCXYZ", min_size=1, max_size=7)
+VALUE = st.text("abc \tXYZ:;,=\"'", max_size=20).map(str.strip)
+
+
+@given(
+    method=TOKEN,
+    names=st.lists(st.tuples(st.text("abc-X", min_size=1, max_size=9), VALUE), max_size=5),
+    ends=st.lists(st.sampled_from(["\r\n", "\n"]), min_size=8, max_size=8),
+    rest=st.binary(max_size=10),
+)
+def test_h11_finds_the_same_end(
+    method: str, names: list[tuple[str, str]], ends: list[str], rest: bytes
+) -> None:
+    lines = [f"{method} / HTTP/1.1", "Host: x", *(f"{n}: {v}" for n, v in names), ""]
+    text = "".join(line + end for line, end in zip(lines, ends, strict=False)).encode()
+    server = h11.Connection(h11.SERVER)
+    server.receive_data(text + rest)
+    assert isinstance(server.next_event(), h11.Request)
+    trailing, _ = server.trailing_data
+    done = in_one(text + rest)
+    assert done.progress is Progress.COMPLETE
+    assert done.length == len(text + rest) - len(trailing)
+
+
+def test_the_table_is_whole_and_every_byte_has_a_class() -> None:
+    assert set(TRANSITIONS) == set(State)
+    assert {len(row) for row in TRANSITIONS.values()} == {len(Byte)}
+    assert [b for b in range(256) if classify(b) is Byte.UPPER] == list(range(65, 91))
+    assert {classify(b) for b in range(256)} == set(Byte)
