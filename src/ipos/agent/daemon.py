@@ -59,6 +59,7 @@ class Agent(asyncio.DatagramProtocol):
     def start(self) -> None:
         """Network, data plane, first rows, hooks. IposError says what is in the way."""
         places.run_directory().mkdir(parents=True, exist_ok=True)
+        self._lock = places.lock_agent()
         places.ready_file().unlink(missing_ok=True)
         server = self._config.server
         self._front, self._back = interface(server.front), interface(server.back)

@@ -5,6 +5,7 @@
 server's, by default all of cgroup v2.
 """
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -34,6 +35,38 @@ def changes_file() -> Path:
 def snapshot_file() -> Path:
     """What the others advertised and no map of the data plane holds."""
     return run_directory() / "advertised.json"
+
+
+def lock_agent() -> int:
+    """Be the one agent here for as long as the descriptor is open. IposError when there is one."""
+    fd = os.open(_lock_file(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise IposError(
+            f"an agent is running on this server already (it holds {_lock_file()})"
+        ) from None
+    return fd
+
+
+def agent_runs() -> bool:
+    """Whether some process is the agent here."""
+    try:
+        fd = os.open(_lock_file(), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _lock_file() -> Path:
+    return run_directory() / "agent.lock"
 
 
 def own_cgroup() -> Path | None:

@@ -41,7 +41,7 @@ def table(
     from ipos.tables import TABLES
 
     view = View(Tables(find_pin_directory() / "maps"), read(snapshot_file()), boottime_ns())
-    found = [row.as_json() for row in view.rows(name)]
+    found = [row.as_json() for row in view.table(name)]
     if output is Output.JSON:
         print(json.dumps(found))
     else:

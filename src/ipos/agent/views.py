@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The running iNIC's maps as Figure 12's rows: what `ipos table` and `ipos status` show.
+
+Read from the pinned maps and the last snapshot of what the members advertised; no agent need run.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from ipos.agent.snapshot import Advertised, Snapshot
+from ipos.inic import rows
+from ipos.inic.maps import Tables
+from ipos.tables import (
+    CookieRow,
+    EndpointRow,
+    ForwardRow,
+    Health,
+    ListeningRow,
+    Row,
+    ServerRow,
+    ServerState,
+    UrlRow,
+)
+from ipos.wire.control import ControlFlags
+
+_SECOND_NS = 1_000_000_000
+STATES = {
+    rows.ServerState.READY: ServerState.READY,
+    rows.ServerState.DRAIN: ServerState.DRAIN,
+    rows.ServerState.MAINT: ServerState.MAINT,
+    rows.ServerState.DOWN: ServerState.DOWN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All there is to look at. `now_ns` is the boottime clock at the time of looking."""
+
+    tables: Tables
+    snapshot: Snapshot
+    now_ns: int
+
+    def table(self, name: str) -> list[Row]:
+        """The rows of a table by the name `ipos table` takes; KeyError for another."""
+        return sorted(VIEWS[name](self), key=lambda row: tuple(map(str, row.key)))
+
+    def servers(self) -> list[tuple[int, rows.Server]]:
+        """Every server in use, by index."""
+        return [
+            (index, server)
+            for index, server in self.tables.servers.items()
+            if server.state is not rows.ServerState.NONE
+        ]
+
+    def age_s(self, then_ns: int) -> float:
+        return round(max(0, self.now_ns - then_ns) / _SECOND_NS, 3)
+
+    def wall_s(self, then_ns: int) -> float:
+        """A time of the data plane as Unix time."""
+        settings = self.tables.settings.get(0)
+        offset = 0 if settings is None else settings.wall_offset_ns
+        return max(0.0, round((then_ns + offset) / _SECOND_NS, 3))
+
+
+def _forward(view: View) -> Iterator[Row]:
+    for key, row in view.tables.forward.items():
+        yield ForwardRow(
+            client_ip=key.client_ip,
+            client_port=key.client_port,
+            service_ip=key.service_ip,
+            service_port=key.service_port,
+            destination_ip=row.destination_ip,
+            destination_port=row.destination_port,
+            acknowledged=row.acknowledged,
+            packets=row.packets,
+            last_seen=view.wall_s(row.last_seen_ns),
+        )
+
+
+def _endpoints(items: Iterable[tuple[rows.Tuple, rows.Endpoint]]) -> Iterator[Row]:
+    for key, row in items:
+        state = row.state.name.lower()
+        yield _endpoint(key, row.endpoint_ip, row.endpoint_port, row.cookie, row.hs, state)
+
+
+def _temporary(view: View) -> Iterator[Row]:
+    """Unattached endpoints, those included of which we hold request bytes."""
+    held = dict(view.tables.holding.items())
+    open_ones: Mapping[rows.Tuple, rows.Temporary] = dict(view.tables.temporary.items())
+    for key in open_ones.keys() | held.keys():
+        holding, temporary = held.get(key), open_ones.get(key)
+        if holding is not None:
+            reference, handshake, state = holding.created_ns, holding.hs, "held"
+        elif temporary is not None:
+            reference, handshake, state = 0, temporary.hs, temporary.state.name.lower()
+        else:
+            continue
+        yield _endpoint(key, key.service_ip, key.service_port, reference, handshake, state)
+
+
+def _endpoint(
+    key: rows.Tuple,
+    ip: IPv4Address,
+    port: int,
+    reference: int,
+    handshake: rows.Handshake,
+    state: str,
+) -> EndpointRow:
+    return EndpointRow(
+        client_ip=key.client_ip,
+        client_port=key.client_port,
+        service_ip=key.service_ip,
+        service_port=key.service_port,
+        endpoint_ip=ip,
+        endpoint_port=port,
+        endpoint_reference=reference,
+        iss=handshake.iss,
+        options=ControlFlags(int(handshake.options)),
+        state=state,
+        next_request_sequence_number=None,
+    )
+
+
+def _server(view: View) -> Iterator[Row]:
+    weights = {
+        candidate.server: candidate.weight
+        for _, pool in view.tables.pools.items()
+        for candidate in pool.candidates
+    }
+    for index, server in view.servers():
+        yield ServerRow(
+            server_ip=server.address,
+            tcp_connections=server.tcp_connections,
+            cpu_utilisation=server.cpu_permille / 1000,
+            available_memory=server.memory_available,
+            available_bandwidth=server.bandwidth_available,
+            state=STATES[server.state],
+            weight=weights.get(index, 1),
+            age=view.age_s(server.updated_ns),
+        )
+
+
+def _listening(view: View) -> Iterator[Row]:
+    services = view.tables.services
+    ports = {}
+    for index, name in enumerate(view.snapshot.services):
+        service = services.get(index)
+        if service is not None and service.used:
+            ports[service.application_port] = name
+    for server in view.snapshot.servers:
+        if server.addresses:
+            yield from _sockets(server, ports)
+
+
+def _sockets(server: Advertised, services: Mapping[int, str]) -> Iterator[Row]:
+    """One row per port: the figure's key. A socket of a service's address comes first."""
+    seen: set[int] = set()
+    for one in server.listening:
+        if one.port in seen:
+            continue
+        seen.add(one.port)
+        name = services.get(one.port)
+        up = name is None or name in server.services
+        yield ListeningRow(
+            server_ip=IPv4Address(server.addresses[0]),
+            tcp_port=one.port,
+            process=one.pid or None,
+            health=Health.UP if up else Health.DOWN,
+        )
+
+
+def _url(view: View) -> Iterator[Row]:
+    """Without routes by host or path, every URL of a service may go to its whole pool."""
+    addresses = {index: server.address for index, server in view.servers()}
+    for index, name in enumerate(view.snapshot.services):
+        service = view.tables.services.get(index)
+        if service is None or not service.used:
+            continue
+        pool = view.tables.pools.get(service.pool)
+        for candidate in pool.candidates if pool is not None else ():
+            yield UrlRow(
+                url="*/",
+                server_ip=addresses.get(candidate.server, IPv4Address(0)),
+                service=name,
+                weight=candidate.weight,
+            )
+
+
+def _cookie(view: View) -> Iterator[CookieRow]:
+    """No service keeps sessions by cookie yet, so nobody's server is remembered."""
+    return iter(())
+
+
+VIEWS: Mapping[str, Callable[[View], Iterable[Row]]] = {
+    "forward": _forward,
+    "local": lambda view: _endpoints(view.tables.local.items()),
+    "forward-connect": lambda view: _endpoints(view.tables.connect.items()),
+    "temporary": _temporary,
+    "server": _server,
+    "listening": _listening,
+    "url": _url,
+    "cookie": _cookie,
+}
