@@ -76,15 +76,20 @@ SEC("xdp") int ipos_bad(struct xdp_md *ctx)
 """
 
 
-def compile_objects(directory: Path, **sources: str) -> Path:
-    """Compile C sources to NAME.bpf.o in a directory, and answer the directory."""
+def compile_objects(
+    directory: Path, *, include: Path = Path(), header: str = _HEADER, **sources: str
+) -> Path:
+    """Compile C sources to NAME.bpf.o in a directory, and answer the directory.
+
+    Each begins with `header`; `include` is searched for what it includes.
+    """
     directory.mkdir(exist_ok=True)
     for name, source in sources.items():
         subprocess.run(
             ["clang", "-O2", "-g", "-target", "bpf", "-mcpu=v3", "-x", "c", "-c", "-",
-             f"-I/usr/include/{platform.machine()}-linux-gnu",
+             f"-I/usr/include/{platform.machine()}-linux-gnu", f"-I{include}",
              "-o", str(directory / f"{name}.bpf.o")],
-            input=_HEADER + source, text=True, check=True,
+            input=header + source, text=True, check=True,
         )  # fmt: skip
     return directory
 

@@ -29,29 +29,33 @@ def capture(
     """Write what the iNIC receives and sends as pcap, until Ctrl-C. tcpdump sees no handshake."""
     if write is None and sys.stdout.isatty():
         raise IposError("pcap is not for a terminal: use -w FILE, or pipe it into tcpdump -nr -")
-    with (
-        capturing(find_pin_directory()) as frames,
-        _stream(write) as stream,
-        _ended_by_signal(),
-    ):
-        print("capturing; Ctrl-C ends it", file=sys.stderr)
-        written = _copy(frames, PcapWriter(stream), count, seconds)
+    written = 0
+    try:
+        with (
+            _ended_by_signal(),
+            capturing(find_pin_directory()) as frames,
+            _stream(write) as stream,
+        ):
+            writer = PcapWriter(stream)
+            print("capturing; Ctrl-C ends it", file=sys.stderr)
+            for frame in _limited(frames, count, seconds):
+                writer.write(frame)
+                written += 1
+    except (KeyboardInterrupt, BrokenPipeError):
+        pass  # both are how a capture ends
     print(f"{written} frames", file=sys.stderr)
 
 
-def _copy(frames: Iterator[Frame | None], writer: PcapWriter, count: int, seconds: float) -> int:
+def _limited(frames: Iterator[Frame | None], count: int, seconds: float) -> Iterator[Frame]:
+    """Frames until there were `count` or `seconds` have passed; 0 is no limit."""
     end = time.monotonic() + seconds if seconds else float("inf")
-    written = 0
-    try:
-        for frame in frames:
-            if frame is not None:
-                writer.write(frame)
-                written += 1
-            if (count and written >= count) or time.monotonic() >= end:
-                break
-    except (KeyboardInterrupt, BrokenPipeError):
-        pass  # both are how a capture ends
-    return written
+    left = count or float("inf")
+    for frame in frames:
+        if frame is not None:
+            yield frame
+            left -= 1
+        if left <= 0 or time.monotonic() >= end:
+            return
 
 
 def _stream(path: Path | None) -> "nullcontext[BinaryIO] | BinaryIO":

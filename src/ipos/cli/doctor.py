@@ -8,11 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from ipos.cli.config import DEFAULT_CONFIG, ConfigOption
 from ipos.cli.output import Output, OutputOption, print_json
 from ipos.inic.doctor import Finding, collect, examine
 
 app = typer.Typer(add_completion=False)
+
+
+DEFAULT_CONFIG = Path("/etc/ipos/ipos.toml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,9 @@ class Site:
 
 @app.command()
 def doctor(
-    config: ConfigOption = DEFAULT_CONFIG,
+    config: Annotated[
+        Path, typer.Option(envvar="IPOS_CONFIG", help="This server's config file.")
+    ] = DEFAULT_CONFIG,
     front: Annotated[str, typer.Option(help="Interface towards clients.")] = "",
     back: Annotated[str, typer.Option(help="Interface of the farm's own LAN.")] = "",
     port: Annotated[list[int] | None, typer.Option(help="A service's port; repeatable.")] = None,
