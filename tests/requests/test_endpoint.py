@@ -134,6 +134,12 @@ def test_one_byte_at_a_time_is_acknowledged_after_each_pause(client: Client) -> 
     assert client.send(A, len(REQUEST) - 1, REQUEST[-1:]).events == (Event.COMPLETE,)
 
 
+def test_a_pause_is_counted_from_the_last_data(client: Client) -> None:
+    client.wait(PAUSE_NS)
+    assert client.send(A, 0, b"G").events == (Event.HOLD_ACK,)
+    assert client.send(A, 1, b"E").events == (Event.HOLD,)
+
+
 def test_four_held_segments_are_acknowledged_and_then_four_more(client: Client) -> None:
     events = [client.send(A, 2 * n, b"XY").events[0] for n in range(9)]
     assert [e is Event.HOLD_ACK for e in events] == [False] * 3 + [True] + [False] * 3 + [
@@ -298,6 +304,15 @@ def test_a_new_attempt_first_resets_what_is_acknowledged(client: Client) -> None
     assert client.send(A).events == (Event.COOKIE, Event.PURE_ACK)
 
 
+def test_a_cookie_displaces_nothing_that_is_acknowledged(client: Client) -> None:
+    other = Client(isn=1234)
+    other.syn()
+    client.send(A | P, 0, b"GET")
+    before = client.endpoint
+    assert client.deliver(other.segment(A)).counters == ("DROP_NO_COOKIE",)
+    assert client.endpoint == before
+
+
 def test_a_head_that_is_too_long(client: Client) -> None:
     for at in range(0, 14600, 1460):
         result = client.send(A, at, b"X" * 1460)
@@ -315,6 +330,17 @@ def test_no_room_keeps_nothing_but_a_whole_request_needs_none(client: Client) ->
     result = client.send(A, 0, b"GET")
     assert (result.counters, result.endpoint) == (("DROP_HOLD_FULL",), before)
     assert client.send(A, 0, REQUEST).events == (Event.COMPLETE,)
+
+
+def test_what_is_held_already_needs_no_room(client: Client) -> None:
+    client.send(A, 0, b"GET")
+    client.around = replace(client.around, room=False)
+    assert client.send(A, 0, b"GET").events == (Event.DUPLICATE,)
+
+
+def test_a_fin_behind_a_gap_waits_for_what_is_missing(client: Client) -> None:
+    assert client.send(A | F, 3, REQUEST[3:]).events == (Event.GAP_ACK,)
+    assert client.send(A, 0, REQUEST[:3]).events == (Event.COMPLETE,)
 
 
 def test_nobody_ready() -> None:

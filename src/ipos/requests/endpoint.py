@@ -67,9 +67,9 @@ class Around:
 class Endpoint:
     """What is kept of one four-tuple; counts are bytes of the request, from the ISN + 1.
 
-    ``unacknowledged`` counts segments; ``last_seen_ns`` is when the handshake's ACK or the last data
-    within the window came; ``client_end`` is the sequence number after the client's
-    last byte or FIN, known when CLOSED.
+    ``unacknowledged`` counts segments; ``last_seen_ns`` is when the handshake's ACK or the last
+    data within the window came; ``client_end`` is the sequence number after the client's last
+    byte or FIN, known when CLOSED.
     """
 
     state: State = State.NONE
