@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Sending from tc.  A tc program makes frames by rewriting the one it has: cut or grow it,
+ * store the bytes, send a clone.  Whatever it carried is in the hold pool by then.
+ */
+#ifndef IPOS_EMIT_H
+#define IPOS_EMIT_H
+
+#include "endpoints.h"
+#include "frame.h"
+#include "reply.h"
+
+/* Between two passes through tc: on a frame we put back on ingress. */
+#define IPOS_MARK 0x69704f53
+
+IPOS_INLINE int shot(__u32 reason)
+{
+	count(reason);
+	return TC_ACT_SHOT;
+}
+
+/* The first `len` bytes of w->frame become the whole frame. */
+IPOS_INLINE int frame_becomes(struct __sk_buff *skb, struct ipos_scratch *w, __u32 len)
+{
+	IPOS_OPAQUE(len);
+	if (len < FRAME_MIN - 6 || len > sizeof(w->frame))
+		return -1;
+	if (bpf_skb_change_tail(skb, len, 0))
+		return -1;
+	return bpf_skb_store_bytes(skb, 0, w->frame, len, 0);
+}
+
+/*
+ * Sends a notice out of a frame without payload, and puts that frame back as it was.
+ * On egress its checksum may be one that a NIC finishes later: at bytes 50 and 51, which in
+ * the notice is padding.
+ */
+IPOS_APART int notice_beside(struct __sk_buff *skb,
+						   const struct ipos_settings *set,
+						   struct ipos_scratch *w,
+						   const struct ipos_tuple *t,
+						   const struct notice *n)
+{
+	struct ipos_server *to = server_at(n->server);
+	__u32 len = skb->len, frame_len;
+
+	IPOS_OPAQUE(len);
+	if (!to || len < 34 || len > sizeof(w->saved))
+		return -1;
+	if (bpf_skb_load_bytes(skb, 0, w->saved, len))
+		return -1;
+	frame_len = notice_write(set, w, t, to->mac, n);
+	if (frame_becomes(skb, w, frame_len))
+		count(COUNT_DROP_EMIT);
+	else if (!bpf_clone_redirect(skb, set->back_ifindex, 0))
+		count(COUNT_FRAMES_SENT);
+	if (bpf_skb_change_tail(skb, len, 0))
+		return -1;
+	return bpf_skb_store_bytes(skb, 0, w->saved, len, 0);
+}
+
+/* The end of an endpoint we own: the row goes, the first server is told. */
+IPOS_INLINE void endpoint_end(struct __sk_buff *skb, const struct ipos_settings *set,
+			      struct ipos_scratch *w, const struct ipos_tuple *t,
+			      struct ipos_endpoint *ep, __u64 now)
+{
+	__u32 end = ep->flags & IPOS_EP_CLIENT_FIN ? ep->client_fin : ep->rcv_nxt;
+	struct notice n = { .endpoint_ip = ep->endpoint_ip, .endpoint_port = ep->endpoint_port,
+			    .server = ep->first, .type = IPOS_CLOSED, .iss = ep->hs.iss };
+
+	closed_remember(t, &ep->hs, end, now);
+	count(COUNT_CLOSED);
+	if (ep->first == set->self) {
+		traffic_add(set->self, 0, 1);
+		bpf_map_delete_elem(&local, t);
+		return;
+	}
+	bpf_map_delete_elem(&connect, t);
+	notice_beside(skb, set, w, t, &n);
+}
+
+/* A reply to the client, out of whatever frame is at hand, by way of `mac`. */
+IPOS_APART int reply_from_tc(struct __sk_buff *skb,
+						   const struct ipos_settings *set,
+						   struct ipos_scratch *w,
+						   const struct segment *s,
+						   const struct tc_reply *r)
+{
+	__u32 tcp_len = reply_header(w, s, &r->reply) & 63, l2 = l2_length(set->front_vlan);
+	__u32 len;
+
+	if (tcp_len < sizeof(struct tcphdr))
+		return TC_ACT_SHOT;
+	l2_write(w->saved, r->mac, set->front_mac, set->front_vlan, ETH_P_IP);
+	ip_write((void *)w->saved + l2, s->tuple.service_ip, s->tuple.client_ip,
+		 sizeof(struct iphdr) + tcp_len);
+	l2 += sizeof(struct iphdr);
+	len = l2 + tcp_len;
+	if (bpf_skb_change_tail(skb, len, 0) ||
+	    bpf_skb_store_bytes(skb, 0, w->saved, l2, 0) ||
+	    bpf_skb_store_bytes(skb, l2, w->frame, tcp_len, 0))
+		return shot(COUNT_DROP_EMIT);
+	return bpf_redirect(set->front_ifindex, 0);
+}
+
+#endif /* IPOS_EMIT_H */

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* What several programs do to the rows of the connection tables. */
+#ifndef IPOS_ENDPOINTS_H
+#define IPOS_ENDPOINTS_H
+
+#include "core/parse.h"
+#include "maps.h"
+
+/* The service at an address, or NULL. */
+IPOS_INLINE struct ipos_address *address_of(__u32 ip, __u16 port)
+{
+	struct ipos_address_key key = { .ip = ip, .port = port, .protocol = IPPROTO_TCP };
+
+	return bpf_map_lookup_elem(&addresses, &key);
+}
+
+IPOS_INLINE int interface_is(__u32 ifindex, __u16 vlan, __u32 wanted, __u16 wanted_vlan)
+{
+	return ifindex == wanted && vlan == wanted_vlan;
+}
+
+/* Gives a held request's pieces back and forgets it. */
+IPOS_FUNCTION int holding_release(const struct ipos_tuple *t)
+{
+	struct ipos_holding *h;
+
+	if (!t)
+		return 0;
+	h = bpf_map_lookup_elem(&holding, t);
+	if (!h)
+		return 0;
+	for (__u32 i = 0; i < IPOS_CHUNKS; i++) {
+		__u32 index = h->chunks[i];
+
+		if (!index)
+			continue;
+		h->chunks[i] = 0;
+		index--;
+		bpf_map_push_elem(&hold_free, &index, 0);
+	}
+	bpf_map_delete_elem(&holding, t);
+	return 1;
+}
+
+/*
+ * The end of a connection, at its owner or its first server: a row that makes the old
+ * cookie open nothing and answers a repeated FIN.
+ */
+IPOS_INLINE void closed_remember(const struct ipos_tuple *t, const struct ipos_handshake *hs,
+				 __u32 client_end, __u64 now)
+{
+	struct ipos_temporary row = {
+		.hs = *hs, .state = IPOS_TEMP_CLOSED, .client_end = client_end,
+		.created_ns = now, .last_seen_ns = now,
+	};
+
+	bpf_map_update_elem(&temporary, t, &row, BPF_ANY);
+}
+
+/* A socket of our own kernel for the tuple that is not a listener. */
+IPOS_APART int kernel_has(void *ctx, const struct ipos_tuple *t)
+{
+	struct bpf_sock_tuple tuple = {
+		.ipv4 = { .saddr = t->client_ip, .daddr = t->service_ip,
+			  .sport = t->client_port, .dport = t->service_port },
+	};
+	struct bpf_sock *sk = bpf_skc_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv4),
+						 BPF_F_CURRENT_NETNS, 0);
+	int alive;
+
+	if (!sk)
+		return 0;
+	alive = sk->state != BPF_TCP_LISTEN;
+	bpf_sk_release(sk);
+	return alive;
+}
+
+#endif /* IPOS_ENDPOINTS_H */

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The hold pool: request bytes of an endpoint that is nobody's yet, in pieces of IPOS_CHUNK
+ * at their place in the head, whatever order they came in.
+ */
+#ifndef IPOS_HOLD_H
+#define IPOS_HOLD_H
+
+#include "core/head.h"
+#include "emit.h"
+
+enum hold_result { HOLD_KEPT, HOLD_FULL };
+
+/* Not inlined: its index must not share a stack slot with a caller's dynptr. */
+IPOS_APART struct ipos_chunk *chunk_of(struct ipos_holding *h, __u32 nth, int make)
+{
+	__u32 index;
+
+	if (nth >= IPOS_CHUNKS)
+		return NULL;
+	if (!h->chunks[nth]) {
+		if (!make || bpf_map_pop_elem(&hold_free, &index))
+			return NULL;
+		h->chunks[nth] = index + 1;
+	}
+	index = h->chunks[nth] - 1;
+	return bpf_map_lookup_elem(&hold_pool, &index);
+}
+
+/* A stretch of the head inside one piece: bytes [from, to). */
+#define SPAN(from, to) ((from) << 16 | (to))
+
+/* The span out of the frame at `at`. */
+IPOS_FUNCTION int chunk_write(struct __sk_buff *skb, struct ipos_scratch *w,
+			      struct ipos_holding *h, __u32 at, __u32 span)
+{
+	__u32 from = span >> 16, n = (span & 0xffff) - from;
+	struct ipos_chunk *chunk;
+	struct bpf_dynptr d;
+
+	if (!w || !h)
+		return -1;
+	chunk = chunk_of(h, from / IPOS_CHUNK, 1);
+	if (!chunk)
+		return -1;
+	IPOS_OPAQUE(n);
+	if (n < 1)
+		return 0;
+	if (n > IPOS_CHUNK || bpf_skb_load_bytes(skb, at, w->bytes, n))
+		return -1;
+	if (bpf_dynptr_from_mem(chunk->bytes, IPOS_CHUNK, 0, &d))
+		return -1;
+	return bpf_dynptr_write(&d, from % IPOS_CHUNK, w->bytes, n, 0);
+}
+
+/* The span into w->bytes. */
+IPOS_FUNCTION int chunk_read(struct ipos_scratch *w, struct ipos_holding *h, __u32 span)
+{
+	__u32 from = span >> 16, n = (span & 0xffff) - from;
+	struct ipos_chunk *chunk;
+	struct bpf_dynptr d;
+
+	if (!w || !h)
+		return -1;
+	chunk = chunk_of(h, from / IPOS_CHUNK, 0);
+	if (!chunk)
+		return -1;
+	IPOS_OPAQUE(n);
+	if (n < 1 || n > IPOS_CHUNK)
+		return -1;
+	if (bpf_dynptr_from_mem(chunk->bytes, IPOS_CHUNK, 0, &d))
+		return -1;
+	return bpf_dynptr_read(w->bytes, n, &d, from % IPOS_CHUNK, 0);
+}
+
+/* All of a segment's payload, which starts `offset` bytes into the head. */
+IPOS_FUNCTION int hold_store(struct __sk_buff *skb, struct ipos_scratch *w,
+			     struct ipos_holding *h, __u32 at, __u32 offset_length)
+{
+	__u32 start = offset_length >> 16, end = start + (offset_length & 0xffff);
+
+	if (!w || !h)
+		return HOLD_FULL;
+	for (__u32 nth = 0; nth < IPOS_CHUNKS; nth++) {
+		__u32 low = nth * IPOS_CHUNK, high = low + IPOS_CHUNK;
+
+		if (low < start)
+			low = start;
+		if (high > end)
+			high = end;
+		if (low < high && chunk_write(skb, w, h, at + low - start, SPAN(low, high)))
+			return HOLD_FULL;
+	}
+	return HOLD_KEPT;
+}
+
+/* Ranges that `held` has reached become part of it. */
+IPOS_FUNCTION int hold_join(struct ipos_holding *h)
+{
+	if (!h)
+		return 0;
+	for (int pass = 0; pass < IPOS_RANGES; pass++)
+		for (int i = 0; i < IPOS_RANGES; i++) {
+			struct ipos_range *r = &h->ranges[i];
+
+			if (!r->end || r->start > h->held)
+				continue;
+			if (r->end > h->held)
+				h->held = r->end;
+			r->start = r->end = 0;
+		}
+	return h->held;
+}
+
+/* Notes that [start, end) is here.  A fifth gap is one too many. */
+IPOS_FUNCTION int hold_note(struct ipos_holding *h, __u32 start, __u32 end)
+{
+	if (!h)
+		return HOLD_FULL;
+	if (start <= h->held) {
+		if (end > h->held)
+			h->held = end;
+		hold_join(h);
+		return HOLD_KEPT;
+	}
+	for (int i = 0; i < IPOS_RANGES; i++) {
+		struct ipos_range *r = &h->ranges[i];
+
+		if (!r->end || start > r->end || end < r->start)
+			continue;
+		if (start < r->start)
+			r->start = start;
+		if (end > r->end)
+			r->end = end;
+		return HOLD_KEPT;
+	}
+	for (int i = 0; i < IPOS_RANGES; i++) {
+		struct ipos_range *r = &h->ranges[i];
+
+		if (r->end)
+			continue;
+		r->start = start;
+		r->end = end;
+		return HOLD_KEPT;
+	}
+	return HOLD_FULL;
+}
+
+/* Feeds what is in order and new to the head parser. */
+IPOS_FUNCTION int hold_parse(struct ipos_scratch *w, struct ipos_holding *h)
+{
+	if (!w || !h)
+		return 0;
+	w->state = h->head_state;
+	w->cursor = h->head_left;
+	for (__u32 nth = 0; nth < IPOS_CHUNKS && !h->complete; nth++) {
+		__u32 low = nth * IPOS_CHUNK, high = low + IPOS_CHUNK;
+
+		if (low < h->parsed)
+			low = h->parsed;
+		if (high > h->held)
+			high = h->held;
+		if (low >= high)
+			continue;
+		if (chunk_read(w, h, SPAN(low, high)))
+			break;
+		h->complete = head_scan(w, high - low);
+		h->parsed = high;
+	}
+	h->head_state = w->state;
+	h->head_left = w->cursor;
+	return h->complete;
+}
+
+/* A sum of payload bytes that a checksum can be made of; w->bytes is zero padded. */
+IPOS_INLINE __u64 bytes_sum(struct ipos_scratch *w)
+{
+	return (__u64)bpf_csum_diff(NULL, 0, (void *)w->bytes, 512, 0) +
+	       bpf_csum_diff(NULL, 0, (void *)w->bytes + 512, 512, 0);
+}
+
+/*
+ * Whether the segment's checksum is right.  Its bytes will be sent again under a checksum
+ * of ours, which must not make wrong ones right.
+ */
+IPOS_FUNCTION int payload_sound(struct __sk_buff *skb, struct ipos_scratch *w,
+				const struct segment *s)
+{
+	__u32 tcp_bytes, at, left;
+	__u64 sum;
+
+	if (!w || !s)
+		return 0;
+	tcp_bytes = s->tcp_len + s->length;
+	sum = sum_pseudo(s->tuple.client_ip, s->tuple.service_ip, tcp_bytes);
+	for (__u32 nth = 0; nth < IPOS_CHUNKS + 1; nth++) {
+		at = nth * IPOS_CHUNK;
+		if (at >= tcp_bytes)
+			break;
+		left = tcp_bytes - at;
+		if (left > IPOS_CHUNK)
+			left = IPOS_CHUNK;
+		__builtin_memset(w->bytes, 0, sizeof(w->bytes));
+		IPOS_OPAQUE(left);
+		if (left < 1 || left > IPOS_CHUNK ||
+		    bpf_skb_load_bytes(skb, s->l4 + at, w->bytes, left))
+			return 0;
+		sum += bytes_sum(w);
+	}
+	return fold(sum) == 0xffff;
+}
+
+#endif /* IPOS_HOLD_H */

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * What XDP passed up.  A client's packet comes by here once on front; one out of a frame
+ * comes first on back (or, with one interface, unmarked) and is put back on front's ingress,
+ * so that reverse-path filters and firewalls see it where clients' packets belong.
+ *
+ * A packet to adopt an endpoint from is followed through the same queue by a notice to the
+ * first server.  When that notice comes by, the kernel has either made a socket or not: it
+ * goes out as a migration acknowledgement, or turns into a refusal.
+ */
+#include "capture.h"
+#include "request.h"
+
+/* ---- endpoints we own -------------------------------------------------------------------------- */
+
+/*
+ * The packet takes the socket into TIME_WAIT, where its four-tuple would block the next
+ * adoption for a minute.  A reset at exactly the next sequence number follows it into our
+ * own kernel and ends that (RFC 1337, the other way round); the iNIC keeps the closing state.
+ */
+IPOS_INLINE void reset_follows(struct __sk_buff *skb, const struct ipos_settings *set,
+			       const struct segment *s)
+{
+	__u32 check = s->l4 + offsetof(struct tcphdr, check), seq_at = s->l4 + 4;
+	__be32 seq = bpf_htonl(s->seq), next = bpf_htonl(segment_end(s));
+	__be16 bits, reset;
+
+	if (bpf_skb_load_bytes(skb, s->l4 + 12, &bits, 2))
+		return;
+	reset = (bits & bpf_htons(0xf000)) | bpf_htons(TCP_RST);
+	if (bpf_l4_csum_replace(skb, check, seq, next, 4) ||
+	    bpf_l4_csum_replace(skb, check, bits, reset, 2) ||
+	    bpf_skb_store_bytes(skb, seq_at, &next, 4, 0) ||
+	    bpf_skb_store_bytes(skb, s->l4 + 12, &reset, 2, 0))
+		return;
+	skb->mark = IPOS_MARK;
+	if (!bpf_clone_redirect(skb, set->front_ifindex, BPF_F_INGRESS))
+		count(COUNT_TIME_WAIT_ENDED);
+	skb->mark = 0;
+	bpf_l4_csum_replace(skb, check, next, seq, 4);
+	bpf_l4_csum_replace(skb, check, reset, bits, 2);
+	bpf_skb_store_bytes(skb, seq_at, &seq, 4, 0);
+	bpf_skb_store_bytes(skb, s->l4 + 12, &bits, 2, 0);
+}
+
+IPOS_APART __u32 kernel_state(struct __sk_buff *skb, const struct ipos_tuple *t)
+{
+	struct bpf_sock_tuple tuple;
+	struct bpf_sock *sk;
+	__u32 state;
+
+	sock_tuple(&tuple, t);
+	sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return 0;
+	state = sk->state;
+	bpf_sk_release(sk);
+	return state;
+}
+
+/* The client has acknowledged our FIN. */
+IPOS_INLINE void fin_acknowledged(struct __sk_buff *skb, struct ipos_settings *set,
+				  struct ipos_scratch *w, const struct segment *s,
+				  struct ipos_endpoint *ep, int fin_before, __u64 now)
+{
+	ep->flags |= IPOS_EP_SERVER_FIN_ACKED;
+	if (fin_before && !seq_before(ep->rcv_nxt, ep->client_fin)) {
+		if (kernel_state(skb, &s->tuple) == BPF_TCP_CLOSING)
+			reset_follows(skb, set, s);
+		endpoint_end(skb, set, w, &s->tuple, ep, now);
+	} else if (s->flags & TCP_FIN && s->seq == ep->rcv_nxt) {
+		reset_follows(skb, set, s);
+	}
+}
+
+IPOS_APART int owned_attached(struct __sk_buff *skb, struct ipos_settings *set,
+			      struct ipos_scratch *w, const struct segment *s,
+			      struct ipos_endpoint *ep)
+{
+	__u64 now = bpf_ktime_get_boot_ns();
+	int fin_before = ep->flags & IPOS_EP_CLIENT_FIN;
+
+	ep->last_seen_ns = now;
+	if (s->flags & TCP_RST) {
+		if (s->seq == ep->rcv_nxt)
+			endpoint_end(skb, set, w, &s->tuple, ep, now);
+		return TC_ACT_OK;
+	}
+	if (s->flags & TCP_SYN) {
+		if (kernel_has(skb, &s->tuple))
+			return TC_ACT_OK;	/* a challenge ACK will follow (RFC 5961) */
+		endpoint_end(skb, set, w, &s->tuple, ep, now);
+		return shot(COUNT_DROP_BAD_FLAGS);
+	}
+	if (s->flags & TCP_FIN) {
+		ep->client_fin = segment_end(s);
+		ep->flags |= IPOS_EP_CLIENT_FIN;
+	}
+	if (ep->flags & IPOS_EP_SERVER_FIN && s->flags & TCP_ACK &&
+	    !seq_before(s->ack, ep->server_fin))
+		fin_acknowledged(skb, set, w, s, ep, fin_before, now);
+	return TC_ACT_OK;
+}
+
+/* An endpoint given to us (or to ourselves) that has no socket yet. */
+IPOS_INLINE int owned_unattached(struct __sk_buff *skb, struct ipos_settings *set,
+				 struct ipos_scratch *w, const struct segment *s,
+				 struct ipos_endpoint *ep)
+{
+	if (ep->state == IPOS_EP_PENDING && s->seq == ep->adopt_seq && s->length) {
+		if (adopt_here(skb, w, s, ep) == IPOS_REFUSE_NONE)
+			return TC_ACT_OK;
+		if (ep->first != set->self)
+			return shot(COUNT_DROP_NOT_ADOPTED);
+	} else if (ep->first != set->self || s->seq != ep->adopt_seq || !s->length) {
+		return shot(COUNT_DROP_OUT_OF_ORDER);
+	}
+	/* Our own kernel did not take it: let another server. */
+	count(COUNT_DROP_NOT_ADOPTED);
+	count(COUNT_CHOSEN_AGAIN);
+	request_begin(w, &ep->hs, ep->service, 1ULL << (set->self & 63));
+	bpf_map_delete_elem(&local, &s->tuple);
+	traffic_add(set->self, 0, 1);
+	holding_release(&s->tuple);
+	return first_segment(skb, set, w, s);
+}
+
+/* ---- packets out of frames, first pass ------------------------------------------------------------ */
+
+/* Puts the packet on front's ingress, and behind it the notice that tells how it went. */
+IPOS_APART int deliver(struct __sk_buff *skb, struct ipos_settings *set,
+			struct ipos_scratch *w, const struct segment *s,
+			const struct ipos_endpoint *ep)
+{
+	struct notice n = { .type = IPOS_ACKNOWLEDGEMENT };
+	struct ipos_temporary *t;
+	struct ipos_server *first;
+	__u32 len;
+
+	skb->mark = IPOS_MARK;
+	if (ep) {
+		if (ep->state == IPOS_EP_ATTACHED || seq_before(segment_end(s), ep->rcv_need) ||
+		    !s->length)
+			return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
+		n.endpoint_ip = ep->endpoint_ip;
+		n.endpoint_port = ep->endpoint_port;
+		n.iss = ep->hs.iss;
+		n.server = ep->first;
+	} else {
+		t = bpf_map_lookup_elem(&temporary, &s->tuple);
+		if (!t || t->state != IPOS_TEMP_SYN_HERE || s->flags & TCP_SYN)
+			return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
+		n.endpoint_ip = set->self_ip;
+		n.endpoint_port = t->port;
+		n.server = t->server;
+	}
+	first = server_at(n.server);
+	if (!first || bpf_clone_redirect(skb, set->front_ifindex, BPF_F_INGRESS))
+		return shot(COUNT_DROP_EMIT);
+	len = notice_write(set, w, &s->tuple, first->mac, &n);
+	if (frame_becomes(skb, w, len))
+		return shot(COUNT_DROP_EMIT);
+	return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
+}
+
+/* ---- our own frames ---------------------------------------------------------------------------------- */
+
+/* Bytes our kernel has of the stream; only a socket that exists has any. */
+IPOS_APART int kernel_received(struct __sk_buff *skb, const struct ipos_tuple *t, __u32 need)
+{
+	struct bpf_sock_tuple tuple;
+	struct bpf_tcp_sock *tcp;
+	struct bpf_sock *sk;
+	int enough = 0;
+
+	sock_tuple(&tuple, t);
+	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return 0;
+	tcp = bpf_tcp_sock(sk);
+	if (tcp)
+		enough = !seq_before(tcp->rcv_nxt, need);
+	bpf_sk_release(sk);
+	return enough;
+}
+
+/* The notice that followed a packet into our kernel. */
+IPOS_APART int notice_returns(struct __sk_buff *skb, struct ipos_settings *set,
+			       struct ipos_scratch *w, const struct ipos_tuple *t)
+{
+	struct ipos_endpoint *ep = bpf_map_lookup_elem(&connect, t);
+	struct notice n = { .type = IPOS_ACKNOWLEDGEMENT };
+	struct ipos_server *first;
+	__u32 len;
+
+	if (!ep)
+		return TC_ACT_SHOT;		/* a handshake that is not finished */
+	n.endpoint_ip = ep->endpoint_ip;
+	n.endpoint_port = ep->endpoint_port;
+	n.iss = ep->hs.iss;
+	first = server_at(ep->first);
+	if (!first)
+		return shot(COUNT_DROP_EMIT);
+	if (ep->state == IPOS_EP_ATTACHED) {
+		if (ep->rcv_need != ep->adopt_seq && !kernel_received(skb, t, ep->rcv_need))
+			return TC_ACT_SHOT;	/* the first server will offer it again */
+		ep->flags |= IPOS_EP_TOLD;
+	} else {
+		n.type = IPOS_REFUSED;
+		n.reason = ep->reason ? ep->reason : IPOS_REFUSE_NOT_ADOPTED;
+		bpf_map_delete_elem(&connect, t);
+		count(COUNT_REFUSED);
+	}
+	len = notice_write(set, w, t, first->mac, &n);
+	if (frame_becomes(skb, w, len))
+		return shot(COUNT_DROP_EMIT);
+	count(COUNT_FRAMES_SENT);
+	return bpf_redirect(set->back_ifindex, 0);
+}
+
+/* Type 7, checked by XDP: the request is still held here, so choose again at once. */
+IPOS_APART int choose_again(struct __sk_buff *skb, struct ipos_scratch *w,
+			     const struct ipos_tuple *t)
+{
+	struct ipos_forward *f = bpf_map_lookup_elem(&forward, t);
+	struct ipos_holding *h = bpf_map_lookup_elem(&holding, t);
+
+	if (!f || !h || f->acknowledged)
+		return shot(COUNT_DROP_FRAME_UNKNOWN);
+	h->refused |= 1ULL << (f->server & 63);
+	traffic_add(f->server, 0, 1);
+	bpf_map_delete_elem(&forward, t);
+	count(COUNT_CHOSEN_AGAIN);
+	return decide_held(skb, w, t);
+}
+
+IPOS_INLINE int own_frame(struct __sk_buff *skb, struct ipos_settings *set,
+			  struct ipos_scratch *w, const struct segment *s)
+{
+	struct ipos_trailer *trailer = (void *)w->words + IPOS_HEADER_LEN;
+	struct ipos_header *h = (void *)w->words;
+	struct ipos_tuple t = { .protocol = IPPROTO_TCP };
+
+	if (bpf_skb_load_bytes(skb, s->l2, w->words, IPOS_HEADER_LEN + IPOS_TRAILER_LEN))
+		return shot(COUNT_DROP_FRAME_SHORT);
+	t.client_ip = h->client_ip;
+	t.client_port = h->client_port;
+	t.service_ip = trailer->service_ip;
+	t.service_port = trailer->service_port;
+	if (h->type == IPOS_ACKNOWLEDGEMENT && skb->mark == IPOS_MARK)
+		return notice_returns(skb, set, w, &t);
+	if (h->type == IPOS_REFUSED)
+		return choose_again(skb, w, &t);
+	return shot(COUNT_DROP_FRAME_TYPE);
+}
+
+/* ---- nobody's yet -------------------------------------------------------------------------------------- */
+
+/* A packet of a connection we gave away and have heard nothing of. */
+IPOS_INLINE int offer_again(struct __sk_buff *skb, struct ipos_scratch *w,
+			    const struct segment *s, struct ipos_forward *f, __u64 now)
+{
+	struct ipos_server *owner = server_at(f->server);
+	struct ipos_holding *h = bpf_map_lookup_elem(&holding, &s->tuple);
+	struct route r = { .server = f->server, .endpoint_ip = f->destination_ip,
+			   .endpoint_port = f->destination_port };
+
+	if (!h || !owner)
+		return shot(COUNT_DROP_FRAME_UNKNOWN);
+	if (owner->state == IPOS_SERVER_DOWN) {
+		h->refused |= 1ULL << (f->server & 63);
+		traffic_add(f->server, 0, 1);
+		bpf_map_delete_elem(&forward, &s->tuple);
+		count(COUNT_CHOSEN_AGAIN);
+		return decide_held(skb, w, &s->tuple);
+	}
+	f->offered_ns = now;
+	migrate(skb, w, &s->tuple, &r, f->migration);
+	return TC_ACT_STOLEN;
+}
+
+IPOS_INLINE int unowned(struct __sk_buff *skb, struct ipos_settings *set,
+			struct ipos_scratch *w, const struct segment *s,
+			const struct ipos_address *a, __u64 now)
+{
+	struct ipos_forward *f = bpf_map_lookup_elem(&forward, &s->tuple);
+	struct ipos_service *service = service_at(a->service);
+	struct ipos_temporary *t;
+	struct ipos_holding *h;
+
+	if (f)
+		return f->acknowledged ? shot(COUNT_DROP_OUT_OF_ORDER) :
+					 offer_again(skb, w, s, f, now);
+	h = bpf_map_lookup_elem(&holding, &s->tuple);
+	if (h)
+		return hold_segment(skb, set, w, s, h);
+	t = bpf_map_lookup_elem(&temporary, &s->tuple);
+	if (!t || t->state == IPOS_TEMP_CLOSED)
+		return TC_ACT_OK;		/* our kernel's own affair */
+	if (t->state == IPOS_TEMP_SYN_HERE) {
+		if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && service &&
+		    assign_listener(skb, &s->tuple, service, t->port))
+			return shot(COUNT_DROP_NOT_ADOPTED);
+		return TC_ACT_OK;
+	}
+	if (t->state != IPOS_TEMP_OPEN || !s->length)
+		return shot(COUNT_DROP_BAD_FLAGS);
+	request_begin(w, &t->hs, a->service, 0);
+	return first_segment(skb, set, w, s);
+}
+
+/* ---- every packet ------------------------------------------------------------------------------------------ */
+
+/* Came out of a frame and has not been put on front's ingress yet. */
+IPOS_INLINE int first_pass(const struct __sk_buff *skb, const struct ipos_settings *set,
+			   const struct segment *s, const struct ipos_endpoint *ep)
+{
+	if (skb->mark == IPOS_MARK)
+		return 0;
+	if (!interface_is(skb->ifindex, s->vlan, set->front_ifindex, set->front_vlan))
+		return 1;
+	return ep && ep->first != set->self && ep->state != IPOS_EP_ATTACHED;
+}
+
+IPOS_INLINE int tcp_packet(struct __sk_buff *skb, struct ipos_settings *set,
+			   struct ipos_scratch *w, const struct segment *s)
+{
+	struct ipos_address *a = address_of(s->tuple.service_ip, s->tuple.service_port);
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct ipos_endpoint *ep;
+	int verdict;
+
+	if (!a)
+		return TC_ACT_OK;
+	ep = bpf_map_lookup_elem(&local, &s->tuple);
+	if (!ep)
+		ep = bpf_map_lookup_elem(&connect, &s->tuple);
+	if (first_pass(skb, set, s, ep))
+		return deliver(skb, set, w, s, ep);
+	skb->mark = 0;
+	if (ep && ep->state == IPOS_EP_ATTACHED)
+		return owned_attached(skb, set, w, s, ep);
+	verdict = ep ? owned_unattached(skb, set, w, s, ep) : unowned(skb, set, w, s, a, now);
+	return verdict == DECIDE_HELD ? decide_held(skb, w, &s->tuple) : verdict;
+}
+
+IPOS_INLINE int mac_same(const __u8 *a, const __u8 *b)
+{
+	__u32 differ = 0;
+
+	for (int i = 0; i < ETH_ALEN; i++)
+		differ |= a[i] ^ b[i];
+	return !differ;
+}
+
+SEC("tc")
+int ipos_ingress(struct __sk_buff *skb)
+{
+	struct ipos_scratch *w = scratch_of(IPOS_PROG_INGRESS);
+	struct ipos_settings *set = settings_now();
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	enum parsed what;
+	struct segment s;
+
+	if (!w || !set || set->abi != IPOS_ABI)
+		return TC_ACT_OK;
+	what = parse_l2(data, end, set->ethertype, &s);
+	if (what == PARSED_IPOS)
+		return own_frame(skb, set, w, &s);
+	if (what != PARSED_IP)
+		return TC_ACT_OK;
+	what = parse_ip(data, end, skb->len, &s);
+	if (what == PARSED_TCP)
+		return tcp_packet(skb, set, w, &s);
+	if (what == PARSED_ICMP && !bpf_skb_load_bytes(skb, 0, w->saved, ETH_ALEN) &&
+	    !interface_is(skb->ifindex, s.vlan, set->front_ifindex, set->front_vlan) &&
+	    mac_same(w->saved, set->front_mac))
+		return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
+	return TC_ACT_OK;
+}
+
+const volatile __u32 ipos_abi = IPOS_ABI;
+char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The one truth for everything that the data plane shares with anyone else: constants,
+ * the structs in the maps, who writes each map and what happens when it is full.
+ *
+ * Byte order: a field whose comment says "network" holds wire bytes; every other integer is
+ * in host order.  Structs have no implicit padding; `ipos.inic.layout` reads this header and
+ * tests/inic/test_layout.py compares it with the BTF of the compiled objects.
+ */
+#ifndef IPOS_H
+#define IPOS_H
+
+#include <linux/types.h>
+
+#define IPOS_ABI 1U			/* programs and maps of one number work in any mix */
+
+/* ---- limits -------------------------------------------------------------------------- */
+
+#define IPOS_SERVERS_MAX 256		/* members of a farm; index 0 is "none" */
+#define IPOS_SERVICES_MAX 64
+#define IPOS_POOLS_MAX 256
+#define IPOS_CANDIDATES_MAX 64		/* servers of one pool */
+#define IPOS_EPOCHS 8192		/* cookie keys loaded ahead: 36 hours of 16 s epochs */
+#define IPOS_HEAD_MAX 14600		/* bytes an unattached endpoint can hold: its window */
+#define IPOS_CHUNK 1024			/* bytes of one piece of the hold pool */
+#define IPOS_CHUNKS 15			/* pieces that cover IPOS_HEAD_MAX */
+#define IPOS_RANGES 4			/* pieces of sequence space a held request may be in */
+#define IPOS_CAPTURE_LEN 1600		/* bytes of a frame that `ipos capture` sees */
+
+/* ---- handshake ------------------------------------------------------------------------ */
+
+#define IPOS_EPOCH_S 16U		/* a cookie lives one to two epochs */
+#define IPOS_WSCALE 7			/* our window scale, one for the whole farm */
+#define IPOS_WINDOW 14600		/* what we offer in a SYN-ACK, unscaled (RFC 7323, 2.2) */
+#define IPOS_MSS 1432			/* 1500 - 40 - ipOS header 16 - trailer 8 - VLAN tag 4 */
+#define IPOS_MSS_MIN 536		/* the kernel refuses endpoints with less */
+#define IPOS_WSCALE_NONE 15U
+
+/* ---- wire: Figure 11 ------------------------------------------------------------------- */
+
+#define IPOS_ETHERTYPE 0x0007
+#define IPOS_HEADER_LEN 16
+#define IPOS_CONNECTION_LEN 146		/* server IP, server port, control block */
+#define IPOS_TCB_LEN 140
+#define IPOS_TAG_LEN 8
+#define IPOS_TRAILER_LEN 20		/* service IP, service port, reason, iss, tag */
+
+enum ipos_type {
+	IPOS_CONNECTION = 1,
+	IPOS_PACKET = 2,
+	IPOS_ACKNOWLEDGEMENT = 3,
+	IPOS_CLOSED = 4,
+	IPOS_LOCATE = 5,
+	IPOS_MOVED = 6,
+	IPOS_REFUSED = 7,
+};
+
+enum ipos_protocol { IPOS_TCP = 1, IPOS_UDP = 2 };
+
+/* Reasons in the trailer of a type 7. */
+enum ipos_refusal {
+	IPOS_REFUSE_NONE = 0,
+	IPOS_REFUSE_NO_LISTENER = 1,	/* nothing listens on the application's port */
+	IPOS_REFUSE_QUEUE_FULL = 2,	/* the accept queue has no room */
+	IPOS_REFUSE_TUPLE_LIVE = 3,	/* a live socket has the four-tuple */
+	IPOS_REFUSE_TABLE_FULL = 4,	/* Forward-Connect is full */
+	IPOS_REFUSE_NOT_ADOPTED = 5,	/* the kernel made no socket of the request */
+	IPOS_REFUSE_UNKNOWN = 6,	/* no such connection here */
+	IPOS_REFUSE_STATE = 7,		/* this server is in maintenance */
+};
+
+/* Flags of the TCP control block. */
+enum ipos_options {
+	IPOS_OPT_SACK = 1,
+	IPOS_OPT_TIMESTAMPS = 2,
+	IPOS_OPT_WSCALE = 4,
+	IPOS_OPT_ECN = 8,
+	IPOS_OPT_USEC_TS = 16,
+};
+
+struct ipos_header {			/* Figure 11b; all network order */
+	__u32 client_ip;
+	__u16 client_port;
+	__u32 endpoint_ip;
+	__u16 endpoint_port;
+	__u8 type;
+	__u8 protocol;
+	__u16 checksum;
+} __attribute__((packed));
+
+struct ipos_tcb {			/* TCP control block, version 1; all network order */
+	__u8 version;
+	__u8 state;
+	__u16 flags;
+	__u32 iss;
+	__u32 irs;
+	__u32 snd_una;
+	__u32 snd_nxt;
+	__u32 snd_max;
+	__u32 snd_wl1;
+	__u32 snd_wl2;
+	__u32 snd_wnd;
+	__u32 rcv_nxt;
+	__u32 rcv_wnd;
+	__u32 rcv_adv;
+	__u16 peer_mss;
+	__u16 effective_mss;
+	__u8 snd_wscale;
+	__u8 rcv_wscale;
+	__u16 zero;
+	__u32 ts_recent;
+	__u32 ts_recent_age_ms;
+	__u32 ts_last_sent;
+	__u32 srtt_us;
+	__u32 rttvar_us;
+	__u32 rto_us;
+	__u32 snd_cwnd;
+	__u32 snd_ssthresh;
+	__u32 send_queue_len;
+	__u32 receive_queue_len;
+	__u64 migration;
+	__u8 zeros[20];
+	__u8 tag[16];
+} __attribute__((packed));
+
+struct ipos_connection {		/* Figure 11d: connection information (TCP) */
+	__u32 server_ip;
+	__u16 server_port;
+	struct ipos_tcb tcb;
+} __attribute__((packed));
+
+struct ipos_trailer {			/* after types 3, 4, 6, 7 */
+	__u32 service_ip;
+	__u16 service_port;
+	__u16 reason;
+	__u32 iss;
+	__u8 tag[8];
+} __attribute__((packed));
+
+/* ---- settings: written by the agent, read by every program ------------------------------ */
+
+enum ipos_settings_flags {
+	IPOS_AUTHENTICATE = 1,		/* back frames need a valid tag */
+	IPOS_CAPTURE = 2,		/* copy frames into the capture ring */
+};
+
+struct ipos_settings {			/* map `settings`, one element */
+	__u32 abi;
+	__u32 flags;			/* enum ipos_settings_flags */
+	__u32 front_ifindex;
+	__u32 back_ifindex;		/* may equal front_ifindex */
+	__u16 front_vlan;		/* 0: untagged */
+	__u16 back_vlan;
+	__u16 ethertype;		/* of our frames, host order */
+	__u16 self;			/* this server's index in `servers` */
+	__u8 front_mac[6];
+	__u8 back_mac[6];
+	__u32 self_ip;			/* network: the first of our addresses */
+	__u64 wall_offset_ns;		/* realtime clock minus boottime clock */
+	__u64 frame_key[2];		/* SipHash key of tags: bytes 0-7 and 8-15, little-endian */
+	__u32 header_timeout_ms;
+	__u32 idle_s;
+};
+
+struct ipos_epoch_key {			/* map `cookie_keys`, slot = epoch % IPOS_EPOCHS */
+	__u64 key[2];
+	__u32 epoch;			/* the slot holds this epoch's key and no other's */
+	__u32 valid;
+};
+
+/* ---- servers, services, pools ------------------------------------------------------------ */
+
+enum ipos_server_state {
+	IPOS_SERVER_NONE = 0,		/* no such server */
+	IPOS_SERVER_READY = 1,
+	IPOS_SERVER_DRAIN = 2,		/* keeps what it has, gets nothing new */
+	IPOS_SERVER_MAINT = 3,
+	IPOS_SERVER_DOWN = 4,
+};
+
+struct ipos_server {			/* map `servers`, by index; Figure 12 "Server state" */
+	__u32 address;			/* network: first service address, the row's key */
+	__u32 back_ip;			/* network */
+	__u8 mac[6];			/* of its back interface */
+	__u8 state;			/* enum ipos_server_state */
+	__u8 stale;			/* the row is old, the server is not known to be down */
+	__u32 tcp_connections;
+	__u32 cpu_permille;
+	__u64 memory_available;		/* bytes */
+	__u64 bandwidth_available;	/* bits per second */
+	__u64 updated_ns;		/* boottime clock, when the row came */
+	__s64 base;			/* sent - closed of `traffic` when the row came */
+	__u32 limit;			/* connections it takes at most; 0: no limit */
+	__u32 ramp;			/* slow start, of 256; 256: full */
+};
+
+struct ipos_traffic {			/* map `traffic`, by server index; written by the data plane */
+	__s64 sent;			/* endpoints this server gave it */
+	__s64 closed;			/* and how many of them have ended */
+};
+
+enum ipos_select { IPOS_SELECT_REQUEST = 0, IPOS_SELECT_CONNECTION = 1 };
+
+enum ipos_policy {
+	IPOS_LEAST_LOADED = 0,		/* two random candidates, the less loaded wins */
+	IPOS_ROUND_ROBIN = 1,
+	IPOS_RANDOM = 2,
+	IPOS_FIXED = 3,			/* the first candidate that is ready */
+};
+
+struct ipos_address_key {		/* map `addresses` */
+	__u32 ip;			/* network */
+	__u16 port;			/* network */
+	__u8 protocol;			/* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 zero;
+};
+
+struct ipos_address {
+	__u16 service;			/* index in `services` */
+	__u16 holder;			/* index of the server that owns the address */
+};
+
+struct ipos_service {			/* map `services`, by index */
+	__u8 protocol;
+	__u8 select;			/* enum ipos_select */
+	__u8 used;
+	__u8 zero;
+	__u16 pool;			/* index in `pools`: where requests go by default */
+	__u16 port;			/* network: clients connect to this */
+	__u32 application_ip;		/* network: our own listener; 0: any address */
+	__u16 application_port;		/* network */
+	__u16 zero2;
+};
+
+struct ipos_candidate {
+	__u16 server;			/* index in `servers` */
+	__u16 port;			/* network: the application's port there */
+	__u32 weight;			/* 1 to 65535 */
+};
+
+struct ipos_pool {			/* map `pools`, by index */
+	__u8 policy;			/* enum ipos_policy */
+	__u8 zero[3];
+	__u32 count;			/* candidates in use */
+	__u32 turn;			/* round-robin; the data plane counts it up */
+	__u32 zero2;
+	struct ipos_candidate candidates[IPOS_CANDIDATES_MAX];
+};
+
+/* ---- connection tables: Figure 12 --------------------------------------------------------- */
+
+struct ipos_tuple {			/* the key of every connection table; network order */
+	__u32 client_ip;
+	__u32 service_ip;
+	__u16 client_port;
+	__u16 service_port;
+	__u8 protocol;			/* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 zero[3];
+};
+
+/* What a handshake agreed on; kept wherever an unattached endpoint may be. */
+struct ipos_handshake {
+	__u32 iss;			/* ours */
+	__u32 irs;			/* the client's */
+	__u16 mss;			/* the client's */
+	__u8 snd_wscale;		/* the client's, 0 without the option */
+	__u8 options;			/* enum ipos_options */
+	__u32 ts_recent;		/* the client's last timestamp */
+	__u32 ts_sent;			/* the last of ours that it echoed */
+};
+
+struct ipos_forward {			/* map `forward`: full means serve here or refuse */
+	__u32 destination_ip;		/* network */
+	__u16 destination_port;		/* network */
+	__u16 server;			/* index of the owner */
+	__u32 iss;
+	__u32 irs;
+	__u8 acknowledged;		/* type 3 came: never choose again */
+	__u8 zero;
+	__u16 service;
+	__u32 client_end;		/* highest sequence number (end) seen from the client */
+	__u32 client_ack;		/* highest acknowledgement seen from the client */
+	__u32 request_end;		/* after the last byte the first server holds */
+	__u64 migration;
+	__u64 packets;
+	__u64 last_seen_ns;
+	__u64 offered_ns;		/* when the last type 1 went out */
+};
+
+enum ipos_endpoint_state {
+	IPOS_EP_PENDING = 1,		/* connection information is here, the request is not */
+	IPOS_EP_ADOPTING = 2,		/* its packet is on the way into the kernel */
+	IPOS_EP_ATTACHED = 3,		/* sockops saw the socket */
+	IPOS_EP_CLOSED = 4,		/* the socket has ended; peers are being told */
+};
+
+struct ipos_endpoint {			/* maps `local` and `connect`: full means refuse */
+	__u32 endpoint_ip;		/* network */
+	__u16 endpoint_port;		/* network: the application's */
+	__u16 first;			/* index of the first server; self in `local` */
+	__u64 cookie;			/* the socket's, 0 until it exists */
+	struct ipos_handshake hs;
+	__u8 state;			/* enum ipos_endpoint_state */
+	__u8 flags;			/* enum ipos_endpoint_flags */
+	__u16 service;
+	__u32 adopt_seq;		/* sequence number of the packet to adopt from */
+	__u32 rcv_need;			/* what the farm acknowledged; type 3 waits for it */
+	__u32 rcv_nxt;			/* last acknowledgement our kernel sent */
+	__u32 snd_nxt;			/* end of what our kernel sent */
+	__u32 client_fin;		/* sequence number after the client's FIN, if flagged */
+	__u32 server_fin;		/* sequence number after ours, if flagged */
+	__u32 reason;			/* why it was not adopted: enum ipos_refusal */
+	__u64 migration;
+	__u64 last_seen_ns;
+};
+
+enum ipos_endpoint_flags {
+	IPOS_EP_CLIENT_FIN = 1,
+	IPOS_EP_SERVER_FIN = 2,
+	IPOS_EP_SERVER_FIN_ACKED = 4,
+	IPOS_EP_TOLD = 8,		/* type 3 has gone out at least once */
+};
+
+enum ipos_temporary_state {
+	IPOS_TEMP_OPEN = 1,		/* handshake done, nothing acknowledged */
+	IPOS_TEMP_CLOSED = 2,		/* ended; its cookie opens nothing any more */
+	IPOS_TEMP_SYN = 3,		/* select on connection: the SYN went to `server` */
+	IPOS_TEMP_SYN_HERE = 4,		/* the same at the owner; `server` is the first server */
+};
+
+struct ipos_temporary {			/* map `temporary`, LRU: losing a row loses nothing */
+	struct ipos_handshake hs;
+	__u8 state;			/* enum ipos_temporary_state */
+	__u8 zero;
+	__u16 server;			/* SYN: where it went; SYN_HERE: where it came from */
+	__u64 created_ns;
+	__u64 last_seen_ns;
+	__u32 client_end;		/* CLOSED: after the client's last byte (its FIN counts) */
+	__u16 port;			/* SYN: network, the application's */
+	__u16 zero2;
+};
+
+struct ipos_range { __u16 start, end; };	/* of request bytes, from irs + 1 */
+
+struct ipos_holding {			/* map `holding`: full means drop, unacknowledged */
+	struct ipos_handshake hs;
+	__u16 held;			/* bytes in order from irs + 1 */
+	__u16 acknowledged;		/* of those, how many the client was told of */
+	__u16 parsed;			/* of those, how many the head parser has seen */
+	__u8 unacknowledged;		/* segments since the last acknowledgement */
+	__u8 head_state;		/* of the parser */
+	__u8 complete;			/* the head is all here */
+	__u8 fin;			/* a FIN follows the held bytes */
+	__u16 service;
+	__u16 window;			/* the client's last, unscaled */
+	__u8 client_mac[6];		/* next hop towards the client */
+	struct ipos_range ranges[IPOS_RANGES];	/* out of order, beyond `held`; end 0: unused */
+	__u64 refused;			/* servers that said no: bit index % 64 */
+	__u64 created_ns;
+	__u64 last_seen_ns;
+	__u32 chunks[IPOS_CHUNKS];	/* index + 1 in `hold_pool`; 0: none */
+	__u32 head_left;		/* of the parser: bytes of a TLS record still missing */
+};
+
+struct ipos_chunk { __u8 bytes[IPOS_CHUNK]; };
+
+struct ipos_prefix {			/* map `deny`, LPM trie, value __u8 */
+	__u32 prefix_len;
+	__u32 ip;			/* network */
+};
+
+struct ipos_captured {			/* ring `captured`; then the bytes */
+	__u64 when_ns;			/* boottime clock */
+	__u32 ifindex;
+	__u32 length;			/* of the frame */
+	__u32 captured;			/* of it, how many follow */
+	__u32 outbound;			/* 1: we sent it */
+};
+
+/* ---- counters: append only, never renumbered ----------------------------------------------- */
+
+#define IPOS_COUNTERS(X) \
+	/* drops: the frame ends here */ \
+	X(0, DROP_MALFORMED, "a header is cut short or contradicts itself") \
+	X(1, DROP_DENIED, "the source is in the deny set") \
+	X(2, DROP_FRAGMENT, "an IP fragment for a service") \
+	X(3, DROP_IP_OPTIONS, "IP options in a packet for a service") \
+	X(4, DROP_NO_COOKIE, "no such connection, and the acknowledgement is no valid cookie") \
+	X(5, DROP_COOKIE_USED, "a late duplicate of a connection that has ended") \
+	X(6, DROP_BAD_SEQUENCE, "a sequence number outside the unattached endpoint's window") \
+	X(7, DROP_BAD_FLAGS, "a combination of TCP flags that no state expects") \
+	X(8, DROP_NO_SERVER, "no server is ready for the service; answered by RST") \
+	X(9, DROP_HOLD_FULL, "the hold pool or its table has no room; the client sends again") \
+	X(10, DROP_HEAD_TOO_LONG, "a request head longer than the window; answered by RST") \
+	X(11, DROP_TABLE_FULL, "a connection table has no room") \
+	X(12, DROP_FRAME_ON_FRONT, "an ipOS frame from the front side") \
+	X(13, DROP_FRAME_FOREIGN, "an ipOS frame from a MAC address that is no member's") \
+	X(14, DROP_FRAME_SHORT, "an ipOS frame cut short") \
+	X(15, DROP_FRAME_CHECKSUM, "an ipOS frame with a wrong checksum") \
+	X(16, DROP_FRAME_TYPE, "an ipOS frame of a type this version does not know") \
+	X(17, DROP_FRAME_TAG, "an ipOS frame with a wrong tag") \
+	X(18, DROP_FRAME_UNKNOWN, "an ipOS frame for a connection that is not here") \
+	X(19, DROP_FRAME_ISS, "an ipOS frame of another incarnation of the connection") \
+	X(20, DROP_FRAME_VERSION, "a control block of another version") \
+	X(21, DROP_NOT_ADOPTED, "no socket: no listener, a full accept queue, or a live four-tuple") \
+	X(22, DROP_OWNER_DOWN, "the owner of the connection is down; answered by RST") \
+	X(23, DROP_EMIT, "the kernel could not build or send a frame") \
+	X(24, DROP_OUT_OF_ORDER, "a migrated packet ahead of the one to adopt from") \
+	X(25, DROP_FRAME_LOCATE, "a locate frame that is not for us") \
+	X(26, DROP_BAD_CHECKSUM, "an IP or TCP checksum that is wrong, before an endpoint exists") \
+	X(27, DROP_BACK_DIRECT, "a client's packet on the back interface") \
+	/* events: the frame went on, or an answer went out */ \
+	X(64, SYN_ACK, "handshakes answered") \
+	X(65, COOKIE_ACCEPTED, "acknowledgements that proved a cookie") \
+	X(66, ADOPTED, "sockets the kernel made of our endpoints") \
+	X(67, SERVED_HERE, "requests decided for this server") \
+	X(68, MIGRATED, "requests decided for another server") \
+	X(69, CHOSEN_AGAIN, "decisions repeated after a refusal") \
+	X(70, REFUSED, "endpoints we refused (type 7 sent)") \
+	X(71, FORWARDED, "client packets encapsulated") \
+	X(72, DECAPSULATED, "client packets taken out of frames") \
+	X(73, ACKNOWLEDGED, "migrations acknowledged to us (type 3 received)") \
+	X(74, CLOSED, "connections that ended here") \
+	X(75, HELD, "request segments held") \
+	X(76, HOLD_ACKED, "acknowledgements sent for held segments") \
+	X(77, RST_SENT, "resets sent to clients") \
+	X(78, FIN_ANSWERED, "connections closed before any request") \
+	X(79, KEEPALIVE_ANSWERED, "keepalives answered for unattached endpoints") \
+	X(80, TIME_WAIT_ENDED, "TIME_WAIT sockets ended in our kernel") \
+	X(81, SYN_FORWARDED, "SYNs given to the selected server's kernel") \
+	X(82, FRAMES_SENT, "ipOS frames sent") \
+	X(83, FRAMES_RECEIVED, "ipOS frames accepted") \
+	X(84, ICMP_FORWARDED, "ICMP errors sent on to the owner") \
+	X(85, FIN_REPEATED, "retransmitted FINs answered after the end") \
+	X(86, ACK_REPEATED, "acknowledgements repeated for duplicates") \
+	X(87, CAPTURE_LOST, "frames the capture ring had no room for") \
+	X(88, HEAD_TIMEOUT, "held requests given up after the header timeout") \
+	X(89, PASSED, "frames that are not ours, untouched") \
+	X(90, ABSORBED, "acknowledgements that needed no answer")
+
+#define IPOS_COUNTERS_MAX 128
+
+enum ipos_counter {
+#define X(number, name, text) COUNT_##name = number,
+	IPOS_COUNTERS(X)
+#undef X
+};
+
+#endif /* IPOS_H */

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Every table of the iNIC.  "Writer" is the only one that changes it; "full" says what
+ * happens to the connection that finds no room.  Sizes here are defaults: the loader sets
+ * them from [farm.limits] before the maps exist.
+ */
+#ifndef IPOS_MAPS_H
+#define IPOS_MAPS_H
+
+#include "ipos.h"
+#include "seam.h"
+
+/* Writer: agent.  Fixed size. */
+IPOS_MAP(settings, ARRAY, __u32, struct ipos_settings, 1);
+IPOS_MAP(servers, ARRAY, __u32, struct ipos_server, IPOS_SERVERS_MAX);
+IPOS_MAP(services, ARRAY, __u32, struct ipos_service, IPOS_SERVICES_MAX);
+IPOS_MAP(pools, ARRAY, __u32, struct ipos_pool, IPOS_POOLS_MAX);
+IPOS_MAP(cookie_keys, ARRAY, __u32, struct ipos_epoch_key, IPOS_EPOCHS);
+
+/* Writer: agent.  Full: the agent says so and keeps what was there. */
+IPOS_MAP(addresses, HASH, struct ipos_address_key, struct ipos_address, 4096);
+IPOS_MAP_FLAGS(deny, LPM_TRIE, struct ipos_prefix, __u8, 16384, BPF_F_NO_PREALLOC);
+
+struct ipos_mac { __u8 bytes[8]; };		/* six of the address, two zero */
+struct ipos_member { __u16 server, zero; };
+IPOS_MAP(members, HASH, struct ipos_mac, struct ipos_member, IPOS_SERVERS_MAX);
+
+/* Writer: data plane.  Never evicted.  Full: serve here, or refuse; DROP_TABLE_FULL. */
+IPOS_MAP(forward, HASH, struct ipos_tuple, struct ipos_forward, 262144);
+IPOS_MAP(local, HASH, struct ipos_tuple, struct ipos_endpoint, 131072);
+IPOS_MAP(connect, HASH, struct ipos_tuple, struct ipos_endpoint, 131072);
+
+/* Writer: data plane.  Evicts the least recently used: its cookie still validates. */
+IPOS_MAP(temporary, LRU_HASH, struct ipos_tuple, struct ipos_temporary, 262144);
+
+/* Writer: data plane.  Never evicted.  Full: DROP_HOLD_FULL, the client sends again. */
+IPOS_MAP(holding, HASH, struct ipos_tuple, struct ipos_holding, 65536);
+IPOS_MAP(hold_pool, ARRAY, __u32, struct ipos_chunk, 16384);
+IPOS_QUEUE(hold_free, __u32, 16384);		/* the loader fills it with every index */
+
+/* Writer: data plane. */
+IPOS_MAP(traffic, ARRAY, __u32, struct ipos_traffic, IPOS_SERVERS_MAX);
+IPOS_MAP(counters, PERCPU_ARRAY, __u32, __u64, IPOS_COUNTERS_MAX);
+IPOS_RING(captured, 4194304);			/* full: CAPTURE_LOST */
+
+/*
+ * Working space, one per program and CPU: too large for the stack, and a place where the
+ * verifier forgets what it knew of a scalar, so that loops converge.
+ */
+enum ipos_program { IPOS_PROG_XDP, IPOS_PROG_INGRESS, IPOS_PROG_EGRESS, IPOS_PROGRAMS };
+
+struct ipos_scratch {
+	__u8 tcp[64];			/* a TCP header with its options, zero padded */
+	__u32 cursor;
+	__u32 option_flags;		/* enum ipos_options found */
+	__u32 ts_value, ts_echo;
+	__u16 mss;
+	__u8 wscale;			/* IPOS_WSCALE_NONE: absent */
+	__u8 pad;
+	__u32 found;			/* candidates in `usable` */
+	__u8 usable[IPOS_CANDIDATES_MAX];
+	__u32 state;			/* of the head parser */
+	__u32 end;			/* where it stopped */
+	__u64 words[24];		/* what a MAC is computed over, zero padded */
+	__u8 frame[192];		/* a frame being built */
+	__u8 saved[144];		/* the frame it is built in, to be put back */
+	__u8 bytes[IPOS_CHUNK];		/* payload being looked at */
+	struct ipos_holding holding;	/* a row being made */
+	struct ipos_endpoint endpoint;
+	struct ipos_forward forward;
+};
+IPOS_MAP(scratch, PERCPU_ARRAY, __u32, struct ipos_scratch, IPOS_PROGRAMS);
+
+IPOS_INLINE struct ipos_scratch *scratch_of(__u32 program)
+{
+	return bpf_map_lookup_elem(&scratch, &program);
+}
+
+IPOS_INLINE void count(__u32 counter)
+{
+	__u64 *n = bpf_map_lookup_elem(&counters, &counter);
+
+	if (n)
+		*n += 1;
+}
+
+IPOS_INLINE struct ipos_settings *settings_now(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&settings, &zero);
+}
+
+IPOS_INLINE struct ipos_server *server_at(__u32 index)
+{
+	return bpf_map_lookup_elem(&servers, &index);
+}
+
+IPOS_INLINE struct ipos_service *service_at(__u32 index)
+{
+	return bpf_map_lookup_elem(&services, &index);
+}
+
+IPOS_INLINE void traffic_add(__u32 server, __s64 sent, __s64 closed)
+{
+	struct ipos_traffic *t = bpf_map_lookup_elem(&traffic, &server);
+
+	if (!t)
+		return;
+	if (sent)
+		__sync_fetch_and_add(&t->sent, sent);
+	if (closed)
+		__sync_fetch_and_add(&t->closed, closed);
+}
+
+#endif /* IPOS_MAPS_H */

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * From the first bytes of a request to a decision, and from a decision to an owner.
+ */
+#ifndef IPOS_REQUEST_H
+#define IPOS_REQUEST_H
+
+#include "core/select.h"
+#include "send.h"
+#include "sk.h"
+
+#define PAUSE_NS 5000000ULL		/* a writer this slow waits for acknowledgements */
+#define HELD_UNACKNOWLEDGED 4		/* segments held before the client is told */
+#define DECIDE_HELD 0x100		/* no TC verdict: the held request is complete */
+
+/* Gives a held request up: its client is reset, through the frame at hand. */
+IPOS_APART int reset_held(struct __sk_buff *skb, const struct ipos_settings *set,
+			  struct ipos_scratch *w, const struct ipos_tuple *t,
+			  const struct ipos_holding *h)
+{
+	struct tc_reply r = { .reply = { .seq = h->hs.iss + 1, .flags = TCP_RST } };
+	struct segment s = {};
+
+	s.tuple = *t;
+	__builtin_memcpy(r.mac, h->client_mac, ETH_ALEN);
+	holding_release(t);
+	count(COUNT_RST_SENT);
+	return reply_from_tc(skb, set, w, &s, &r);
+}
+
+/* Tells the client what is held in order, and asks for what is missing. */
+IPOS_APART int acknowledge_held(struct __sk_buff *skb, const struct ipos_settings *set,
+				 struct ipos_scratch *w, const struct segment *s,
+				 struct ipos_holding *h)
+{
+	struct tc_reply r = { .reply = {
+		.seq = h->hs.iss + 1, .ack = h->hs.irs + 1 + h->held, .flags = TCP_ACK,
+		.ts_value = h->hs.ts_sent, .ts_echo = h->hs.ts_recent,
+		.options = h->hs.options & IPOS_OPT_TIMESTAMPS ? REPLY_TIMESTAMPS : REPLY_BARE,
+	} };
+	__u32 window = IPOS_HEAD_MAX - h->held;
+
+	r.reply.window = h->hs.options & IPOS_OPT_WSCALE ? window >> IPOS_WSCALE : window;
+	__builtin_memcpy(r.mac, h->client_mac, ETH_ALEN);
+	h->acknowledged = h->held;
+	h->unacknowledged = 0;
+	count(COUNT_HOLD_ACKED);
+	return reply_from_tc(skb, set, w, s, &r);
+}
+
+/* ---- decided: here -------------------------------------------------------------------------- */
+
+IPOS_INLINE int local_row(const struct ipos_settings *set, struct ipos_scratch *w,
+			  const struct ipos_tuple *t, const struct ipos_handshake *hs,
+			  const struct choice *c, __u16 service, __u64 now)
+{
+	struct ipos_endpoint *ep = &w->endpoint;
+
+	__builtin_memset(ep, 0, sizeof(*ep));
+	ep->endpoint_ip = set->self_ip;
+	ep->endpoint_port = c->port;
+	ep->first = set->self;
+	ep->hs = *hs;
+	ep->state = IPOS_EP_PENDING;
+	ep->service = service;
+	ep->adopt_seq = ep->rcv_need = ep->rcv_nxt = hs->irs + 1;
+	ep->snd_nxt = hs->iss + 1;
+	ep->last_seen_ns = now;
+	if (bpf_map_update_elem(&local, t, ep, BPF_ANY)) {
+		count(COUNT_DROP_TABLE_FULL);
+		return -1;
+	}
+	return 0;
+}
+
+/* The kernel has the endpoint's packet in its hands. */
+IPOS_INLINE int adopt_here(struct __sk_buff *skb, struct ipos_scratch *w,
+			   const struct segment *s, struct ipos_endpoint *ep)
+{
+	struct ipos_service *service = service_at(ep->service);
+
+	ep->state = IPOS_EP_ADOPTING;
+	ep->reason = service ? adopt(skb, w, s, ep, service) : IPOS_REFUSE_NO_LISTENER;
+	return ep->reason;
+}
+
+/* ---- decided: a held request ------------------------------------------------------------------ */
+
+IPOS_INLINE int forward_row(struct ipos_scratch *w, const struct ipos_tuple *t,
+			    const struct ipos_holding *h, const struct route *r, __u64 now)
+{
+	struct ipos_forward *f = &w->forward;
+
+	__builtin_memset(f, 0, sizeof(*f));
+	f->destination_ip = r->endpoint_ip;
+	f->destination_port = r->endpoint_port;
+	f->server = r->server;
+	f->iss = h->hs.iss;
+	f->irs = h->hs.irs;
+	f->service = h->service;
+	f->client_end = f->request_end = h->hs.irs + 1 + h->held;
+	f->client_ack = h->hs.iss + 1;
+	f->migration = now;		/* rises with every migration of this server's */
+	f->packets = 1;
+	f->last_seen_ns = f->offered_ns = now;
+	return bpf_map_update_elem(&forward, t, f, BPF_ANY);
+}
+
+/*
+ * Decides a held request and sends it there; again, when servers have refused it.  The frame
+ * at hand is consumed.
+ */
+IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
+			      const struct ipos_tuple *t)
+{
+	struct ipos_settings *set = settings_now();
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct ipos_service *service;
+	struct ipos_server *server;
+	struct ipos_holding *h;
+	struct route r = {};
+	struct choice c = {};
+
+	if (!set || !w || !t)
+		return TC_ACT_SHOT;
+	h = bpf_map_lookup_elem(&holding, t);
+	if (!h)
+		return TC_ACT_SHOT;
+	service = service_at(h->service);
+	if (!service)
+		return TC_ACT_SHOT;
+	choose(w, service->pool, h->refused, bpf_get_prandom_u32(), &c);
+	server = server_at(c.server);
+	if (!c.server || !server) {
+		count(COUNT_DROP_NO_SERVER);
+		return reset_held(skb, set, w, t, h);
+	}
+	r.server = c.server;
+	r.endpoint_ip = server->address;
+	r.endpoint_port = c.port;
+	if (c.server == set->self) {
+		if (local_row(set, w, t, &h->hs, &c, h->service, now))
+			return TC_ACT_SHOT;
+		traffic_add(set->self, 1, 0);
+		count(COUNT_SERVED_HERE);
+		if (pieces_send(skb, w, t, &r, h->held))
+			count(COUNT_DROP_EMIT);
+		return TC_ACT_STOLEN;
+	}
+	if (forward_row(w, t, h, &r, now))
+		return shot(COUNT_DROP_TABLE_FULL);
+	traffic_add(c.server, 1, 0);
+	count(COUNT_MIGRATED);
+	migrate(skb, w, t, &r, now);
+	return TC_ACT_STOLEN;
+}
+
+/* ---- a request's segments ------------------------------------------------------------------------ */
+
+/* What is known of a request before its first segment, in w->holding. */
+IPOS_INLINE void request_begin(struct ipos_scratch *w, const struct ipos_handshake *hs,
+			       __u16 service, __u64 refused)
+{
+	__builtin_memset(&w->holding, 0, sizeof(w->holding));
+	w->holding.hs = *hs;
+	w->holding.service = service;
+	w->holding.refused = refused;
+}
+
+/* A row for a request that cannot be decided from one segment, or must travel. */
+IPOS_INLINE struct ipos_holding *hold_begin(struct __sk_buff *skb, struct ipos_scratch *w,
+					    const struct ipos_tuple *t, __u64 now)
+{
+	struct ipos_holding *h = &w->holding;
+
+	if (bpf_skb_load_bytes(skb, ETH_ALEN, h->client_mac, ETH_ALEN))
+		return NULL;
+	h->created_ns = h->last_seen_ns = now;
+	if (bpf_map_update_elem(&holding, t, h, BPF_NOEXIST))
+		return NULL;
+	bpf_map_delete_elem(&temporary, t);
+	return bpf_map_lookup_elem(&holding, t);
+}
+
+/* One more segment of a held request.  Consumes the frame, or says DECIDE_HELD. */
+IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
+			    struct ipos_scratch *w, const struct segment *s,
+			    struct ipos_holding *h)
+{
+	__u64 now = bpf_ktime_get_boot_ns();
+	__u32 offset = s->seq - (h->hs.irs + 1), length = s->length, before = h->held, full;
+	__u64 last = h->last_seen_ns;
+
+	if (offset > IPOS_HEAD_MAX || offset + length > IPOS_HEAD_MAX)
+		return shot(COUNT_DROP_BAD_SEQUENCE);
+	if (!payload_sound(skb, w, s) || load_options(skb, w, s))
+		return shot(COUNT_DROP_BAD_CHECKSUM);
+	h->last_seen_ns = now;
+	h->window = s->window;
+	if (length && hold_store(skb, w, h, s->payload, offset << 16 | length))
+		return shot(COUNT_DROP_HOLD_FULL);
+	if (length && hold_note(h, offset, offset + length))
+		return shot(COUNT_DROP_HOLD_FULL);
+	if (w->option_flags & IPOS_OPT_TIMESTAMPS) {
+		h->hs.ts_recent = w->ts_value;
+		h->hs.ts_sent = w->ts_echo;
+	}
+	count(COUNT_HELD);
+	if (s->flags & TCP_FIN && offset + length == h->held)
+		h->fin = 1;
+	hold_parse(w, h);
+	if (h->complete)
+		return DECIDE_HELD;
+	if (h->fin || h->held >= IPOS_HEAD_MAX) {
+		/* The head will never be complete. */
+		count(COUNT_DROP_HEAD_TOO_LONG);
+		return reset_held(skb, set, w, &s->tuple, h);
+	}
+	h->unacknowledged++;
+	full = length + 12 >= (h->hs.mss < IPOS_MSS ? h->hs.mss : IPOS_MSS);
+	if (!full || h->held == before || h->unacknowledged >= HELD_UNACKNOWLEDGED ||
+	    now - last > PAUSE_NS)
+		return acknowledge_held(skb, set, w, s, h);
+	return TC_ACT_STOLEN;
+}
+
+/* The first segment of the request in w->holding, often all of it. */
+IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
+			     struct ipos_scratch *w, const struct segment *s)
+{
+	__u32 n = s->length > IPOS_CHUNK ? IPOS_CHUNK : s->length;
+	struct ipos_service *service = service_at(w->holding.service);
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct ipos_endpoint *ep;
+	struct ipos_holding *h;
+	struct choice c = {};
+
+	if (!service)
+		return TC_ACT_SHOT;
+	IPOS_OPAQUE(n);
+	if (s->seq == w->holding.hs.irs + 1 && n >= 1 && n <= IPOS_CHUNK &&
+	    !bpf_skb_load_bytes(skb, s->payload, w->bytes, n)) {
+		w->state = HEAD_START;
+		w->cursor = 0;
+		if (head_scan(w, n))
+			choose(w, service->pool, w->holding.refused, bpf_get_prandom_u32(), &c);
+	}
+	if (c.server == set->self && c.server &&
+	    !local_row(set, w, &s->tuple, &w->holding.hs, &c, w->holding.service, now)) {
+		ep = bpf_map_lookup_elem(&local, &s->tuple);
+		if (ep && adopt_here(skb, w, s, ep) == IPOS_REFUSE_NONE) {
+			bpf_map_delete_elem(&temporary, &s->tuple);
+			traffic_add(set->self, 1, 0);
+			count(COUNT_SERVED_HERE);
+			return TC_ACT_OK;
+		}
+		count(COUNT_DROP_NOT_ADOPTED);
+		bpf_map_delete_elem(&local, &s->tuple);
+		w->holding.refused |= 1ULL << (set->self & 63);
+		count(COUNT_CHOSEN_AGAIN);
+	}
+	h = hold_begin(skb, w, &s->tuple, now);
+	if (!h)
+		return shot(COUNT_DROP_HOLD_FULL);
+	return hold_segment(skb, set, w, s, h);
+}
+
+#endif /* IPOS_REQUEST_H */

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The seam between the data plane and what runs it.  In the kernel the helpers are the
+ * kernel's; in the native library (IPOS_NATIVE) the same sources meet helpers written in
+ * native/, which hand out the caller's clock, random numbers, sockets and tables.
+ */
+#ifndef IPOS_SEAM_H
+#define IPOS_SEAM_H
+
+#include <stddef.h>
+#include <linux/types.h>
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/pkt_cls.h>
+#include <linux/tcp.h>
+
+#ifdef IPOS_NATIVE
+#include "native/helpers.h"
+#else
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
+/* A map pinned by name under the iNIC's directory; every program shares it. */
+#define IPOS_MAP(map, kind, key_type, value_type, entries) \
+	struct { \
+		__uint(type, BPF_MAP_TYPE_##kind); \
+		__type(key, key_type); \
+		__type(value, value_type); \
+		__uint(max_entries, entries); \
+	} map SEC(".maps")
+
+#define IPOS_MAP_FLAGS(map, kind, key_type, value_type, entries, flags) \
+	struct { \
+		__uint(type, BPF_MAP_TYPE_##kind); \
+		__type(key, key_type); \
+		__type(value, value_type); \
+		__uint(max_entries, entries); \
+		__uint(map_flags, flags); \
+	} map SEC(".maps")
+
+#define IPOS_QUEUE(map, value_type, entries) \
+	struct { \
+		__uint(type, BPF_MAP_TYPE_QUEUE); \
+		__type(value, value_type); \
+		__uint(max_entries, entries); \
+	} map SEC(".maps")
+
+#define IPOS_RING(map, bytes) \
+	struct { \
+		__uint(type, BPF_MAP_TYPE_RINGBUF); \
+		__uint(max_entries, bytes); \
+	} map SEC(".maps")
+#endif
+
+#include <bpf/bpf_endian.h>
+
+#define IPOS_INLINE static __always_inline
+/* A function with a stack frame of its own, looked at with what its caller knows. */
+#define IPOS_APART static __attribute__((noinline))
+/*
+ * A function the verifier looks at once, by itself, instead of at every call: its pointers
+ * may be NULL for all it knows.  Everything with a loop is one.
+ */
+#ifdef IPOS_NATIVE
+#define IPOS_FUNCTION static __attribute__((noinline, unused))
+#else
+#define IPOS_FUNCTION __attribute__((noinline))
+#endif
+/* Keeps the compiler from folding two bounds of `x` into one the verifier cannot read. */
+#define IPOS_OPAQUE(x) asm volatile("" : "+r"(x))
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+#endif /* IPOS_SEAM_H */

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The proof of adoption: the kernel calls here when the socket exists, and not before. */
+#include "endpoints.h"
+
+/* A handshake the kernel did itself, for a service that selects on connection. */
+IPOS_INLINE void connected(struct bpf_sock_ops *ctx, const struct ipos_tuple *t, __u64 cookie)
+{
+	struct ipos_temporary *row = bpf_map_lookup_elem(&temporary, t);
+	struct ipos_settings *set = settings_now();
+	struct ipos_server *self;
+	struct ipos_address *a;
+	struct ipos_endpoint ep = {};
+	int failed;
+
+	if (!set || !row || row->state != IPOS_TEMP_SYN_HERE)
+		return;
+	self = server_at(set->self);
+	a = address_of(t->service_ip, t->service_port);
+	if (!a || !self)
+		return;
+	ep.endpoint_ip = self->address;
+	ep.endpoint_port = row->port;
+	ep.first = row->server;
+	ep.cookie = cookie;
+	ep.hs.iss = ctx->snd_nxt - 1;
+	ep.hs.irs = ctx->rcv_nxt - 1;
+	ep.state = IPOS_EP_ATTACHED;
+	ep.service = a->service;
+	ep.rcv_need = ep.adopt_seq = ep.rcv_nxt = ctx->rcv_nxt;
+	ep.snd_nxt = ctx->snd_nxt;
+	ep.last_seen_ns = bpf_ktime_get_boot_ns();
+	if (ep.first == set->self)
+		failed = bpf_map_update_elem(&local, t, &ep, BPF_ANY);
+	else
+		failed = bpf_map_update_elem(&connect, t, &ep, BPF_ANY);
+	if (failed) {
+		count(COUNT_DROP_TABLE_FULL);
+		return;
+	}
+	if (ep.first == set->self) {
+		traffic_add(set->self, 1, 0);
+		count(COUNT_SERVED_HERE);
+	}
+	count(COUNT_ADOPTED);
+	bpf_map_delete_elem(&temporary, t);
+}
+
+SEC("sockops")
+int ipos_sockops(struct bpf_sock_ops *ctx)
+{
+	struct ipos_tuple t = { .protocol = IPPROTO_TCP };
+	struct ipos_endpoint *ep;
+	__u64 cookie;
+
+	if (ctx->op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
+		return 1;
+	t.client_ip = ctx->remote_ip4;
+	t.service_ip = ctx->local_ip4;
+	t.client_port = ctx->remote_port >> 16;
+	t.service_port = bpf_htons(ctx->local_port);
+	cookie = bpf_get_socket_cookie(ctx);
+	ep = bpf_map_lookup_elem(&local, &t);
+	if (!ep)
+		ep = bpf_map_lookup_elem(&connect, &t);
+	if (!ep) {
+		connected(ctx, &t, cookie);
+		return 1;
+	}
+	ep->cookie = cookie;
+	ep->state = IPOS_EP_ATTACHED;
+	count(COUNT_ADOPTED);
+	return 1;
+}
+
+const volatile __u32 ipos_abi = IPOS_ABI;
+char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * ipOS frames on back.  Nothing in a frame is believed before its sender's MAC, checksum and
+ * tag are right; a frame about a connection must also name its iss.
+ */
+#ifndef IPOS_XDP_BACK_H
+#define IPOS_XDP_BACK_H
+
+#include "xdp_client.h"
+
+struct peer {				/* who sent the frame */
+	__u8 mac[ETH_ALEN];
+	__u16 server;
+};
+
+/* The frame becomes a notice to its sender. */
+IPOS_APART int notify(struct xdp_md *ctx, struct ipos_settings *set,
+					    struct ipos_scratch *w, const struct segment *s,
+					    const struct notice *n)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = data;
+	__u8 to[ETH_ALEN];
+	__u32 len;
+
+	if ((void *)(eth + 1) > end)
+		return XDP_DROP;
+	__builtin_memcpy(to, eth->h_source, ETH_ALEN);
+	len = notice_write(set, w, &s->tuple, to, n);
+	if (bpf_xdp_adjust_tail(ctx, (int)len - (int)bpf_xdp_get_buff_len(ctx)))
+		return drop(COUNT_DROP_EMIT);
+	if (len != FRAME_MIN && len != FRAME_MIN + sizeof(struct vlan_tag))
+		return XDP_DROP;
+	if (bpf_xdp_store_bytes(ctx, 0, w->frame, len))
+		return drop(COUNT_DROP_EMIT);
+	count(COUNT_FRAMES_SENT);
+	return bpf_redirect(ctx->ingress_ifindex, 0);
+}
+
+IPOS_INLINE int refuse(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
+		       const struct segment *s, __u32 iss, __u8 reason)
+{
+	struct ipos_header *h = (void *)w->words;
+	struct notice n = { .endpoint_ip = h->endpoint_ip, .endpoint_port = h->endpoint_port,
+			    .type = IPOS_REFUSED, .reason = reason, .iss = iss };
+
+	count(COUNT_REFUSED);
+	return notify(ctx, set, w, s, &n);
+}
+
+/* ---- type 1: connection -------------------------------------------------------------------------- */
+
+IPOS_INLINE void endpoint_from_tcb(struct ipos_endpoint *ep, const struct ipos_tcb *tcb)
+{
+	ep->hs.iss = bpf_ntohl(tcb->iss);
+	ep->hs.irs = bpf_ntohl(tcb->irs);
+	ep->hs.mss = bpf_ntohs(tcb->peer_mss);
+	ep->hs.snd_wscale = tcb->snd_wscale;
+	ep->hs.options = bpf_ntohs(tcb->flags);
+	ep->hs.ts_recent = bpf_ntohl(tcb->ts_recent);
+	ep->hs.ts_sent = bpf_ntohl(tcb->ts_last_sent);
+	ep->rcv_need = bpf_ntohl(tcb->rcv_nxt);
+	ep->adopt_seq = ep->rcv_need - bpf_ntohl(tcb->receive_queue_len);
+	ep->rcv_nxt = ep->adopt_seq;
+	ep->snd_nxt = bpf_ntohl(tcb->snd_nxt);
+	ep->migration = bpf_be64_to_cpu(tcb->migration);
+}
+
+/* w->words holds the header; the connection information follows in the frame. */
+IPOS_INLINE int back_connection(struct xdp_md *ctx, struct ipos_settings *set,
+				struct ipos_scratch *w, struct segment *s,
+				const struct peer *from, __u64 now)
+{
+	struct ipos_connection *info = (void *)w->words + IPOS_HEADER_LEN;
+	struct ipos_header *h = (void *)w->words;
+	struct ipos_endpoint *known, ep = {};
+	struct ipos_server *self;
+	struct ipos_temporary *t;
+	struct ipos_address *a;
+	struct wide_tag tag, sent;
+
+	if (bpf_xdp_load_bytes(ctx, s->l2 + IPOS_HEADER_LEN, info, IPOS_CONNECTION_LEN))
+		return drop(COUNT_DROP_FRAME_SHORT);
+	__builtin_memcpy(&sent, info->tcb.tag, sizeof(sent));
+	__builtin_memset(info->tcb.tag, 0, sizeof(info->tcb.tag));
+	tag_wide(set, w, &tag);
+	if (set->flags & IPOS_AUTHENTICATE && (tag.words[0] != sent.words[0] || tag.words[1] != sent.words[1]))
+		return drop(COUNT_DROP_FRAME_TAG);
+	if (info->tcb.version != 1)
+		return drop(COUNT_DROP_FRAME_VERSION);
+	count(COUNT_FRAMES_RECEIVED);
+	s->tuple.service_ip = info->server_ip;
+	s->tuple.service_port = info->server_port;
+	endpoint_from_tcb(&ep, &info->tcb);
+	a = address_of(info->server_ip, info->server_port);
+	self = server_at(set->self);
+	if (!a || !self)
+		return refuse(ctx, set, w, s, ep.hs.iss, IPOS_REFUSE_NO_LISTENER);
+	if (self->state == IPOS_SERVER_MAINT)
+		return refuse(ctx, set, w, s, ep.hs.iss, IPOS_REFUSE_STATE);
+	known = bpf_map_lookup_elem(&connect, &s->tuple);
+	if (known && known->state == IPOS_EP_ATTACHED) {
+		struct notice n = { .endpoint_ip = h->endpoint_ip,
+				    .endpoint_port = h->endpoint_port,
+				    .type = IPOS_ACKNOWLEDGEMENT, .iss = ep.hs.iss };
+
+		if (known->hs.iss != ep.hs.iss)
+			return refuse(ctx, set, w, s, ep.hs.iss, IPOS_REFUSE_TUPLE_LIVE);
+		if (seq_before(known->rcv_nxt, known->rcv_need))
+			return drop(COUNT_ABSORBED);	/* the held bytes follow */
+		return notify(ctx, set, w, s, &n);
+	}
+	if (bpf_map_lookup_elem(&local, &s->tuple) ||
+	    bpf_map_lookup_elem(&forward, &s->tuple))
+		return refuse(ctx, set, w, s, ep.hs.iss, IPOS_REFUSE_TUPLE_LIVE);
+	t = bpf_map_lookup_elem(&temporary, &s->tuple);
+	if (t && t->state == IPOS_TEMP_CLOSED && t->hs.iss == ep.hs.iss)
+		return drop(COUNT_DROP_COOKIE_USED);
+	ep.endpoint_ip = h->endpoint_ip;
+	ep.endpoint_port = h->endpoint_port;
+	ep.first = from->server;
+	ep.state = IPOS_EP_PENDING;
+	ep.service = a->service;
+	ep.last_seen_ns = now;
+	if (bpf_map_update_elem(&connect, &s->tuple, &ep, BPF_ANY)) {
+		count(COUNT_DROP_TABLE_FULL);
+		return refuse(ctx, set, w, s, ep.hs.iss, IPOS_REFUSE_TABLE_FULL);
+	}
+	return XDP_DROP;
+}
+
+/* ---- type 2: packet ------------------------------------------------------------------------------- */
+
+/* Takes the client's packet out of the frame, as if it had come in on front. */
+IPOS_INLINE int decapsulate(struct xdp_md *ctx, struct ipos_settings *set,
+			    __u32 inner_at, __u32 ip_len, int alone)
+{
+	__u32 l2 = l2_length(set->front_vlan);
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u8 from[ETH_ALEN];
+
+	if (data + sizeof(struct ethhdr) > end)
+		return XDP_DROP;
+	__builtin_memcpy(from, ((struct ethhdr *)data)->h_source, ETH_ALEN);
+	if (bpf_xdp_adjust_tail(ctx, (int)(inner_at + ip_len) - (int)bpf_xdp_get_buff_len(ctx)) ||
+	    bpf_xdp_adjust_head(ctx, (int)inner_at - (int)l2))
+		return drop(COUNT_DROP_EMIT);
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	if (data + L2_MAX > end)
+		return drop(COUNT_DROP_EMIT);
+	l2_write(data, set->front_mac, from, set->front_vlan, ETH_P_IP);
+	count(COUNT_DECAPSULATED);
+	return alone ? pass_alone(ctx) : XDP_PASS;
+}
+
+IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set,
+			    struct ipos_scratch *w, struct segment *s,
+			    const struct peer *from, __u64 now)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u32 inner, inner_at = s->l2 + IPOS_HEADER_LEN, ip_len;
+	struct ipos_header *h = (void *)w->words;
+	struct ipos_temporary *t, row = {};
+	struct ipos_service *service;
+	struct segment in = {};
+	struct ipos_endpoint *ep;
+	struct ipos_address *a;
+	enum parsed what;
+	__u64 tag, sent;
+
+	in.l2 = inner_at;
+	what = parse_ip(data, end, bpf_xdp_get_buff_len(ctx), &in);
+	if (what == PARSED_ICMP) {
+		struct icmp_quote *q = data + (in.l4 & 0x7f);
+		struct iphdr *outer = data + (in.l2 & 0x3f);
+
+		if ((void *)(q + 1) > end || (void *)(outer + 1) > end)
+			return drop(COUNT_DROP_FRAME_SHORT);
+		in.tuple.client_ip = q->ip.daddr;
+		in.tuple.client_port = q->dest;
+		in.tuple.service_ip = q->ip.saddr;
+		in.tuple.service_port = q->source;
+		in.tuple.protocol = IPPROTO_TCP;
+		ip_len = bpf_ntohs(outer->tot_len);
+		inner = sizeof(*outer) + sizeof(struct icmp_header);
+	} else if (what == PARSED_TCP) {
+		inner = in.l4 - in.l2 + in.tcp_len;
+		ip_len = inner + in.length;
+	} else {
+		return drop(COUNT_DROP_FRAME_SHORT);
+	}
+	inner &= 127;
+	if (inner < 28 || inner > 80 ||
+	    inner_at + ip_len + IPOS_TAG_LEN > bpf_xdp_get_buff_len(ctx))
+		return drop(COUNT_DROP_FRAME_SHORT);
+	__builtin_memset(&w->words[2], 0, 88);
+	if (bpf_xdp_load_bytes(ctx, inner_at, &w->words[2], inner) ||
+	    bpf_xdp_load_bytes(ctx, inner_at + ip_len, &sent, IPOS_TAG_LEN))
+		return drop(COUNT_DROP_FRAME_SHORT);
+	tag = tag_of(set, w, IPOS_HEADER_LEN + inner);
+	if (set->flags & IPOS_AUTHENTICATE && tag != sent)
+		return drop(COUNT_DROP_FRAME_TAG);
+	if (in.tuple.client_ip != h->client_ip || in.tuple.client_port != h->client_port)
+		return drop(COUNT_DROP_FRAME_UNKNOWN);
+	count(COUNT_FRAMES_RECEIVED);
+	s->tuple = in.tuple;
+	ep = bpf_map_lookup_elem(&connect, &s->tuple);
+	if (ep) {
+		ep->last_seen_ns = now;
+		return decapsulate(ctx, set, inner_at, ip_len, ep->state != IPOS_EP_ATTACHED);
+	}
+	t = bpf_map_lookup_elem(&temporary, &s->tuple);
+	if (t && t->state == IPOS_TEMP_CLOSED && !(in.flags & TCP_SYN)) {
+		struct notice n = { .endpoint_ip = h->endpoint_ip,
+				    .endpoint_port = h->endpoint_port,
+				    .type = IPOS_CLOSED, .iss = t->hs.iss };
+
+		return notify(ctx, set, w, s, &n);
+	}
+	a = address_of(s->tuple.service_ip, s->tuple.service_port);
+	service = a ? service_at(a->service) : NULL;
+	if (!service || service->select != IPOS_SELECT_CONNECTION || what != PARSED_TCP)
+		return drop(COUNT_DROP_FRAME_UNKNOWN);
+	if ((in.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
+		row.state = IPOS_TEMP_SYN_HERE;
+		row.server = from->server;
+		row.port = h->endpoint_port;
+		row.hs.irs = in.seq;
+		row.created_ns = row.last_seen_ns = now;
+		bpf_map_update_elem(&temporary, &s->tuple, &row, BPF_ANY);
+	} else if (!t || t->state != IPOS_TEMP_SYN_HERE) {
+		return drop(COUNT_DROP_FRAME_UNKNOWN);
+	}
+	return decapsulate(ctx, set, inner_at, ip_len, 1);
+}
+
+/* ---- types 3, 4, 6, 7 ------------------------------------------------------------------------------ */
+
+/* Type 3 for a SYN we passed on: the owner's kernel has shaken hands. */
+IPOS_INLINE int back_connected(const struct segment *s, const struct ipos_header *h,
+			       const struct peer *from, __u32 iss, __u64 now)
+{
+	struct ipos_temporary *t = bpf_map_lookup_elem(&temporary, &s->tuple);
+	struct ipos_forward f = {};
+
+	if (!t || t->state != IPOS_TEMP_SYN || t->server != from->server)
+		return drop(COUNT_DROP_FRAME_UNKNOWN);
+	f.destination_ip = h->endpoint_ip;
+	f.destination_port = h->endpoint_port;
+	f.server = from->server;
+	f.iss = iss;
+	f.irs = t->hs.irs;
+	f.acknowledged = 1;
+	f.client_end = t->hs.irs + 1;
+	f.client_ack = iss + 1;
+	f.last_seen_ns = now;
+	if (bpf_map_update_elem(&forward, &s->tuple, &f, BPF_ANY))
+		return drop(COUNT_DROP_TABLE_FULL);
+	bpf_map_delete_elem(&temporary, &s->tuple);
+	traffic_add(from->server, 1, 0);
+	count(COUNT_ACKNOWLEDGED);
+	return XDP_DROP;
+}
+
+IPOS_INLINE int back_closed(const struct segment *s, struct ipos_forward *f, __u64 now)
+{
+	struct ipos_handshake hs = { .iss = f->iss, .irs = f->irs };
+
+	closed_remember(&s->tuple, &hs, f->client_end, now);
+	traffic_add(f->server, 0, 1);
+	if (!f->acknowledged)
+		holding_release(&s->tuple);
+	bpf_map_delete_elem(&forward, &s->tuple);
+	return XDP_DROP;
+}
+
+IPOS_INLINE int back_notice(struct xdp_md *ctx, struct ipos_settings *set,
+			    struct ipos_scratch *w, struct segment *s,
+			    const struct peer *from, __u64 now)
+{
+	struct ipos_trailer *trailer = (void *)w->words + IPOS_HEADER_LEN;
+	struct ipos_header *h = (void *)w->words;
+	struct ipos_forward *f;
+	__u64 tag, sent;
+	__u32 iss;
+
+	if (bpf_xdp_load_bytes(ctx, s->l2 + IPOS_HEADER_LEN, trailer, IPOS_TRAILER_LEN))
+		return drop(COUNT_DROP_FRAME_SHORT);
+	__builtin_memcpy(&sent, trailer->tag, IPOS_TAG_LEN);
+	__builtin_memset(trailer->tag, 0, IPOS_TAG_LEN);
+	tag = tag_of(set, w, IPOS_HEADER_LEN + TRAILER_TAGGED);
+	if (set->flags & IPOS_AUTHENTICATE && tag != sent)
+		return drop(COUNT_DROP_FRAME_TAG);
+	s->tuple.service_ip = trailer->service_ip;
+	s->tuple.service_port = trailer->service_port;
+	iss = bpf_ntohl(trailer->iss);
+	count(COUNT_FRAMES_RECEIVED);
+	f = bpf_map_lookup_elem(&forward, &s->tuple);
+	if (!f && h->type == IPOS_ACKNOWLEDGEMENT)
+		return back_connected(s, h, from, iss, now);
+	if (!f)
+		return drop(COUNT_DROP_FRAME_UNKNOWN);
+	if (f->iss != iss || f->server != from->server)
+		return drop(COUNT_DROP_FRAME_ISS);
+	switch (h->type) {
+	case IPOS_ACKNOWLEDGEMENT:
+		if (!f->acknowledged) {
+			f->acknowledged = 1;
+			holding_release(&s->tuple);
+			count(COUNT_ACKNOWLEDGED);
+		}
+		return XDP_DROP;
+	case IPOS_CLOSED:
+		return back_closed(s, f, now);
+	case IPOS_REFUSED:
+		if (f->acknowledged)
+			return drop(COUNT_DROP_FRAME_UNKNOWN);
+		return pass_alone(ctx);		/* tc chooses again */
+	default:
+		return drop(COUNT_DROP_FRAME_TYPE);
+	}
+}
+
+/* ---- any frame -------------------------------------------------------------------------------------- */
+
+IPOS_INLINE int back_frame(struct xdp_md *ctx, struct ipos_settings *set,
+			   struct ipos_scratch *w, struct segment *s)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ipos_header *h = (void *)w->words;
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct ethhdr *eth = data;
+	struct ipos_member *member;
+	struct ipos_mac mac = {};
+	struct peer from = {};
+
+	if (!interface_is(ctx->ingress_ifindex, s->vlan, set->back_ifindex, set->back_vlan))
+		return drop(COUNT_DROP_FRAME_ON_FRONT);
+	if ((void *)(eth + 1) > end)
+		return drop(COUNT_DROP_FRAME_SHORT);
+	__builtin_memcpy(mac.bytes, eth->h_source, ETH_ALEN);
+	__builtin_memcpy(from.mac, eth->h_source, ETH_ALEN);
+	member = bpf_map_lookup_elem(&members, &mac);
+	if (!member)
+		return drop(COUNT_DROP_FRAME_FOREIGN);
+	from.server = member->server;
+	if (bpf_xdp_load_bytes(ctx, s->l2, h, IPOS_HEADER_LEN))
+		return drop(COUNT_DROP_FRAME_SHORT);
+	if (!header_checksum_right(h))
+		return drop(COUNT_DROP_FRAME_CHECKSUM);
+	s->tuple.client_ip = h->client_ip;
+	s->tuple.client_port = h->client_port;
+	s->tuple.protocol = IPPROTO_TCP;
+	if (h->protocol != IPOS_TCP)
+		return drop(COUNT_DROP_FRAME_TYPE);
+	switch (h->type) {
+	case IPOS_CONNECTION:
+		return back_connection(ctx, set, w, s, &from, now);
+	case IPOS_PACKET:
+		return back_packet(ctx, set, w, s, &from, now);
+	case IPOS_ACKNOWLEDGEMENT:
+	case IPOS_CLOSED:
+	case IPOS_REFUSED:
+		return back_notice(ctx, set, w, s, &from, now);
+	case IPOS_LOCATE:
+		return drop(COUNT_DROP_FRAME_LOCATE);
+	default:
+		return drop(COUNT_DROP_FRAME_TYPE);
+	}
+}
+
+#endif /* IPOS_XDP_BACK_H */

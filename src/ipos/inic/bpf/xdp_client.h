@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Client segments on front: deciding nothing, only who has the connection.  A live one goes
+ * to its owner; an unattached endpoint answers for itself; a request goes up to tc, which
+ * can send several frames.
+ */
+#ifndef IPOS_XDP_CLIENT_H
+#define IPOS_XDP_CLIENT_H
+
+#include "core/select.h"
+#include "endpoints.h"
+#include "frame.h"
+#include "reply.h"
+
+#define OFFER_AGAIN_NS 50000000ULL	/* an unanswered type 1 is repeated after this */
+
+IPOS_INLINE int drop(__u32 reason)
+{
+	count(reason);
+	return XDP_DROP;
+}
+
+/*
+ * Up to tc.  Eight bytes of metadata that differ from frame to frame keep GRO from merging
+ * request segments: a merged one has a partial checksum that a NIC would finish later, in
+ * whatever we make of the frame.
+ */
+IPOS_INLINE int pass_alone(struct xdp_md *ctx)
+{
+	__u32 *meta;
+
+	if (bpf_xdp_adjust_meta(ctx, -8))
+		return XDP_PASS;
+	meta = (void *)(long)ctx->data_meta;
+	if ((void *)(meta + 2) > (void *)(long)ctx->data)
+		return XDP_PASS;
+	meta[0] = bpf_get_prandom_u32();
+	meta[1] = (__u32)bpf_ktime_get_boot_ns();
+	return XDP_PASS;
+}
+
+/* The segment's TCP header into w->tcp, its options parsed.  Returns 0 when it is unsound. */
+IPOS_APART int load_tcp(struct xdp_md *ctx, struct ipos_scratch *w,
+					      const struct segment *s)
+{
+	__u32 len = s->tcp_len & 63;
+
+	__builtin_memset(w->tcp, 0, sizeof(w->tcp));
+	if (len < sizeof(struct tcphdr) || bpf_xdp_load_bytes(ctx, s->l4, w->tcp, len))
+		return 0;
+	options_parse(w, len);
+	if (s->length)			/* the kernel, or tc, will check the payload's sum */
+		return 1;
+	return fold(sum_words(w->tcp, sizeof(w->tcp)) +
+		    sum_pseudo(s->tuple.client_ip, s->tuple.service_ip, len)) == 0xffff;
+}
+
+IPOS_INLINE int answer(struct xdp_md *ctx, struct ipos_scratch *w, const struct segment *s,
+		       __u32 seq, __u32 ack, __u8 flags)
+{
+	struct reply r = {
+		.seq = seq, .ack = ack, .flags = flags,
+		.window = flags & TCP_RST ? 0 : IPOS_WINDOW >> IPOS_WSCALE,
+		.ts_value = w->ts_echo, .ts_echo = w->ts_value,
+		.options = w->option_flags & IPOS_OPT_TIMESTAMPS ? REPLY_TIMESTAMPS : REPLY_BARE,
+	};
+
+	return reply_send(ctx, w, s, &r);
+}
+
+/* RFC 9293 3.5.2: the reset a segment provokes. */
+IPOS_INLINE int answer_reset(struct xdp_md *ctx, struct ipos_scratch *w,
+			     const struct segment *s)
+{
+	w->option_flags = 0;
+	count(COUNT_RST_SENT);
+	if (s->flags & TCP_ACK)
+		return answer(ctx, w, s, s->ack, 0, TCP_RST);
+	return answer(ctx, w, s, 0, segment_end(s), TCP_RST | TCP_ACK);
+}
+
+/* ---- encapsulation: type 2 ----------------------------------------------------------------- */
+
+/* The frame becomes a type 2 for `server` and leaves on back. */
+IPOS_APART int encapsulate(struct xdp_md *ctx, struct ipos_settings *set,
+						 struct ipos_scratch *w, struct segment *s,
+						 const struct ipos_candidate *to)
+{
+	__u32 inner = (s->l4 - s->l2 + s->tcp_len) & 127, l2 = l2_length(set->back_vlan);
+	__u32 ip_len = s->l4 - s->l2 + s->tcp_len + s->length;
+	struct ipos_server *owner = server_at(to->server);
+	struct ipos_header *h = (void *)w->words;
+	void *data, *end;
+	__u64 tag;
+
+	if (!owner || inner < 28 || inner > 80)
+		return drop(COUNT_DROP_EMIT);
+	__builtin_memset(w->words, 0, 104);
+	header_write(h, &s->tuple, owner->address, to->port, IPOS_PACKET);
+	if (bpf_xdp_load_bytes(ctx, s->l2, &w->words[2], inner))
+		return drop(COUNT_DROP_EMIT);
+	tag = tag_of(set, w, IPOS_HEADER_LEN + inner);
+	/* Everything behind the IP packet (padding of a short frame) goes. */
+	if (bpf_xdp_adjust_tail(ctx, (int)(s->l2 + ip_len + IPOS_TAG_LEN) -
+				(int)bpf_xdp_get_buff_len(ctx)) ||
+	    bpf_xdp_adjust_head(ctx, (int)s->l2 - (int)(l2 + IPOS_HEADER_LEN)))
+		return drop(COUNT_DROP_EMIT);
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	if (data + L2_MAX + IPOS_HEADER_LEN > end)
+		return drop(COUNT_DROP_EMIT);
+	l2_write(data, owner->mac, set->back_mac, set->back_vlan, set->ethertype);
+	__builtin_memcpy(data + l2, h, IPOS_HEADER_LEN);
+	if (bpf_xdp_store_bytes(ctx, l2 + IPOS_HEADER_LEN + ip_len, &tag, IPOS_TAG_LEN))
+		return drop(COUNT_DROP_EMIT);
+	count(COUNT_FORWARDED);
+	return bpf_redirect(set->back_ifindex, 0);
+}
+
+/* A segment of a connection that lives elsewhere. */
+IPOS_INLINE int client_forward(struct xdp_md *ctx, struct ipos_settings *set,
+			       struct ipos_scratch *w, struct segment *s,
+			       struct ipos_forward *f, __u64 now)
+{
+	struct ipos_candidate to = { .server = f->server, .port = f->destination_port };
+	struct ipos_server *owner = server_at(f->server);
+	__u32 seq_end = segment_end(s);
+	int again;
+
+	if (!owner)
+		return drop(COUNT_DROP_OWNER_DOWN);
+	if (owner->state == IPOS_SERVER_DOWN && f->acknowledged) {
+		struct ipos_handshake hs = { .iss = f->iss, .irs = f->irs };
+
+		closed_remember(&s->tuple, &hs, f->client_end, now);
+		bpf_map_delete_elem(&forward, &s->tuple);
+		traffic_add(to.server, 0, 1);
+		count(COUNT_DROP_OWNER_DOWN);
+		return s->flags & TCP_RST ? XDP_DROP : answer_reset(ctx, w, s);
+	}
+	if (!f->acknowledged) {
+		again = !(s->flags & (TCP_FIN | TCP_SYN | TCP_RST)) &&
+			(!s->length || !seq_before(f->request_end, seq_end));
+		if (again && (owner->state == IPOS_SERVER_DOWN ||
+			      now - f->offered_ns > OFFER_AGAIN_NS))
+			return pass_alone(ctx);
+	}
+	f->packets++;
+	f->last_seen_ns = now;
+	if (seq_before(f->client_end, seq_end))
+		f->client_end = seq_end;
+	if (seq_before(f->client_ack, s->ack))
+		f->client_ack = s->ack;
+	return encapsulate(ctx, set, w, s, &to);
+}
+
+/* ---- unattached endpoints ------------------------------------------------------------------- */
+
+/* The server speaks first: its own kernel must shake hands, the SYN itself travels. */
+IPOS_INLINE int client_syn_on_connection(struct xdp_md *ctx, struct ipos_settings *set,
+					 struct ipos_scratch *w, struct segment *s,
+					 struct ipos_service *service, __u64 now)
+{
+	struct ipos_temporary *t = bpf_map_lookup_elem(&temporary, &s->tuple), row = {};
+	struct ipos_candidate to = {};
+	struct ipos_server *owner;
+	struct choice c = {};
+
+	if (t && t->state == IPOS_TEMP_SYN && t->hs.irs == s->seq) {
+		owner = server_at(t->server);
+		if (owner && owner->state != IPOS_SERVER_DOWN) {
+			c.server = t->server;
+			c.port = t->port;
+		}
+	}
+	if (!c.server && !choose(w, service->pool, 0, bpf_get_prandom_u32(), &c)) {
+		count(COUNT_DROP_NO_SERVER);
+		return answer_reset(ctx, w, s);
+	}
+	row.state = c.server == set->self ? IPOS_TEMP_SYN_HERE : IPOS_TEMP_SYN;
+	row.server = c.server;
+	row.port = c.port;
+	row.hs.irs = s->seq;
+	row.created_ns = row.last_seen_ns = now;
+	bpf_map_update_elem(&temporary, &s->tuple, &row, BPF_ANY);
+	if (c.server == set->self)
+		return pass_alone(ctx);
+	count(COUNT_SYN_FORWARDED);
+	to.server = c.server;
+	to.port = c.port;
+	return encapsulate(ctx, set, w, s, &to);
+}
+
+IPOS_INLINE int client_syn(struct xdp_md *ctx, struct ipos_settings *set,
+			   struct ipos_scratch *w, struct segment *s,
+			   struct ipos_service *service, __u64 now)
+{
+	struct reply r = { .flags = TCP_SYN | TCP_ACK, .window = IPOS_WINDOW,
+			   .options = REPLY_SYN };
+	struct cookie c = {};
+
+	if (!load_tcp(ctx, w, s))
+		return drop(COUNT_DROP_BAD_CHECKSUM);
+	if (service->select == IPOS_SELECT_CONNECTION)
+		return client_syn_on_connection(ctx, set, w, s, service, now);
+	if (!pool_has_server(service->pool) ||
+	    !cookie_make(w, s, now + set->wall_offset_ns, &c)) {
+		count(COUNT_DROP_NO_SERVER);
+		return answer_reset(ctx, w, s);
+	}
+	if (w->option_flags & IPOS_OPT_TIMESTAMPS && c.options & COOKIE_ECN)
+		r.flags |= TCP_ECE;
+	r.seq = c.isn;
+	r.ack = s->seq + 1;
+	r.ts_value = c.ts_value;
+	r.ts_echo = w->ts_value;
+	count(COUNT_SYN_ACK);
+	return reply_send(ctx, w, s, &r);
+}
+
+/* After the end: answer a repeated FIN, let nothing be served twice. */
+IPOS_INLINE int client_after_end(struct xdp_md *ctx, struct ipos_scratch *w,
+				 const struct segment *s, const struct ipos_temporary *t)
+{
+	__u32 end = segment_end(s);
+
+	if (s->flags & TCP_RST)
+		return drop(COUNT_ABSORBED);
+	if (s->flags & TCP_FIN && end == t->client_end) {
+		count(COUNT_FIN_REPEATED);
+		if (s->ack == t->hs.iss + 1)	/* it saw nothing of ours: our FIN was lost */
+			return answer(ctx, w, s, s->ack, end, TCP_FIN | TCP_ACK);
+		return answer(ctx, w, s, s->ack, end, TCP_ACK);
+	}
+	if (!s->length && end == t->client_end)
+		return drop(COUNT_ABSORBED);
+	return drop(COUNT_DROP_COOKIE_USED);
+}
+
+/* A segment for an endpoint that holds part of a request. */
+IPOS_INLINE int client_held(struct xdp_md *ctx, struct ipos_scratch *w,
+			    const struct segment *s, const struct ipos_holding *h)
+{
+	__u32 next = h->hs.irs + 1 + h->acknowledged;
+
+	if (s->ack != h->hs.iss + 1)
+		return drop(COUNT_DROP_BAD_SEQUENCE);
+	if (s->flags & TCP_RST) {
+		if (s->seq - (h->hs.irs + 1) > IPOS_HEAD_MAX)
+			return drop(COUNT_DROP_BAD_SEQUENCE);
+		holding_release(&s->tuple);
+		return drop(COUNT_ABSORBED);
+	}
+	if (s->length > 1 || s->flags & TCP_FIN || s->seq - next <= IPOS_HEAD_MAX) {
+		if (!s->length && !(s->flags & TCP_FIN))
+			return drop(COUNT_ABSORBED);
+		return pass_alone(ctx);
+	}
+	count(COUNT_KEEPALIVE_ANSWERED);
+	return answer(ctx, w, s, h->hs.iss + 1, next, TCP_ACK);
+}
+
+/* A segment for an endpoint that holds nothing yet. */
+IPOS_INLINE int client_open(struct xdp_md *ctx, struct ipos_scratch *w,
+			    const struct segment *s, struct ipos_temporary *t, __u64 now)
+{
+	__u32 offset = s->seq - (t->hs.irs + 1);
+
+	t->last_seen_ns = now;
+	if (s->flags & TCP_RST) {
+		if (offset)
+			return drop(COUNT_DROP_BAD_SEQUENCE);
+		bpf_map_delete_elem(&temporary, &s->tuple);
+		return drop(COUNT_ABSORBED);
+	}
+	if (offset == (__u32)-1 && s->length <= 1) {	/* RFC 9293 3.8.4 */
+		count(COUNT_KEEPALIVE_ANSWERED);
+		return answer(ctx, w, s, t->hs.iss + 1, t->hs.irs + 1, TCP_ACK);
+	}
+	if (offset > IPOS_HEAD_MAX || offset + s->length > IPOS_HEAD_MAX)
+		return drop(COUNT_DROP_BAD_SEQUENCE);
+	if (s->length)
+		return pass_alone(ctx);
+	if (!(s->flags & TCP_FIN))
+		return drop(COUNT_ABSORBED);
+	if (offset)			/* a FIN ahead of data that is still to come */
+		return drop(COUNT_DROP_BAD_SEQUENCE);
+	t->state = IPOS_TEMP_CLOSED;
+	t->client_end = s->seq + 1;
+	count(COUNT_FIN_ANSWERED);
+	return answer(ctx, w, s, t->hs.iss + 1, s->seq + 1, TCP_FIN | TCP_ACK);
+}
+
+/* Nobody's yet: the handshake's third segment, or a stranger. */
+IPOS_INLINE int client_unattached(struct xdp_md *ctx, struct ipos_settings *set,
+				  struct ipos_scratch *w, struct segment *s, __u64 now)
+{
+	struct ipos_temporary *t, row = {};
+	struct ipos_holding *h;
+
+	if (!(s->flags & (TCP_ACK | TCP_RST)) || s->flags & TCP_SYN)
+		return drop(COUNT_DROP_BAD_FLAGS);
+	if (!load_tcp(ctx, w, s))
+		return drop(COUNT_DROP_BAD_CHECKSUM);
+	h = bpf_map_lookup_elem(&holding, &s->tuple);
+	if (h)
+		return client_held(ctx, w, s, h);
+	t = bpf_map_lookup_elem(&temporary, &s->tuple);
+	if (t && t->state == IPOS_TEMP_SYN) {
+		struct ipos_candidate to = { .server = t->server, .port = t->port };
+
+		return encapsulate(ctx, set, w, s, &to);
+	}
+	if (t && t->state == IPOS_TEMP_SYN_HERE)
+		return pass_alone(ctx);
+	if (t && t->state == IPOS_TEMP_OPEN && (s->ack == t->hs.iss + 1 || s->flags & TCP_RST))
+		return client_open(ctx, w, s, t, now);
+	if (t && (s->ack == t->hs.iss + 1 || segment_end(s) == t->client_end))
+		return client_after_end(ctx, w, s, t);
+	if (s->flags & TCP_RST)
+		return drop(COUNT_DROP_NO_COOKIE);
+	if (!cookie_check(w, s, now + set->wall_offset_ns, &row.hs)) {
+		/* Older than the data plane, or our own kernel's: not ours to judge. */
+		if (kernel_has(ctx, &s->tuple))
+			return XDP_PASS;
+		return drop(COUNT_DROP_NO_COOKIE);
+	}
+	count(COUNT_COOKIE_ACCEPTED);
+	row.state = IPOS_TEMP_OPEN;
+	row.created_ns = row.last_seen_ns = now;
+	bpf_map_update_elem(&temporary, &s->tuple, &row, BPF_ANY);
+	return client_open(ctx, w, s, &row, now);
+}
+
+/* ---- ICMP: "fragmentation needed" belongs to the owner (RFC 1191) ----------------------------- */
+
+#define ICMP_DEST_UNREACH 3
+
+struct icmp_header { __u8 type, code; __be16 checksum; __be32 rest; };
+struct icmp_quote { struct icmp_header icmp; struct iphdr ip; __be16 source, dest; __be32 seq; };
+
+IPOS_INLINE int client_icmp(struct xdp_md *ctx, struct ipos_settings *set,
+			    struct ipos_scratch *w, struct segment *s)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct icmp_quote *q = data + (s->l4 & 0x3f);
+	struct iphdr *outer = data + (s->l2 & 0x3f);
+	struct ipos_candidate to = {};
+	struct ipos_forward *f;
+	__u32 ip_len;
+
+	if ((void *)(q + 1) > end || (void *)(outer + 1) > end ||
+	    q->icmp.type != ICMP_DEST_UNREACH || q->ip.protocol != IPPROTO_TCP || q->ip.ihl != 5)
+		return XDP_PASS;
+	ip_len = bpf_ntohs(outer->tot_len);
+	if (s->l2 + ip_len > bpf_xdp_get_buff_len(ctx) || ip_len < sizeof(*outer) + sizeof(*q))
+		return XDP_PASS;
+	s->tuple.client_ip = q->ip.daddr;
+	s->tuple.client_port = q->dest;
+	s->tuple.service_ip = q->ip.saddr;
+	s->tuple.service_port = q->source;
+	s->tuple.protocol = IPPROTO_TCP;
+	f = bpf_map_lookup_elem(&forward, &s->tuple);
+	if (!f)
+		return XDP_PASS;
+	to.server = f->server;
+	to.port = f->destination_port;
+	s->tcp_len = sizeof(struct icmp_header);
+	s->length = ip_len - sizeof(*outer) - sizeof(struct icmp_header);
+	count(COUNT_ICMP_FORWARDED);
+	return encapsulate(ctx, set, w, s, &to);
+}
+
+/* ---- front ------------------------------------------------------------------------------------- */
+
+IPOS_INLINE int client_segment(struct xdp_md *ctx, struct ipos_settings *set,
+			       struct ipos_scratch *w, struct segment *s, enum parsed what)
+{
+	struct ipos_address *a = address_of(s->tuple.service_ip, s->tuple.service_port);
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct ipos_service *service;
+	struct ipos_endpoint *ep;
+	struct ipos_forward *f;
+
+	if (!a) {
+		count(COUNT_PASSED);
+		return XDP_PASS;
+	}
+	if (what == PARSED_MALFORMED)
+		return drop(COUNT_DROP_MALFORMED);
+	if (what == PARSED_FRAGMENT)
+		return drop(COUNT_DROP_FRAGMENT);
+	if (what == PARSED_OPTIONS)
+		return drop(COUNT_DROP_IP_OPTIONS);
+	service = service_at(a->service);
+	if (!service || !service->used)
+		return XDP_PASS;
+	f = bpf_map_lookup_elem(&forward, &s->tuple);
+	if (f)
+		return client_forward(ctx, set, w, s, f, now);
+	ep = bpf_map_lookup_elem(&local, &s->tuple);
+	if (!ep)
+		ep = bpf_map_lookup_elem(&connect, &s->tuple);
+	if (ep)
+		return ep->state == IPOS_EP_ATTACHED ? XDP_PASS : pass_alone(ctx);
+	if ((s->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN)
+		return client_syn(ctx, set, w, s, service, now);
+	return client_unattached(ctx, set, w, s, now);
+}
+
+#endif /* IPOS_XDP_CLIENT_H */
