@@ -154,9 +154,8 @@ class Lab:
 
     def _is_whole(self, settings: Settings) -> bool:
         names = [*plan.nodes(settings), plan.SWITCH]
-        # After a reboot the manifest may be there and nothing else.
         return all(
-            namespaces.path_of(self.name, name).is_mount() for name in names
+            namespaces.is_alive(namespaces.path_of(self.name, name)) for name in names
         ) and cgroups.populated(cgroups.path_of(self.name))
 
     def _build(self, services: Sequence[configuration.Service]) -> None:

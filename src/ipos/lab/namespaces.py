@@ -34,6 +34,11 @@ def of_lab(lab: str) -> list[Path]:
     return sorted(path for path in DIRECTORY.iterdir() if pattern.fullmatch(path.name))
 
 
+def is_alive(path: Path) -> bool:
+    """Whether a namespace is mounted at `path`: after a reboot there may be the bare file."""
+    return path.exists() and path.stat().st_dev != DIRECTORY.stat().st_dev
+
+
 def create(path: Path) -> None:
     """Make an empty namespace and mount it at `path`. LabError without the right to."""
     from pyroute2 import netns
