@@ -106,7 +106,10 @@ def _frames(reader: RingBuffer, records: list[bytes]) -> Iterator[Frame | None]:
         reader.poll(100)
         found = [decode(record) for record in records]
         records.clear()
-        yield from found or [None]
+        if found:
+            yield from found
+        else:
+            yield None
 
 
 def _switch(tables: Tables, *, on: bool) -> None:

@@ -65,7 +65,6 @@ _messages: list[str] = []
 _libc = ctypes.CDLL(None)
 
 
-@_Print
 def _collect(level: int, form: bytes, arguments: int) -> int:
     """libbpf's messages, kept for the error they belong to instead of written to stderr.
 
@@ -78,6 +77,9 @@ def _collect(level: int, form: bytes, arguments: int) -> int:
     return 0
 
 
+_collector = _Print(_collect)  # kept: libbpf holds a bare pointer to it
+
+
 @functools.cache
 def library() -> ctypes.CDLL:
     """libbpf.so.1 with its prototypes; a sentence when it is not installed."""
@@ -88,7 +90,7 @@ def library() -> ctypes.CDLL:
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(found, name)
         function.restype, function.argtypes = result, arguments
-    found.libbpf_set_print(_collect)
+    found.libbpf_set_print(_collector)
     return found
 
 

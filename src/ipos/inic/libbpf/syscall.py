@@ -271,8 +271,10 @@ def _info(fd: int, size: int) -> bytes:
 
 
 def map_info(fd: int) -> MapInfo:
-    *numbers, name = struct.unpack("=6I16s", _info(fd, 40))
-    return MapInfo(*numbers, name=_name(name))
+    kind, number, key_size, value_size, entries, flags, name = struct.unpack(
+        "=6I16s", _info(fd, 40)
+    )
+    return MapInfo(kind, number, key_size, value_size, entries, flags, _name(name))
 
 
 def program_info(fd: int) -> ProgramInfo:
