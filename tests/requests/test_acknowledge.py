@@ -10,23 +10,31 @@ from ipos.requests.window import Insertion
 
 
 @pytest.mark.parametrize(
-    ("insertion", "pushed", "unacknowledged", "pause_ns", "expected"),
+    ("insertion", "length", "mss", "unacknowledged", "pause_ns", "expected"),
     [
-        (Insertion.EXTENDED, False, 1, 0, Acknowledge.HOLD),
-        (Insertion.EXTENDED, False, SEGMENTS_MAX - 1, PAUSE_NS - 1, Acknowledge.HOLD),
-        (Insertion.EXTENDED, False, SEGMENTS_MAX, 0, Acknowledge.SEGMENTS),
-        (Insertion.EXTENDED, True, 1, 0, Acknowledge.PUSHED),
-        (Insertion.EXTENDED, False, 1, PAUSE_NS, Acknowledge.PAUSE),
-        (Insertion.GAP, False, 1, 0, Acknowledge.GAP),
-        (Insertion.DUPLICATE, False, 0, 0, Acknowledge.DUPLICATE),
+        (Insertion.EXTENDED, 1420, 1460, 1, 0, Acknowledge.HOLD),
+        (Insertion.EXTENDED, 524, 536, 1, 0, Acknowledge.HOLD),
+        (Insertion.EXTENDED, 1420, 1460, SEGMENTS_MAX - 1, PAUSE_NS, Acknowledge.HOLD),
+        (Insertion.EXTENDED, 1420, 1460, SEGMENTS_MAX, 0, Acknowledge.SEGMENTS),
+        (Insertion.EXTENDED, 1419, 1460, 1, 0, Acknowledge.SHORT),
+        (Insertion.EXTENDED, 523, 536, 1, 0, Acknowledge.SHORT),
+        (Insertion.EXTENDED, 1420, 1460, 1, PAUSE_NS + 1, Acknowledge.PAUSE),
+        (Insertion.GAP, 1420, 1460, 1, 0, Acknowledge.GAP),
+        (Insertion.DUPLICATE, 1420, 1460, 0, 0, Acknowledge.DUPLICATE),
     ],
 )
 def test_the_rules(
-    insertion: Insertion, pushed: bool, unacknowledged: int, pause_ns: int, expected: Acknowledge
+    insertion: Insertion,
+    length: int,
+    mss: int,
+    unacknowledged: int,
+    pause_ns: int,
+    expected: Acknowledge,
 ) -> None:
     decided = decide(
         insertion,
-        pushed=pushed,
+        length=length,
+        mss=mss,
         unacknowledged=unacknowledged,
         last_seen_ns=5,
         now_ns=5 + pause_ns,

@@ -134,11 +134,11 @@ def _gap(state: State) -> dict[Event, Transition]:
     """The first byte is missing: what is acknowledged is the handshake alone."""
     return {
         Event.GAP_ACK: Transition(State.HOLDING, Action.ACK, ("HELD", "HOLD_ACKED")),
-        Event.GAP_DUPLICATE: Transition(state, Action.ACK, ("ACK_REPEATED",)),
+        Event.GAP_DUPLICATE: Transition(state, Action.ACK, ("HELD", "HOLD_ACKED")),
     }
 
 
-_AGAIN = Transition(State.ACKNOWLEDGED, Action.ACK, ("ACK_REPEATED",))
+_AGAIN = Transition(State.ACKNOWLEDGED, Action.ACK, ("HELD", "HOLD_ACKED"))
 _TIMEOUT = {Event.TIMEOUT: Transition(State.RESET, Action.RST, ("HEAD_TIMEOUT", "RST_SENT"))}
 
 TABLE: dict[State, dict[Event, Transition]] = {
@@ -163,7 +163,7 @@ TABLE: dict[State, dict[Event, Transition]] = {
         **_request(State.ACKNOWLEDGED),
         **_TIMEOUT,
         Event.DUPLICATE: _AGAIN,
-        Event.SYN: _AGAIN,
+        Event.SYN: Transition(State.ACKNOWLEDGED, Action.ACK, ("ACK_REPEATED",)),
         Event.NO_COOKIE: _drop(State.ACKNOWLEDGED, "DROP_NO_COOKIE"),
         Event.BAD_FLAGS: _drop(State.ACKNOWLEDGED, "DROP_BAD_FLAGS"),
     },

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from enum import Enum
 
+from ipos.handshake.options import OUR_MSS
 from ipos.requests.window import Insertion
 
 SEGMENTS_MAX = 4
-PAUSE_NS = 20_000_000
+PAUSE_NS = 5_000_000
+OPTIONS_MAX = 12  # bytes of every segment that timestamps take from its data
 
 
 class Acknowledge(Enum):
@@ -26,7 +28,7 @@ class Acknowledge(Enum):
     DUPLICATE = "duplicate"
     GAP = "gap"
     SEGMENTS = "segments"
-    PUSHED = "pushed"
+    SHORT = "short"
     PAUSE = "pause"
 
     @property
@@ -36,22 +38,30 @@ class Acknowledge(Enum):
 
 
 def decide(
-    insertion: Insertion, *, pushed: bool, unacknowledged: int, last_seen_ns: int, now_ns: int
+    insertion: Insertion,
+    *,
+    length: int,
+    mss: int,
+    unacknowledged: int,
+    last_seen_ns: int,
+    now_ns: int,
 ) -> Acknowledge:
     """Whether to acknowledge, after a segment that leaves the head incomplete.
 
-    ``unacknowledged`` counts the segments kept since the last acknowledgement, this one included;
-    ``last_seen_ns`` is when the last data before this came, or the handshake's ACK if it is the
-    first, on the clock of ``now_ns``. The first that applies:
+    ``length`` is its data and ``mss`` the client's, in bytes; ``unacknowledged`` counts the
+    segments kept since the last acknowledgement, this one included; ``last_seen_ns`` is when the
+    last data before this came, or the handshake's ACK if it is the first, on the clock of
+    ``now_ns``. The first that applies:
 
     -   DUPLICATE: it brought nothing new, so the client has given up waiting
     -   GAP: something before it is missing, and the client learns of it by an acknowledgement
         that repeats (RFC 5681 section 4.2); it promises nothing that is not in order
     -   SEGMENTS: four are held
-    -   PUSHED: the client had nothing more to send (RFC 9293 section 3.9.1.2) and Nagle's
-        algorithm may make it wait; without this rule a client that writes its head in two parts
-        stands still for its retransmission timeout
-    -   PAUSE: 20 ms or more since the last segment: a slow writer
+    -   SHORT: its data and 12 bytes of timestamps are less than the smaller of the client's MSS
+        and ours: the client had no more to send, and Nagle's algorithm may keep back its next
+        write. Without this rule a client that writes its head in two parts stands still for its
+        retransmission timeout
+    -   PAUSE: more than 5 ms since the last data: a slow writer
 
     Otherwise HOLD. A segment outside the window or without room is not asked about.
     """
@@ -61,8 +71,8 @@ def decide(
         return Acknowledge.GAP
     if unacknowledged >= SEGMENTS_MAX:
         return Acknowledge.SEGMENTS
-    if pushed:
-        return Acknowledge.PUSHED
-    if now_ns - last_seen_ns >= PAUSE_NS:
+    if length + OPTIONS_MAX < min(mss, OUR_MSS):
+        return Acknowledge.SHORT
+    if now_ns - last_seen_ns > PAUSE_NS:
         return Acknowledge.PAUSE
     return Acknowledge.HOLD

@@ -141,7 +141,7 @@ def _judge(endpoint: Endpoint, segment: Segment, around: Around) -> tuple[Event,
         return Event.KEEPALIVE, endpoint
     if not segment.data:
         return _judge_empty(endpoint, offset, fin=Flag.FIN in flags), endpoint
-    return _judge_data(endpoint, segment, offset, around)
+    return _judge_data(endpoint, segment, offset, handshake.mss, around)
 
 
 def _judge_syn(state: State, around: Around) -> Event:
@@ -186,7 +186,7 @@ def _judge_empty(endpoint: Endpoint, offset: int, *, fin: bool) -> Event:
 
 
 def _judge_data(
-    endpoint: Endpoint, segment: Segment, offset: int, around: Around
+    endpoint: Endpoint, segment: Segment, offset: int, mss: int, around: Around
 ) -> tuple[Event, Endpoint]:
     window, insertion = endpoint.window.insert(offset, segment.data)
     if insertion is Insertion.OUTSIDE:
@@ -210,7 +210,8 @@ def _judge_data(
         return Event.NO_ROOM, endpoint
     now = decide(
         insertion,
-        pushed=Flag.PSH in segment.flags,
+        length=len(segment.data),
+        mss=mss,
         unacknowledged=after.unacknowledged,
         last_seen_ns=endpoint.last_seen_ns,
         now_ns=around.now_ns,
