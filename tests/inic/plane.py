@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyroute2 import NetNS, netns
+from pyroute2 import IPRoute, netns
 
 from ipos.inic import kernel
 from ipos.inic.libbpf import syscall
@@ -132,18 +132,24 @@ def inside_namespace() -> Iterator[Wire]:
     name = f"tk{os.getpid()}-{next(_numbers)}"
     netns.create(name)
     try:
-        with NetNS(name) as link:
-            link.link("add", ifname="front", kind="veth", peer="back")
-            front, back = (link.link_lookup(ifname=end)[0] for end in ("front", "back"))
-            for index in (front, back):
-                link.link("set", index=index, state="up")
         netns.pushns(name)
         try:
-            yield Wire(front, back)
+            # Without IPv6 the kernel sends nothing by itself: every frame is a test's own.
+            Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
+            yield _wire()
         finally:
             netns.popns()
     finally:
         netns.remove(name)
+
+
+def _wire() -> Wire:
+    with IPRoute() as link:
+        link.link("add", ifname="front", kind="veth", peer="back")
+        front, back = (link.link_lookup(ifname=end)[0] for end in ("front", "back"))
+        for index in (front, back):
+            link.link("set", index=index, state="up")
+    return Wire(front, back)
 
 
 def pinned_names() -> set[str]:
