@@ -285,8 +285,8 @@ def test_secrets_are_looked_at(file: Path) -> None:
         (
             3,
             (
-                f"farm.secret_file {secret} cannot be read: No such file or directory; make one with "
-                f"`head -c 32 /dev/urandom | base64 > {secret}` and copy it to every server"
+                f"farm.secret_file {secret} cannot be read: No such file or directory; make one "
+                f"with `head -c 32 /dev/urandom | base64 > {secret}` and copy it to every server"
             ),
         )
     ]

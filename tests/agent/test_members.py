@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is believed, how silence ages, and that nothing played back changes anything."""
+
+import copy
+
+import pytest
+
+from ipos.agent import members as members_module
+from ipos.agent.members import Age, Members
+from tests.agent.farm import (
+    KEY,
+    MS,
+    NOW_NS,
+    WALL_MS,
+    back,
+    datagram,
+    front,
+    members,
+    state,
+)
+
+
+def hear(
+    farm: Members, number: int, now_ns: int = NOW_NS, wall_ms: int = WALL_MS, **changes: object
+) -> bool:
+    said = datagram(number, **changes)
+    return farm.receive(said, back(number), now_ns, wall_ms) is not None
+
+
+def test_members_are_numbered_by_address_from_one() -> None:
+    farm = members()
+    assert {str(ip): member.index for ip, member in farm.by_ip.items()} == {
+        "10.77.0.1": 1,
+        "10.77.0.2": 2,
+        "10.77.0.3": 3,
+    }
+    assert farm.myself.back_ip == back(1)
+
+
+def test_silence_ages_and_a_word_makes_young() -> None:
+    farm = members()
+    other = farm.by_ip[back(2)]
+    assert other.age(NOW_NS) is Age.UNHEARD
+    assert hear(farm, 2)
+    assert other.age(NOW_NS + 499 * MS) is Age.FRESH
+    assert other.age(NOW_NS + 500 * MS) is Age.STALE
+    assert other.age(NOW_NS + 999 * MS) is Age.STALE
+    assert other.age(NOW_NS + 1000 * MS) is Age.DOWN
+    assert hear(farm, 2, NOW_NS + 1100 * MS, sequence=2)
+    assert other.age(NOW_NS + 1100 * MS) is Age.FRESH
+
+
+def test_time_we_did_not_run_is_nobodys_silence() -> None:
+    farm = members()
+    assert hear(farm, 2)
+    farm.slept(60_000 * MS)
+    assert farm.by_ip[back(2)].age(NOW_NS + 60_000 * MS) is Age.FRESH
+
+
+@pytest.mark.parametrize(
+    ("reason", "said", "source"),
+    [
+        ("short", b"", 2),
+        ("version", b"\2" + datagram(2)[1:], 2),
+        ("tag", datagram(2)[:-1], 2),
+        ("farm", datagram(2, farm="other"), 2),
+        ("source", datagram(2), 3),
+        ("source", datagram(2, mac=b""), 2),
+        ("own", datagram(1), 1),
+        ("stranger", datagram(9), 9),
+        ("clock", datagram(2, sent_ms=WALL_MS - 5001), 2),
+        ("clock", datagram(2, sent_ms=WALL_MS + 5001), 2),
+    ],
+)
+def test_what_is_not_believed_is_counted_and_changes_nothing(
+    reason: str, said: bytes, source: int
+) -> None:
+    farm = members()
+    before = copy.deepcopy(farm.by_ip)
+    assert farm.receive(said, back(source), NOW_NS, WALL_MS) is None
+    assert farm.counts == {reason: 1}
+    assert farm.by_ip == before
+
+
+def test_nothing_is_believed_twice_or_out_of_order() -> None:
+    farm = members()
+    assert hear(farm, 2, sequence=5)
+    for sequence in (5, 4, 0):
+        assert not hear(farm, 2, sequence=sequence)
+    assert farm.counts["replayed"] == 3
+    assert hear(farm, 2, sequence=6)
+    assert hear(farm, 2, boot=WALL_MS, sequence=1)
+    assert not hear(farm, 2, sequence=7), "of the life before"
+
+
+def test_nothing_can_be_played_back_after_a_silence() -> None:
+    """What is forgotten was sent too long ago to be believed."""
+    farm = members()
+    assert hear(farm, 2, sequence=5)
+    for later_ms in range(0, 40_000, 500):
+        assert not hear(farm, 2, NOW_NS + later_ms * MS, WALL_MS + later_ms, sequence=5)
+
+
+def test_a_clock_set_back_is_forgiven_when_the_old_time_is_forgotten() -> None:
+    farm = members()
+    assert hear(farm, 2)
+    later_ns = NOW_NS + members_module.FORGET_NS + MS
+    wall = WALL_MS + 15_001
+    assert hear(farm, 2, later_ns, wall, boot=WALL_MS - 90_000, sent_ms=wall)
+
+
+def test_discovery_takes_who_knows_the_secret() -> None:
+    farm = members(discover=True)
+    assert hear(farm, 9)
+    assert farm.by_ip[back(9)].index == 4
+    assert farm.receive(b"\1" + bytes(40), back(8), NOW_NS, WALL_MS) is None
+    assert back(8) not in farm.by_ip
+
+
+def test_own_state_needs_no_datagram() -> None:
+    farm = Members("shop", KEY, back(1))
+    farm.expect([])
+    farm.hear_myself(state(1), NOW_NS)
+    assert farm.myself.state == state(1)
+    assert farm.others() == []
+    assert front(1) is not None

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From configuration and members to rows: candidates, weights, addresses, ages."""
+
+from ipaddress import IPv4Address
+
+import pytest
+
+from ipos.agent import plan
+from ipos.agent.members import Members
+from ipos.agent.plan import Rows
+from ipos.config.schema import Config, Listener, Pool, Route, Service
+from ipos.inic import rows
+from tests.agent.farm import MS, NOW_NS, WALL_MS, back, config, datagram, front, members, state
+
+ANY = IPv4Address(0)
+
+
+@pytest.fixture
+def farm() -> Members:
+    """s1 and what it heard of s2; s3 has not spoken."""
+    made = members()
+    made.hear_myself(state(1), NOW_NS)
+    assert made.receive(datagram(2), back(2), NOW_NS, WALL_MS)
+    return made
+
+
+def rows_of(wanted: Config, farm: Members, now_ns: int = NOW_NS) -> Rows:
+    return plan.plan(wanted, farm, {1: 3, 2: -4}, now_ns)
+
+
+def candidates(found: Rows, pool: int = 0) -> list[tuple[int, int, int]]:
+    return [(one.server, one.port, one.weight) for one in found.pools[pool].candidates]
+
+
+def test_every_server_that_listens_is_a_candidate(farm: Members) -> None:
+    found = rows_of(config(), farm)
+    assert candidates(found) == [(1, 80, 1), (2, 80, 1)]
+    assert found.services == {
+        0: rows.Service(rows.PROTOCOL_TCP, rows.Select.REQUEST, 0, 80, ANY, 80)
+    }
+    assert found.pools[0].policy is rows.Policy.LEAST_LOADED
+
+
+def test_a_server_without_the_service_is_none(farm: Members) -> None:
+    farm.hear_myself(state(1, services=[]), NOW_NS)
+    assert candidates(rows_of(config(), farm)) == [(2, 80, 1)]
+
+
+def test_the_applications_port_goes_with_the_candidate(farm: Members) -> None:
+    service = Service(
+        name="web", port=80, application=Listener.parse("127.0.0.1:8080"), select="connection",
+        policy="round-robin",
+    )  # fmt: skip
+    found = rows_of(config(service), farm)
+    assert candidates(found) == [(1, 8080, 1), (2, 8080, 1)]
+    assert found.services[0].application_ip == IPv4Address("127.0.0.1")
+    assert found.services[0].application_port == 8080
+    assert found.services[0].select is rows.Select.CONNECTION
+    assert found.pools[0].policy is rows.Policy.ROUND_ROBIN
+
+
+def test_a_route_for_all_gives_a_pool_and_its_weights(farm: Members) -> None:
+    wanted = config(
+        pool=[Pool(name="some", servers={"s1": 0, "s2": 7, "s3": 9})],
+        route=[Route(service="web", pool="some")],
+    )
+    assert candidates(rows_of(wanted, farm)) == [(2, 80, 7)]
+
+
+def test_every_service_has_every_address_that_is_known(farm: Members) -> None:
+    found = rows_of(config(Service(name="a", port=80), Service(name="b", port=25)), farm)
+    assert found.addresses == {
+        rows.AddressKey(front(server), port, rows.PROTOCOL_TCP): rows.Address(service, server)
+        for server in (1, 2)
+        for service, port in ((0, 80), (1, 25))
+    }
+    assert found.members == {bytes((2, 0, 0, 0, 0, n)): n for n in (1, 2)}
+    assert plan.foreign_addresses(farm) == {front(2)}
+
+
+def test_server_rows_say_what_was_said_and_how_old_it_is(farm: Members) -> None:
+    found = rows_of(config(), farm).servers
+    assert set(found) == {1, 2}
+    assert found[2] == rows.Server(
+        address=front(2), back_ip=back(2), mac=bytes((2, 0, 0, 0, 0, 2)),
+        state=rows.ServerState.READY, stale=False, tcp_connections=20, cpu_permille=200,
+        memory_available=2 << 30, bandwidth_available=1_000_000_000, updated_ns=NOW_NS, base=-4,
+    )  # fmt: skip
+    stale = rows_of(config(), farm, NOW_NS + 500 * MS).servers[2]
+    assert (stale.state, stale.stale) == (rows.ServerState.READY, True)
+    down = rows_of(config(), farm, NOW_NS + 1000 * MS)
+    assert (down.servers[2].state, down.servers[2].stale) == (rows.ServerState.DOWN, True)
+    assert candidates(down) == [(1, 80, 1), (2, 80, 1)], "its row keeps it from being chosen"
+
+
+def test_what_a_server_says_of_its_state_is_its_row(farm: Members) -> None:
+    drained = datagram(2, state=int(rows.ServerState.DRAIN), sequence=2)
+    assert farm.receive(drained, back(2), NOW_NS, WALL_MS)
+    assert rows_of(config(), farm).servers[2].state is rows.ServerState.DRAIN
+
+
+def test_settings_are_the_configurations() -> None:
+    front_port = plan.Interface(2, 0, b"\2\0\0\0\0\1")
+    back_port = plan.Interface(3, 7, b"\2\0\0\0\0\2")
+    key = bytes(range(16))
+    found = plan.settings(config(), front_port, back_port, 1, key, 5, capture=True)
+    assert found.flags == rows.SettingsFlag.AUTHENTICATE | rows.SettingsFlag.CAPTURE
+    assert (found.back_ifindex, found.back_vlan, found.self_ip) == (3, 7, front(1))
+    assert b"".join(word.to_bytes(8, "little") for word in found.frame_key) == key
