@@ -16,7 +16,7 @@ HEALTHY = Facts(
     libbpf=True,
     bpffs=True,
     cgroup2=True,
-    front=Interface("front", 1500),
+    front=Interface("front", 1500, "ipos_xdp"),
     back=Interface("back", 1500, "ipos_xdp"),
     sysctls={
         "net/ipv4/tcp_syncookies": 1,
@@ -64,17 +64,17 @@ BROKEN: list[tuple[Callable[[Facts], str | None], Facts, str]] = [
     (
         checks.arp,
         sysctl("net/ipv4/conf/front/arp_ignore", 0),
-        "sysctl -w net.ipv4.conf.front.arp_ignore=1 (",
+        "sysctl -w net.ipv4.conf.front.arp_ignore=1.",
     ),
     (
         checks.arp,
         sysctl("net/ipv4/conf/all/arp_ignore", 8),
-        "sysctl -w net.ipv4.conf.front.arp_ignore=1 (",
+        "sysctl -w net.ipv4.conf.front.arp_ignore=1.",
     ),
     (
         checks.arp,
         sysctl("net/ipv4/conf/front/arp_announce", 0),
-        "sysctl -w net.ipv4.conf.front.arp_announce=2 (",
+        "sysctl -w net.ipv4.conf.front.arp_announce=2.",
     ),
     (
         checks.rp_filter,
@@ -125,6 +125,11 @@ def test_one_fault_does_not_hide_another() -> None:
     findings = examine(replace(sysctl("net/ipv4/tcp_rfc1337", 1), btf=False))
     assert [each.check for each in findings if not each.ok] == ["btf", "tcp_rfc1337"]
     assert len(findings) == len(CHECKS)
+
+
+def test_arp_is_the_agents_affair_before_it_has_started() -> None:
+    idle = replace(sysctl("net/ipv4/conf/front/arp_ignore", 0), front=Interface("front", 1500))
+    assert checks.arp(idle) is None
 
 
 def test_strict_loose_setting_is_named() -> None:
