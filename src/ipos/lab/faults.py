@@ -32,7 +32,9 @@ def set_loss(lab: Lab, percent: float, links: Iterable[tuple[str, str]] | None =
     lines = [f"table bridge {_TABLE}", f"delete table bridge {_TABLE}"]
     if percent > 0:
         ports = ", ".join(f'"{node.port(interface)}"' for node, interface in wanted)
-        drop = f"numgen random mod {_SCALE} < {round(percent * _SCALE / 100)} counter drop"
+        # From the upper end, for nft refuses to compare with a number it can never reach.
+        kept = min(_SCALE - round(percent * _SCALE / 100), _SCALE - 1)
+        drop = f"numgen random mod {_SCALE} >= {kept} counter drop"
         lines += [
             f"table bridge {_TABLE} {{",
             "    chain from_node {",

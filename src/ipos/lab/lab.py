@@ -162,9 +162,8 @@ class Lab:
         # Only `up` needs netlink: `exec` is spared the import.
         from ipos.lab import network
 
-        namespaces.create(namespaces.path_of(self.name, plan.SWITCH))
-        for node in self.nodes:
-            place = self.place(node)
+        for name in (plan.SWITCH, *self.nodes):
+            place = Place(self.name, name)
             namespaces.create(place.namespace)
             place.cgroup.mkdir(parents=True)
             place.run_dir.mkdir()
