@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* What our own kernel sends on front: the owner learns here how far each connection is. */
-#include "capture.h"
 #include "emit.h"
 
 /*
@@ -70,8 +69,6 @@ int ipos_egress(struct __sk_buff *skb)
 	if (parse_l2(data, end, set->ethertype, &s) != PARSED_IP ||
 	    parse_ip(data, end, skb->len, &s) != PARSED_TCP)
 		return TC_ACT_OK;
-	if (unlikely(set->flags & IPOS_CAPTURE))
-		capture_skb(skb, skb->ifindex, 1);
 	ip = s.tuple.client_ip;
 	port = s.tuple.client_port;
 	s.tuple.client_ip = s.tuple.service_ip;
@@ -81,6 +78,8 @@ int ipos_egress(struct __sk_buff *skb)
 	ep = bpf_map_lookup_elem(&local, &s.tuple);
 	if (!ep)
 		ep = bpf_map_lookup_elem(&connect, &s.tuple);
+	if (unlikely(set->flags & IPOS_CAPTURE) && address_of(ip, port))
+		capture_skb(skb, skb->ifindex, 1);
 	if (ep)
 		return egress_tracked(skb, set, w, &s, ep);
 	if ((s.flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK) && address_of(ip, port))

@@ -6,6 +6,7 @@
 #ifndef IPOS_EMIT_H
 #define IPOS_EMIT_H
 
+#include "capture.h"
 #include "endpoints.h"
 #include "frame.h"
 #include "reply.h"
@@ -13,10 +14,23 @@
 /* Between two passes through tc: on a frame we put back on ingress. */
 #define IPOS_MARK 0x69704f53
 
+/*
+ * The frame at hand has been sent, as clones or as something else.  Not TC_ACT_STOLEN: tcx
+ * knows only pass, drop and redirect, and takes every other verdict for "next program".
+ */
+#define CONSUMED TC_ACT_SHOT
+
 IPOS_INLINE int shot(__u32 reason)
 {
 	count(reason);
 	return TC_ACT_SHOT;
+}
+
+/* A frame of ours is about to leave on `ifindex`. */
+IPOS_INLINE void leaving(struct __sk_buff *skb, const struct ipos_settings *set, __u32 ifindex)
+{
+	if (unlikely(set->flags & IPOS_CAPTURE))
+		capture_skb(skb, ifindex, 1);
 }
 
 /* The first `len` bytes of w->frame become the whole frame. */
@@ -50,10 +64,13 @@ IPOS_APART int notice_beside(struct __sk_buff *skb,
 	if (bpf_skb_load_bytes(skb, 0, w->saved, len))
 		return -1;
 	frame_len = notice_write(set, w, t, to->mac, n);
-	if (frame_becomes(skb, w, frame_len))
+	if (frame_becomes(skb, w, frame_len)) {
 		count(COUNT_DROP_EMIT);
-	else if (!bpf_clone_redirect(skb, set->back_ifindex, 0))
-		count(COUNT_FRAMES_SENT);
+	} else {
+		leaving(skb, set, set->back_ifindex);
+		if (!bpf_clone_redirect(skb, set->back_ifindex, 0))
+			count(COUNT_FRAMES_SENT);
+	}
 	if (bpf_skb_change_tail(skb, len, 0))
 		return -1;
 	return bpf_skb_store_bytes(skb, 0, w->saved, len, 0);
@@ -100,6 +117,7 @@ IPOS_APART int reply_from_tc(struct __sk_buff *skb,
 	    bpf_skb_store_bytes(skb, 0, w->saved, l2, 0) ||
 	    bpf_skb_store_bytes(skb, l2, w->frame, tcp_len, 0))
 		return shot(COUNT_DROP_EMIT);
+	leaving(skb, set, set->front_ifindex);
 	return bpf_redirect(set->front_ifindex, 0);
 }
 

@@ -46,15 +46,18 @@ IPOS_FUNCTION int holding_release(const struct ipos_tuple *t)
  * The end of a connection, at its owner or its first server: a row that makes the old
  * cookie open nothing and answers a repeated FIN.
  */
-IPOS_INLINE void closed_remember(const struct ipos_tuple *t, const struct ipos_handshake *hs,
-				 __u32 client_end, __u64 now)
+IPOS_FUNCTION int closed_remember(const struct ipos_tuple *t, const struct ipos_handshake *hs,
+				  __u32 client_end, __u64 now)
 {
 	struct ipos_temporary row = {
-		.hs = *hs, .state = IPOS_TEMP_CLOSED, .client_end = client_end,
+		.state = IPOS_TEMP_CLOSED, .client_end = client_end,
 		.created_ns = now, .last_seen_ns = now,
 	};
 
-	bpf_map_update_elem(&temporary, t, &row, BPF_ANY);
+	if (!t || !hs)
+		return -1;
+	row.hs = *hs;
+	return bpf_map_update_elem(&temporary, t, &row, BPF_ANY);
 }
 
 /* A socket of our own kernel for the tuple that is not a listener. */

@@ -73,11 +73,11 @@ IPOS_FUNCTION int chunk_read(struct ipos_scratch *w, struct ipos_holding *h, __u
 	return bpf_dynptr_read(w->bytes, n, &d, from % IPOS_CHUNK, 0);
 }
 
-/* All of a segment's payload, which starts `offset` bytes into the head. */
+/* The span of the head whose first byte is at `at` in the frame. */
 IPOS_FUNCTION int hold_store(struct __sk_buff *skb, struct ipos_scratch *w,
-			     struct ipos_holding *h, __u32 at, __u32 offset_length)
+			     struct ipos_holding *h, __u32 at, __u32 span)
 {
-	__u32 start = offset_length >> 16, end = start + (offset_length & 0xffff);
+	__u32 start = span >> 16, end = span & 0xffff;
 
 	if (!w || !h)
 		return HOLD_FULL;
@@ -123,17 +123,19 @@ IPOS_FUNCTION int hold_note(struct ipos_holding *h, __u32 start, __u32 end)
 		hold_join(h);
 		return HOLD_KEPT;
 	}
-	for (int i = 0; i < IPOS_RANGES; i++) {
-		struct ipos_range *r = &h->ranges[i];
+	/* One range out of all that touch it, whatever their order. */
+	for (int pass = 0; pass < IPOS_RANGES; pass++)
+		for (int i = 0; i < IPOS_RANGES; i++) {
+			struct ipos_range *r = &h->ranges[i];
 
-		if (!r->end || start > r->end || end < r->start)
-			continue;
-		if (start < r->start)
-			r->start = start;
-		if (end > r->end)
-			r->end = end;
-		return HOLD_KEPT;
-	}
+			if (!r->end || start > r->end || end < r->start)
+				continue;
+			if (r->start < start)
+				start = r->start;
+			if (r->end > end)
+				end = r->end;
+			r->start = r->end = 0;
+		}
 	for (int i = 0; i < IPOS_RANGES; i++) {
 		struct ipos_range *r = &h->ranges[i];
 

@@ -8,7 +8,6 @@
  * first server.  When that notice comes by, the kernel has either made a socket or not: it
  * goes out as a migration acknowledgement, or turns into a refusal.
  */
-#include "capture.h"
 #include "request.h"
 
 /* ---- endpoints we own -------------------------------------------------------------------------- */
@@ -107,6 +106,8 @@ IPOS_INLINE int owned_unattached(struct __sk_buff *skb, struct ipos_settings *se
 				 struct ipos_scratch *w, const struct segment *s,
 				 struct ipos_endpoint *ep)
 {
+	struct ipos_holding *h;
+
 	if (ep->state == IPOS_EP_PENDING && s->seq == ep->adopt_seq && s->length) {
 		if (adopt_here(skb, w, s, ep) == IPOS_REFUSE_NONE)
 			return TC_ACT_OK;
@@ -121,8 +122,11 @@ IPOS_INLINE int owned_unattached(struct __sk_buff *skb, struct ipos_settings *se
 	request_begin(w, &ep->hs, ep->service, 1ULL << (set->self & 63));
 	bpf_map_delete_elem(&local, &s->tuple);
 	traffic_add(set->self, 0, 1);
-	holding_release(&s->tuple);
-	return first_segment(skb, set, w, s);
+	h = bpf_map_lookup_elem(&holding, &s->tuple);
+	if (!h)
+		return first_segment(skb, set, w, s);
+	h->refused |= w->holding.refused;
+	return DECIDE_HELD;
 }
 
 /* ---- packets out of frames, first pass ------------------------------------------------------------ */
@@ -214,6 +218,7 @@ IPOS_APART int notice_returns(struct __sk_buff *skb, struct ipos_settings *set,
 	len = notice_write(set, w, t, first->mac, &n);
 	if (frame_becomes(skb, w, len))
 		return shot(COUNT_DROP_EMIT);
+	leaving(skb, set, set->back_ifindex);
 	count(COUNT_FRAMES_SENT);
 	return bpf_redirect(set->back_ifindex, 0);
 }
@@ -276,7 +281,7 @@ IPOS_INLINE int offer_again(struct __sk_buff *skb, struct ipos_scratch *w,
 	}
 	f->offered_ns = now;
 	migrate(skb, w, &s->tuple, &r, f->migration);
-	return TC_ACT_STOLEN;
+	return CONSUMED;
 }
 
 IPOS_INLINE int unowned(struct __sk_buff *skb, struct ipos_settings *set,
@@ -288,6 +293,8 @@ IPOS_INLINE int unowned(struct __sk_buff *skb, struct ipos_settings *set,
 	struct ipos_temporary *t;
 	struct ipos_holding *h;
 
+	if (s->flags & TCP_RST)
+		return TC_ACT_OK;		/* ours to our own kernel: see reset_follows() */
 	if (f)
 		return f->acknowledged ? shot(COUNT_DROP_OUT_OF_ORDER) :
 					 offer_again(skb, w, s, f, now);

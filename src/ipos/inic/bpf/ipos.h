@@ -360,6 +360,9 @@ struct ipos_holding {			/* map `holding`: full means drop, unacknowledged */
 	__u64 last_seen_ns;
 	__u32 chunks[IPOS_CHUNKS];	/* index + 1 in `hold_pool`; 0: none */
 	__u32 head_left;		/* of the parser: bytes of a TLS record still missing */
+	__u16 server;			/* chosen already; 0: not yet */
+	__u16 port;			/* network: the application's there */
+	__u32 zero;
 };
 
 struct ipos_chunk { __u8 bytes[IPOS_CHUNK]; };

@@ -23,6 +23,7 @@ IPOS_APART int reset_held(struct __sk_buff *skb, const struct ipos_settings *set
 
 	s.tuple = *t;
 	__builtin_memcpy(r.mac, h->client_mac, ETH_ALEN);
+	closed_remember(t, &h->hs, h->hs.irs + 1 + h->held, bpf_ktime_get_boot_ns());
 	holding_release(t);
 	count(COUNT_RST_SENT);
 	return reply_from_tc(skb, set, w, &s, &r);
@@ -129,7 +130,11 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 	service = service_at(h->service);
 	if (!service)
 		return TC_ACT_SHOT;
-	choose(w, service->pool, h->refused, bpf_get_prandom_u32(), &c);
+	c.server = h->server;
+	c.port = h->port;
+	h->server = 0;
+	if (!c.server)
+		choose(w, service->pool, h->refused, bpf_get_prandom_u32(), &c);
 	server = server_at(c.server);
 	if (!c.server || !server) {
 		count(COUNT_DROP_NO_SERVER);
@@ -145,14 +150,14 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 		count(COUNT_SERVED_HERE);
 		if (pieces_send(skb, w, t, &r, h->held))
 			count(COUNT_DROP_EMIT);
-		return TC_ACT_STOLEN;
+		return CONSUMED;
 	}
 	if (forward_row(w, t, h, &r, now))
 		return shot(COUNT_DROP_TABLE_FULL);
 	traffic_add(c.server, 1, 0);
 	count(COUNT_MIGRATED);
 	migrate(skb, w, t, &r, now);
-	return TC_ACT_STOLEN;
+	return CONSUMED;
 }
 
 /* ---- a request's segments ------------------------------------------------------------------------ */
@@ -188,18 +193,22 @@ IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 			    struct ipos_holding *h)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
-	__u32 offset = s->seq - (h->hs.irs + 1), length = s->length, before = h->held, full;
+	__u32 offset = s->seq - (h->hs.irs + 1), length = s->length, before = h->held;
+	__u32 start, end;
 	__u64 last = h->last_seen_ns;
+	int full;
 
-	if (offset > IPOS_HEAD_MAX || offset + length > IPOS_HEAD_MAX)
+	if (offset > IPOS_HEAD_MAX)
 		return shot(COUNT_DROP_BAD_SEQUENCE);
 	if (!payload_sound(skb, w, s) || load_options(skb, w, s))
 		return shot(COUNT_DROP_BAD_CHECKSUM);
 	h->last_seen_ns = now;
 	h->window = s->window;
-	if (length && hold_store(skb, w, h, s->payload, offset << 16 | length))
-		return shot(COUNT_DROP_HOLD_FULL);
-	if (length && hold_note(h, offset, offset + length))
+	/* Bytes in order never change; those beyond the window come again. */
+	end = offset + length > IPOS_HEAD_MAX ? IPOS_HEAD_MAX : offset + length;
+	start = offset < before ? before : offset;
+	if (start < end && (hold_store(skb, w, h, s->payload + start - offset, SPAN(start, end)) ||
+			    hold_note(h, start, end)))
 		return shot(COUNT_DROP_HOLD_FULL);
 	if (w->option_flags & IPOS_OPT_TIMESTAMPS) {
 		h->hs.ts_recent = w->ts_value;
@@ -221,7 +230,7 @@ IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	if (!full || h->held == before || h->unacknowledged >= HELD_UNACKNOWLEDGED ||
 	    now - last > PAUSE_NS)
 		return acknowledge_held(skb, set, w, s, h);
-	return TC_ACT_STOLEN;
+	return CONSUMED;
 }
 
 /* The first segment of the request in w->holding, often all of it. */
@@ -258,7 +267,10 @@ IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
 		bpf_map_delete_elem(&local, &s->tuple);
 		w->holding.refused |= 1ULL << (set->self & 63);
 		count(COUNT_CHOSEN_AGAIN);
+		c.server = 0;
 	}
+	w->holding.server = c.server;
+	w->holding.port = c.port;
 	h = hold_begin(skb, w, &s->tuple, now);
 	if (!h)
 		return shot(COUNT_DROP_HOLD_FULL);

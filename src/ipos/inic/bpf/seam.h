@@ -56,9 +56,9 @@
 
 #include <bpf/bpf_endian.h>
 
-#define IPOS_INLINE static __always_inline
+#define IPOS_INLINE static __always_inline __attribute__((unused))
 /* A function with a stack frame of its own, looked at with what its caller knows. */
-#define IPOS_APART static __attribute__((noinline))
+#define IPOS_APART static __attribute__((noinline, unused))
 /*
  * A function the verifier looks at once, by itself, instead of at every call: its pointers
  * may be NULL for all it knows.  Everything with a loop is one.

@@ -149,6 +149,7 @@ IPOS_FUNCTION int piece_send(struct __sk_buff *skb, struct ipos_scratch *w,
 		return bpf_clone_redirect(skb, set->front_ifindex, BPF_F_INGRESS);
 	if (bpf_skb_store_bytes(skb, at + n, &tag, IPOS_TAG_LEN, 0))
 		return -1;
+	leaving(skb, set, set->back_ifindex);
 	count(COUNT_FRAMES_SENT);
 	return bpf_clone_redirect(skb, set->back_ifindex, 0);
 }
@@ -182,7 +183,12 @@ IPOS_FUNCTION int migrate(struct __sk_buff *skb, struct ipos_scratch *w,
 	if (!h || !to)
 		return -1;
 	len = connection_write(set, w, t, h, r, to->mac, migration);
-	if (frame_becomes(skb, w, len) || bpf_clone_redirect(skb, set->back_ifindex, 0)) {
+	if (frame_becomes(skb, w, len)) {
+		count(COUNT_DROP_EMIT);
+		return -1;
+	}
+	leaving(skb, set, set->back_ifindex);
+	if (bpf_clone_redirect(skb, set->back_ifindex, 0)) {
 		count(COUNT_DROP_EMIT);
 		return -1;
 	}

@@ -60,7 +60,9 @@ int ipos_sockops(struct bpf_sock_ops *ctx)
 	t.service_port = bpf_htons(ctx->local_port);
 	cookie = bpf_get_socket_cookie(ctx);
 	ep = bpf_map_lookup_elem(&local, &t);
-	if (!ep)
+	if (ep)
+		holding_release(&t);
+	else
 		ep = bpf_map_lookup_elem(&connect, &t);
 	if (!ep) {
 		connected(ctx, &t, cookie);

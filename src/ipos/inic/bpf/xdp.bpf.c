@@ -47,7 +47,7 @@ int ipos_xdp(struct xdp_md *ctx)
 	capture_xdp(ctx, came, 0);
 	verdict = xdp_frame(ctx, set, w);
 	if (verdict == XDP_REDIRECT)
-		capture_xdp(ctx, 0, 1);
+		capture_xdp(ctx, came, 1);
 	return verdict;
 }
 

@@ -55,28 +55,45 @@ IPOS_APART int load_tcp(struct xdp_md *ctx, struct ipos_scratch *w,
 		    sum_pseudo(s->tuple.client_ip, s->tuple.service_ip, len)) == 0xffff;
 }
 
+/* The reply, with timestamps where the client's segment has them. */
 IPOS_INLINE int answer(struct xdp_md *ctx, struct ipos_scratch *w, const struct segment *s,
-		       __u32 seq, __u32 ack, __u8 flags)
+		       const struct reply *of)
 {
-	struct reply r = {
-		.seq = seq, .ack = ack, .flags = flags,
-		.window = flags & TCP_RST ? 0 : IPOS_WINDOW >> IPOS_WSCALE,
-		.ts_value = w->ts_echo, .ts_echo = w->ts_value,
-		.options = w->option_flags & IPOS_OPT_TIMESTAMPS ? REPLY_TIMESTAMPS : REPLY_BARE,
-	};
+	struct reply r = *of;
 
+	r.ts_value = w->ts_echo;
+	r.ts_echo = w->ts_value;
+	r.options = w->option_flags & IPOS_OPT_TIMESTAMPS ? REPLY_TIMESTAMPS : REPLY_BARE;
 	return reply_send(ctx, w, s, &r);
+}
+
+/* An acknowledgement by an unattached endpoint that has `held` bytes of its window taken. */
+IPOS_INLINE int acknowledge(struct xdp_md *ctx, struct ipos_scratch *w, const struct segment *s,
+			    const struct ipos_handshake *hs, __u32 held, __u8 more_flags)
+{
+	__u32 window = IPOS_HEAD_MAX - held;
+	struct reply r = { .seq = hs->iss + 1, .ack = hs->irs + 1 + held,
+			   .flags = TCP_ACK | more_flags,
+			   .window = hs->options & IPOS_OPT_WSCALE ? window >> IPOS_WSCALE : window };
+
+	if (more_flags & TCP_FIN)
+		r.ack++;
+	return answer(ctx, w, s, &r);
 }
 
 /* RFC 9293 3.5.2: the reset a segment provokes. */
 IPOS_INLINE int answer_reset(struct xdp_md *ctx, struct ipos_scratch *w,
 			     const struct segment *s)
 {
-	w->option_flags = 0;
+	struct reply r = { .seq = s->ack, .flags = TCP_RST };
+
+	if (!(s->flags & TCP_ACK)) {
+		r.seq = 0;
+		r.ack = segment_end(s);
+		r.flags |= TCP_ACK;
+	}
 	count(COUNT_RST_SENT);
-	if (s->flags & TCP_ACK)
-		return answer(ctx, w, s, s->ack, 0, TCP_RST);
-	return answer(ctx, w, s, 0, segment_end(s), TCP_RST | TCP_ACK);
+	return reply_send(ctx, w, s, &r);
 }
 
 /* ---- encapsulation: type 2 ----------------------------------------------------------------- */
@@ -197,12 +214,16 @@ IPOS_INLINE int client_syn(struct xdp_md *ctx, struct ipos_settings *set,
 {
 	struct reply r = { .flags = TCP_SYN | TCP_ACK, .window = IPOS_WINDOW,
 			   .options = REPLY_SYN };
+	struct ipos_holding *h;
 	struct cookie c = {};
 
 	if (!load_tcp(ctx, w, s))
 		return drop(COUNT_DROP_BAD_CHECKSUM);
 	if (service->select == IPOS_SELECT_CONNECTION)
 		return client_syn_on_connection(ctx, set, w, s, service, now);
+	h = bpf_map_lookup_elem(&holding, &s->tuple);
+	if (h && h->acknowledged)	/* RFC 5961 4: the client resets exactly, then asks again */
+		return acknowledge(ctx, w, s, &h->hs, h->acknowledged, 0);
 	if (!pool_has_server(service->pool) ||
 	    !cookie_make(w, s, now + set->wall_offset_ns, &c)) {
 		count(COUNT_DROP_NO_SERVER);
@@ -227,37 +248,57 @@ IPOS_INLINE int client_after_end(struct xdp_md *ctx, struct ipos_scratch *w,
 	if (s->flags & TCP_RST)
 		return drop(COUNT_ABSORBED);
 	if (s->flags & TCP_FIN && end == t->client_end) {
+		struct reply r = { .seq = s->ack, .ack = end, .flags = TCP_ACK,
+				   .window = IPOS_WINDOW >> IPOS_WSCALE };
+
 		count(COUNT_FIN_REPEATED);
 		if (s->ack == t->hs.iss + 1)	/* it saw nothing of ours: our FIN was lost */
-			return answer(ctx, w, s, s->ack, end, TCP_FIN | TCP_ACK);
-		return answer(ctx, w, s, s->ack, end, TCP_ACK);
+			r.flags |= TCP_FIN;
+		return answer(ctx, w, s, &r);
 	}
 	if (!s->length && end == t->client_end)
 		return drop(COUNT_ABSORBED);
 	return drop(COUNT_DROP_COOKIE_USED);
 }
 
+/* A reset proves itself by the exact sequence number, or by knowing our ISN. */
+IPOS_INLINE int reset_proven(const struct segment *s, const struct ipos_handshake *hs,
+			     __u32 held)
+{
+	__u32 offset = s->seq - (hs->irs + 1);
+
+	return offset == held ||
+	       (s->flags & TCP_ACK && s->ack == hs->iss + 1 && offset <= IPOS_HEAD_MAX);
+}
+
 /* A segment for an endpoint that holds part of a request. */
 IPOS_INLINE int client_held(struct xdp_md *ctx, struct ipos_scratch *w,
-			    const struct segment *s, const struct ipos_holding *h)
+			    const struct segment *s, const struct ipos_holding *h, __u64 now)
 {
-	__u32 next = h->hs.irs + 1 + h->acknowledged;
+	__u32 offset = s->seq - (h->hs.irs + 1);
 
-	if (s->ack != h->hs.iss + 1)
-		return drop(COUNT_DROP_BAD_SEQUENCE);
 	if (s->flags & TCP_RST) {
-		if (s->seq - (h->hs.irs + 1) > IPOS_HEAD_MAX)
+		if (!reset_proven(s, &h->hs, h->acknowledged))
 			return drop(COUNT_DROP_BAD_SEQUENCE);
+		closed_remember(&s->tuple, &h->hs, s->seq, now);
 		holding_release(&s->tuple);
 		return drop(COUNT_ABSORBED);
 	}
-	if (s->length > 1 || s->flags & TCP_FIN || s->seq - next <= IPOS_HEAD_MAX) {
-		if (!s->length && !(s->flags & TCP_FIN))
-			return drop(COUNT_ABSORBED);
-		return pass_alone(ctx);
+	if (s->ack != h->hs.iss + 1)
+		return drop(COUNT_DROP_BAD_SEQUENCE);
+	/* RFC 9293 3.8.4: at most one byte, from before what we acknowledged. */
+	if (s->length <= 1 && !(s->flags & TCP_FIN) && (__s32)(offset - h->acknowledged) < 0 &&
+	    (__s32)offset >= -1) {
+		count(COUNT_KEEPALIVE_ANSWERED);
+		return acknowledge(ctx, w, s, &h->hs, h->acknowledged, 0);
 	}
-	count(COUNT_KEEPALIVE_ANSWERED);
-	return answer(ctx, w, s, h->hs.iss + 1, next, TCP_ACK);
+	if (offset > IPOS_HEAD_MAX)
+		return drop(COUNT_DROP_BAD_SEQUENCE);
+	if (s->length)
+		return pass_alone(ctx);
+	if (!(s->flags & TCP_FIN))
+		return drop(COUNT_ABSORBED);
+	return offset == h->held ? pass_alone(ctx) : drop(COUNT_DROP_BAD_SEQUENCE);
 }
 
 /* A segment for an endpoint that holds nothing yet. */
@@ -268,16 +309,17 @@ IPOS_INLINE int client_open(struct xdp_md *ctx, struct ipos_scratch *w,
 
 	t->last_seen_ns = now;
 	if (s->flags & TCP_RST) {
-		if (offset)
+		if (!reset_proven(s, &t->hs, 0))
 			return drop(COUNT_DROP_BAD_SEQUENCE);
-		bpf_map_delete_elem(&temporary, &s->tuple);
+		t->state = IPOS_TEMP_CLOSED;
+		t->client_end = s->seq;
 		return drop(COUNT_ABSORBED);
 	}
 	if (offset == (__u32)-1 && s->length <= 1) {	/* RFC 9293 3.8.4 */
 		count(COUNT_KEEPALIVE_ANSWERED);
-		return answer(ctx, w, s, t->hs.iss + 1, t->hs.irs + 1, TCP_ACK);
+		return acknowledge(ctx, w, s, &t->hs, 0, 0);
 	}
-	if (offset > IPOS_HEAD_MAX || offset + s->length > IPOS_HEAD_MAX)
+	if (offset > IPOS_HEAD_MAX)
 		return drop(COUNT_DROP_BAD_SEQUENCE);
 	if (s->length)
 		return pass_alone(ctx);
@@ -288,7 +330,7 @@ IPOS_INLINE int client_open(struct xdp_md *ctx, struct ipos_scratch *w,
 	t->state = IPOS_TEMP_CLOSED;
 	t->client_end = s->seq + 1;
 	count(COUNT_FIN_ANSWERED);
-	return answer(ctx, w, s, t->hs.iss + 1, s->seq + 1, TCP_FIN | TCP_ACK);
+	return acknowledge(ctx, w, s, &t->hs, 0, TCP_FIN);
 }
 
 /* Nobody's yet: the handshake's third segment, or a stranger. */
@@ -303,8 +345,13 @@ IPOS_INLINE int client_unattached(struct xdp_md *ctx, struct ipos_settings *set,
 	if (!load_tcp(ctx, w, s))
 		return drop(COUNT_DROP_BAD_CHECKSUM);
 	h = bpf_map_lookup_elem(&holding, &s->tuple);
+	if (h && !h->acknowledged && s->ack != h->hs.iss + 1 && !(s->flags & TCP_RST) &&
+	    cookie_check(w, s, now + set->wall_offset_ns, &row.hs)) {
+		holding_release(&s->tuple);	/* the client began anew on the same port */
+		h = NULL;
+	}
 	if (h)
-		return client_held(ctx, w, s, h);
+		return client_held(ctx, w, s, h, now);
 	t = bpf_map_lookup_elem(&temporary, &s->tuple);
 	if (t && t->state == IPOS_TEMP_SYN) {
 		struct ipos_candidate to = { .server = t->server, .port = t->port };
