@@ -35,13 +35,13 @@ def start(places: Sequence[Place]) -> None:
             log_of(place),
         )
     deadline = time.monotonic() + READY_TIMEOUT_S
-    for place in places:
-        while not _ready_file(place).exists():
-            if not cgroups.populated(place.agent_cgroup):
+    while waiting := [place for place in places if not _ready_file(place).exists()]:
+        for place in waiting:
+            if not cgroups.populated(place.agent_cgroup) and not _ready_file(place).exists():
                 raise LabError(f"the agent of {place.node} ended early{tail_of(log_of(place))}")
-            if time.monotonic() > deadline:
-                raise LabError(
-                    f"the agent of {place.node} is not ready after {READY_TIMEOUT_S:.0f} s"
-                    f"{tail_of(log_of(place))}"
-                )
-            time.sleep(0.01)
+        if time.monotonic() > deadline:
+            raise LabError(
+                f"the agent of {waiting[0].node} is not ready after {READY_TIMEOUT_S:.0f} s"
+                f"{tail_of(log_of(waiting[0]))}"
+            )
+        time.sleep(0.01)

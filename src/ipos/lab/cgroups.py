@@ -84,37 +84,55 @@ def wait_empty(path: Path, timeout_s: float) -> bool:
     return True
 
 
-def send(path: Path, number: signal.Signals) -> None:
-    """Send a signal to every process in the cgroup and below."""
-    for pid in processes(path):
-        try:
-            descriptor = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        try:
-            # The id may have been given to another process since it was read: look again, now that
-            # the descriptor names one process for good.
-            if pid in processes(path):
-                signal.pidfd_send_signal(descriptor, number)
-        except ProcessLookupError:
-            continue
-        finally:
-            os.close(descriptor)
-
-
 def end(path: Path, patience_s: float = 2.0) -> None:
-    """TERM, then KILL what is still there. LabError if even that leaves a process."""
+    """TERM, then KILL what is still there. LabError if even that leaves a process.
+
+    A process whose parent is in the cgroup too is first left to that parent: a daemon that finds
+    its workers dying starts new ones. Each process is asked once.
+    """
     if not path.exists():
         return
     thaw(path)
-    send(path, signal.SIGTERM)
-    if wait_empty(path, patience_s):
-        return
+    deadline = time.monotonic() + patience_s
+    told: set[int] = set()
+    while time.monotonic() < deadline:
+        members = set(processes(path))
+        for pid in members - told:
+            if _parent(pid) not in members:
+                _send(path, pid, signal.SIGTERM)
+                told.add(pid)
+        if wait_empty(path, 0.1):
+            return
     (path / "cgroup.kill").write_text("1")
     if not wait_empty(path, 5.0):
         raise LabError(
             f"processes {processes(path)} in {path} survive SIGKILL: stuck in the kernel"
         )
+
+
+def _parent(pid: int) -> int:
+    """Process id of the parent; 0 if the process is gone."""
+    try:
+        # The command's name before it may hold anything, parentheses and spaces too.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def _send(path: Path, pid: int, number: signal.Signals) -> None:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        # The id may have been given to another process since it was read: look again, now that the
+        # descriptor names one process for good.
+        if pid in processes(path):
+            signal.pidfd_send_signal(descriptor, number)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(descriptor)
 
 
 def kill(path: Path) -> None:

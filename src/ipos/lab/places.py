@@ -49,6 +49,11 @@ class Place:
         return PINS / f"{self.lab}-{self.node}"
 
     @property
+    def maps_dir(self) -> Path:
+        """The pinned maps of the server's data plane; its farm has the lab's name."""
+        return self.pin_dir / f"{self.lab}-{self.node}" / "maps"
+
+    @property
     def config_file(self) -> Path:
         return self.run_dir / "ipos.toml"
 
