@@ -44,13 +44,15 @@ def _ipos(*arguments: str, **options: object) -> subprocess.CompletedProcess:
 
 
 def _curl(lab: Lab, url: str, *options: str, data: bytes | None = None) -> tuple[dict, bytes]:
-    """Headers in lower case, and the body."""
+    """Headers, all in lower case, and the body."""
     command = ["curl", "-sS", "--fail-with-body", "--max-time", "10", "-D", "/dev/stderr"]
     done = lab.run("client1", [*command, *options, url], input=data, capture_output=True)
     assert done.returncode == 0, (done.stdout, done.stderr)
     lines = done.stderr.decode().splitlines()
-    pairs = (line.split(":", 1) for line in lines if ":" in line)
-    return {name.lower(): value.strip() for name, value in pairs}, done.stdout
+    pairs = [line.lower().split(":", 1) for line in lines if ":" in line]
+    headers = {name: value.strip() for name, value in pairs}
+    assert len(headers) == len(pairs), "a header comes twice"
+    return headers, done.stdout
 
 
 @pytest.mark.parametrize("server", ["s1", "s2"])
