@@ -85,7 +85,7 @@ IPOS_INLINE void endpoint_end(struct __sk_buff *skb, const struct ipos_settings 
 	struct notice n = { .endpoint_ip = ep->endpoint_ip, .endpoint_port = ep->endpoint_port,
 			    .server = ep->first, .type = IPOS_CLOSED, .iss = ep->hs.iss };
 
-	closed_remember(t, &ep->hs, end, now);
+	closed_remember(t, &ep->hs, end, now, IPOS_TEMP_CLOSED);
 	count(COUNT_CLOSED);
 	if (ep->first == set->self) {
 		traffic_add(set->self, 0, 1);

@@ -19,9 +19,13 @@ IPOS_INLINE int interface_is(__u32 ifindex, __u16 vlan, __u32 wanted, __u16 want
 	return ifindex == wanted && vlan == wanted_vlan;
 }
 
-/* Gives a held request's pieces back and forgets it. */
+/*
+ * Forgets a held request and gives its pieces back.  Who deletes the row returns the pieces:
+ * the agent reaps rows too, and a piece given back twice would be two requests' at once.
+ */
 IPOS_FUNCTION int holding_release(const struct ipos_tuple *t)
 {
+	__u32 chunks[IPOS_CHUNKS];
 	struct ipos_holding *h;
 
 	if (!t)
@@ -29,28 +33,27 @@ IPOS_FUNCTION int holding_release(const struct ipos_tuple *t)
 	h = bpf_map_lookup_elem(&holding, t);
 	if (!h)
 		return 0;
+	__builtin_memcpy(chunks, h->chunks, sizeof(chunks));
+	if (bpf_map_delete_elem(&holding, t))
+		return 0;
 	for (__u32 i = 0; i < IPOS_CHUNKS; i++) {
-		__u32 index = h->chunks[i];
+		__u32 index = chunks[i] - 1;
 
-		if (!index)
-			continue;
-		h->chunks[i] = 0;
-		index--;
-		bpf_map_push_elem(&hold_free, &index, 0);
+		if (chunks[i])
+			bpf_map_push_elem(&hold_free, &index, 0);
 	}
-	bpf_map_delete_elem(&holding, t);
 	return 1;
 }
 
 /*
  * The end of a connection, at its owner or its first server: a row that makes the old
- * cookie open nothing and answers a repeated FIN.
+ * cookie open nothing and answers a repeated FIN (CLOSED) or anything (RESET).
  */
 IPOS_FUNCTION int closed_remember(const struct ipos_tuple *t, const struct ipos_handshake *hs,
-				  __u32 client_end, __u64 now)
+				  __u32 client_end, __u64 now, __u32 state)
 {
 	struct ipos_temporary row = {
-		.state = IPOS_TEMP_CLOSED, .client_end = client_end,
+		.state = state, .client_end = client_end,
 		.created_ns = now, .last_seen_ns = now,
 	};
 

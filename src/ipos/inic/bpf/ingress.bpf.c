@@ -261,15 +261,22 @@ IPOS_INLINE int own_frame(struct __sk_buff *skb, struct ipos_settings *set,
 
 /* ---- nobody's yet -------------------------------------------------------------------------------------- */
 
-/* A packet of a connection we gave away and have heard nothing of. */
-IPOS_INLINE int offer_again(struct __sk_buff *skb, struct ipos_scratch *w,
-			    const struct segment *s, struct ipos_forward *f, __u64 now)
+/*
+ * A packet of a connection we gave away: one that XDP had no room to encapsulate, or a sign
+ * that the owner has not heard of it.
+ */
+IPOS_INLINE int given_away(struct __sk_buff *skb, struct ipos_settings *set,
+			   struct ipos_scratch *w, const struct segment *s,
+			   struct ipos_forward *f, __u64 now)
 {
 	struct ipos_server *owner = server_at(f->server);
 	struct ipos_holding *h = bpf_map_lookup_elem(&holding, &s->tuple);
 	struct route r = { .server = f->server, .endpoint_ip = f->destination_ip,
 			   .endpoint_port = f->destination_port };
 
+	if (f->acknowledged || s->flags & (TCP_FIN | TCP_SYN | TCP_RST) ||
+	    seq_before(f->request_end, segment_end(s)))
+		return encapsulate_skb(skb, set, w, s, &r);
 	if (!h || !owner)
 		return shot(COUNT_DROP_FRAME_UNKNOWN);
 	if (owner->state == IPOS_SERVER_DOWN) {
@@ -290,20 +297,29 @@ IPOS_INLINE int unowned(struct __sk_buff *skb, struct ipos_settings *set,
 {
 	struct ipos_forward *f = bpf_map_lookup_elem(&forward, &s->tuple);
 	struct ipos_service *service = service_at(a->service);
+	struct ipos_server *owner;
 	struct ipos_temporary *t;
 	struct ipos_holding *h;
+	struct route r = {};
 
+	if (f)
+		return given_away(skb, set, w, s, f, now);
 	if (s->flags & TCP_RST)
 		return TC_ACT_OK;		/* ours to our own kernel: see reset_follows() */
-	if (f)
-		return f->acknowledged ? shot(COUNT_DROP_OUT_OF_ORDER) :
-					 offer_again(skb, w, s, f, now);
 	h = bpf_map_lookup_elem(&holding, &s->tuple);
 	if (h)
 		return hold_segment(skb, set, w, s, h);
 	t = bpf_map_lookup_elem(&temporary, &s->tuple);
-	if (!t || t->state == IPOS_TEMP_CLOSED)
+	if (!t || t->state == IPOS_TEMP_CLOSED || t->state == IPOS_TEMP_RESET)
 		return TC_ACT_OK;		/* our kernel's own affair */
+	if (t->state == IPOS_TEMP_SYN) {
+		r.server = t->server;
+		r.endpoint_port = t->port;
+		owner = server_at(t->server);
+		if (owner)
+			r.endpoint_ip = owner->address;
+		return encapsulate_skb(skb, set, w, s, &r);
+	}
 	if (t->state == IPOS_TEMP_SYN_HERE) {
 		if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && service &&
 		    assign_listener(skb, &s->tuple, service, t->port))

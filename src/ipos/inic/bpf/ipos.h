@@ -325,6 +325,7 @@ enum ipos_temporary_state {
 	IPOS_TEMP_OPEN = 1,		/* handshake done, nothing acknowledged */
 	IPOS_TEMP_CLOSED = 2,		/* ended; its cookie opens nothing any more */
 	IPOS_TEMP_SYN = 3,		/* select on connection: the SYN went to `server` */
+	IPOS_TEMP_RESET = 5,		/* ended by our reset, which late segments get again */
 	IPOS_TEMP_SYN_HERE = 4,		/* the same at the owner; `server` is the first server */
 };
 

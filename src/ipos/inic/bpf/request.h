@@ -23,7 +23,7 @@ IPOS_APART int reset_held(struct __sk_buff *skb, const struct ipos_settings *set
 
 	s.tuple = *t;
 	__builtin_memcpy(r.mac, h->client_mac, ETH_ALEN);
-	closed_remember(t, &h->hs, h->hs.irs + 1 + h->held, bpf_ktime_get_boot_ns());
+	closed_remember(t, &h->hs, h->hs.irs + 1 + h->held, bpf_ktime_get_boot_ns(), IPOS_TEMP_RESET);
 	holding_release(t);
 	count(COUNT_RST_SENT);
 	return reply_from_tc(skb, set, w, &s, &r);

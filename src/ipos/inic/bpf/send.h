@@ -200,4 +200,34 @@ IPOS_FUNCTION int migrate(struct __sk_buff *skb, struct ipos_scratch *w,
 	return 0;
 }
 
+/* The client's packet at hand becomes a type 2, where XDP had no room to make it one. */
+IPOS_APART int encapsulate_skb(struct __sk_buff *skb, const struct ipos_settings *set,
+			       struct ipos_scratch *w, const struct segment *s,
+			       const struct route *r)
+{
+	__u32 inner = (s->l4 - s->l2 + s->tcp_len) & 127, l2 = l2_length(set->back_vlan);
+	__u32 end = s->payload + s->length, grow = l2 + IPOS_HEADER_LEN - s->l2;
+	struct ipos_server *to = server_at(r->server);
+	__u64 tag;
+
+	if (!to || inner < 40 || inner > 80)
+		return shot(COUNT_DROP_EMIT);
+	__builtin_memset(w->words, 0, 104);
+	header_write((void *)w->words, &s->tuple, r->endpoint_ip, r->endpoint_port, IPOS_PACKET);
+	if (bpf_skb_load_bytes(skb, s->l2, &w->words[2], inner))
+		return shot(COUNT_DROP_EMIT);
+	tag = tag_of(set, w, IPOS_HEADER_LEN + inner);
+	l2_write(w->frame, to->mac, set->back_mac, set->back_vlan, set->ethertype);
+	__builtin_memcpy(w->frame + l2, w->words, IPOS_HEADER_LEN);
+	l2 += IPOS_HEADER_LEN;
+	if (bpf_skb_change_tail(skb, end + IPOS_TAG_LEN, 0) ||
+	    bpf_skb_store_bytes(skb, end, &tag, IPOS_TAG_LEN, 0) ||
+	    bpf_skb_change_head(skb, grow, 0) ||
+	    bpf_skb_store_bytes(skb, 0, w->frame, l2, 0))
+		return shot(COUNT_DROP_EMIT);
+	leaving(skb, set, set->back_ifindex);
+	count(COUNT_FORWARDED);
+	return bpf_redirect(set->back_ifindex, 0);
+}
+
 #endif /* IPOS_SEND_H */

@@ -267,7 +267,7 @@ IPOS_INLINE int back_closed(const struct segment *s, struct ipos_forward *f, __u
 {
 	struct ipos_handshake hs = { .iss = f->iss, .irs = f->irs };
 
-	closed_remember(&s->tuple, &hs, f->client_end, now);
+	closed_remember(&s->tuple, &hs, f->client_end, now, IPOS_TEMP_CLOSED);
 	traffic_add(f->server, 0, 1);
 	if (!f->acknowledged)
 		holding_release(&s->tuple);

@@ -117,10 +117,14 @@ IPOS_APART int encapsulate(struct xdp_md *ctx, struct ipos_settings *set,
 	if (bpf_xdp_load_bytes(ctx, s->l2, &w->words[2], inner))
 		return drop(COUNT_DROP_EMIT);
 	tag = tag_of(set, w, IPOS_HEADER_LEN + inner);
-	/* Everything behind the IP packet (padding of a short frame) goes. */
+	/*
+	 * Everything behind the IP packet (padding of a short frame) goes.  A veth may hand
+	 * us a buffer without room behind its data: tc can grow any frame.
+	 */
 	if (bpf_xdp_adjust_tail(ctx, (int)(s->l2 + ip_len + IPOS_TAG_LEN) -
-				(int)bpf_xdp_get_buff_len(ctx)) ||
-	    bpf_xdp_adjust_head(ctx, (int)s->l2 - (int)(l2 + IPOS_HEADER_LEN)))
+				(int)bpf_xdp_get_buff_len(ctx)))
+		return pass_alone(ctx);
+	if (bpf_xdp_adjust_head(ctx, (int)s->l2 - (int)(l2 + IPOS_HEADER_LEN)))
 		return drop(COUNT_DROP_EMIT);
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
@@ -149,7 +153,7 @@ IPOS_INLINE int client_forward(struct xdp_md *ctx, struct ipos_settings *set,
 	if (owner->state == IPOS_SERVER_DOWN && f->acknowledged) {
 		struct ipos_handshake hs = { .iss = f->iss, .irs = f->irs };
 
-		closed_remember(&s->tuple, &hs, f->client_end, now);
+		closed_remember(&s->tuple, &hs, f->client_end, now, IPOS_TEMP_RESET);
 		bpf_map_delete_elem(&forward, &s->tuple);
 		traffic_add(to.server, 0, 1);
 		count(COUNT_DROP_OWNER_DOWN);
@@ -247,6 +251,8 @@ IPOS_INLINE int client_after_end(struct xdp_md *ctx, struct ipos_scratch *w,
 
 	if (s->flags & TCP_RST)
 		return drop(COUNT_ABSORBED);
+	if (t->state == IPOS_TEMP_RESET)
+		return answer_reset(ctx, w, s);
 	if (s->flags & TCP_FIN && end == t->client_end) {
 		struct reply r = { .seq = s->ack, .ack = end, .flags = TCP_ACK,
 				   .window = IPOS_WINDOW >> IPOS_WSCALE };
@@ -280,7 +286,7 @@ IPOS_INLINE int client_held(struct xdp_md *ctx, struct ipos_scratch *w,
 	if (s->flags & TCP_RST) {
 		if (!reset_proven(s, &h->hs, h->acknowledged))
 			return drop(COUNT_DROP_BAD_SEQUENCE);
-		closed_remember(&s->tuple, &h->hs, s->seq, now);
+		closed_remember(&s->tuple, &h->hs, s->seq, now, IPOS_TEMP_CLOSED);
 		holding_release(&s->tuple);
 		return drop(COUNT_ABSORBED);
 	}
@@ -368,6 +374,8 @@ IPOS_INLINE int client_unattached(struct xdp_md *ctx, struct ipos_settings *set,
 		return drop(COUNT_DROP_NO_COOKIE);
 	if (!cookie_check(w, s, now + set->wall_offset_ns, &row.hs)) {
 		/* Older than the data plane, or our own kernel's: not ours to judge. */
+		if (t && t->state == IPOS_TEMP_RESET)
+			return answer_reset(ctx, w, s);
 		if (kernel_has(ctx, &s->tuple))
 			return XDP_PASS;
 		return drop(COUNT_DROP_NO_COOKIE);
