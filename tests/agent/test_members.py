@@ -50,6 +50,41 @@ def test_silence_ages_and_a_word_makes_young() -> None:
     assert other.age(NOW_NS + 1100 * MS) is Age.FRESH
 
 
+def test_a_sign_of_life_keeps_a_silent_server_up_but_stale() -> None:
+    farm = members()
+    assert hear(farm, 2)
+    assert farm.silent(NOW_NS + 499 * MS) == []
+    other = farm.by_ip[back(2)]
+    for passed_ms in range(600, 60_000, 300):
+        now_ns = NOW_NS + passed_ms * MS
+        assert farm.silent(now_ns) == [other]
+        farm.sign(back(2), state(2).mac, now_ns)
+        assert other.age(now_ns + 299 * MS) is Age.STALE
+    assert other.age(now_ns + 1000 * MS) is Age.DOWN
+
+
+def test_a_server_that_is_down_must_speak_to_come_back() -> None:
+    farm = members()
+    assert hear(farm, 2)
+    later_ns = NOW_NS + 1000 * MS
+    assert farm.silent(later_ns) == []
+    farm.sign(back(2), state(2).mac, later_ns)
+    assert farm.by_ip[back(2)].age(later_ns) is Age.DOWN
+    assert hear(farm, 2, later_ns, sequence=2)
+    assert farm.by_ip[back(2)].age(later_ns) is Age.FRESH
+
+
+def test_a_sign_of_another_mac_or_of_a_stranger_is_none() -> None:
+    farm = members()
+    assert hear(farm, 2)
+    later_ns = NOW_NS + 900 * MS
+    farm.sign(back(2), state(3).mac, later_ns)
+    farm.sign(back(3), state(3).mac, later_ns)
+    farm.sign(back(9), state(9).mac, later_ns)
+    assert farm.by_ip[back(2)].age(NOW_NS + 1000 * MS) is Age.DOWN
+    assert farm.by_ip[back(3)].age(later_ns) is Age.UNHEARD
+
+
 def test_time_we_did_not_run_is_nobodys_silence() -> None:
     farm = members()
     assert hear(farm, 2)

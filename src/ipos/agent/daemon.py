@@ -8,16 +8,16 @@ nothing in the kernel; that is what `ipos detach` is for.
 """
 
 import asyncio
-import contextlib
 import signal
 import socket
 import time
+from contextlib import closing, suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import structlog
 
-from ipos.agent import message, places, plan, snapshot
+from ipos.agent import message, places, plan, signs, snapshot
 from ipos.agent.cookiekeys import CookieKeys
 from ipos.agent.members import Age, Member, Members
 from ipos.agent.network import Interface, Network, NetworkError, interface
@@ -25,6 +25,7 @@ from ipos.agent.observer import Observer, boottime_ns, wall_offset_ns
 from ipos.agent.writer import Writer
 from ipos.config.crosscheck import read_secret, secret_path
 from ipos.config.schema import Config
+from ipos.errors import IposError
 from ipos.handshake.keys import FarmKeys
 from ipos.inic import kernel
 from ipos.inic.maps import Tables
@@ -46,6 +47,7 @@ class Agent(asyncio.DatagramProtocol):
 
     def __init__(self, config: Config, file: Path) -> None:
         self._config = config
+        self._file = file.absolute()
         self._keys = FarmKeys(read_secret(secret_path(config, file)))
         self._pins = pin_directory(config.farm.name, config.server.name)
         self._tables = Tables(self._pins / "maps")
@@ -54,6 +56,10 @@ class Agent(asyncio.DatagramProtocol):
         self._routes: set[IPv4Address] = set()
         self._refreshed_ns = 0
         self._offset_ns = 0
+        self._settled = False
+        self._ready = False
+        self._failure = ""
+        self._started_ns = 0
         self._stop = asyncio.Event()
 
     def start(self) -> None:
@@ -92,11 +98,13 @@ class Agent(asyncio.DatagramProtocol):
         transport, _ = await loop.create_datagram_endpoint(
             lambda: self, sock=_state_socket(self._back.name)
         )
-        try:
-            await self._tick_until_stopped(transport)
-        finally:
-            transport.close()
-            places.ready_file().unlink(missing_ok=True)
+        with closing(transport), signs.Prober(self._back.name, self._back.mac) as prober:
+            loop.add_reader(prober.fileno(), self._signs_of_life, prober)
+            try:
+                await self._tick_until_stopped(transport, prober)
+            finally:
+                loop.remove_reader(prober.fileno())
+        places.ready_file().unlink(missing_ok=True)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         now_ns = boottime_ns()
@@ -107,9 +115,14 @@ class Agent(asyncio.DatagramProtocol):
             row = plan.server_row(member, self._bases[member.index], now_ns)
             self._writer.server(member.index, row)
 
-    async def _tick_until_stopped(self, transport: asyncio.DatagramTransport) -> None:
-        started_ns = last_ns = boottime_ns()
-        ready = False
+    def _signs_of_life(self, prober: signs.Prober) -> None:
+        for address, mac in prober.answers():
+            self._members.sign(address, mac, boottime_ns())
+
+    async def _tick_until_stopped(
+        self, transport: asyncio.DatagramTransport, prober: signs.Prober
+    ) -> None:
+        last_ns = self._started_ns = boottime_ns()
         while not self._stop.is_set():
             now_ns = boottime_ns()
             if now_ns - last_ns > _LATE_NS:
@@ -117,19 +130,34 @@ class Agent(asyncio.DatagramProtocol):
                 self._members.slept(now_ns - last_ns)
                 await asyncio.sleep(0)
             last_ns = now_ns
-            self._speak(transport, now_ns)
-            heard_all = all(m.state is not None for m in self._members.by_ip.values())
-            settled = heard_all or now_ns - started_ns > GRACE_S * _SECOND_NS
-            self._converge(now_ns, prune=settled)
-            await self._converge_routes()
-            if now_ns - self._refreshed_ns > _SECOND_NS:
-                self._refresh(now_ns)
-            if settled and not ready:
-                self._save()
-                places.ready_file().touch()
-                ready = True
-            with contextlib.suppress(asyncio.TimeoutError):
+            try:
+                await self._tick(transport, prober, now_ns)
+                self._failure = ""
+            except (IposError, OSError) as error:
+                # One bad moment of the machine must not take the agent away; say it once.
+                if str(error) != self._failure:
+                    self._failure = str(error)
+                    log.error("cannot do all of it, trying on", reason=self._failure)
+            with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), INTERVAL_S)
+
+    async def _tick(
+        self, transport: asyncio.DatagramTransport, prober: signs.Prober, now_ns: int
+    ) -> None:
+        self._speak(transport, now_ns)
+        me = self._members.me
+        for member in self._members.silent(now_ns):
+            prober.ask(me, member.back_ip, member.state.mac if member.state else b"")
+        heard_all = all(m.state is not None for m in self._members.by_ip.values())
+        settled = heard_all or now_ns - self._started_ns > GRACE_S * _SECOND_NS
+        self._converge(now_ns, prune=settled)
+        await self._converge_routes()
+        if now_ns - self._refreshed_ns > _SECOND_NS:
+            self._refresh(now_ns)
+        if settled and not self._ready:
+            self._save()
+            places.ready_file().touch()
+            self._ready = True
 
     def _speak(self, transport: asyncio.DatagramTransport, now_ns: int) -> None:
         """Our own state, to our own maps and to everybody."""
@@ -163,8 +191,6 @@ class Agent(asyncio.DatagramProtocol):
             self._writer.write(wanted, prune=prune)
             self._seen, self._settled = standing, prune
             self._save()
-
-    _settled = False
 
     def _report(self, standing: dict[IPv4Address, tuple[object, ...]]) -> None:
         """Only what an operator wants to be woken for."""
@@ -208,7 +234,7 @@ class Agent(asyncio.DatagramProtocol):
 
     def _save(self) -> None:
         names = [service.name for service in self._config.service]
-        taken = snapshot.take(self._members, self._config.server.name, names)
+        taken = snapshot.take(self._members, self._config.server.name, self._file, names)
         snapshot.write(places.snapshot_file(), taken)
 
 

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The servers of the farm as one of them knows them. Pure: time is an argument.
 
-    UNHEARD --datagram--> FRESH --500 ms silence--> STALE --1 s silence--> DOWN
-                            ^-------------datagram-----------------------------'
+    UNHEARD --datagram--> FRESH --500 ms silence--> STALE --1 s without a sign--> DOWN
+                            ^-----------------------datagram---------------------------'
 
 `now_ns` is a clock that never steps, `wall_ms` the clock that the servers share. A datagram is
 believed when it is authentic, of this farm, from a member's own address, sent within the last few
 seconds, and newer than the last one from there. The memory of what was newest is kept longer than
 a datagram can be believed, so none can be played back, not even to one that has just come back.
+
+A sign of life is less than a datagram: an ARP answer from a silent server's back interface. Its
+kernel runs, and with it its data plane, which needs no agent; so it is stale and not down, and
+its connections live. A server that is down needs a datagram to come back: one that has just
+started answers ARP too, and has no data plane yet.
 """
 
 from collections import Counter
@@ -44,15 +49,16 @@ class Member:
     index: int
     state: State | None = None
     heard_ns: int = 0
+    sign_ns: int = 0
     newest: tuple[int, int] = (0, 0)
+    down: bool = False
 
     def age(self, now_ns: int) -> Age:
         if self.state is None:
             return Age.UNHEARD
-        silent = now_ns - self.heard_ns
-        if silent >= DOWN_NS:
+        if self.down or now_ns - max(self.heard_ns, self.sign_ns) >= DOWN_NS:
             return Age.DOWN
-        return Age.STALE if silent >= STALE_NS else Age.FRESH
+        return Age.STALE if now_ns - self.heard_ns >= STALE_NS else Age.FRESH
 
 
 @dataclass(slots=True)
@@ -99,15 +105,34 @@ class Members:
             return None
         self.counts["accepted"] += 1
         self.by_ip[member.back_ip] = member
-        member.state, member.heard_ns = state, now_ns
+        member.state, member.heard_ns, member.down = state, now_ns, False
         member.newest = (state.boot, state.sequence)
         return member
+
+    def silent(self, now_ns: int) -> list[Member]:
+        """Those of whom a sign of life is wanted. Who is down by now stays so until it speaks."""
+        found = []
+        for member in self.others():
+            age = member.age(now_ns)
+            member.down = age is Age.DOWN
+            if age is Age.STALE:
+                found.append(member)
+        return found
+
+    def sign(self, source: IPv4Address, mac: bytes, now_ns: int) -> None:
+        """A silent member's back interface has answered."""
+        member = self.by_ip.get(source)
+        if member is None or member.state is None or member.state.mac != mac:
+            return
+        if member.age(now_ns) is not Age.DOWN:
+            member.sign_ns = now_ns
 
     def slept(self, gap_ns: int) -> None:
         """We did not run for a while: silence in that time proves nothing about the others."""
         for member in self.by_ip.values():
             if member.state is not None:
                 member.heard_ns += gap_ns
+                member.sign_ns += gap_ns
 
     def _sender(self, state: State, source: IPv4Address) -> Member:
         if state.farm != self.farm:

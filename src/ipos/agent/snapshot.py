@@ -26,16 +26,20 @@ class Advertised(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """All servers, the services' names by index, and what became of state datagrams."""
+    """All servers, the services' names by index, and what became of state datagrams.
+
+    `config` is the file the agent was started with.
+    """
 
     farm: str = ""
     me: str = ""
+    config: str = ""
     services: list[str] = []
     servers: list[Advertised] = []
     datagrams: dict[str, int] = {}
 
 
-def take(members: Members, me: str, services: list[str]) -> Snapshot:
+def take(members: Members, me: str, config: Path, services: list[str]) -> Snapshot:
     servers = [
         Advertised(
             member.index,
@@ -48,7 +52,7 @@ def take(members: Members, me: str, services: list[str]) -> Snapshot:
         for member in sorted(members.by_ip.values(), key=lambda member: member.index)
         if member.state is not None
     ]
-    return Snapshot(members.farm, me, services, servers, dict(members.counts))
+    return Snapshot(members.farm, me, str(config), services, servers, dict(members.counts))
 
 
 def write(file: Path, snapshot: Snapshot) -> None:
