@@ -26,6 +26,9 @@ from ipos.lab.plan import PREFIX_LENGTH, SWITCH, Node
 _NO_IPV6 = {"net.ipv6.conf.all.disable_ipv6": 1, "net.ipv6.conf.default.disable_ipv6": 1}
 """The farm speaks IPv4; neighbour discovery would only clutter captures."""
 
+_BRIDGE_NETFILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+"""A switch tracks no connections; where the kernel has br_netfilter, a bridge would."""
+
 _SYSCTLS: dict[str, dict[str, int | str]] = {
     "client": {
         # One client stands for many: all ports, and those in TIME_WAIT may be used again.
@@ -54,6 +57,8 @@ def build(lab: str, lans: Iterable[str], hosts: Iterable[Node]) -> None:
 def _build_switch(lab: str, lans: Iterable[str], hosts: list[Node]) -> None:
     with namespaces.entered(namespaces.path_of(lab, SWITCH)):
         _set_sysctls(_NO_IPV6)
+        if _BRIDGE_NETFILTER.exists():
+            _BRIDGE_NETFILTER.write_text("0")
         with IPRoute() as netlink:
             bridges = {lan: _add_bridge(netlink, lan) for lan in lans}
             for host in hosts:

@@ -131,6 +131,17 @@ IPOS_INLINE int owned_unattached(struct __sk_buff *skb, struct ipos_settings *se
 
 /* ---- packets out of frames, first pass ------------------------------------------------------------ */
 
+#define HANDSHAKE_NOTICES 4		/* nobody asks again for one that is lost */
+
+/* Whether the first server is to hear how the packet fared. */
+IPOS_INLINE int notice_due(const struct segment *s, const struct ipos_endpoint *ep)
+{
+	if (ep->flags & IPOS_EP_HANDSHAKE)
+		return ep->reason < HANDSHAKE_NOTICES;
+	return ep->state != IPOS_EP_ATTACHED && s->length &&
+	       !seq_before(segment_end(s), ep->rcv_need);
+}
+
 /* Puts the packet on front's ingress, and behind it the notice that tells how it went. */
 IPOS_APART int deliver(struct __sk_buff *skb, struct ipos_settings *set,
 			struct ipos_scratch *w, const struct segment *s,
@@ -143,8 +154,7 @@ IPOS_APART int deliver(struct __sk_buff *skb, struct ipos_settings *set,
 
 	skb->mark = IPOS_MARK;
 	if (ep) {
-		if (ep->state == IPOS_EP_ATTACHED || seq_before(segment_end(s), ep->rcv_need) ||
-		    !s->length)
+		if (!notice_due(s, ep))
 			return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
 		n.endpoint_ip = ep->endpoint_ip;
 		n.endpoint_port = ep->endpoint_port;
@@ -209,6 +219,8 @@ IPOS_APART int notice_returns(struct __sk_buff *skb, struct ipos_settings *set,
 		if (ep->rcv_need != ep->adopt_seq && !kernel_received(skb, t, ep->rcv_need))
 			return TC_ACT_SHOT;	/* the first server will offer it again */
 		ep->flags |= IPOS_EP_TOLD;
+		if (ep->flags & IPOS_EP_HANDSHAKE)
+			ep->reason++;
 	} else {
 		n.type = IPOS_REFUSED;
 		n.reason = ep->reason ? ep->reason : IPOS_REFUSE_NOT_ADOPTED;

@@ -65,7 +65,7 @@ enum ipos_refusal {
 	IPOS_REFUSE_TUPLE_LIVE = 3,	/* a live socket has the four-tuple */
 	IPOS_REFUSE_TABLE_FULL = 4,	/* Forward-Connect is full */
 	IPOS_REFUSE_NOT_ADOPTED = 5,	/* the kernel made no socket of the request */
-	IPOS_REFUSE_UNKNOWN = 6,	/* no such connection here */
+	IPOS_REFUSE_UNKNOWN = 6,	/* no such connection here; iss is the packet's ack, or a SYN's seq */
 	IPOS_REFUSE_STATE = 7,		/* this server is in maintenance */
 };
 
@@ -285,6 +285,8 @@ struct ipos_forward {			/* map `forward`: full means serve here or refuse */
 	__u64 packets;
 	__u64 last_seen_ns;
 	__u64 offered_ns;		/* when the last type 1 went out */
+	__u32 last_syn;			/* sequence number of the last SYN sent on to the owner */
+	__u32 zero2;
 };
 
 enum ipos_endpoint_state {
@@ -319,6 +321,7 @@ enum ipos_endpoint_flags {
 	IPOS_EP_SERVER_FIN = 2,
 	IPOS_EP_SERVER_FIN_ACKED = 4,
 	IPOS_EP_TOLD = 8,		/* type 3 has gone out at least once */
+	IPOS_EP_HANDSHAKE = 16,		/* our kernel shook hands itself; `reason` counts notices */
 };
 
 enum ipos_temporary_state {

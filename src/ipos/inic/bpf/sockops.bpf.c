@@ -25,6 +25,7 @@ IPOS_INLINE void connected(struct bpf_sock_ops *ctx, const struct ipos_tuple *t,
 	ep.hs.iss = ctx->snd_nxt - 1;
 	ep.hs.irs = ctx->rcv_nxt - 1;
 	ep.state = IPOS_EP_ATTACHED;
+	ep.flags = IPOS_EP_HANDSHAKE;
 	ep.service = a->service;
 	ep.rcv_need = ep.adopt_seq = ep.rcv_nxt = ctx->rcv_nxt;
 	ep.snd_nxt = ctx->snd_nxt;

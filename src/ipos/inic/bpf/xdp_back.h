@@ -166,6 +166,7 @@ IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set,
 	struct segment in = {};
 	struct ipos_endpoint *ep;
 	struct ipos_address *a;
+	int on_connection;
 	enum parsed what;
 	__u64 tag, sent;
 
@@ -211,26 +212,28 @@ IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set,
 		return decapsulate(ctx, set, inner_at, ip_len, ep->state != IPOS_EP_ATTACHED);
 	}
 	t = bpf_map_lookup_elem(&temporary, &s->tuple);
-	if (t && t->state == IPOS_TEMP_CLOSED && !(in.flags & TCP_SYN)) {
+	a = address_of(s->tuple.service_ip, s->tuple.service_port);
+	service = a ? service_at(a->service) : NULL;
+	on_connection = service && service->select == IPOS_SELECT_CONNECTION && what == PARSED_TCP;
+	if (t && t->state == IPOS_TEMP_CLOSED && !(on_connection && in.flags & TCP_SYN)) {
 		struct notice n = { .endpoint_ip = h->endpoint_ip,
 				    .endpoint_port = h->endpoint_port,
 				    .type = IPOS_CLOSED, .iss = t->hs.iss };
 
 		return notify(ctx, set, w, s, &n);
 	}
-	a = address_of(s->tuple.service_ip, s->tuple.service_port);
-	service = a ? service_at(a->service) : NULL;
-	if (!service || service->select != IPOS_SELECT_CONNECTION || what != PARSED_TCP)
-		return drop(COUNT_DROP_FRAME_UNKNOWN);
-	if ((in.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
+	if (on_connection && (in.flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
 		row.state = IPOS_TEMP_SYN_HERE;
 		row.server = from->server;
 		row.port = h->endpoint_port;
 		row.hs.irs = in.seq;
 		row.created_ns = row.last_seen_ns = now;
 		bpf_map_update_elem(&temporary, &s->tuple, &row, BPF_ANY);
-	} else if (!t || t->state != IPOS_TEMP_SYN_HERE) {
-		return drop(COUNT_DROP_FRAME_UNKNOWN);
+	} else if (!on_connection || !t || t->state != IPOS_TEMP_SYN_HERE) {
+		count(COUNT_DROP_FRAME_UNKNOWN);
+		return what == PARSED_TCP && !(in.flags & TCP_RST) ?
+		       refuse(ctx, set, w, s, in.flags & TCP_SYN ? in.seq : in.ack,
+			      IPOS_REFUSE_UNKNOWN) : XDP_DROP;
 	}
 	return decapsulate(ctx, set, inner_at, ip_len, 1);
 }
@@ -275,6 +278,26 @@ IPOS_INLINE int back_closed(const struct segment *s, struct ipos_forward *f, __u
 	return XDP_DROP;
 }
 
+/*
+ * The owner knows nothing of the connection.  Its row may be a successor's by now: the number
+ * of the packet it denied must be the last one we sent on.  An offer that has not been
+ * answered is repeated instead; a frame of it was lost.
+ */
+IPOS_INLINE int back_denied(const struct segment *s, struct ipos_forward *f, __u32 number,
+			    __u64 now)
+{
+	struct ipos_handshake hs = { .iss = f->iss, .irs = f->irs };
+	int by_syn = number == f->last_syn && f->last_syn;
+
+	if (!f->acknowledged || (!by_syn && number != f->client_ack))
+		return drop(COUNT_DROP_FRAME_ISS);
+	closed_remember(&s->tuple, &hs, f->client_end, now,
+			by_syn ? IPOS_TEMP_CLOSED : IPOS_TEMP_RESET);
+	traffic_add(f->server, 0, 1);
+	bpf_map_delete_elem(&forward, &s->tuple);
+	return XDP_DROP;
+}
+
 IPOS_INLINE int back_notice(struct xdp_md *ctx, struct ipos_settings *set,
 			    struct ipos_scratch *w, struct segment *s,
 			    const struct peer *from, __u64 now)
@@ -301,7 +324,11 @@ IPOS_INLINE int back_notice(struct xdp_md *ctx, struct ipos_settings *set,
 		return back_connected(s, h, from, iss, now);
 	if (!f)
 		return drop(COUNT_DROP_FRAME_UNKNOWN);
-	if (f->iss != iss || f->server != from->server)
+	if (f->server != from->server)
+		return drop(COUNT_DROP_FRAME_ISS);
+	if (h->type == IPOS_REFUSED && trailer->reason == bpf_htons(IPOS_REFUSE_UNKNOWN))
+		return back_denied(s, f, iss, now);
+	if (f->iss != iss)
 		return drop(COUNT_DROP_FRAME_ISS);
 	switch (h->type) {
 	case IPOS_ACKNOWLEDGEMENT:

@@ -168,10 +168,14 @@ IPOS_INLINE int client_forward(struct xdp_md *ctx, struct ipos_settings *set,
 	}
 	f->packets++;
 	f->last_seen_ns = now;
-	if (seq_before(f->client_end, seq_end))
-		f->client_end = seq_end;
-	if (seq_before(f->client_ack, s->ack))
-		f->client_ack = s->ack;
+	if (s->flags & TCP_SYN) {
+		f->last_syn = s->seq;
+	} else {
+		if (seq_before(f->client_end, seq_end))
+			f->client_end = seq_end;
+		if (seq_before(f->client_ack, s->ack))
+			f->client_ack = s->ack;
+	}
 	return encapsulate(ctx, set, w, s, &to);
 }
 

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The data plane as a library: the programs as they are, and the calls that run them on a
+ * node.  Each program states its ABI and licence; here they are one.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ipos_abi ipos_abi_xdp
+#define _license license_xdp
+#include "../xdp.bpf.c"
+#undef ipos_abi
+#undef _license
+#define ipos_abi ipos_abi_ingress
+#define _license license_ingress
+#include "../ingress.bpf.c"
+#undef ipos_abi
+#undef _license
+#define ipos_abi ipos_abi_egress
+#define _license license_egress
+#include "../egress.bpf.c"
+#undef ipos_abi
+#undef _license
+#define ipos_abi ipos_abi_sockops
+#define _license license_sockops
+#include "../sockops.bpf.c"
+
+/* ---- nodes ---------------------------------------------------------------------------------------- */
+
+struct native_node *ipos_node_new(void)
+{
+	struct native_node *n = calloc(1, sizeof(*n));
+
+	if (!n)
+		return NULL;
+	n->random = 0x9e3779b97f4a7c15ULL;
+	if (native_tables_open(n)) {
+		native_tables_close(n);
+		free(n);
+		return NULL;
+	}
+	return n;
+}
+
+void ipos_node_free(struct native_node *n)
+{
+	native_tables_close(n);
+	free(n->out);
+	free(n);
+}
+
+void ipos_node_clock(struct native_node *n, __u64 now_ns)
+{
+	n->now_ns = now_ns;
+}
+
+/* `fixed`: every random number is `seed`; else it starts the generator. */
+void ipos_node_random(struct native_node *n, __u64 seed, __u32 fixed)
+{
+	n->random = fixed || seed ? seed : 1;
+	n->random_fixed = fixed;
+}
+
+/* What giving a packet to a listener answers: 0, or a negative errno. */
+void ipos_node_assign_answer(struct native_node *n, __s32 answer)
+{
+	n->assign_answer = answer;
+}
+
+/* 1: no frame can be cloned and sent. */
+void ipos_node_emit_fails(struct native_node *n, __u32 fails)
+{
+	n->emit_fails = fails;
+}
+
+int ipos_node_sockets(struct native_node *n, const struct native_socket *sockets, __u32 count)
+{
+	if (count > NATIVE_SOCKETS_MAX)
+		return -E2BIG;
+	memcpy(n->socket, sockets, count * sizeof(*sockets));
+	n->sockets = count;
+	return 0;
+}
+
+/* ---- tables ---------------------------------------------------------------------------------------- */
+
+__u32 ipos_maps(void)
+{
+	return native_maps();
+}
+
+int ipos_map_describe(__u32 index, struct native_map *to)
+{
+	const struct native_map *m = native_map_at(index);
+
+	if (!m)
+		return -ENOENT;
+	*to = *m;
+	return 0;
+}
+
+int ipos_map_resize(struct native_node *n, __u32 index, __u32 entries)
+{
+	return native_table_resize(n, index, entries);
+}
+
+int ipos_map_get(struct native_node *n, __u32 index, const void *key, void *value)
+{
+	const struct native_map *m = native_map_at(index);
+	void *at = native_map_lookup(n, m, key);
+
+	if (!at)
+		return -ENOENT;
+	memcpy(value, at, m->value_size);
+	return 0;
+}
+
+int ipos_map_put(struct native_node *n, __u32 index, const void *key, const void *value,
+		 __u64 flags)
+{
+	const struct native_map *m = native_map_at(index);
+	int error;
+
+	if (m->type == BPF_MAP_TYPE_QUEUE)
+		return native_map_push(n, m, value);
+	error = native_map_update(n, m, key, value, flags);
+	native_dead_free(n);
+	return error;
+}
+
+int ipos_map_remove(struct native_node *n, __u32 index, const void *key)
+{
+	int error = native_map_delete(n, native_map_at(index), key);
+
+	native_dead_free(n);
+	return error;
+}
+
+int ipos_map_pop(struct native_node *n, __u32 index, void *value)
+{
+	return native_map_pop(n, native_map_at(index), value);
+}
+
+int ipos_map_next(struct native_node *n, __u32 index, const void *key, void *next)
+{
+	return native_map_next(n, native_map_at(index), key, next);
+}
+
+__u32 ipos_map_count(const struct native_node *n, __u32 index)
+{
+	return n->tables[index].count;
+}
+
+/* ---- programs ---------------------------------------------------------------------------------------- */
+
+static void begin(struct native_node *n, __u32 ifindex, const void *frame, __u32 len)
+{
+	n->sent = n->assigned = n->records = n->metadata = 0;
+	n->redirect_ifindex = n->redirect_inward = 0;
+	n->frame.ifindex = ifindex;
+	memcpy(n->buffer + NATIVE_HEADROOM, frame, len);
+	native_enter(n);
+}
+
+static int finish(struct native_node *n, int verdict, int redirect, unsigned long data,
+		  unsigned long end, __u32 mark)
+{
+	n->verdict = verdict;
+	n->frame.length = end - data;
+	n->frame.mark = mark;
+	memcpy(n->frame.bytes, (void *)data, end - data);
+	if (verdict == redirect)
+		native_send(n, n->redirect_ifindex, n->redirect_inward, mark, n->frame.bytes,
+			    n->frame.length);
+	native_leave(n);
+	return 0;
+}
+
+int ipos_run_xdp(struct native_node *n, const void *frame, __u32 len, __u32 ifindex)
+{
+	struct xdp_md ctx = { .ingress_ifindex = ifindex };
+	int verdict;
+
+	if (len > NATIVE_FRAME_MAX || len < ETH_HLEN)
+		return -EINVAL;
+	begin(n, ifindex, frame, len);
+	ctx.data = ctx.data_meta = (unsigned long)n->buffer + NATIVE_HEADROOM;
+	ctx.data_end = ctx.data + len;
+	n->redirect_verdict = XDP_REDIRECT;
+	verdict = ipos_xdp(&ctx);
+	n->metadata = ctx.data - ctx.data_meta;
+	return finish(n, verdict, XDP_REDIRECT, ctx.data, ctx.data_end, 0);
+}
+
+static int run_tc(struct native_node *n, const void *frame, __u32 len, __u32 ifindex,
+		  __u32 mark, int (*program)(struct __sk_buff *))
+{
+	struct __sk_buff skb = { .ifindex = ifindex, .ingress_ifindex = ifindex, .mark = mark };
+	int verdict;
+
+	if (len > NATIVE_FRAME_MAX || len < ETH_HLEN)
+		return -EINVAL;
+	begin(n, ifindex, frame, len);
+	skb.data = skb.data_meta = (unsigned long)n->buffer + NATIVE_HEADROOM;
+	skb.data_end = skb.data + len;
+	skb.len = len;
+	n->redirect_verdict = TC_ACT_REDIRECT;
+	verdict = program(&skb);
+	return finish(n, verdict, TC_ACT_REDIRECT, skb.data, skb.data_end, skb.mark);
+}
+
+int ipos_run_ingress(struct native_node *n, const void *frame, __u32 len, __u32 ifindex,
+		     __u32 mark)
+{
+	return run_tc(n, frame, len, ifindex, mark, ipos_ingress);
+}
+
+int ipos_run_egress(struct native_node *n, const void *frame, __u32 len, __u32 ifindex,
+		    __u32 mark)
+{
+	return run_tc(n, frame, len, ifindex, mark, ipos_egress);
+}
+
+/* `op` as in enum of BPF_SOCK_OPS_...; addresses and ports in network order. */
+int ipos_run_sockops(struct native_node *n, __u32 op, const struct native_socket *s,
+		     __u64 cookie, __u32 snd_nxt)
+{
+	struct bpf_sock_ops ctx = {
+		.op = op, .family = 2, .remote_ip4 = s->client_ip, .local_ip4 = s->service_ip,
+		.remote_port = (__u32)s->client_port << 16,
+		.local_port = bpf_ntohs(s->service_port),
+		.snd_nxt = snd_nxt, .rcv_nxt = s->rcv_nxt, .state = s->state,
+	};
+
+	n->sent = n->assigned = n->records = 0;
+	n->cookie = cookie;
+	native_enter(n);
+	n->verdict = ipos_sockops(&ctx);
+	native_leave(n);
+	return 0;
+}
+
+/* ---- what came of it ---------------------------------------------------------------------------------- */
+
+__s32 ipos_verdict(const struct native_node *n)
+{
+	return n->verdict;
+}
+
+__u32 ipos_metadata(const struct native_node *n)
+{
+	return n->metadata;
+}
+
+const struct native_frame *ipos_frame(const struct native_node *n)
+{
+	return &n->frame;
+}
+
+__u32 ipos_sent(const struct native_node *n)
+{
+	return n->sent;
+}
+
+const struct native_frame *ipos_sent_at(const struct native_node *n, __u32 i)
+{
+	return i < n->sent ? &n->out[i] : NULL;
+}
+
+__u32 ipos_assigned(const struct native_node *n)
+{
+	return n->assigned;
+}
+
+const struct native_assignment *ipos_assigned_at(const struct native_node *n, __u32 i)
+{
+	return i < n->assigned ? &n->assignment[i] : NULL;
+}
+
+__u32 ipos_records(const struct native_node *n)
+{
+	return n->records;
+}
+
+const struct native_record *ipos_record_at(const struct native_node *n, __u32 i)
+{
+	return i < n->records ? &n->record[i] : NULL;
+}
