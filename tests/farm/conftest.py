@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One farm for all farm tests of a session, with a name of its own."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from ipos.lab import Lab, Settings, faults
+from tests.farm.support import CONFIG, Farm
+
+
+@pytest.fixture(scope="session")
+def _session_farm() -> Iterator[Farm]:
+    with Lab(Settings(name=f"ft{os.getpid()}", config=CONFIG)) as lab:
+        yield Farm(lab)
+
+
+@pytest.fixture
+def farm(_session_farm: Farm) -> Iterator[Farm]:
+    """The session's farm, every server ready, every table of connections empty."""
+    _session_farm.wait_idle()
+    yield _session_farm
+    faults.set_loss(_session_farm.lab, 0)
