@@ -18,9 +18,9 @@ BPF_OBJECTS := $(patsubst %.bpf.c,%.bpf.o,$(wildcard $(BPF)/*.bpf.c))
 NATIVE_SOURCES := $(wildcard $(BPF)/native/*.c)
 NATIVE := $(if $(NATIVE_SOURCES),$(BPF)/native/libipos.so)
 
-WARN   := -O2 -g -Wall -Wextra -Werror -MMD -MP
+WARN   := -O2 -g -Wall -Wextra -Werror
 # Headers are shared by all programs; none of them calls every function.
-BPF_CFLAGS := $(WARN) -Wno-unused-function -target bpf -mcpu=v3 -I/usr/include/$(MULTIARCH) -I$(BPF)
+BPF_CFLAGS := $(WARN) -MMD -MP -Wno-unused-function -target bpf -mcpu=v3 -I/usr/include/$(MULTIARCH) -I$(BPF)
 NATIVE_CFLAGS := $(WARN) -DIPOS_NATIVE=1 -fPIC -shared -fno-strict-aliasing -I$(BPF)
 
 .DEFAULT_GOAL := help
@@ -57,10 +57,11 @@ $(BPF)/%.bpf.o: $(BPF)/%.bpf.c Makefile
 	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 	$(STRIP) -g $@
 
-$(BPF)/native/libipos.so: $(NATIVE_SOURCES) Makefile
-	$(CLANG) $(NATIVE_CFLAGS) $(NATIVE_SOURCES) -MF $(@:.so=.d) -o $@
+# One compiler call for several sources leaves one dependency file of no use: name the headers.
+$(BPF)/native/libipos.so: $(NATIVE_SOURCES) $(wildcard $(BPF)/*.h $(BPF)/*.c $(BPF)/*/*.h) Makefile
+	$(CLANG) $(NATIVE_CFLAGS) $(NATIVE_SOURCES) -o $@
 
--include $(wildcard $(BPF)/*.d $(BPF)/native/*.d)
+-include $(wildcard $(BPF)/*.d)
 
 lint: setup
 	@$(BIN)/ruff check .

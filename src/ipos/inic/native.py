@@ -1,0 +1,507 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The data plane as a library: the same C, run on nodes in this process.
+
+`make objects` compiles the eBPF sources a second time, for this machine, against helpers that ask
+a `Node` instead of a kernel. A node is one iNIC: its tables, its clock and random numbers, the
+sockets its kernel is said to have. Nothing happens by itself: a program runs when it is called,
+with one frame, and answers what became of it.
+
+    node = Node()
+    node.table("settings")[0] = {"abi": 1, "front_ifindex": 2, "back_ifindex": 3, ...}
+    outcome = node.xdp(frame, ifindex=2)
+
+Frames are Ethernet frames without FCS, 14 to 3,520 bytes. Tables hold rows as dicts by the field
+names of `ipos.h` (`ipos.inic.layout`); `Node.store` gives the same bytes to `ipos.inic.maps`.
+"""
+
+import ctypes
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, Final, Self
+
+from ipos.errors import IposError
+from ipos.inic.layout import header
+from ipos.inic.shapes import Rows, shape_of
+
+NOWHERE: Final = IPv4Address(0)
+LIBRARY: Final = Path(__file__).parent / "bpf" / "native" / "libipos.so"
+PASSIVE_ESTABLISHED: Final = 5  # BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB
+_QUEUE: Final = 22
+_E2BIG: Final = 7
+
+
+class NativeError(IposError):
+    """The library is missing, or refuses what it was asked."""
+
+
+class Xdp(IntEnum):
+    """`enum xdp_action`."""
+
+    ABORTED = 0
+    DROP = 1
+    PASS = 2
+    TX = 3
+    REDIRECT = 4
+
+
+class Tc(IntEnum):
+    """Verdicts of a tc program."""
+
+    OK = 0
+    SHOT = 2
+    STOLEN = 4
+    REDIRECT = 7
+
+
+class SocketState(IntEnum):
+    """States of a TCP socket as the lookups tell them; Linux's numbering."""
+
+    ESTABLISHED = 1
+    SYN_SENT = 2
+    SYN_RECV = 3
+    FIN_WAIT1 = 4
+    FIN_WAIT2 = 5
+    TIME_WAIT = 6
+    CLOSE = 7
+    CLOSE_WAIT = 8
+    LAST_ACK = 9
+    LISTEN = 10
+    CLOSING = 11
+    NEW_SYN_RECV = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """A TCP socket of a node's kernel. A listener on any address has `service` 0.0.0.0."""
+
+    state: SocketState
+    service: IPv4Address
+    service_port: int
+    client: IPv4Address = NOWHERE
+    client_port: int = 0
+    rcv_nxt: int = 0
+    queued: int = 0
+    backlog: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A frame that left the node; `inward`: into its own kernel, at that interface's ingress."""
+
+    ifindex: int
+    inward: bool
+    frame: bytes
+    mark: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """`struct bpf_tcp_req_attrs`: what the kernel makes an established socket with."""
+
+    rcv_tsval: int
+    rcv_tsecr: int
+    mss: int
+    rcv_wscale: int
+    snd_wscale: int
+    ecn_ok: bool
+    wscale_ok: bool
+    sack_ok: bool
+    tstamp_ok: bool
+    usec_ts_ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The packet went to this listener: with attributes as a socket, without as a SYN."""
+
+    listener: Socket
+    attributes: Attributes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a program did with a frame.
+
+    `frame` is the packet after it and `metadata` the bytes of XDP metadata before it. A frame that
+    the verdict redirects is the last of `sent`. `captured` are records of the capture ring.
+    """
+
+    verdict: int
+    frame: bytes
+    sent: tuple[Sent, ...]
+    assigned: tuple[Assignment, ...]
+    metadata: int = 0
+    mark: int = 0
+    captured: tuple[bytes, ...] = ()
+
+
+class _Map(ctypes.Structure):
+    _fields_ = [
+        ("name", ctypes.c_char * 24),
+        ("type", ctypes.c_uint32),
+        ("key_size", ctypes.c_uint32),
+        ("value_size", ctypes.c_uint32),
+        ("max_entries", ctypes.c_uint32),
+        ("zero", ctypes.c_uint32 * 6),
+    ]
+
+
+class _Socket(ctypes.Structure):
+    _fields_ = [
+        ("client_ip", ctypes.c_char * 4),
+        ("service_ip", ctypes.c_char * 4),
+        ("client_port", ctypes.c_uint16.__ctype_be__),
+        ("service_port", ctypes.c_uint16.__ctype_be__),
+        ("state", ctypes.c_uint32),
+        ("rcv_nxt", ctypes.c_uint32),
+        ("ack_backlog", ctypes.c_uint32),
+        ("max_ack_backlog", ctypes.c_uint32),
+    ]
+
+
+class _Frame(ctypes.Structure):
+    _fields_ = [
+        ("ifindex", ctypes.c_uint32),
+        ("inward", ctypes.c_uint32),
+        ("mark", ctypes.c_uint32),
+        ("length", ctypes.c_uint32),
+        ("bytes", ctypes.c_ubyte * 4096),
+    ]
+
+    @property
+    def data(self) -> bytes:
+        return ctypes.string_at(ctypes.addressof(self) + 16, self.length)
+
+
+class _Attributes(ctypes.Structure):
+    _fields_ = [
+        ("rcv_tsval", ctypes.c_uint32),
+        ("rcv_tsecr", ctypes.c_uint32),
+        ("mss", ctypes.c_uint16),
+        ("rcv_wscale", ctypes.c_uint8),
+        ("snd_wscale", ctypes.c_uint8),
+        ("ecn_ok", ctypes.c_uint8),
+        ("wscale_ok", ctypes.c_uint8),
+        ("sack_ok", ctypes.c_uint8),
+        ("tstamp_ok", ctypes.c_uint8),
+        ("usec_ts_ok", ctypes.c_uint8),
+        ("reserved", ctypes.c_uint8 * 3),
+    ]
+
+
+class _Assignment(ctypes.Structure):
+    _fields_ = [
+        ("socket", ctypes.c_uint32),
+        ("request", ctypes.c_uint32),
+        ("attributes", _Attributes),
+    ]
+
+
+class _Record(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_uint32), ("bytes", ctypes.c_ubyte * 2048)]
+
+
+_NODE = ctypes.c_void_p
+_INT, _U32, _U64, _BYTES = ctypes.c_int, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_char_p
+_SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
+    "ipos_node_new": (_NODE, []),
+    "ipos_node_free": (None, [_NODE]),
+    "ipos_node_clock": (None, [_NODE, _U64]),
+    "ipos_node_random": (None, [_NODE, _U64, _U32]),
+    "ipos_node_assign_answer": (None, [_NODE, ctypes.c_int32]),
+    "ipos_node_emit_fails": (None, [_NODE, _U32]),
+    "ipos_node_sockets": (_INT, [_NODE, ctypes.POINTER(_Socket), _U32]),
+    "ipos_maps": (_U32, []),
+    "ipos_map_describe": (_INT, [_U32, ctypes.POINTER(_Map)]),
+    "ipos_map_resize": (_INT, [_NODE, _U32, _U32]),
+    "ipos_map_get": (_INT, [_NODE, _U32, _BYTES, _BYTES]),
+    "ipos_map_put": (_INT, [_NODE, _U32, _BYTES, _BYTES, _U64]),
+    "ipos_map_remove": (_INT, [_NODE, _U32, _BYTES]),
+    "ipos_map_pop": (_INT, [_NODE, _U32, _BYTES]),
+    "ipos_map_next": (_INT, [_NODE, _U32, _BYTES, _BYTES]),
+    "ipos_map_count": (_U32, [_NODE, _U32]),
+    "ipos_run_xdp": (_INT, [_NODE, _BYTES, _U32, _U32]),
+    "ipos_run_ingress": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
+    "ipos_run_egress": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
+    "ipos_run_sockops": (_INT, [_NODE, _U32, ctypes.POINTER(_Socket), _U64, _U32]),
+    "ipos_verdict": (ctypes.c_int32, [_NODE]),
+    "ipos_metadata": (_U32, [_NODE]),
+    "ipos_frame": (ctypes.POINTER(_Frame), [_NODE]),
+    "ipos_sent": (_U32, [_NODE]),
+    "ipos_sent_at": (ctypes.POINTER(_Frame), [_NODE, _U32]),
+    "ipos_assigned": (_U32, [_NODE]),
+    "ipos_assigned_at": (ctypes.POINTER(_Assignment), [_NODE, _U32]),
+    "ipos_records": (_U32, [_NODE]),
+    "ipos_record_at": (ctypes.POINTER(_Record), [_NODE, _U32]),
+}
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The compiled library with its prototypes; a sentence when it was not compiled."""
+    try:
+        found = ctypes.CDLL(str(LIBRARY))
+    except OSError as error:
+        raise NativeError(
+            f"the native data plane cannot be opened ({error}): `make objects` compiles it"
+        ) from None
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(found, name)
+        function.restype, function.argtypes = result, arguments
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class MapShape:
+    """A map as the programs declare it. Sizes in bytes, 0 for a queue's key."""
+
+    index: int
+    name: str
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+
+
+@functools.cache
+def maps() -> Mapping[str, MapShape]:
+    """Every map of the data plane by name."""
+    found = {}
+    for index in range(library().ipos_maps()):
+        raw = _Map()
+        library().ipos_map_describe(index, ctypes.byref(raw))
+        name = raw.name.decode()
+        found[name] = MapShape(index, name, raw.type, raw.key_size, raw.value_size, raw.max_entries)
+    return found
+
+
+class Store:
+    """One map of one node as bytes: what `ipos.inic.maps` reads and writes."""
+
+    def __init__(self, node: "Node", shape: MapShape) -> None:
+        self._node = node
+        self.shape = shape
+
+    def get(self, key: bytes) -> bytes | None:
+        value = ctypes.create_string_buffer(self.shape.value_size)
+        missing = library().ipos_map_get(self._node.handle, self.shape.index, self._key(key), value)
+        return None if missing else value.raw
+
+    def get_per_cpu(self, key: bytes) -> list[bytes] | None:
+        """A node has one CPU."""
+        value = self.get(key)
+        return None if value is None else [value]
+
+    def update(self, key: bytes, value: bytes, flags: int = 0) -> bool:
+        """False where the flags forbid it; NativeError when the map is full."""
+        if len(value) != self.shape.value_size:
+            raise NativeError(f"a value of {self.shape.name} has {self.shape.value_size} bytes")
+        error = library().ipos_map_put(
+            self._node.handle, self.shape.index, self._key(key), value, flags
+        )
+        if error == -_E2BIG:
+            raise NativeError(f"{self.shape.name} is full or has no element {key.hex()}")
+        return not error
+
+    def delete(self, key: bytes) -> bool:
+        return not library().ipos_map_remove(self._node.handle, self.shape.index, self._key(key))
+
+    def push(self, value: bytes) -> None:
+        """Behind the last element of a queue."""
+        self.update(b"", value)
+
+    def pop(self) -> bytes | None:
+        """The first element of a queue, None when it is empty."""
+        value = ctypes.create_string_buffer(self.shape.value_size)
+        empty = library().ipos_map_pop(self._node.handle, self.shape.index, value)
+        return None if empty else value.raw
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        for key in self._keys():
+            value = self.get(key)
+            if value is not None:
+                yield key, value
+
+    def items_per_cpu(self) -> Iterator[tuple[bytes, list[bytes]]]:
+        for key, value in self.items():
+            yield key, [value]
+
+    def count(self) -> int:
+        """Rows of a hash, elements of a queue."""
+        return int(library().ipos_map_count(self._node.handle, self.shape.index))
+
+    def _keys(self) -> list[bytes]:
+        found: list[bytes] = []
+        following = ctypes.create_string_buffer(max(self.shape.key_size, 4))
+        key: bytes | None = None
+        while library().ipos_map_next(self._node.handle, self.shape.index, key, following):
+            key = following.raw[: self.shape.key_size]
+            found.append(key)
+        return found
+
+    def _key(self, key: bytes) -> bytes:
+        if len(key) != self.shape.key_size:
+            raise NativeError(f"a key of {self.shape.name} has {self.shape.key_size} bytes")
+        return key
+
+
+class Node:
+    """One iNIC. Free it with `close`, or use it as a context."""
+
+    def __init__(self, sizes: Mapping[str, int] | None = None) -> None:
+        """`sizes` gives maps by name another number of entries than the programs declare.
+
+        The queue `hold_free` is filled with every index of `hold_pool`, as the loader does.
+        """
+        handle = library().ipos_node_new()
+        if not handle:
+            raise NativeError("no memory for a node")
+        self.handle: int | None = handle
+        self.sizes = {name: shape.max_entries for name, shape in maps().items()} | dict(sizes or {})
+        self._sockets: tuple[Socket, ...] = ()
+        for name, entries in (sizes or {}).items():
+            if library().ipos_map_resize(handle, maps()[name].index, entries):
+                raise NativeError(f"map {name} cannot have {entries} entries")
+        free = self.store("hold_free")
+        for index in range(min(self.sizes["hold_free"], self.sizes["hold_pool"])):
+            free.push(index.to_bytes(4, "little"))
+
+    def close(self) -> None:
+        if self.handle:
+            library().ipos_node_free(self.handle)
+            self.handle = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def store(self, name: str) -> Store:
+        """A map as bytes."""
+        return Store(self, maps()[name])
+
+    def table(self, name: str) -> Rows:
+        """A map as rows of dicts."""
+        return Rows(self.store(name), shape_of(name))
+
+    def counters(self) -> dict[str, int]:
+        """The counters that are not zero, by name."""
+        rows = self.table("counters")
+        found = {counter.name: rows[counter.number] for counter in header().counters}
+        return {name: count for name, count in found.items() if count}
+
+    # ---- inputs -----------------------------------------------------------------------------
+
+    def clock(self, now_ns: int) -> None:
+        """The boottime clock, in nanoseconds."""
+        library().ipos_node_clock(self.handle, now_ns)
+
+    def seed(self, seed: int) -> None:
+        """Start the generator of random numbers."""
+        library().ipos_node_random(self.handle, seed, 0)
+
+    def random_is(self, number: int) -> None:
+        """Every random number from now on is this one."""
+        library().ipos_node_random(self.handle, number, 1)
+
+    def assign_answers(self, answer: int) -> None:
+        """What giving a packet to a listener answers: 0, or a negative errno."""
+        library().ipos_node_assign_answer(self.handle, answer)
+
+    def emit_fails(self, fails: bool) -> None:
+        """Whether cloning a frame out of an interface is refused."""
+        library().ipos_node_emit_fails(self.handle, fails)
+
+    @property
+    def sockets(self) -> tuple[Socket, ...]:
+        return self._sockets
+
+    @sockets.setter
+    def sockets(self, sockets: Sequence[Socket]) -> None:
+        """All sockets of the node's kernel, at most 64."""
+        raw = (_Socket * len(sockets))(*map(_socket, sockets))
+        if library().ipos_node_sockets(self.handle, raw, len(sockets)):
+            raise NativeError(f"a node has at most 64 sockets, not {len(sockets)}")
+        self._sockets = tuple(sockets)
+
+    # ---- programs ---------------------------------------------------------------------------
+
+    def xdp(self, frame: bytes, ifindex: int) -> Outcome:
+        """A frame comes in, before the kernel has seen it. The verdict is an `Xdp`."""
+        return self._ran(library().ipos_run_xdp(self.handle, frame, len(frame), ifindex), frame)
+
+    def ingress(self, frame: bytes, ifindex: int, mark: int = 0) -> Outcome:
+        """A frame that XDP passed, or that was put back on ingress. The verdict is a `Tc`."""
+        run = library().ipos_run_ingress
+        return self._ran(run(self.handle, frame, len(frame), ifindex, mark), frame)
+
+    def egress(self, frame: bytes, ifindex: int, mark: int = 0) -> Outcome:
+        """A frame that the node's own kernel sends. The verdict is a `Tc`."""
+        run = library().ipos_run_egress
+        return self._ran(run(self.handle, frame, len(frame), ifindex, mark), frame)
+
+    def sockops(
+        self, socket: Socket, *, cookie: int, snd_nxt: int, op: int = PASSIVE_ESTABLISHED
+    ) -> None:
+        """The kernel tells of a socket of its own; `socket` has its four-tuple and rcv_nxt."""
+        raw = _socket(socket)
+        library().ipos_run_sockops(self.handle, op, ctypes.byref(raw), cookie, snd_nxt)
+
+    def _ran(self, error: int, frame: bytes) -> Outcome:
+        if error:
+            raise NativeError(f"a frame of {len(frame)} bytes is not between 14 and 3520")
+        lib, handle = library(), self.handle
+        after: _Frame = lib.ipos_frame(handle).contents
+        sent = []
+        for i in range(lib.ipos_sent(handle)):
+            out: _Frame = lib.ipos_sent_at(handle, i).contents
+            sent.append(Sent(out.ifindex, bool(out.inward), out.data, out.mark))
+        assigned = [
+            self._assignment(lib.ipos_assigned_at(handle, i).contents)
+            for i in range(lib.ipos_assigned(handle))
+        ]
+        captured = []
+        for i in range(lib.ipos_records(handle)):
+            record: _Record = lib.ipos_record_at(handle, i).contents
+            captured.append(ctypes.string_at(ctypes.addressof(record) + 4, record.length))
+        return Outcome(
+            lib.ipos_verdict(handle),
+            after.data,
+            tuple(sent),
+            tuple(assigned),
+            lib.ipos_metadata(handle),
+            after.mark,
+            tuple(captured),
+        )
+
+    def _assignment(self, raw: _Assignment) -> Assignment:
+        listener = self._sockets[raw.socket]
+        if not raw.request:
+            return Assignment(listener, None)
+        a: _Attributes = raw.attributes
+        return Assignment(
+            listener,
+            Attributes(
+                a.rcv_tsval, a.rcv_tsecr, a.mss, a.rcv_wscale, a.snd_wscale, bool(a.ecn_ok),
+                bool(a.wscale_ok), bool(a.sack_ok), bool(a.tstamp_ok), bool(a.usec_ts_ok),
+            ),
+        )  # fmt: skip
+
+
+def _socket(socket: Socket) -> _Socket:
+    raw = _Socket(
+        client_port=socket.client_port,
+        service_port=socket.service_port,
+        state=socket.state,
+        rcv_nxt=socket.rcv_nxt,
+        ack_backlog=socket.queued,
+        max_ack_backlog=socket.backlog,
+    )
+    # c_char arrays end at a zero byte when they are assigned; addresses do not.
+    ctypes.memmove(ctypes.addressof(raw), socket.client.packed + socket.service.packed, 8)
+    return raw
