@@ -17,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from ipos.agent import message, places, plan, signs, snapshot
+from ipos.agent import message, orders, places, plan, signs, snapshot
 from ipos.agent.cookiekeys import CookieKeys
 from ipos.agent.members import Age, Member, Members
 from ipos.agent.network import Interface, Network, NetworkError, interface
@@ -79,6 +79,7 @@ class Agent(asyncio.DatagramProtocol):
         if not kernel.is_loaded(self._pins):
             kernel.load(kernel.objects_directory(), self._pins, _sizes(self._config))
         self._writer = Writer(self._tables)
+        self._orders = orders.Kept(places.orders_file())
         self._cookie_keys = CookieKeys(self._tables, self._keys)
         cgroup = places.own_cgroup()
         boot = time.time_ns() // 1_000_000
@@ -110,7 +111,8 @@ class Agent(asyncio.DatagramProtocol):
         now_ns = boottime_ns()
         wall_ms = time.time_ns() // 1_000_000
         member = self._members.receive(data, IPv4Address(addr[0]), now_ns, wall_ms)
-        if member is not None:
+        if member is not None and member.state is not None:
+            self._orders.hear(member.state.orders)
             self._bases[member.index] = self._base(member.index)
             row = plan.server_row(member, self._bases[member.index], now_ns)
             self._writer.server(member.index, row)
@@ -161,7 +163,9 @@ class Agent(asyncio.DatagramProtocol):
 
     def _speak(self, transport: asyncio.DatagramTransport, now_ns: int) -> None:
         """Our own state, to our own maps and to everybody."""
-        state = self._observer.observe(now_ns, time.time_ns() // 1_000_000, lambda name: True)
+        self._orders.look()
+        wall_ms = time.time_ns() // 1_000_000
+        state = self._observer.observe(now_ns, wall_ms, self._orders.orders, lambda name: True)
         me = self._members.myself
         self._members.hear_myself(state, now_ns)
         self._bases[me.index] = self._base(me.index)

@@ -42,6 +42,14 @@ class Listening(msgspec.Struct, frozen=True, array_like=True):
     process: str = ""
 
 
+class Order(msgspec.Struct, frozen=True, array_like=True):
+    """What an operator wants of a server, and when he said so (ms since 1970)."""
+
+    server: str
+    state: int
+    when_ms: int
+
+
 class State(msgspec.Struct, frozen=True, array_like=True):
     """One server at one moment.
 
@@ -66,6 +74,7 @@ class State(msgspec.Struct, frozen=True, array_like=True):
     bandwidth_available: int
     services: list[str]
     listening: list[Listening]
+    orders: list[Order] = []
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -9,10 +9,10 @@ from pathlib import Path
 from ipos.agent import host, listeners
 from ipos.agent.listeners import Process
 from ipos.agent.message import LISTENERS_MAX, Listening, State
+from ipos.agent.orders import Orders
 from ipos.config.schema import Config
 from ipos.inic.layout import counter
 from ipos.inic.maps import Tables
-from ipos.inic.rows import ServerState
 
 _LOOK_AGAIN_NS = 1_000_000_000
 
@@ -29,7 +29,6 @@ class Observer:
         cgroup: Path | None,
         boot: int,
     ) -> None:
-        self.state = ServerState.READY
         self._config = config
         self._tables = tables
         self._me = me
@@ -43,7 +42,9 @@ class Observer:
         self._looked_ns = 0
         self._opened, self._ended = counter("ADOPTED"), counter("CLOSED")
 
-    def observe(self, now_ns: int, wall_ms: int, well: Callable[[str], bool]) -> State:
+    def observe(
+        self, now_ns: int, wall_ms: int, orders: Orders, well: Callable[[str], bool]
+    ) -> State:
         """This server at this moment. `well` says of a service whether its check passes."""
         self._sequence += 1
         found = listeners.listening()
@@ -60,7 +61,7 @@ class Observer:
             boot=self._boot,
             sequence=self._sequence,
             sent_ms=wall_ms,
-            state=int(self.state),
+            state=int(orders.state_of(self._config.server.name)),
             back_ip=int(self._me),
             mac=self._mac,
             addresses=[int(address) for address in own],
@@ -70,6 +71,7 @@ class Observer:
             bandwidth_available=self._bandwidth.sample(now_ns),
             services=services,
             listening=self._listening(found),
+            orders=orders.said(),
         )
 
     def _connections(self) -> int:

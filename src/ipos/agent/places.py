@@ -32,6 +32,13 @@ def changes_file() -> Path:
     return run_directory() / "changes.json"
 
 
+def orders_file() -> Path:
+    """What operators want of servers; it outlives a reboot where the run directory is the usual."""
+    if "IPOS_RUN_DIR" in os.environ:
+        return run_directory() / "orders.json"
+    return Path("/var/lib/ipos/orders.json")
+
+
 def snapshot_file() -> Path:
     """What the others advertised and no map of the data plane holds."""
     return run_directory() / "advertised.json"

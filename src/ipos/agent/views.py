@@ -4,13 +4,18 @@
 Read from the pinned maps and the last snapshot of what the members advertised; no agent need run.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from typing import Any
 
+from ipos.agent import snapshot
+from ipos.agent.places import snapshot_file
 from ipos.agent.snapshot import Advertised, Snapshot
 from ipos.inic import rows
 from ipos.inic.maps import Tables
+from ipos.inic.pins import find_pin_directory
 from ipos.tables import (
     CookieRow,
     EndpointRow,
@@ -202,3 +207,61 @@ VIEWS: Mapping[str, Callable[[View], Iterable[Row]]] = {
     "url": _url,
     "cookie": _cookie,
 }
+
+
+def open_view() -> View:
+    """This server's, at this moment. NotLoaded when there is no data plane."""
+    directory = find_pin_directory() / "maps"
+    return View(
+        Tables(directory),
+        snapshot.read(snapshot_file()),
+        time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+    )
+
+
+def server_list(view: View) -> list[dict[str, Any]]:
+    """The servers as this one sees them, keyed as `ipos status -o json` prints them."""
+    advertised = {server.index: server for server in view.snapshot.servers}
+    found = []
+    for index, server in view.servers():
+        said = advertised.get(index)
+        found.append(
+            {
+                "server": said.server if said else None,
+                "state": str(STATES[server.state]),
+                "stale": server.stale,
+                "address": str(server.address),
+                "back_address": str(server.back_ip),
+                "tcp_connections": server.tcp_connections,
+                "cpu_utilisation": server.cpu_permille / 1000,
+                "available_memory": server.memory_available,
+                "available_bandwidth": server.bandwidth_available,
+                "services": said.services if said else [],
+                "age": view.age_s(server.updated_ns),
+            }
+        )
+    return found
+
+
+def service_list(view: View) -> list[dict[str, Any]]:
+    """The services and who may serve them, keyed as `ipos status -o json` prints them."""
+    found = []
+    addresses = {index: str(server.address) for index, server in view.servers()}
+    for index, name in enumerate(view.snapshot.services):
+        service = view.tables.services.get(index)
+        if service is None or not service.used:
+            continue
+        pool = view.tables.pools.get(service.pool)
+        if pool is None:
+            continue
+        found.append(
+            {
+                "service": name,
+                "port": service.port,
+                "select": service.select.name.lower(),
+                "policy": pool.policy.name.lower().replace("_", "-"),
+                "application": f"{service.application_ip}:{service.application_port}",
+                "servers": [addresses.get(one.server, "-") for one in pool.candidates],
+            }
+        )
+    return found

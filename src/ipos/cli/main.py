@@ -29,6 +29,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "lab": Subcommand("ipos.cli.lab", "A farm on this machine, in network namespaces."),
     "agent": Subcommand("ipos.cli.agent", "The daemon of one server."),
     "status": Subcommand("ipos.cli.status", "What is loaded here, and what it knows of the farm."),
+    "server": Subcommand("ipos.cli.server", "List the servers, or say what is wanted of one."),
     "table": Subcommand("ipos.cli.table", "Print a table of the iNIC."),
     "counters": Subcommand("ipos.cli.counters", "Print the iNIC's counters."),
     "capture": Subcommand("ipos.cli.capture", "Write what the iNIC receives and sends as pcap."),

@@ -14,21 +14,17 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def status(output: OutputOption = Output.TEXT) -> None:
     """Print the farm as this server sees it. Works with the agent dead, and says so."""
-    from ipos.agent.observer import boottime_ns
-    from ipos.agent.places import agent_runs, snapshot_file
-    from ipos.agent.snapshot import read
-    from ipos.agent.views import View
-    from ipos.inic.maps import Tables
-    from ipos.inic.pins import find_pin_directory
+    from ipos.agent.places import agent_runs
+    from ipos.agent.views import open_view, server_list, service_list
 
-    snapshot = read(snapshot_file())
-    view = View(Tables(find_pin_directory() / "maps"), snapshot, boottime_ns())
+    view = open_view()
+    snapshot = view.snapshot
     document: dict[str, Any] = {
         "farm": snapshot.farm,
         "server": snapshot.me,
         "agent": "running" if agent_runs() else "not running",
-        "servers": _servers(view),
-        "services": _services(view),
+        "servers": server_list(view),
+        "services": service_list(view),
         "connections": {
             "local": view.tables.local.count(),
             "forward_connect": view.tables.connect.count(),
@@ -42,52 +38,6 @@ def status(output: OutputOption = Output.TEXT) -> None:
         print(json.dumps(document))
     else:
         _print(document)
-
-
-def _servers(view: Any) -> list[dict[str, Any]]:
-    from ipos.agent.views import STATES
-
-    advertised = {server.index: server for server in view.snapshot.servers}
-    found = []
-    for index, server in view.servers():
-        said = advertised.get(index)
-        found.append(
-            {
-                "server": said.server if said else None,
-                "state": str(STATES[server.state]),
-                "stale": server.stale,
-                "address": str(server.address),
-                "back_address": str(server.back_ip),
-                "tcp_connections": server.tcp_connections,
-                "cpu_utilisation": server.cpu_permille / 1000,
-                "available_memory": server.memory_available,
-                "available_bandwidth": server.bandwidth_available,
-                "services": said.services if said else [],
-                "age": view.age_s(server.updated_ns),
-            }
-        )
-    return found
-
-
-def _services(view: Any) -> list[dict[str, Any]]:
-    found = []
-    addresses = {index: str(server.address) for index, server in view.servers()}
-    for index, name in enumerate(view.snapshot.services):
-        service = view.tables.services.get(index)
-        if service is None or not service.used:
-            continue
-        pool = view.tables.pools.get(service.pool)
-        found.append(
-            {
-                "service": name,
-                "port": service.port,
-                "select": service.select.name.lower(),
-                "policy": pool.policy.name.lower().replace("_", "-"),
-                "application": f"{service.application_ip}:{service.application_port}",
-                "servers": [addresses.get(one.server, "-") for one in pool.candidates],
-            }
-        )
-    return found
 
 
 def _print(document: dict[str, Any]) -> None:

@@ -31,17 +31,11 @@ def table(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Print a table of the iNIC on this server. Works with the agent dead."""
-    from ipos.agent.observer import boottime_ns
-    from ipos.agent.places import snapshot_file
-    from ipos.agent.snapshot import read
-    from ipos.agent.views import View
+    from ipos.agent.views import open_view
     from ipos.cli.columns import print_rows
-    from ipos.inic.maps import Tables
-    from ipos.inic.pins import find_pin_directory
     from ipos.tables import TABLES
 
-    view = View(Tables(find_pin_directory() / "maps"), read(snapshot_file()), boottime_ns())
-    found = [row.as_json() for row in view.table(name)]
+    found = [row.as_json() for row in open_view().table(name)]
     if output is Output.JSON:
         print(json.dumps(found))
     else:
