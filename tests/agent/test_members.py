@@ -37,6 +37,20 @@ def test_members_are_numbered_by_address_from_one() -> None:
     assert farm.myself.back_ip == back(1)
 
 
+def test_a_member_keeps_its_number_over_changes_and_lives() -> None:
+    farm = Members("shop", KEY, back(3))
+    farm.expect([back(3), back(5)])
+    farm.expect([back(1), back(3)])
+    assert {ip: member.index for ip, member in farm.by_ip.items()} == {back(3): 1, back(1): 3}
+    again = Members("shop", KEY, back(3))
+    again.expect([back(1), back(3), back(4)], {back(3): 1, back(1): 3, back(9): 7})
+    assert {ip: member.index for ip, member in again.by_ip.items()} == {
+        back(3): 1,
+        back(1): 3,
+        back(4): 4,
+    }
+
+
 def test_silence_ages_and_a_word_makes_young() -> None:
     farm = members()
     other = farm.by_ip[back(2)]

@@ -25,7 +25,8 @@ def farm() -> Members:
 
 
 def rows_of(wanted: Config, farm: Members, now_ns: int = NOW_NS) -> Rows:
-    return plan.plan(wanted, farm, {1: 3, 2: -4}, now_ns)
+    slots = plan.number_services(wanted, [])
+    return plan.plan(wanted, slots, farm, {1: 3, 2: -4}, now_ns)
 
 
 def candidates(found: Rows, pool: int = 0) -> list[tuple[int, int, int]]:
@@ -76,6 +77,21 @@ def test_every_service_has_every_address_that_is_known(farm: Members) -> None:
     }
     assert found.members == {bytes((2, 0, 0, 0, 0, n)): n for n in (1, 2)}
     assert plan.foreign_addresses(farm) == {front(2)}
+
+
+def test_a_service_keeps_its_index_over_changes(farm: Members) -> None:
+    a, b, c = (Service(name=name, port=port) for name, port in (("a", 1), ("b", 2), ("c", 3)))
+    slots = plan.number_services(config(a, b), [])
+    assert slots == ["a", "b"]
+    slots = plan.number_services(config(b), slots)
+    assert slots == ["", "b"]
+    slots = plan.number_services(config(c, b), slots)
+    assert slots == ["c", "b"]
+    assert plan.number_services(config(c, b, a), slots) == ["c", "b", "a"]
+    found = plan.plan(config(b, c), slots, farm, {}, NOW_NS)
+    assert {index: service.port for index, service in found.services.items()} == {0: 3, 1: 2}
+    key = rows.AddressKey(front(2), 2, rows.PROTOCOL_TCP)
+    assert found.addresses[key] == rows.Address(1, 2)
 
 
 def test_server_rows_say_what_was_said_and_how_old_it_is(farm: Members) -> None:

@@ -22,8 +22,11 @@ from ipos.agent.cookiekeys import CookieKeys
 from ipos.agent.members import Age, Member, Members
 from ipos.agent.network import Interface, Network, NetworkError, interface
 from ipos.agent.observer import Observer, boottime_ns, wall_offset_ns
+from ipos.agent.snapshot import Snapshot
 from ipos.agent.writer import Writer
+from ipos.config.changes import refused
 from ipos.config.crosscheck import read_secret, secret_path
+from ipos.config.reader import load
 from ipos.config.schema import Config
 from ipos.errors import IposError
 from ipos.handshake.keys import FarmKeys
@@ -59,7 +62,10 @@ class Agent(asyncio.DatagramProtocol):
         self._settled = False
         self._ready = False
         self._failure = ""
+        self._loaded = 1
+        self._refused = ""
         self._started_ns = 0
+        self._reread = asyncio.Event()
         self._stop = asyncio.Event()
 
     def start(self) -> None:
@@ -75,11 +81,13 @@ class Agent(asyncio.DatagramProtocol):
         self._members = Members(
             self._config.farm.name, self._keys.state, me, self._config.farm.discover
         )
-        self._members.expect(self._config.farm.members)
         if not kernel.is_loaded(self._pins):
             kernel.load(kernel.objects_directory(), self._pins, _sizes(self._config))
         self._writer = Writer(self._tables)
+        self._members.expect(self._config.farm.members, self._writer.known_servers())
         self._orders = orders.Kept(places.orders_file())
+        before = snapshot.read(places.snapshot_file())
+        self._slots = plan.number_services(self._config, before.services)
         self._cookie_keys = CookieKeys(self._tables, self._keys)
         cgroup = places.own_cgroup()
         boot = time.time_ns() // 1_000_000
@@ -92,10 +100,11 @@ class Agent(asyncio.DatagramProtocol):
         )
 
     async def run(self) -> None:
-        """Speak and listen until SIGTERM or SIGINT."""
+        """Speak and listen until SIGTERM or SIGINT; read the configuration anew on SIGHUP."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reread.set)
         transport, _ = await loop.create_datagram_endpoint(
             lambda: self, sock=_state_socket(self._back.name)
         )
@@ -132,6 +141,8 @@ class Agent(asyncio.DatagramProtocol):
                 self._members.slept(now_ns - last_ns)
                 await asyncio.sleep(0)
             last_ns = now_ns
+            if self._reread.is_set():
+                await self._reload()
             try:
                 await self._tick(transport, prober, now_ns)
                 self._failure = ""
@@ -191,7 +202,7 @@ class Agent(asyncio.DatagramProtocol):
         }
         if standing != self._seen or prune != self._settled:
             self._report(standing)
-            wanted = plan.plan(self._config, self._members, self._bases, now_ns)
+            wanted = plan.plan(self._config, self._slots, self._members, self._bases, now_ns)
             self._writer.write(wanted, prune=prune)
             self._seen, self._settled = standing, prune
             self._save()
@@ -236,9 +247,41 @@ class Agent(asyncio.DatagramProtocol):
             )
         self._save()
 
+    async def _reload(self) -> None:
+        """Take all of a changed file, or none of it."""
+        self._reread.clear()
+        try:
+            fresh = load(self._file)
+            problems = refused(self._config, fresh)
+            if FarmKeys(read_secret(secret_path(fresh, self._file))) != self._keys:
+                problems.append("the farm's secret cannot change while the data plane runs")
+            if problems:
+                raise IposError("; ".join(problems))
+            front = await asyncio.to_thread(interface, fresh.server.front)
+            await asyncio.to_thread(self._network.prepare, front, fresh.server.addresses)
+        except (IposError, OSError) as error:
+            self._refused = str(error)
+            log.error("configuration not taken", reason=self._refused)
+        else:
+            self._refused = ""
+            self._config = self._observer.config = fresh
+            self._slots = plan.number_services(fresh, self._slots)
+            self._members.expect(fresh.farm.members)
+            self._seen, self._offset_ns, self._refreshed_ns = {}, 0, 0
+        self._loaded += 1
+        self._save()
+
     def _save(self) -> None:
-        names = [service.name for service in self._config.service]
-        taken = snapshot.take(self._members, self._config.server.name, self._file, names)
+        taken = Snapshot(
+            farm=self._config.farm.name,
+            me=self._config.server.name,
+            config=str(self._file),
+            loaded=self._loaded,
+            refused=self._refused,
+            services=self._slots,
+            servers=snapshot.advertised(self._members),
+            datagrams=dict(self._members.counts),
+        )
         snapshot.write(places.snapshot_file(), taken)
 
 

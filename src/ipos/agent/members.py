@@ -16,7 +16,7 @@ started answers ARP too, and has no data plane yet.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Address
@@ -75,9 +75,23 @@ class Members:
     by_ip: dict[IPv4Address, Member] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def expect(self, addresses: Iterable[IPv4Address]) -> None:
-        """Number the members of a static list by their address: the same on every server."""
-        for index, address in enumerate(sorted({*addresses, self.me}), start=1):
+    def expect(
+        self, addresses: Iterable[IPv4Address], known: Mapping[IPv4Address, int] | None = None
+    ) -> None:
+        """Have exactly these members, and ourselves. With `discover`, others stay.
+
+        Who has a number keeps it, for connections of the data plane refer to it: those of now,
+        and those `known` from a life before. The rest are numbered in order of address.
+        """
+        wanted = {*addresses, self.me}
+        taken = {address: member.index for address, member in self.by_ip.items()}
+        taken |= {ip: index for ip, index in (known or {}).items() if ip in wanted}
+        for address in list(self.by_ip):
+            if address not in wanted and not self.discover:
+                del self.by_ip[address]
+        for address in sorted(wanted - self.by_ip.keys()):
+            index = taken.get(address) or _free(taken.values())
+            taken[address] = index
             self.by_ip[address] = Member(address, index)
 
     @property
@@ -146,7 +160,7 @@ class Members:
             return member
         if not self.discover or len(self.by_ip) >= INDEX_MAX:
             raise Rejected("stranger", f"a state datagram from {source}, which is no member")
-        return Member(source, max((m.index for m in self.by_ip.values()), default=0) + 1)
+        return Member(source, _free([member.index for member in self.by_ip.values()]))
 
     def _check_time(self, member: Member, state: State, now_ns: int, wall_ms: int) -> None:
         if abs(wall_ms - state.sent_ms) > CLOCK_MS:
@@ -154,3 +168,11 @@ class Members:
         forgotten = now_ns - member.heard_ns > FORGET_NS
         if (state.boot, state.sequence) <= member.newest and not forgotten:
             raise Rejected("replayed", "a state datagram that is not newer than the last one")
+
+
+def _free(taken: Collection[int]) -> int:
+    """A number nobody has: one that nobody had lately, as long as there are such."""
+    following = max(taken, default=0) + 1
+    if following <= INDEX_MAX:
+        return following
+    return min(set(range(1, INDEX_MAX + 1)) - set(taken))

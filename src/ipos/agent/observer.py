@@ -29,7 +29,7 @@ class Observer:
         cgroup: Path | None,
         boot: int,
     ) -> None:
-        self._config = config
+        self.config = config
         self._tables = tables
         self._me = me
         self._mac = mac
@@ -48,20 +48,20 @@ class Observer:
         """This server at this moment. `well` says of a service whether its check passes."""
         self._sequence += 1
         found = listeners.listening()
-        own = self._config.server.addresses
+        own = self.config.server.addresses
         services = [
             service.name
-            for service in self._config.service
+            for service in self.config.service
             if listeners.is_served(service, found, own) and well(service.name)
         ]
         self._name_processes(found, now_ns)
         return State(
-            farm=self._config.farm.name,
-            server=self._config.server.name,
+            farm=self.config.farm.name,
+            server=self.config.server.name,
             boot=self._boot,
             sequence=self._sequence,
             sent_ms=wall_ms,
-            state=int(orders.state_of(self._config.server.name)),
+            state=int(orders.state_of(self.config.server.name)),
             back_ip=int(self._me),
             mac=self._mac,
             addresses=[int(address) for address in own],
@@ -91,7 +91,7 @@ class Observer:
 
     def _listening(self, found: set[listeners.Listener]) -> list[Listening]:
         """Services' own first, then by port; no more than a datagram has room for."""
-        ports = {service.listener.port for service in self._config.service}
+        ports = {service.listener.port for service in self.config.service}
         ordered = sorted(found, key=lambda one: (one.port not in ports, one.port, int(one.ip)))
         rows = []
         for one in ordered[:LISTENERS_MAX]:

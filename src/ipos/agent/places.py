@@ -54,22 +54,24 @@ def lock_agent() -> int:
         raise IposError(
             f"an agent is running on this server already (it holds {_lock_file()})"
         ) from None
+    os.ftruncate(fd, 0)
+    os.write(fd, f"{os.getpid()}\n".encode())
     return fd
 
 
-def agent_runs() -> bool:
-    """Whether some process is the agent here."""
+def agent_pid() -> int | None:
+    """The process that is the agent here; None when nobody is."""
     try:
         fd = os.open(_lock_file(), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return False
+        return None
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return int(os.read(fd, 32) or 0) or None
     finally:
         os.close(fd)
-    return False
+    return None
 
 
 def _lock_file() -> Path:

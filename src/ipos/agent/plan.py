@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the data plane's maps should hold. Pure: configuration and members in, rows out.
 
-Pool 0 up to the number of services are the services' own: every server that says its application
+A service's pool has the service's index: every server that says its application
 listens and is well, or those of the pool that a route gives all requests to. A server that is
 down stays a candidate; its row's state keeps it from being chosen, without a pool being rewritten.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
@@ -84,21 +84,38 @@ def settings(
     )
 
 
-def plan(config: Config, members: Members, bases: Mapping[int, int], now_ns: int) -> Rows:
+def number_services(config: Config, before: Sequence[str]) -> list[str]:
+    """Services' names by index, "" where there is none.
+
+    A service keeps the index it had `before`: connections of the data plane refer to it.
+    """
+    names = [service.name for service in config.service]
+    slots = [name if name in names else "" for name in before]
+    for name in names:
+        if name not in slots:
+            free = slots.index("") if "" in slots else len(slots)
+            slots[free : free + 1] = [name]
+    return slots
+
+
+def plan(
+    config: Config,
+    slots: Sequence[str],
+    members: Members,
+    bases: Mapping[int, int],
+    now_ns: int,
+) -> Rows:
     """Every row, from what is known now.
 
-    `bases` are the `sent - closed` of each server's traffic at the time its state came.
+    `slots` are the services' names by index; each has its own pool. `bases` are the `sent - closed`
+    of each server's traffic at the time its state came.
     """
     heard = [member for member in members.by_ip.values() if member.state is not None]
+    numbered = [(slots.index(service.name), service) for service in config.service]
     return Rows(
-        services={
-            position: _service(position, service) for position, service in enumerate(config.service)
-        },
-        pools={
-            position: _pool(config, service, heard)
-            for position, service in enumerate(config.service)
-        },
-        addresses=_addresses(config, heard),
+        services={index: _service(index, service) for index, service in numbered},
+        pools={index: _pool(config, service, heard) for index, service in numbered},
+        addresses=_addresses(numbered, heard),
         members={member.state.mac: member.index for member in heard if member.state is not None},
         servers={
             member.index: server_row(member, bases.get(member.index, 0), now_ns) for member in heard
@@ -170,15 +187,17 @@ def _weights(config: Config, service: Service) -> dict[str, int] | None:
     return None
 
 
-def _addresses(config: Config, heard: list[Member]) -> dict[rows.AddressKey, rows.Address]:
+def _addresses(
+    numbered: list[tuple[int, Service]], heard: list[Member]
+) -> dict[rows.AddressKey, rows.Address]:
     """Every service on every address of every server."""
     found = {}
     for member in heard:
         assert member.state is not None
         for address in member.state.addresses:
-            for position, service in enumerate(config.service):
+            for index, service in numbered:
                 key = rows.AddressKey(
                     IPv4Address(address), service.port, PROTOCOLS[service.protocol]
                 )
-                found[key] = rows.Address(position, member.index)
+                found[key] = rows.Address(index, member.index)
     return found

@@ -28,19 +28,23 @@ class Advertised(msgspec.Struct, frozen=True):
 class Snapshot(msgspec.Struct, frozen=True):
     """All servers, the services' names by index, and what became of state datagrams.
 
-    `config` is the file the agent was started with.
+    `config` is the file the agent was started with, `loaded` how often it was read, and `refused`
+    why the last reading was not taken, empty when it was. `services` has "" where there is none.
     """
 
     farm: str = ""
     me: str = ""
     config: str = ""
+    loaded: int = 0
+    refused: str = ""
     services: list[str] = []
     servers: list[Advertised] = []
     datagrams: dict[str, int] = {}
 
 
-def take(members: Members, me: str, config: Path, services: list[str]) -> Snapshot:
-    servers = [
+def advertised(members: Members) -> list[Advertised]:
+    """What each server said, by index."""
+    return [
         Advertised(
             member.index,
             member.state.server,
@@ -52,7 +56,6 @@ def take(members: Members, me: str, config: Path, services: list[str]) -> Snapsh
         for member in sorted(members.by_ip.values(), key=lambda member: member.index)
         if member.state is not None
     ]
-    return Snapshot(members.farm, me, str(config), services, servers, dict(members.counts))
 
 
 def write(file: Path, snapshot: Snapshot) -> None:

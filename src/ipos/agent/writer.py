@@ -37,6 +37,10 @@ class Writer:
         self._addresses = dict(tables.addresses.items())
         self._members = dict(tables.members.items())
 
+    def known_servers(self) -> dict[IPv4Address, int]:
+        """Back address -> index of the servers that have a row."""
+        return {row.back_ip: index for index, row in self._servers.items()}
+
     def server(self, index: int, row: rows.Server) -> None:
         """One row of Server state, which changes ten times a second."""
         self._servers[index] = row

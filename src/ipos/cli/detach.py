@@ -15,11 +15,11 @@ def detach() -> None:
     Connections that another server's address brought here end; drain the server first.
     """
     from ipos.agent.network import Network
-    from ipos.agent.places import agent_runs, changes_file, ready_file, snapshot_file
+    from ipos.agent.places import agent_pid, changes_file, ready_file, snapshot_file
     from ipos.inic import kernel
     from ipos.inic.pins import find_pin_directory
 
-    if agent_runs():
+    if agent_pid():
         raise IposError("the agent is running and would load the data plane anew: stop it first")
     try:
         kernel.detach(find_pin_directory())

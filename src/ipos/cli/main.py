@@ -34,6 +34,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "counters": Subcommand("ipos.cli.counters", "Print the iNIC's counters."),
     "capture": Subcommand("ipos.cli.capture", "Write what the iNIC receives and sends as pcap."),
     "config": Subcommand("ipos.cli.config", "Check or show a config file."),
+    "reload": Subcommand("ipos.cli.reload", "Have the agent take its changed config file."),
     "doctor": Subcommand("ipos.cli.doctor", "Check this machine and name the fix for each fault."),
     "upgrade": Subcommand("ipos.cli.upgrade", "Replace the programs under live connections."),
     "detach": Subcommand("ipos.cli.detach", "Stop the data plane and remove all of it."),

@@ -52,7 +52,7 @@ def set_state(
     Returns when this server has seen it done.
     """
     from ipos.agent import orders
-    from ipos.agent.places import agent_runs, orders_file
+    from ipos.agent.places import agent_pid, orders_file
     from ipos.agent.views import open_view, server_list
     from ipos.inic.rows import ServerState
 
@@ -60,7 +60,7 @@ def set_state(
     if name not in known:
         names = ", ".join(sorted(str(one) for one in known if one))
         raise IposError(f"no server is called {name}; there are {names}")
-    if not agent_runs():
+    if not agent_pid():
         raise IposError("no agent is running on this server to pass the order on: start it")
     orders.give(orders_file(), name, ServerState[state.name])
     deadline = time.monotonic() + _WAIT_S

@@ -14,7 +14,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def status(output: OutputOption = Output.TEXT) -> None:
     """Print the farm as this server sees it. Works with the agent dead, and says so."""
-    from ipos.agent.places import agent_runs
+    from ipos.agent.places import agent_pid
     from ipos.agent.views import open_view, server_list, service_list
 
     view = open_view()
@@ -22,7 +22,7 @@ def status(output: OutputOption = Output.TEXT) -> None:
     document: dict[str, Any] = {
         "farm": snapshot.farm,
         "server": snapshot.me,
-        "agent": "running" if agent_runs() else "not running",
+        "agent": "running" if agent_pid() else "not running",
         "servers": server_list(view),
         "services": service_list(view),
         "connections": {

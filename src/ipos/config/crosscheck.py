@@ -11,6 +11,7 @@ from ipos.config.errors import Mistake
 from ipos.config.schema import Config
 
 SECRET_MIN = 16
+SERVICES_MAX = 64
 _RESERVED_ETHERTYPES = {
     0x0800: "IPv4", 0x0806: "ARP", 0x86DD: "IPv6", 0x8100: "802.1Q", 0x88A8: "802.1ad",
 }  # fmt: skip
@@ -107,6 +108,11 @@ def _secret(config: Config, file: Path, say: _Say) -> None:
 
 
 def _services(config: Config, say: _Say) -> None:
+    if len(config.service) > SERVICES_MAX:
+        say(
+            ("service", SERVICES_MAX),
+            f"there are {len(config.service)} services; a farm has at most {SERVICES_MAX}",
+        )
     for position, name in _repeated(service.name for service in config.service):
         say(
             ("service", position, "name"),

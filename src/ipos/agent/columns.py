@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Some members of a struct of `ipos.h`, read from thousands of values at once.
+
+`ipos.inic.rows` makes a value of everything a row says, at tens of microseconds each. Whoever
+looks at every row of a table several times a second wants its age at a tenth of a microsecond, and
+a few numbers of those that are old: one compiled format over all the bytes of a batch.
+"""
+
+import struct
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
+
+from ipos.inic.layout import Integer, layout
+
+R = TypeVar("R")
+_HOST = "<" if sys.byteorder == "little" else ">"
+
+
+class Columns(Generic[R]):
+    """Reads named members into a named tuple.
+
+    Integers of host order are numbers; what is in network order, an array or a struct is bytes.
+    """
+
+    def __init__(
+        self, name: str, names: tuple[str, ...], make: Callable[[Iterable[Any]], R]
+    ) -> None:
+        """`names` in the struct's own order; `make` is a named tuple's."""
+        shape = layout(name)
+        form, at = "=", 0
+        for field in (shape.field(name) for name in names):
+            if field.offset < at:
+                raise ValueError(f"{shape.name}.{field.name} is not in the struct's order")
+            code = f"{field.size}s"
+            if isinstance(field.element, Integer) and field.count is None:
+                code = field.element.code if field.element.order == _HOST else code
+            form += f"{field.offset - at}x{code}"
+            at = field.offset + field.size
+        self._struct = struct.Struct(f"{form}{shape.size - at}x")
+        self._make = make
+
+    def read(self, value: bytes) -> R:
+        return self._make(self._struct.unpack(value))
+
+
+class Since:
+    """A time in nanoseconds that a struct has, looked at in thousands of values at once."""
+
+    def __init__(self, name: str, member: str) -> None:
+        shape = layout(name)
+        field = shape.field(member)
+        rest = shape.size - field.offset - field.size
+        self._struct = struct.Struct(f"={field.offset}xQ{rest}x")
+
+    def before(self, values: bytes, when_ns: int) -> list[int]:
+        """Which of the rows, by their places in the batch, are from before that."""
+        rows = self._struct.iter_unpack(values)
+        return [place for place, (since_ns,) in enumerate(rows) if since_ns < when_ns]

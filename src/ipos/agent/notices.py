@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the agent says for the data plane when no packet gives it the occasion.
+
+A reset to a client, as the data plane's own: RST at the sequence number after our SYN-ACK, from the
+service address, by the next hop its segments came from. And the type 4 to a first server. Both go
+out as whole frames, past routes and firewalls, which the data plane's frames do not see either.
+"""
+
+import socket
+import struct
+from ipaddress import IPv4Address
+from types import TracebackType
+from typing import Self
+
+from ipos.agent.network import NetworkError
+from ipos.handshake.segment import Flag, Segment
+from ipos.inic.rows import Settings, SettingsFlag, Tuple
+from ipos.wire import Frame, Header, NoticePacket, PacketType, Protocol, VlanTag, ethernet
+
+_ETHERTYPE_VLAN = 0x8100
+_ETHERTYPE_IP = 0x0800
+
+
+def reset_frame(settings: Settings, key: Tuple, client_mac: bytes, iss: int) -> bytes:
+    """RST to a client that was sent nothing but our SYN-ACK. iss: that one's sequence number."""
+    segment = Segment(
+        source=key.service_ip,
+        source_port=key.service_port,
+        destination=key.client_ip,
+        destination_port=key.client_port,
+        seq=iss + 1 & 0xFFFF_FFFF,
+        flags=Flag.RST,
+    )
+    tag = b""
+    if settings.front_vlan:
+        tag = struct.pack("!HH", _ETHERTYPE_VLAN, settings.front_vlan)
+    kind = struct.pack("!H", _ETHERTYPE_IP)
+    return client_mac + settings.front_mac + tag + kind + segment.packet()
+
+
+def closed_frame(
+    settings: Settings, key: Tuple, endpoint: tuple[IPv4Address, int], iss: int, mac: bytes
+) -> bytes:
+    """Type 4 to the first server with this back MAC address, 60 bytes (64 with a VLAN tag)."""
+    notice = NoticePacket(
+        header=Header(
+            source_ip=key.client_ip,
+            source_port=key.client_port,
+            destination_ip=endpoint[0],
+            destination_port=endpoint[1],
+            type=PacketType.CLOSED,
+            protocol=Protocol.TCP,
+        ),
+        service_ip=key.service_ip,
+        service_port=key.service_port,
+        iss=iss,
+    )
+    frame = Frame(
+        destination_mac=mac,
+        source_mac=settings.back_mac,
+        vlan=VlanTag(id=settings.back_vlan) if settings.back_vlan else None,
+        ethertype=settings.ethertype,
+        packet=notice,
+    )
+    tag_key = None
+    if SettingsFlag.AUTHENTICATE in settings.flags:
+        tag_key = struct.pack("<QQ", *settings.frame_key)
+    return ethernet.pad(ethernet.encode(frame, tag_key))
+
+
+class FrameSocket:
+    """Sends whole frames in the network namespace it is made in; it receives nothing."""
+
+    def __init__(self) -> None:
+        try:
+            self._socket = socket.socket(
+                socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0
+            )
+        except OSError as error:
+            raise NetworkError(f"cannot send frames: {error.strerror}; run as root") from None
+
+    def send(self, interface: str, frame: bytes) -> bool:
+        """False when the interface does not take it: it is down, or its queue is full."""
+        try:
+            self._socket.sendto(frame, (interface, 0))
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

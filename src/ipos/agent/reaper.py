@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What becomes of rows whose packets have stopped coming. Pure: rows and times in, fates out.
+
+The kernel decides alone, but only when a packet comes. These rows wait for one that may never:
+
+    holding           a request head that never completes            header timeout: reset
+                      a request offered to an owner that is silent   both sides silent: reset
+    local, connect    an endpoint that became no socket              forgotten
+                      a socket that ended unseen                     the kernel is asked: ended
+    forward           the owner is down                              ended
+                      idle for long                                  the owner is asked: ended
+
+Whoever acts on a fate has read the row some time ago. So it takes the row out of its table in one
+step, judges it again, and puts it back when it has changed; only who took a row acts on it.
+"""
+
+import sys
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import NamedTuple
+
+from ipos.agent.columns import Columns, Since
+from ipos.inic.layout import constant, layout
+from ipos.inic.rows import EndpointState, ServerState, TemporaryState
+
+_SECOND_NS = 1_000_000_000
+_U32 = 0xFFFF_FFFF
+CLIENT_FIN = constant("IPOS_EP_CLIENT_FIN")
+RESET = constant("IPOS_TEMP_RESET")
+CLOSED = int(TemporaryState.CLOSED)
+_ATTACHED = int(EndpointState.ATTACHED)
+_GONE = (int(ServerState.DOWN), int(ServerState.NONE))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long each row may wait, in nanoseconds."""
+
+    header_ns: int = 5 * _SECOND_NS
+    offer_ns: int = 30 * _SECOND_NS
+    unattached_ns: int = 10 * _SECOND_NS
+    silent_ns: int = 60 * _SECOND_NS
+    owner_down_ns: int = 60 * _SECOND_NS
+    idle_ns: int = 3600 * _SECOND_NS
+
+    @property
+    def owned_ns(self) -> int:
+        """Younger rows of `local` and `connect` are kept, whatever they say."""
+        return min(self.unattached_ns, self.silent_ns)
+
+    @property
+    def forwarded_ns(self) -> int:
+        """Likewise of `forward`; for `holding` it is header_ns."""
+        return min(self.owner_down_ns, self.idle_ns)
+
+
+class Handshake(NamedTuple):
+    iss: int
+    irs: int
+
+
+class Held(NamedTuple):
+    """Of `struct ipos_holding`. hs, chunks: as they are in the map."""
+
+    hs: bytes
+    held: int
+    complete: int
+    client_mac: bytes
+    created_ns: int
+    last_seen_ns: int
+    chunks: bytes
+
+
+class Owned(NamedTuple):
+    """Of `struct ipos_endpoint`. endpoint_ip, endpoint_port: in network order."""
+
+    endpoint_ip: bytes
+    endpoint_port: bytes
+    first: int
+    hs: bytes
+    state: int
+    flags: int
+    rcv_nxt: int
+    client_fin: int
+    last_seen_ns: int
+
+
+class Forwarded(NamedTuple):
+    """Of `struct ipos_forward`."""
+
+    server: int
+    iss: int
+    irs: int
+    acknowledged: int
+    client_end: int
+    last_seen_ns: int
+    offered_ns: int
+
+
+class Known(NamedTuple):
+    """Of `struct ipos_server`."""
+
+    back_ip: bytes
+    mac: bytes
+    state: int
+
+
+HANDSHAKE = Columns("ipos_handshake", Handshake._fields, Handshake._make)
+HELD = Columns("ipos_holding", Held._fields, Held._make)
+OWNED = Columns("ipos_endpoint", Owned._fields, Owned._make)
+FORWARDED = Columns("ipos_forward", Forwarded._fields, Forwarded._make)
+KNOWN = Columns("ipos_server", Known._fields, Known._make)
+HELD_SINCE = Since("ipos_holding", "created_ns")
+OWNED_SINCE = Since("ipos_endpoint", "last_seen_ns")
+FORWARDED_SINCE = Since("ipos_forward", "last_seen_ns")
+
+
+class Fate(Enum):
+    KEEP = auto()
+    RESET = auto()  # the client is told, and the row leaves nothing behind
+    RELEASE = auto()  # somebody has the request: only its pieces come back
+    LOOK = auto()  # other tables know more: see `offered`
+    FORGET = auto()
+    ASK = auto()  # the kernel, or the owner
+    END = auto()
+
+
+def held(row: Held, now_ns: int, limits: Limits) -> Fate:
+    """A held request by itself."""
+    if not row.complete:
+        return Fate.RESET if now_ns - row.created_ns > limits.header_ns else Fate.KEEP
+    silent_ns = now_ns - max(row.created_ns, row.last_seen_ns)
+    return Fate.LOOK if silent_ns > _offer_ns(limits) else Fate.KEEP
+
+
+def offered(forward: Forwarded | None, local: Owned | None, now_ns: int, limits: Limits) -> Fate:
+    """A complete request whose row is old: by what became of it, elsewhere or here."""
+    if forward is not None:
+        if forward.acknowledged:
+            return Fate.RELEASE
+        heard_ns = max(forward.last_seen_ns, forward.offered_ns)
+        return Fate.RESET if now_ns - heard_ns > _offer_ns(limits) else Fate.KEEP
+    if local is not None:
+        if local.state == _ATTACHED:
+            return Fate.RELEASE
+        if now_ns - local.last_seen_ns <= _offer_ns(limits):
+            return Fate.KEEP
+    return Fate.RESET
+
+
+def owned(row: Owned, now_ns: int, limits: Limits) -> Fate:
+    """An endpoint of ours. ASK: END it when the kernel has no socket for it."""
+    silent_ns = now_ns - row.last_seen_ns
+    if row.state != _ATTACHED:
+        return Fate.FORGET if silent_ns > limits.unattached_ns else Fate.KEEP
+    return Fate.ASK if silent_ns > limits.silent_ns else Fate.KEEP
+
+
+def forwarded(row: Forwarded, owner: int, now_ns: int, limits: Limits) -> Fate:
+    """A connection given away. owner: its state; ASK: END it when the owner denies it."""
+    silent_ns = now_ns - row.last_seen_ns
+    if owner in _GONE and silent_ns > limits.owner_down_ns:
+        return Fate.END
+    idle_ns = limits.idle_ns if row.acknowledged else max(limits.idle_ns, _offer_ns(limits))
+    return Fate.ASK if silent_ns > idle_ns else Fate.KEEP
+
+
+def client_end(row: Held | Owned | Forwarded) -> int:
+    """The sequence number after the client's last byte; its FIN counts."""
+    match row:
+        case Held():
+            return HANDSHAKE.read(row.hs).irs + 1 + row.held & _U32
+        case Owned():
+            return row.client_fin if row.flags & CLIENT_FIN else row.rcv_nxt
+        case Forwarded():
+            return row.client_end
+
+
+def handshake(row: Forwarded) -> bytes:
+    """What a forward row knows of its handshake, as `struct ipos_handshake`."""
+    return layout("ipos_handshake").pack({"iss": row.iss, "irs": row.irs})
+
+
+def ended(row: Held | Owned | Forwarded, state: int, now_ns: int) -> bytes:
+    """The row of `temporary` that makes the old cookie open nothing. state: CLOSED or RESET."""
+    hs = handshake(row) if isinstance(row, Forwarded) else row.hs
+    return layout("ipos_temporary").pack(
+        {
+            "hs": layout("ipos_handshake").unpack(hs),
+            "state": state,
+            "created_ns": now_ns,
+            "last_seen_ns": now_ns,
+            "client_end": client_end(row),
+        }
+    )
+
+
+def pieces(chunks: bytes) -> list[bytes]:
+    """The indexes in `hold_pool` of a row's pieces, as values of `hold_free`."""
+    words = memoryview(chunks).cast("I")
+    return [(word - 1).to_bytes(4, sys.byteorder) for word in words if word]
+
+
+def _offer_ns(limits: Limits) -> int:
+    return max(limits.header_ns, limits.offer_ns)
