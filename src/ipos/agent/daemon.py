@@ -18,6 +18,7 @@ from pathlib import Path
 import structlog
 
 from ipos.agent import message, orders, places, plan, signs, snapshot
+from ipos.agent.checks import Checks
 from ipos.agent.cookiekeys import CookieKeys
 from ipos.agent.members import Age, Member, Members
 from ipos.agent.network import Interface, Network, NetworkError, interface
@@ -59,6 +60,7 @@ class Agent(asyncio.DatagramProtocol):
         self._routes: set[IPv4Address] = set()
         self._refreshed_ns = 0
         self._offset_ns = 0
+        self._checks = Checks()
         self._settled = False
         self._ready = False
         self._failure = ""
@@ -110,9 +112,11 @@ class Agent(asyncio.DatagramProtocol):
         )
         with closing(transport), signs.Prober(self._back.name, self._back.mac) as prober:
             loop.add_reader(prober.fileno(), self._signs_of_life, prober)
+            self._checks.converge(self._config.service)
             try:
                 await self._tick_until_stopped(transport, prober)
             finally:
+                self._checks.stop()
                 loop.remove_reader(prober.fileno())
         places.ready_file().unlink(missing_ok=True)
 
@@ -176,7 +180,7 @@ class Agent(asyncio.DatagramProtocol):
         """Our own state, to our own maps and to everybody."""
         self._orders.look()
         wall_ms = time.time_ns() // 1_000_000
-        state = self._observer.observe(now_ns, wall_ms, self._orders.orders, lambda name: True)
+        state = self._observer.observe(now_ns, wall_ms, self._orders.orders, self._checks.well)
         me = self._members.myself
         self._members.hear_myself(state, now_ns)
         self._bases[me.index] = self._base(me.index)
@@ -267,6 +271,7 @@ class Agent(asyncio.DatagramProtocol):
             self._config = self._observer.config = fresh
             self._slots = plan.number_services(fresh, self._slots)
             self._members.expect(fresh.farm.members)
+            self._checks.converge(fresh.service)
             self._seen, self._offset_ns, self._refreshed_ns = {}, 0, 0
         self._loaded += 1
         self._save()
