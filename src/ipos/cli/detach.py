@@ -14,15 +14,25 @@ def detach() -> None:
 
     Connections that another server's address brought here end; drain the server first.
     """
+    from ipos.agent import farewell, snapshot
     from ipos.agent.network import Network
     from ipos.agent.places import agent_pid, changes_file, ready_file, snapshot_file
     from ipos.inic import kernel
+    from ipos.inic.maps import Tables
     from ipos.inic.pins import find_pin_directory
 
     if agent_pid():
         raise IposError("the agent is running and would load the data plane anew: stop it first")
     try:
-        kernel.detach(find_pin_directory())
+        directory = find_pin_directory()
+        settings = Tables(directory / "maps").settings.get(0)
+        kernel.detach(directory)
+        said = snapshot.read(snapshot_file())
+        if settings is not None and said.config:
+            try:
+                farewell.say(said, settings)
+            except (IposError, OSError, KeyError) as error:
+                typer.echo(f"detached; could not tell the other servers so: {error}", err=True)
     finally:
         Network(changes_file()).restore()
         for file in (snapshot_file(), ready_file()):
