@@ -45,9 +45,9 @@ IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 	}
 	if (s->flags & TCP_FIN) {
 		ep->server_fin = end;
-		ep->flags |= IPOS_EP_SERVER_FIN;
+		ep->server_fin_seen = 1;
 	}
-	if (ep->flags & IPOS_EP_CLIENT_FIN && ep->flags & IPOS_EP_SERVER_FIN_ACKED &&
+	if (ep->client_fin_seen && ep->server_fin_acked &&
 	    !seq_before(s->ack, ep->client_fin))
 		endpoint_end(skb, set, w, &s->tuple, ep, now);
 	return TC_ACT_OK;

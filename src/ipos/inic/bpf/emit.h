@@ -45,6 +45,35 @@ IPOS_INLINE int frame_becomes(struct __sk_buff *skb, struct ipos_scratch *w, __u
 }
 
 /*
+ * Sends our own kernel a reset at `next`, made of the packet at hand, which stays as it is.
+ * Its checksum is changed by what changes, so its payload may stay too.
+ */
+IPOS_APART int reset_kernel(struct __sk_buff *skb, const struct ipos_settings *set,
+			    const struct segment *s, __u32 next)
+{
+	__u32 check = s->l4 + offsetof(struct tcphdr, check), seq_at = s->l4 + 4;
+	__be32 was = bpf_htonl(s->seq), is = bpf_htonl(next);
+	__be16 bits, reset;
+
+	if (bpf_skb_load_bytes(skb, s->l4 + 12, &bits, 2))
+		return -1;
+	reset = (bits & bpf_htons(0xf000)) | bpf_htons(TCP_RST);
+	if (bpf_l4_csum_replace(skb, check, was, is, 4) ||
+	    bpf_l4_csum_replace(skb, check, bits, reset, 2) ||
+	    bpf_skb_store_bytes(skb, seq_at, &is, 4, 0) ||
+	    bpf_skb_store_bytes(skb, s->l4 + 12, &reset, 2, 0))
+		return -1;
+	skb->mark = IPOS_MARK;
+	if (!bpf_clone_redirect(skb, set->front_ifindex, BPF_F_INGRESS))
+		count(COUNT_TIME_WAIT_ENDED);
+	skb->mark = 0;
+	bpf_l4_csum_replace(skb, check, is, was, 4);
+	bpf_l4_csum_replace(skb, check, reset, bits, 2);
+	bpf_skb_store_bytes(skb, seq_at, &was, 4, 0);
+	return bpf_skb_store_bytes(skb, s->l4 + 12, &bits, 2, 0);
+}
+
+/*
  * Sends a notice out of a frame without payload, and puts that frame back as it was.
  * On egress its checksum may be one that a NIC finishes later: at bytes 50 and 51, which in
  * the notice is padding.
@@ -81,7 +110,7 @@ IPOS_INLINE void endpoint_end(struct __sk_buff *skb, const struct ipos_settings 
 			      struct ipos_scratch *w, const struct ipos_tuple *t,
 			      struct ipos_endpoint *ep, __u64 now)
 {
-	__u32 end = ep->flags & IPOS_EP_CLIENT_FIN ? ep->client_fin : ep->rcv_nxt;
+	__u32 end = ep->client_fin_seen ? ep->client_fin : ep->rcv_nxt;
 	struct notice n = { .endpoint_ip = ep->endpoint_ip, .endpoint_port = ep->endpoint_port,
 			    .server = ep->first, .type = IPOS_CLOSED, .iss = ep->hs.iss };
 

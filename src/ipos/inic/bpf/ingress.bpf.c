@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * What XDP passed up.  A client's packet comes by here once on front; one out of a frame
- * comes first on back (or, with one interface, unmarked) and is put back on front's ingress,
- * so that reverse-path filters and firewalls see it where clients' packets belong.
+ * What XDP passed up.  A client's packet comes by here once on front.  One out of a frame
+ * comes in on back (or, with one interface, unmarked); until the endpoint is attached it is
+ * put on front's ingress, so that reverse-path filters and firewalls see a new connection
+ * where clients' packets belong.  After that it goes up from back: the way over front's
+ * ingress costs a queue per packet.
  *
  * A packet to adopt an endpoint from is followed through the same queue by a notice to the
  * first server.  When that notice comes by, the kernel has either made a socket or not: it
@@ -11,36 +13,6 @@
 #include "request.h"
 
 /* ---- endpoints we own -------------------------------------------------------------------------- */
-
-/*
- * The packet takes the socket into TIME_WAIT, where its four-tuple would block the next
- * adoption for a minute.  A reset at exactly the next sequence number follows it into our
- * own kernel and ends that (RFC 1337, the other way round); the iNIC keeps the closing state.
- */
-IPOS_INLINE void reset_follows(struct __sk_buff *skb, const struct ipos_settings *set,
-			       const struct segment *s)
-{
-	__u32 check = s->l4 + offsetof(struct tcphdr, check), seq_at = s->l4 + 4;
-	__be32 seq = bpf_htonl(s->seq), next = bpf_htonl(segment_end(s));
-	__be16 bits, reset;
-
-	if (bpf_skb_load_bytes(skb, s->l4 + 12, &bits, 2))
-		return;
-	reset = (bits & bpf_htons(0xf000)) | bpf_htons(TCP_RST);
-	if (bpf_l4_csum_replace(skb, check, seq, next, 4) ||
-	    bpf_l4_csum_replace(skb, check, bits, reset, 2) ||
-	    bpf_skb_store_bytes(skb, seq_at, &next, 4, 0) ||
-	    bpf_skb_store_bytes(skb, s->l4 + 12, &reset, 2, 0))
-		return;
-	skb->mark = IPOS_MARK;
-	if (!bpf_clone_redirect(skb, set->front_ifindex, BPF_F_INGRESS))
-		count(COUNT_TIME_WAIT_ENDED);
-	skb->mark = 0;
-	bpf_l4_csum_replace(skb, check, next, seq, 4);
-	bpf_l4_csum_replace(skb, check, reset, bits, 2);
-	bpf_skb_store_bytes(skb, seq_at, &seq, 4, 0);
-	bpf_skb_store_bytes(skb, s->l4 + 12, &bits, 2, 0);
-}
 
 IPOS_APART __u32 kernel_state(struct __sk_buff *skb, const struct ipos_tuple *t)
 {
@@ -62,13 +34,18 @@ IPOS_INLINE void fin_acknowledged(struct __sk_buff *skb, struct ipos_settings *s
 				  struct ipos_scratch *w, const struct segment *s,
 				  struct ipos_endpoint *ep, int fin_before, __u64 now)
 {
-	ep->flags |= IPOS_EP_SERVER_FIN_ACKED;
+	ep->server_fin_acked = 1;
+	/*
+	 * The packet may take the socket into TIME_WAIT, where its four-tuple would block the
+	 * next adoption for a minute.  A reset at exactly the next sequence number follows it
+	 * into our own kernel (RFC 1337, the other way round); the iNIC keeps the closing state.
+	 */
 	if (fin_before && !seq_before(ep->rcv_nxt, ep->client_fin)) {
 		if (kernel_state(skb, &s->tuple) == BPF_TCP_CLOSING)
-			reset_follows(skb, set, s);
+			reset_kernel(skb, set, s, segment_end(s));
 		endpoint_end(skb, set, w, &s->tuple, ep, now);
 	} else if (s->flags & TCP_FIN && s->seq == ep->rcv_nxt) {
-		reset_follows(skb, set, s);
+		reset_kernel(skb, set, s, segment_end(s));
 	}
 }
 
@@ -77,7 +54,7 @@ IPOS_APART int owned_attached(struct __sk_buff *skb, struct ipos_settings *set,
 			      struct ipos_endpoint *ep)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
-	int fin_before = ep->flags & IPOS_EP_CLIENT_FIN;
+	int fin_before = ep->client_fin_seen;
 
 	ep->last_seen_ns = now;
 	if (s->flags & TCP_RST) {
@@ -93,9 +70,9 @@ IPOS_APART int owned_attached(struct __sk_buff *skb, struct ipos_settings *set,
 	}
 	if (s->flags & TCP_FIN) {
 		ep->client_fin = segment_end(s);
-		ep->flags |= IPOS_EP_CLIENT_FIN;
+		ep->client_fin_seen = 1;
 	}
-	if (ep->flags & IPOS_EP_SERVER_FIN && s->flags & TCP_ACK &&
+	if (ep->server_fin_seen && s->flags & TCP_ACK &&
 	    !seq_before(s->ack, ep->server_fin))
 		fin_acknowledged(skb, set, w, s, ep, fin_before, now);
 	return TC_ACT_OK;
@@ -107,9 +84,13 @@ IPOS_INLINE int owned_unattached(struct __sk_buff *skb, struct ipos_settings *se
 				 struct ipos_endpoint *ep)
 {
 	struct ipos_holding *h;
+	int verdict;
 
 	if (ep->state == IPOS_EP_PENDING && s->seq == ep->adopt_seq && s->length) {
-		if (adopt_here(skb, w, s, ep) == IPOS_REFUSE_NONE)
+		verdict = adopt_here(skb, set, w, s, ep);
+		if (verdict == ADOPT_AGAIN)
+			return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
+		if (verdict == IPOS_REFUSE_NONE)
 			return TC_ACT_OK;
 		if (ep->first != set->self)
 			return shot(COUNT_DROP_NOT_ADOPTED);
@@ -218,9 +199,11 @@ IPOS_APART int notice_returns(struct __sk_buff *skb, struct ipos_settings *set,
 	if (ep->state == IPOS_EP_ATTACHED) {
 		if (ep->rcv_need != ep->adopt_seq && !kernel_received(skb, t, ep->rcv_need))
 			return TC_ACT_SHOT;	/* the first server will offer it again */
-		ep->flags |= IPOS_EP_TOLD;
 		if (ep->flags & IPOS_EP_HANDSHAKE)
 			ep->reason++;
+	} else if (ep->flags & IPOS_EP_RETRIED && !(ep->flags & IPOS_EP_NOTICE_RETRIED)) {
+		ep->flags |= IPOS_EP_NOTICE_RETRIED;
+		return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
 	} else {
 		n.type = IPOS_REFUSED;
 		n.reason = ep->reason ? ep->reason : IPOS_REFUSE_NOT_ADOPTED;
@@ -316,8 +299,6 @@ IPOS_INLINE int unowned(struct __sk_buff *skb, struct ipos_settings *set,
 
 	if (f)
 		return given_away(skb, set, w, s, f, now);
-	if (s->flags & TCP_RST)
-		return TC_ACT_OK;		/* ours to our own kernel: see reset_follows() */
 	h = bpf_map_lookup_elem(&holding, &s->tuple);
 	if (h)
 		return hold_segment(skb, set, w, s, h);
@@ -370,9 +351,21 @@ IPOS_INLINE int tcp_packet(struct __sk_buff *skb, struct ipos_settings *set,
 	ep = bpf_map_lookup_elem(&local, &s->tuple);
 	if (!ep)
 		ep = bpf_map_lookup_elem(&connect, &s->tuple);
+	if (ep && ep->state == IPOS_EP_ATTACHED && !notice_due(s, ep)) {
+		if (skb->mark == IPOS_MARK)
+			skb->mark = 0;
+		/* On back it is as good as on front now: firewalls know the connection. */
+		bpf_skb_change_type(skb, PACKET_HOST);
+		return owned_attached(skb, set, w, s, ep);
+	}
+	if (skb->mark == IPOS_MARK && s->flags & TCP_RST) {
+		skb->mark = 0;
+		return TC_ACT_OK;		/* to a TIME_WAIT socket: see reset_kernel() */
+	}
 	if (first_pass(skb, set, s, ep))
 		return deliver(skb, set, w, s, ep);
-	skb->mark = 0;
+	if (skb->mark == IPOS_MARK)
+		skb->mark = 0;
 	if (ep && ep->state == IPOS_EP_ATTACHED)
 		return owned_attached(skb, set, w, s, ep);
 	verdict = ep ? owned_unattached(skb, set, w, s, ep) : unowned(skb, set, w, s, a, now);

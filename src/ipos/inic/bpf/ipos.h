@@ -311,17 +311,18 @@ struct ipos_endpoint {			/* maps `local` and `connect`: full means refuse */
 	__u32 snd_nxt;			/* end of what our kernel sent */
 	__u32 client_fin;		/* sequence number after the client's FIN, if flagged */
 	__u32 server_fin;		/* sequence number after ours, if flagged */
-	__u32 reason;			/* why it was not adopted: enum ipos_refusal */
+	__u8 client_fin_seen;		/* bytes, not bits: ingress and egress write them at once */
+	__u8 server_fin_seen;
+	__u8 server_fin_acked;
+	__u8 reason;			/* why it was not adopted: enum ipos_refusal */
 	__u64 migration;
 	__u64 last_seen_ns;
 };
 
 enum ipos_endpoint_flags {
-	IPOS_EP_CLIENT_FIN = 1,
-	IPOS_EP_SERVER_FIN = 2,
-	IPOS_EP_SERVER_FIN_ACKED = 4,
-	IPOS_EP_TOLD = 8,		/* type 3 has gone out at least once */
-	IPOS_EP_HANDSHAKE = 16,		/* our kernel shook hands itself; `reason` counts notices */
+	IPOS_EP_HANDSHAKE = 1,		/* our kernel shook hands itself; `reason` counts notices */
+	IPOS_EP_RETRIED = 2,		/* the packet is on its way again, behind a reset */
+	IPOS_EP_NOTICE_RETRIED = 4,	/* and so is the notice that follows it */
 };
 
 enum ipos_temporary_state {

@@ -74,15 +74,28 @@ IPOS_INLINE int local_row(const struct ipos_settings *set, struct ipos_scratch *
 	return 0;
 }
 
-/* The kernel has the endpoint's packet in its hands. */
-IPOS_INLINE int adopt_here(struct __sk_buff *skb, struct ipos_scratch *w,
-			   const struct segment *s, struct ipos_endpoint *ep)
+#define ADOPT_AGAIN 0x100		/* no refusal: the packet must go to front's ingress again */
+
+/*
+ * The kernel has the endpoint's packet in its hands.  A TIME_WAIT socket that slipped past
+ * us is ended first, by a reset that overtakes the packet.
+ */
+IPOS_APART int adopt_here(struct __sk_buff *skb, const struct ipos_settings *set,
+			  struct ipos_scratch *w, const struct segment *s,
+			  struct ipos_endpoint *ep)
 {
 	struct ipos_service *service = service_at(ep->service);
+	__u32 next = 0;
 
 	ep->state = IPOS_EP_ADOPTING;
 	ep->reason = service ? adopt(skb, w, s, ep, service) : IPOS_REFUSE_NO_LISTENER;
-	return ep->reason;
+	if (ep->reason != IPOS_REFUSE_TUPLE_LIVE || ep->flags & IPOS_EP_RETRIED ||
+	    !time_wait_expects(skb, &s->tuple, &next) || reset_kernel(skb, set, s, next))
+		return ep->reason;
+	ep->flags |= IPOS_EP_RETRIED;
+	ep->state = IPOS_EP_PENDING;
+	skb->mark = IPOS_MARK;
+	return ADOPT_AGAIN;
 }
 
 /* ---- decided: a held request ------------------------------------------------------------------ */
@@ -243,6 +256,7 @@ IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	struct ipos_endpoint *ep;
 	struct ipos_holding *h;
 	struct choice c = {};
+	int verdict;
 
 	if (!service)
 		return TC_ACT_SHOT;
@@ -257,11 +271,13 @@ IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	if (c.server == set->self && c.server &&
 	    !local_row(set, w, &s->tuple, &w->holding.hs, &c, w->holding.service, now)) {
 		ep = bpf_map_lookup_elem(&local, &s->tuple);
-		if (ep && adopt_here(skb, w, s, ep) == IPOS_REFUSE_NONE) {
+		verdict = ep ? adopt_here(skb, set, w, s, ep) : IPOS_REFUSE_TABLE_FULL;
+		if (verdict == IPOS_REFUSE_NONE || verdict == ADOPT_AGAIN) {
 			bpf_map_delete_elem(&temporary, &s->tuple);
 			traffic_add(set->self, 1, 0);
 			count(COUNT_SERVED_HERE);
-			return TC_ACT_OK;
+			return verdict == IPOS_REFUSE_NONE ? TC_ACT_OK :
+			       bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
 		}
 		count(COUNT_DROP_NOT_ADOPTED);
 		bpf_map_delete_elem(&local, &s->tuple);

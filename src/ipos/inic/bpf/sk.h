@@ -15,6 +15,18 @@ struct sock {
 	__u32 sk_max_ack_backlog;
 } __attribute__((preserve_access_index));
 
+struct sock_common {
+	__u32 skc_tw_rcv_nxt;
+} __attribute__((preserve_access_index));
+
+struct inet_timewait_sock {
+	struct sock_common __tw_common;
+} __attribute__((preserve_access_index));
+
+struct tcp_timewait_sock {
+	struct inet_timewait_sock tw_sk;
+} __attribute__((preserve_access_index));
+
 struct bpf_tcp_req_attrs {
 	__u32 rcv_tsval;
 	__u32 rcv_tsecr;
@@ -39,6 +51,27 @@ IPOS_INLINE void sock_tuple(struct bpf_sock_tuple *at, const struct ipos_tuple *
 	at->ipv4.daddr = t->service_ip;
 	at->ipv4.sport = t->client_port;
 	at->ipv4.dport = t->service_port;
+}
+
+/* What a TIME_WAIT socket with the tuple expects next.  Returns 0 when there is none. */
+IPOS_APART int time_wait_expects(struct __sk_buff *skb, const struct ipos_tuple *t, __u32 *next)
+{
+	struct bpf_sock_tuple tuple;
+	struct tcp_timewait_sock *tw;
+	struct bpf_sock *sk;
+	int found = 0;
+
+	sock_tuple(&tuple, t);
+	sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return 0;
+	tw = (struct tcp_timewait_sock *)bpf_skc_to_tcp_timewait_sock(sk);
+	if (tw) {
+		*next = tw->tw_sk.__tw_common.skc_tw_rcv_nxt;
+		found = 1;
+	}
+	bpf_sk_release(sk);
+	return found;
 }
 
 /* The listener of the application behind a service, as the client's packet would find it. */

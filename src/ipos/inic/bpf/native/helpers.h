@@ -62,6 +62,7 @@ struct bpf_sock *bpf_sk_lookup_tcp(void *ctx, struct bpf_sock_tuple *tuple, __u3
 				   __u64 netns, __u64 flags);
 struct bpf_tcp_sock *bpf_tcp_sock(struct bpf_sock *sk);
 void *bpf_skc_to_tcp_sock(void *sk);
+void *bpf_skc_to_tcp_timewait_sock(void *sk);
 long bpf_sk_release(void *sk);
 __u64 bpf_get_socket_cookie(void *ctx);
 long bpf_sk_assign(struct __sk_buff *skb, void *sk, __u64 flags);
@@ -85,6 +86,7 @@ long bpf_skb_store_bytes(struct __sk_buff *skb, __u32 offset, const void *from, 
 			 __u64 flags);
 long bpf_skb_change_tail(struct __sk_buff *skb, __u32 len, __u64 flags);
 long bpf_skb_change_head(struct __sk_buff *skb, __u32 len, __u64 flags);
+long bpf_skb_change_type(struct __sk_buff *skb, __u32 type);
 long bpf_l4_csum_replace(struct __sk_buff *skb, __u32 offset, __u64 from, __u64 to,
 			 __u64 flags);
 __s64 bpf_csum_diff(const void *from, __u32 from_size, const void *to, __u32 to_size,

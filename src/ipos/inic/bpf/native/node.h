@@ -92,6 +92,18 @@ struct native_skb {			/* struct __sk_buff, as far as it is used */
 
 struct native_dynptr { __u8 *data; __u64 size; };
 
+struct sock_common {
+	__u32 skc_tw_rcv_nxt;
+};
+
+struct inet_timewait_sock {
+	struct sock_common __tw_common;
+};
+
+struct tcp_timewait_sock {
+	struct inet_timewait_sock tw_sk;
+};
+
 struct native_node {
 	struct native_table tables[NATIVE_MAPS_MAX];
 	struct native_entry *dead;	/* replaced and deleted: readable until the program ends */
@@ -105,6 +117,7 @@ struct native_node {
 	struct native_socket socket[NATIVE_SOCKETS_MAX];
 	struct bpf_sock found[NATIVE_SOCKETS_MAX];	/* the same, as programs see them */
 	struct bpf_tcp_sock found_tcp;
+	struct tcp_timewait_sock found_tw;
 	struct { __u32 ack_backlog, max_ack_backlog, socket; } listener[NATIVE_SOCKETS_MAX];
 
 	/* what came of the last program */

@@ -93,6 +93,12 @@ long bpf_skb_store_bytes(struct __sk_buff *skb, __u32 offset, const void *from, 
 	return 0;
 }
 
+long bpf_skb_change_type(struct __sk_buff *skb, __u32 type)
+{
+	(void)skb, (void)type;
+	return 0;
+}
+
 long bpf_skb_change_tail(struct __sk_buff *skb, __u32 len, __u64 flags)
 {
 	unsigned long end = skb->data + len;

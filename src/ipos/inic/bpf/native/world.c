@@ -108,6 +108,17 @@ struct bpf_tcp_sock *bpf_tcp_sock(struct bpf_sock *sk)
 	return &n->found_tcp;
 }
 
+void *bpf_skc_to_tcp_timewait_sock(void *sk)
+{
+	struct native_node *n = native_now();
+	__u32 i = (struct bpf_sock *)sk - n->found;
+
+	if (n->socket[i].state != BPF_TCP_TIME_WAIT)
+		return NULL;
+	n->found_tw.tw_sk.__tw_common.skc_tw_rcv_nxt = n->socket[i].rcv_nxt;
+	return &n->found_tw;
+}
+
 void *bpf_skc_to_tcp_sock(void *sk)
 {
 	struct native_node *n = native_now();
