@@ -33,6 +33,10 @@ SYSCTLS = {
     # The iNIC ends TIME_WAIT sockets by a RST, which this setting would have ignored.
     "tcp_rfc1337": "0",
 }
+BACK_SYSCTLS = {
+    # Packets of migrated connections come in here and their answers leave by front.
+    "conf/{back}/rp_filter": "2",
+}
 SYNCOOKIES = "tcp_syncookies"
 
 
@@ -111,10 +115,13 @@ class Network:
         self._file = file
         self._changes = Changes.read(file)
 
-    def prepare(self, front: Interface, own: Iterable[IPv4Address]) -> None:
+    def prepare(self, front: Interface, back: Interface, own: Iterable[IPv4Address]) -> None:
         """Settings, and our own addresses. Repeatable."""
         for name, value in SYSCTLS.items():
             self._set(name.format(front=front.name.replace(".", "/")), value)
+        if back.index != front.index:
+            for name, value in BACK_SYSCTLS.items():
+                self._set(name.format(back=back.name.replace(".", "/")), value)
         if _read_sysctl(SYNCOOKIES) == "0":  # without them the kernel adopts no endpoint
             self._set(SYNCOOKIES, "1")
         there = {address for address, _ in front.addresses}

@@ -23,6 +23,19 @@ struct reply {
 
 struct tc_reply { struct reply reply; __u8 mac[ETH_ALEN]; __u16 zero; };
 
+/*
+ * The window of an unattached endpoint that holds `held` bytes, as on the wire.  Rounded up:
+ * the right edge never moves back (RFC 9293 3.8.6).
+ */
+IPOS_INLINE __u16 reply_window(const struct ipos_handshake *hs, __u32 held)
+{
+	__u32 window = IPOS_HEAD_MAX - held;
+
+	if (!(hs->options & IPOS_OPT_WSCALE))
+		return window;
+	return (window + (1 << IPOS_WSCALE) - 1) >> IPOS_WSCALE;
+}
+
 IPOS_INLINE void put_u32(__u8 *at, __u32 value)
 {
 	__be32 wire = bpf_htonl(value);

@@ -39,9 +39,7 @@ IPOS_APART int acknowledge_held(struct __sk_buff *skb, const struct ipos_setting
 		.ts_value = h->hs.ts_sent, .ts_echo = h->hs.ts_recent,
 		.options = h->hs.options & IPOS_OPT_TIMESTAMPS ? REPLY_TIMESTAMPS : REPLY_BARE,
 	} };
-	__u32 window = IPOS_HEAD_MAX - h->held;
-
-	r.reply.window = h->hs.options & IPOS_OPT_WSCALE ? window >> IPOS_WSCALE : window;
+	r.reply.window = reply_window(&h->hs, h->held);
 	__builtin_memcpy(r.mac, h->client_mac, ETH_ALEN);
 	h->acknowledged = h->held;
 	h->unacknowledged = 0;

@@ -71,10 +71,9 @@ IPOS_INLINE int answer(struct xdp_md *ctx, struct ipos_scratch *w, const struct 
 IPOS_INLINE int acknowledge(struct xdp_md *ctx, struct ipos_scratch *w, const struct segment *s,
 			    const struct ipos_handshake *hs, __u32 held, __u8 more_flags)
 {
-	__u32 window = IPOS_HEAD_MAX - held;
 	struct reply r = { .seq = hs->iss + 1, .ack = hs->irs + 1 + held,
 			   .flags = TCP_ACK | more_flags,
-			   .window = hs->options & IPOS_OPT_WSCALE ? window >> IPOS_WSCALE : window };
+			   .window = reply_window(hs, held) };
 
 	if (more_flags & TCP_FIN)
 		r.ack++;
