@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/frames.md: Figure 11 and our own types, from the layouts of `ipos.wire`."""
+
+import struct
+from dataclasses import replace
+from ipaddress import IPv4Address
+from typing import Any
+
+from ipos.inic.layout import constant
+from ipos.wire import ethernet
+from ipos.wire.checksum import checksum
+from ipos.wire.control import CONTROL_BLOCK, ControlBlock, ControlFlags, TcpState
+from ipos.wire.header import HEADER, Header, PacketType, Protocol
+from ipos.wire.layout import Layout
+from ipos.wire.packets import (
+    CONNECTION_INFORMATION,
+    TRAILER,
+    ConnectionPacket,
+    DataPacket,
+    NoticePacket,
+    Packet,
+)
+from scripts.docs.header import enumerators
+from scripts.docs.markdown import code, fenced, page, prose, remarks, section, table
+
+_KEY = bytes(range(16))
+_S1, _S2 = (bytes.fromhex(f"02fe0a4d000{n}") for n in (1, 2))
+
+_HEADER = Header(
+    source_ip=IPv4Address("10.99.0.11"),
+    source_port=40000,
+    destination_ip=IPv4Address("203.0.113.2"),
+    destination_port=8080,
+    type=PacketType.CONNECTION,
+    protocol=Protocol.TCP,
+)
+_ISS, _IRS = 0x4D1D0000, 0x2DEE0000
+_BLOCK = ControlBlock(
+    state=TcpState.ESTABLISHED,
+    flags=ControlFlags.SACK | ControlFlags.TIMESTAMPS | ControlFlags.WINDOW_SCALE,
+    iss=_ISS, irs=_IRS, snd_una=_ISS + 1, snd_nxt=_ISS + 1, snd_max=_ISS + 1,
+    snd_wl1=_IRS + 1, snd_wl2=_ISS + 1, snd_wnd=64512, rcv_nxt=_IRS + 1, rcv_wnd=14600,
+    rcv_adv=_IRS + 14601, peer_mss=1460, effective_mss=1432, snd_wscale=10, rcv_wscale=7,
+    ts_recent=0x94BAB4C7, ts_recent_age_ms=0, ts_last_sent=0x4741470A, srtt_us=0, rttvar_us=0,
+    rto_us=0, snd_cwnd_segments=10, snd_ssthresh_segments=0x7FFFFFFF, send_queue_bytes=0,
+    receive_queue_bytes=0, migration_number=1,
+)  # fmt: skip
+_CONNECTION = ConnectionPacket(
+    header=_HEADER, server_ip=IPv4Address("203.0.113.1"), server_port=80, control_block=_BLOCK
+)
+
+
+def _inner(data: bytes) -> bytes:
+    """A packet of the client's: PSH and ACK, no options, both checksums right."""
+    client, service = _HEADER.source_ip.packed, IPv4Address("203.0.113.1").packed
+    ports = struct.pack("!HH", _HEADER.source_port, 80)
+    tcp = ports + struct.pack("!IIBBHHH", _IRS + 1, _ISS + 1, 5 << 4, 0x18, 63, 0, 0)
+    pseudo = client + service + struct.pack("!HH", 6, len(tcp + data))
+    tcp = tcp[:16] + struct.pack("!H", checksum(pseudo + tcp + data)) + tcp[18:]
+    ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp + data), 0, 0x4000, 64, 6, 0)
+    ip = ip[:10] + struct.pack("!H", checksum(ip + client + service))
+    return ip + client + service + tcp + data
+
+
+_DATA = DataPacket(
+    header=replace(_HEADER, type=PacketType.PACKET), inner=_inner(b"GET / HTTP/1.0\r\n")
+)
+_ACKNOWLEDGEMENT = NoticePacket.answering(_CONNECTION, PacketType.ACKNOWLEDGEMENT)
+
+_TAGGED = {
+    PacketType.CONNECTION: "header, connection information, control block up to the tag",
+    PacketType.PACKET: "header, inner IP and TCP headers with their options",
+    PacketType.LOCATE: "header, inner IP and TCP headers with their options",
+}
+
+_INTRODUCTION = """
+What travels on the back LAN: Figure 11 byte for byte, and our own types 4 to 7. Everything is
+big-endian. `ipos.wire` is the readable statement of it, `src/ipos/inic/bpf/frame.h` the data
+plane's.
+
+An Ethernet header with type `0x0007` (`farm.ethertype`) comes first, with one 802.1Q tag where
+`server.back_vlan` says so; then the header, what the type brings, and the trailer. Frames are
+padded to 60 bytes; lengths come from the headers.
+"""
+
+
+def document() -> str:
+    flags = (f"{flag.value} {str(flag.name).lower().replace('_', ' ')}" for flag in ControlFlags)
+    refusals = ((constant(name), text) for name, text in enumerators("ipos_refusal").items())
+    return page(
+        "Frames",
+        _INTRODUCTION,
+        (
+            section("ipOS header", "Figure 11b, in every frame.", prose(Header), _layout(HEADER)),
+            section("Types", _types()),
+            section(
+                "Connection information",
+                "Figures 11c and 11d. The service address the client connected to; in type 1, "
+                "before the control block.",
+                _layout(CONNECTION_INFORMATION),
+            ),
+            section(
+                "TCP control block",
+                "The figure gives its size and no more; the names are RFC 9293's and RFC 7323's.",
+                prose(ControlBlock),
+                _layout(CONTROL_BLOCK),
+                f"Flags: {', '.join(flags)}.",
+            ),
+            section(
+                "Trailer",
+                "Ours, after the figure's bytes. Types 2 and 5 have the tag alone; type 1 has its "
+                "tag in the control block.",
+                _layout(TRAILER),
+                table(("Reason", "Why an owner refuses (type 7)"), refusals),
+            ),
+            section("Lengths", *_lengths()),
+            section(
+                "Examples",
+                "Encoded by `ipos.wire.ethernet` with the frame key 00 01 02 ... 0f.",
+                *_example("Type 1, connection", _CONNECTION),
+                *_example("Type 2, packet", _DATA),
+                *_example("Type 3, acknowledgement, padded", _ACKNOWLEDGEMENT),
+            ),
+        ),
+    )
+
+
+def _layout(layout: Layout[Any]) -> str:
+    said = remarks(layout.value_type)
+    rows = (
+        (row.at.offset, row.at.size, code(row.name), said.get(row.name, "")) for row in layout.rows
+    )
+    return table(("Offset", "Size", "Field", "Remark"), rows)
+
+
+def _types() -> str:
+    said = remarks(PacketType)
+    rows = (
+        (
+            each.value,
+            code(each.name.lower()),
+            said[each.name],
+            _TAGGED.get(each, "header and trailer up to the tag"),
+        )
+        for each in PacketType
+    )
+    return table(("Type", "Name", "Says", "Tag covers"), rows)
+
+
+def _lengths() -> tuple[str, str]:
+    mac = 12 + 2
+    header = mac + HEADER.size
+    information = CONNECTION_INFORMATION.size
+    rows = [
+        ("1, TCP", header + information + CONTROL_BLOCK.size, 0),
+        ("1, UDP", header + information, 0),
+        ("2 and 5, TCP", f"{header} + 40 + data", constant("IPOS_TAG_LEN")),
+        ("2 and 5, UDP", f"{header} + 28 + data", constant("IPOS_TAG_LEN")),
+        ("3, 4, 6, 7", header, TRAILER.size),
+    ]
+    return (
+        table(("Type", "Figure's length", "Trailer"), rows),
+        "With TCP options the inner headers are longer by them. UDP is not served yet.",
+    )
+
+
+def _example(name: str, packet: Packet) -> tuple[str, str]:
+    frame = ethernet.Frame(
+        destination_mac=_S1 if isinstance(packet, NoticePacket) else _S2,
+        source_mac=_S2 if isinstance(packet, NoticePacket) else _S1,
+        packet=packet,
+    )
+    raw = ethernet.pad(ethernet.encode(frame, _KEY))
+    ethernet.decode(raw, _KEY)
+    lines = [f"{at:04x}  {raw[at : at + 16].hex(' ')}" for at in range(0, len(raw), 16)]
+    return f"{name}, {len(raw)} bytes:", fenced("text", "\n".join(lines))

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is generated says what the code says now, and misses nothing of it."""
+
+import re
+
+import pytest
+
+from ipos.config import schema
+from ipos.inic.layout import header
+from ipos.tables import TABLES
+from scripts.docs import DIRECTORY, DOCUMENTS
+from scripts.docs.header import HEADER, enumerators, maps
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_generated_document_is_up_to_date(name: str) -> None:
+    file = DIRECTORY / name
+    assert file.read_text(encoding="utf-8") == DOCUMENTS[name](), (
+        f"docs/{name} is not what the code says: run python -m scripts.docs and commit it"
+    )
+
+
+def test_every_pinned_map_is_listed_with_its_writer() -> None:
+    text = HEADER.with_name("maps.h").read_text()
+    declared = set(re.findall(r"^IPOS_(?:MAP|MAP_FLAGS|QUEUE|RING)\((\w+)", text, re.MULTILINE))
+    working_space = {"scratch"}
+    assert {each.name for each in maps()} == declared - working_space
+    assert all(each.entries > 0 for each in maps())
+
+
+def test_every_counter_column_and_key_is_there() -> None:
+    counters = (DIRECTORY / "counters.md").read_text()
+    assert [each.name for each in header().counters if each.text not in counters] == []
+    tables = (DIRECTORY / "tables.md").read_text()
+    for kind in TABLES.values():
+        assert [name for name in kind.columns() if f"| `{name}` |" not in tables] == []
+    keys = (DIRECTORY / "configuration.md").read_text()
+    for struct in (schema.Farm, schema.Server, schema.Service, schema.Pool, schema.Route):
+        assert [name for name in struct.__struct_fields__ if f"| `{name}` |" not in keys] == []
+
+
+def test_every_refusal_but_none_is_explained() -> None:
+    named = set(header().enums["ipos_refusal"])
+    assert set(enumerators("ipos_refusal")) == named - {"IPOS_REFUSE_NONE"}

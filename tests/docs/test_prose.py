@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Links lead somewhere, and the commands, targets and files that are shown exist."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ipos.config import parse
+from scripts.docs import DIRECTORY
+from scripts.docs.commands import commands, parameters
+
+ROOT = DIRECTORY.parent
+FILES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DIRECTORY.glob("*.md")))
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_PATH = re.compile(r"`((?:src|tests|scripts|bench|docs|LICENSES)/[\w./-]*)`")
+
+pytestmark = pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+
+
+def _prose(file: Path) -> str:
+    return _FENCE.sub("", file.read_text(encoding="utf-8"))
+
+
+def _anchors(file: Path) -> set[str]:
+    """As GitHub makes them: lower case, spaces to hyphens, punctuation dropped."""
+    return {
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        for heading in _HEADING.findall(_prose(file))
+    }
+
+
+def _shown(file: Path) -> Iterator[list[str]]:
+    """Every command line of the shell blocks and of the code spans, as words."""
+    text = file.read_text(encoding="utf-8")
+    lines = [
+        line for kind, body in _FENCE.findall(text) if kind == "sh" for line in body.split("\n")
+    ]
+    for line in (*lines, *re.findall(r"`((?:ipos|make|sudo) [^`]*)`", _FENCE.sub("", text))):
+        for part in re.split(r"&&|;|\|(?= )|\\$", line):
+            words = [
+                Path(word).name if word.endswith("/ipos") else word
+                for word in shlex.split(part, comments=True)
+            ]
+            if words:
+                yield words
+
+
+def test_links_lead_somewhere(file: Path) -> None:
+    for target in _LINK.findall(_prose(file)):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        there = (file.parent / path).resolve() if path else file
+        assert there.exists(), f"{file.name} links to {target}"
+        if anchor:
+            assert anchor in _anchors(there), f"{file.name} links to {target}"
+
+
+def test_paths_of_the_source_exist(file: Path) -> None:
+    for path in _PATH.findall(_prose(file)):
+        assert (ROOT / path).exists(), f"{file.name} names {path}"
+
+
+def test_shown_commands_exist_with_their_options(file: Path) -> None:
+    known = {tuple(path.split()): parameters(function) for path, function in commands()}
+    for words in _shown(file):
+        while "ipos" in words:
+            words = words[words.index("ipos") :]
+            path = next((p for p in known if tuple(words[: len(p)]) == p), None)
+            groups = {p[:2] for p in known if len(p) == 3}
+            assert path or words == ["ipos"] or tuple(words) in groups, f"{file.name}: {words}"
+            own = words[: words.index("--")] if "--" in words else words
+            spellings = {each for one in known.get(path or (), ()) for each in one.spellings}
+            for option in (each for each in own if each.startswith("-")):
+                assert option in spellings, f"{file.name}: {words} has no {option}"
+            words = words[1:]
+
+
+def test_shown_make_targets_exist(file: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    for words in _shown(file):
+        if "make" in words:
+            named = [each for each in words[words.index("make") + 1 :] if "=" not in each]
+            assert set(named) <= targets, f"{file.name}: {words}"
+
+
+def test_a_whole_configuration_file_that_is_shown_is_right(file: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "farm.key"
+    secret.touch(mode=0o600)
+    secret.write_text("x" * 32)
+    for kind, body in _FENCE.findall(file.read_text(encoding="utf-8")):
+        if kind == "toml" and "[farm]" in body:
+            text = re.sub(r'secret_file = "[^"]*"', f'secret_file = "{secret}"', body)
+            parse(text, tmp_path / "ipos.toml")
