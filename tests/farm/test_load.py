@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A busy client: wrk, one connection per request and kept alive, ports reused, no error."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.farm.support import ANY, ELSEWHERE, SERVERS, Farm, grown
+
+pytestmark = pytest.mark.farm
+
+FEW_PORTS = "20000 20999"
+ALL_PORTS = "1024 65535"
+_RANGE = "net.ipv4.ip_local_port_range"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What wrk says. errors: its lines about socket errors and answers that are not 2xx."""
+
+    requests: int
+    errors: list[str]
+
+
+def wrk(farm: Farm, seconds: int, connections: int, *options: str, port: int = ANY) -> Result:
+    """wrk in client1, against s1."""
+    url = f"http://{farm.address('s1')}:{port}/"
+    command = ["wrk", "-t2", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", *options, url]
+    output = farm.run("client1", *command, timeout_s=seconds + 60)
+    found = re.search(r"(\d+) requests in", output)
+    assert found, output
+    errors = [line.strip() for line in output.splitlines() if "rrors" in line or "Non-2xx" in line]
+    return Result(int(found[1]), errors)
+
+
+@pytest.fixture
+def few_ports(farm: Farm) -> Iterator[None]:
+    """The client has so few ports that it uses each of them many times."""
+    farm.run("client1", "sysctl", "-qw", f"{_RANGE}={FEW_PORTS}")
+    yield
+    farm.run("client1", "sysctl", "-qw", f"{_RANGE}={ALL_PORTS}")
+
+
+def _sound(farm: Farm, before: dict[str, dict[str, int]]) -> None:
+    """Nothing was refused, nothing left over, no server's kernel keeps a four-tuple."""
+    farm.wait_idle()
+    for server, counters in farm.all_counters().items():
+        changed = grown(before[server], counters)
+        bad = {"drop_not_adopted", "drop_no_server", "drop_table_full", "rst_sent", "refused"}
+        assert not bad & set(changed), (server, changed)
+
+
+CLOSE = ("-H", "Connection: close")
+
+
+@pytest.mark.usefixtures("few_ports")
+@pytest.mark.parametrize("port", [ANY, ELSEWHERE])
+def test_a_connection_for_each_request(farm: Farm, port: int) -> None:
+    before = farm.all_counters()
+    result = wrk(farm, 4, 16, *CLOSE, port=port)
+    assert result.errors == []
+    assert result.requests > 3000, "each port was used several times"
+    _sound(farm, before)
+
+
+@pytest.mark.parametrize("port", [ANY, ELSEWHERE])
+def test_connections_kept_alive(farm: Farm, port: int) -> None:
+    before = farm.all_counters()
+    result = wrk(farm, 3, 32, port=port)
+    assert result.errors == []
+    _sound(farm, before)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_ports")
+def test_100000_connections_from_one_address(farm: Farm) -> None:
+    before = farm.all_counters()
+    left = 100_000
+    while left > 0:
+        result = wrk(farm, 10, 32, *CLOSE)
+        assert result.errors == []
+        left -= result.requests
+    _sound(farm, before)
+    total = sum(farm.counters(s)["adopted"] - before[s]["adopted"] for s in SERVERS)
+    assert total >= 100_000
+
+
+@pytest.mark.slow
+def test_100000_requests_kept_alive(farm: Farm) -> None:
+    before = farm.all_counters()
+    left = 100_000
+    while left > 0:
+        result = wrk(farm, 10, 64)
+        assert result.errors == []
+        left -= result.requests
+    _sound(farm, before)
