@@ -79,7 +79,7 @@ class Agent(asyncio.DatagramProtocol):
         self._front, self._back = interface(server.front), interface(server.back)
         me = _my_back_address(self._config, self._back)
         self._network = Network(places.changes_file())
-        self._network.prepare(self._front, server.addresses)
+        self._network.prepare(self._front, self._back, server.addresses)
         self._members = Members(
             self._config.farm.name, self._keys.state, me, self._config.farm.discover
         )
@@ -262,7 +262,8 @@ class Agent(asyncio.DatagramProtocol):
             if problems:
                 raise IposError("; ".join(problems))
             front = await asyncio.to_thread(interface, fresh.server.front)
-            await asyncio.to_thread(self._network.prepare, front, fresh.server.addresses)
+            addresses = fresh.server.addresses
+            await asyncio.to_thread(self._network.prepare, front, self._back, addresses)
         except (IposError, OSError) as error:
             self._refused = str(error)
             log.error("configuration not taken", reason=self._refused)
