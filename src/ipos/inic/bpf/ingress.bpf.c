@@ -329,11 +329,11 @@ IPOS_INLINE int unowned(struct __sk_buff *skb, struct ipos_settings *set,
 
 /* Came out of a frame and has not been put on front's ingress yet. */
 IPOS_INLINE int first_pass(const struct __sk_buff *skb, const struct ipos_settings *set,
-			   const struct segment *s, const struct ipos_endpoint *ep)
+			   const struct ipos_endpoint *ep)
 {
 	if (skb->mark == IPOS_MARK)
 		return 0;
-	if (!interface_is(skb->ifindex, s->vlan, set->front_ifindex, set->front_vlan))
+	if (skb->ifindex != set->front_ifindex)
 		return 1;
 	return ep && ep->first != set->self && ep->state != IPOS_EP_ATTACHED;
 }
@@ -346,7 +346,8 @@ IPOS_INLINE int tcp_packet(struct __sk_buff *skb, struct ipos_settings *set,
 	struct ipos_endpoint *ep;
 	int verdict;
 
-	if (!a)
+	/* What XDP took out of a frame stands in front's VLAN, like what came in on front. */
+	if (!a || s->vlan != set->front_vlan)
 		return TC_ACT_OK;
 	ep = bpf_map_lookup_elem(&local, &s->tuple);
 	if (!ep)
@@ -362,7 +363,7 @@ IPOS_INLINE int tcp_packet(struct __sk_buff *skb, struct ipos_settings *set,
 		skb->mark = 0;
 		return TC_ACT_OK;		/* to a TIME_WAIT socket: see reset_kernel() */
 	}
-	if (first_pass(skb, set, s, ep))
+	if (first_pass(skb, set, ep))
 		return deliver(skb, set, w, s, ep);
 	if (skb->mark == IPOS_MARK)
 		skb->mark = 0;
@@ -397,11 +398,13 @@ int ipos_ingress(struct __sk_buff *skb)
 		return own_frame(skb, set, w, &s);
 	if (what != PARSED_IP)
 		return TC_ACT_OK;
+	if (skb->vlan_present)			/* the kernel has taken the tag out of the frame */
+		s.vlan = skb->vlan_tci & 0xfff;
 	what = parse_ip(data, end, skb->len, &s);
 	if (what == PARSED_TCP)
 		return tcp_packet(skb, set, w, &s);
 	if (what == PARSED_ICMP && !bpf_skb_load_bytes(skb, 0, w->saved, ETH_ALEN) &&
-	    !interface_is(skb->ifindex, s.vlan, set->front_ifindex, set->front_vlan) &&
+	    skb->ifindex != set->front_ifindex && s.vlan == set->front_vlan &&
 	    mac_same(w->saved, set->front_mac))
 		return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
 	return TC_ACT_OK;

@@ -22,6 +22,11 @@ IPOS_INLINE int xdp_frame(struct xdp_md *ctx, struct ipos_settings *set, struct 
 		what = parse_ip(data, end, bpf_xdp_get_buff_len(ctx), &s);
 	if (what == PARSED_OTHER ||
 	    !interface_is(ctx->ingress_ifindex, s.vlan, set->front_ifindex, set->front_vlan)) {
+		/* tc would take it for one that came in a frame, and believe it. */
+		if (what >= PARSED_TCP && what != PARSED_ICMP &&
+		    interface_is(ctx->ingress_ifindex, s.vlan, set->back_ifindex, set->back_vlan) &&
+		    address_of(s.tuple.service_ip, s.tuple.service_port))
+			return drop(COUNT_DROP_BACK_DIRECT);
 		count(COUNT_PASSED);
 		return XDP_PASS;
 	}

@@ -258,7 +258,7 @@ IPOS_INLINE int client_after_end(struct xdp_md *ctx, struct ipos_scratch *w,
 		return answer_reset(ctx, w, s);
 	if (s->flags & TCP_FIN && end == t->client_end) {
 		struct reply r = { .seq = s->ack, .ack = end, .flags = TCP_ACK,
-				   .window = IPOS_WINDOW >> IPOS_WSCALE };
+				   .window = reply_window(&t->hs, 0) };
 
 		count(COUNT_FIN_REPEATED);
 		if (s->ack == t->hs.iss + 1)	/* it saw nothing of ours: our FIN was lost */
@@ -387,7 +387,8 @@ IPOS_INLINE int client_unattached(struct xdp_md *ctx, struct ipos_settings *set,
 	row.state = IPOS_TEMP_OPEN;
 	row.created_ns = row.last_seen_ns = now;
 	bpf_map_update_elem(&temporary, &s->tuple, &row, BPF_ANY);
-	return client_open(ctx, w, s, &row, now);
+	t = bpf_map_lookup_elem(&temporary, &s->tuple);
+	return t ? client_open(ctx, w, s, t, now) : drop(COUNT_DROP_TABLE_FULL);
 }
 
 /* ---- ICMP: "fragmentation needed" belongs to the owner (RFC 1191) ----------------------------- */
