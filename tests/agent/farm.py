@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A farm of values: configuration, states and members for tests of the agent's pure parts."""
 
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ipos.agent.members import Members
 from ipos.agent.message import Listening, State
 from ipos.config import schema
 from ipos.config.schema import Config, Farm, Server, Service
+from ipos.inic.maps import Tables
 
 KEY = bytes(range(16))
 MS = 1_000_000
@@ -73,3 +75,49 @@ def members(**options: Any) -> Members:
     made = Members("shop", KEY, back(1), **options)
     made.expect([back(n) for n in (1, 2, 3)])
     return made
+
+
+class Memory:
+    """Maps without a kernel, that count what is written to them."""
+
+    def __init__(self) -> None:
+        self.writes = 0
+        self._stores: dict[str, Store] = {}
+
+    def tables(self) -> Tables:
+        return Tables(Path("maps"), self._open)
+
+    def _open(self, path: Path) -> "Store":
+        return self._stores.setdefault(path.name, Store(self))
+
+
+class Store:
+    """One map of a `Memory`."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._pairs: dict[bytes, bytes] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._pairs.get(key)
+
+    def update(self, key: bytes, value: bytes) -> bool:
+        self._memory.writes += 1
+        self._pairs[key] = value
+        return True
+
+    def delete(self, key: bytes) -> bool:
+        self._memory.writes += 1
+        return self._pairs.pop(key, None) is not None
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        return iter(list(self._pairs.items()))
+
+    def count(self) -> int:
+        return len(self._pairs)
+
+    def get_per_cpu(self, key: bytes) -> list[bytes] | None:
+        return None
+
+    def items_per_cpu(self) -> Iterator[tuple[bytes, list[bytes]]]:
+        return iter(())

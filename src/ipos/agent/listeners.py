@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -71,13 +72,23 @@ def processes(inodes: set[int], proc: Path = Path("/proc")) -> dict[int, Process
         if not entry.name.isdigit():
             continue
         try:
-            targets = {os.readlink(fd.path) for fd in os.scandir(entry / "fd")}
-            name = (entry / "comm").read_text().strip()
+            mine = _open_files(entry) & wanted.keys()
+            name = (entry / "comm").read_text().strip() if mine else ""
         except OSError:  # it has ended, or is not ours to see
             continue
-        for target in targets & wanted.keys():
+        for target in mine:
             found.setdefault(wanted[target], Process(int(entry.name), name))
     return found
+
+
+def _open_files(process: Path) -> set[str]:
+    """What a process's descriptors are; those it closes meanwhile may be missing."""
+    targets = set()
+    with os.scandir(process / "fd") as descriptors:
+        for descriptor in descriptors:
+            with suppress(OSError):
+                targets.add(os.readlink(descriptor.path))
+    return targets
 
 
 def _dump(family: int) -> Iterator[Listener]:

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Listening sockets as the kernel tells them, of every kind that can take IPv4."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from ipos.agent import listeners
+from ipos.agent.listeners import ANY, Listener
+from ipos.config import schema
+
+LOOPBACK = IPv4Address("127.0.0.1")
+OWN = [IPv4Address("203.0.113.1")]
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as made:
+        yield made
+
+
+def listen(stack: ExitStack, family: int, host: str, *, ipv6_only: bool = False) -> int:
+    """A listening socket's port."""
+    made = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+    if family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(ipv6_only))
+    made.bind((host, 0))
+    made.listen()
+    return int(made.getsockname()[1])
+
+
+def found(port: int) -> set[IPv4Address]:
+    return {one.ip for one in listeners.listening() if one.port == port}
+
+
+def test_addresses_are_told(stack: ExitStack) -> None:
+    assert found(listen(stack, socket.AF_INET, "127.0.0.1")) == {LOOPBACK}
+    assert found(listen(stack, socket.AF_INET, "0.0.0.0")) == {ANY}
+
+
+def test_only_ipv6_sockets_that_take_ipv4_count(stack: ExitStack) -> None:
+    assert found(listen(stack, socket.AF_INET6, "::")) == {ANY}
+    assert found(listen(stack, socket.AF_INET6, "::ffff:127.0.0.1")) == {LOOPBACK}
+    assert found(listen(stack, socket.AF_INET6, "::", ipv6_only=True)) == set()
+    assert found(listen(stack, socket.AF_INET6, "::1")) == set()
+
+
+def test_connections_are_not_told(stack: ExitStack) -> None:
+    port = listen(stack, socket.AF_INET, "127.0.0.1")
+    client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+    assert found(client.getsockname()[1]) == set()
+    assert found(port) == {LOOPBACK}
+
+
+def test_processes_are_found_by_inode(stack: ExitStack) -> None:
+    port = listen(stack, socket.AF_INET, "127.0.0.1")
+    inode = next(one.inode for one in listeners.listening() if one.port == port)
+    process = listeners.processes({inode, 1})[inode]
+    assert process.pid == os.getpid()
+    assert process.name == Path("/proc/self/comm").read_text().strip()
+
+
+def service(application: str | None = None) -> schema.Service:
+    listener = None if application is None else schema.Listener.parse(application)
+    return schema.Service(name="web", port=80, application=listener)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ip", "port", "served"),
+    [
+        (service(), ANY, 80, True),
+        (service(), OWN[0], 80, True),
+        (service(), LOOPBACK, 80, False),
+        (service(), ANY, 8080, False),
+        (service("127.0.0.1:8080"), LOOPBACK, 8080, True),
+        (service("127.0.0.1:8080"), ANY, 8080, True),
+        (service("127.0.0.1:8080"), OWN[0], 8080, False),
+        (service("127.0.0.1:8080"), LOOPBACK, 80, False),
+    ],
+)
+def test_who_serves_a_service(
+    wanted: schema.Service, ip: IPv4Address, port: int, served: bool
+) -> None:
+    assert listeners.is_served(wanted, [Listener(ip, port, 1)], OWN) is served

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's hand on the maps: only what changed is written, nothing vanishes before its time."""
+
+import pytest
+
+from ipos.agent import plan
+from ipos.agent.cookiekeys import CookieKeys
+from ipos.agent.members import Members
+from ipos.agent.plan import Rows
+from ipos.agent.writer import Writer
+from ipos.config.schema import Service
+from ipos.handshake.keys import FarmKeys
+from ipos.inic import rows
+from ipos.inic.layout import constant
+from ipos.inic.maps import Tables
+from tests.agent.farm import NOW_NS, WALL_MS, Memory, back, config, datagram, front, members, state
+
+
+@pytest.fixture
+def memory() -> Memory:
+    return Memory()
+
+
+@pytest.fixture
+def tables(memory: Memory) -> Tables:
+    return memory.tables()
+
+
+@pytest.fixture
+def farm() -> Members:
+    made = members()
+    made.hear_myself(state(1), NOW_NS)
+    assert made.receive(datagram(2), back(2), NOW_NS, WALL_MS)
+    return made
+
+
+def wanted(farm: Members, *services: Service) -> Rows:
+    chosen = config(*services)
+    return plan.plan(chosen, plan.number_services(chosen, []), farm, {}, NOW_NS)
+
+
+def test_what_is_planned_is_in_the_maps_and_written_once(
+    tables: Tables, memory: Memory, farm: Members
+) -> None:
+    writer = Writer(tables)
+    found = wanted(farm)
+    writer.write(found, prune=True)
+    assert dict(tables.servers.items()) == found.servers
+    assert dict(tables.pools.items()) == found.pools
+    assert dict(tables.services.items()) == found.services
+    assert dict(tables.addresses.items()) == found.addresses
+    assert dict(tables.members.items()) == found.members
+    writes = memory.writes
+    writer.write(found, prune=True)
+    assert memory.writes == writes
+
+
+def test_a_new_agent_keeps_what_it_finds_until_it_may_judge(tables: Tables, farm: Members) -> None:
+    Writer(tables).write(wanted(farm), prune=True)
+    alone = members()
+    alone.hear_myself(state(1), NOW_NS)
+    writer = Writer(tables)
+    assert writer.known_servers() == {back(1): 1, back(2): 2}
+    writer.write(wanted(alone), prune=False)
+    key = rows.AddressKey(front(2), 80, rows.PROTOCOL_TCP)
+    assert tables.servers.get(2) is not None
+    assert tables.addresses.get(key) == rows.Address(0, 2)
+    assert len(dict(tables.members.items())) == 2
+    writer.write(wanted(alone), prune=True)
+    gone = tables.servers.get(2)
+    assert gone is not None
+    assert gone.state is rows.ServerState.NONE
+    assert tables.addresses.get(key) is None
+    assert len(dict(tables.members.items())) == 1
+
+
+def test_a_service_that_goes_takes_all_of_itself_away(tables: Tables, farm: Members) -> None:
+    writer = Writer(tables)
+    web, mail = Service(name="web", port=80), Service(name="mail", port=25)
+    writer.write(wanted(farm, web, mail), prune=True)
+    writer.write(wanted(farm, web), prune=True)
+    service, pool = tables.services.get(1), tables.pools.get(1)
+    assert service is not None
+    assert pool is not None
+    assert not service.used
+    assert pool.candidates == ()
+    assert {key.port for key, _ in tables.addresses.items()} == {80}
+
+
+def test_the_turn_of_a_pool_is_the_data_planes(tables: Tables, farm: Members) -> None:
+    writer = Writer(tables)
+    found = wanted(farm)
+    writer.write(found, prune=True)
+    pool = found.pools[0]
+    tables.pools.put(0, rows.Pool(pool.policy, pool.candidates, turn=41))
+    farm.hear_myself(state(1, services=[]), NOW_NS)
+    writer.write(wanted(farm), prune=True)
+    written = tables.pools.get(0)
+    assert written is not None
+    assert (written.turn, len(written.candidates)) == (41, 1)
+
+
+def test_cookie_keys_are_a_day_ahead_and_written_once(tables: Tables, memory: Memory) -> None:
+    keys = FarmKeys(b"0123456789abcdef")
+    filled = CookieKeys(tables, keys)
+    filled.fill(1_700_000_000.0)
+    now = 1_700_000_000 // 16
+    slots = constant("IPOS_EPOCHS")
+    for epoch in (now - 1, now, now + 5400):
+        row = tables.cookie_keys.get(epoch % slots)
+        assert row is not None
+        assert (row.epoch, row.valid) == (epoch, True)
+        assert b"".join(word.to_bytes(8, "little") for word in row.key) == keys.cookie(epoch)
+    writes = memory.writes
+    filled.fill(1_700_000_001.0)
+    assert memory.writes == writes
+    filled.fill(1_700_000_000.0 + 3700)
+    assert 0 < memory.writes - writes < 300
+    row = tables.cookie_keys.get((now + 5400 + 231) % slots)
+    assert row is not None
+    assert row.epoch == now + 5400 + 231
+
+
+def test_cookie_keys_follow_a_clock_that_steps(tables: Tables) -> None:
+    filled = CookieKeys(tables, FarmKeys(b"0123456789abcdef"))
+    for wall_s in (1_700_000_000.0, 1_600_000_000.0, 1_800_000_000.0):
+        filled.fill(wall_s)
+        epoch = int(wall_s) // 16
+        row = tables.cookie_keys.get(epoch % constant("IPOS_EPOCHS"))
+        assert row is not None
+        assert row.epoch == epoch
