@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames of ours that are not ours: counted and dropped, and no table changes.
+
+Each is right in everything but one thing, and speaks of connections that are alive.
+"""
+
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+from scapy.layers.inet import IP, TCP
+
+from ipos.inic.rows import Tuple
+from ipos.lab.plan import SWITCH
+from tests.farm.support import (
+    CLIENT,
+    ELSEWHERE,
+    HERE,
+    Farm,
+    grown,
+    read_answer,
+    request,
+    wait_until,
+)
+from tests.farm.wire import ETHERTYPE, Tagger, packet_socket
+from tests.wire.scapy_layers import ConnectionInformation, ControlBlockV1, IposHeader, Trailer
+
+pytestmark = pytest.mark.farm
+
+_TYPES = range(1, 8)
+_FOREIGN = bytes.fromhex("02000000dead")
+_UNKNOWN_TYPE = 9
+
+
+@dataclass(frozen=True)
+class Live:
+    """Two connections that are alive: one migrated from s1 to s2, one served by s1 itself."""
+
+    farm: Farm
+    away: socket.socket
+    here: socket.socket
+
+    def works(self) -> bool:
+        """Whether both answer still."""
+        for connection in (self.away, self.here):
+            connection.sendall(request(close=False))
+            read_answer(connection)
+        return True
+
+
+@pytest.fixture
+def live(farm: Farm) -> Iterator[Live]:
+    with farm.connect(ELSEWHERE) as away, farm.connect(HERE) as here:
+        made = Live(farm, away, here)
+        assert made.works()
+        wait_until("type 3 has come", lambda: list(farm.tables["s1"].forward.items()))
+        yield made
+
+
+def _mac(farm: Farm, server: str, interface: str) -> bytes:
+    return bytes.fromhex(farm.lab.nodes[server].interface(interface).mac.replace(":", ""))
+
+
+def _state(farm: Farm) -> dict[str, object]:
+    """Every row of every connection table, without what each packet of a client moves."""
+    found: dict[str, object] = {}
+    for server, tables in farm.tables.items():
+        for name in ("forward", "local", "connect", "holding", "temporary"):
+            for key, row in getattr(tables, name).items():
+                moving = {"packets", "last_seen_ns", "client_end", "client_ack"}
+                values = {
+                    field: getattr(row, field)
+                    for field in row.__dataclass_fields__
+                    if field not in moving
+                }
+                found[f"{server} {name} {key}"] = values
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """Of which connection a frame speaks, and to whom."""
+
+    port: int
+    service: tuple[str, int]
+    endpoint: tuple[str, int]
+    iss: int
+    irs: int
+
+
+def _victim(live: Live, connection: socket.socket) -> Victim:
+    farm = live.farm
+    port = connection.getsockname()[1]
+    service = connection.getpeername()
+    rows: list[tuple[Tuple, object]] = []
+    for server, name in (("s2", "connect"), ("s1", "local")):
+        rows += getattr(farm.tables[server], name).items()
+    row = next(row for key, row in rows if key.client_port == port)
+    handshake = row.hs  # type: ignore[attr-defined]
+    owner = "s2" if connection is live.away else "s1"
+    return Victim(port, service, (farm.address(owner), service[1]), handshake.iss, handshake.irs)
+
+
+def _frame(
+    kind: int,
+    victim: Victim,
+    tagger: Tagger,
+    *,
+    checksum: int | None = None,
+    wrong_tag: bool = False,
+) -> bytes:
+    """A frame from the ipOS header on, tagged."""
+    header = IposHeader(
+        src=CLIENT,
+        sport=victim.port,
+        dst=victim.endpoint[0],
+        dport=victim.endpoint[1],
+        type=kind,
+        protocol=1,
+    )
+    if checksum is not None:
+        header.chksum = checksum
+    head = bytes(header)
+    spoil = (lambda tag: bytes([tag[0] ^ 1]) + tag[1:]) if wrong_tag else bytes
+    if kind == 1:
+        block = ControlBlockV1(
+            state=1,
+            flags=7,
+            iss=victim.iss + 1000,
+            irs=victim.irs + 1000,
+            rcv_nxt=victim.irs + 1001,
+            snd_nxt=victim.iss + 1001,
+            peer_mss=1460,
+        )
+        information = ConnectionInformation(server=victim.service[0], port=victim.service[1])
+        covered = head + bytes(information) + bytes(block)[:124]
+        return covered + spoil(tagger.wide(covered))
+    if kind in (2, 5):
+        segment = IP(src=CLIENT, dst=victim.service[0]) / TCP(
+            sport=victim.port, dport=victim.service[1], flags="R", seq=victim.irs + 1
+        )
+        inner = bytes(segment)
+        return head + inner + spoil(tagger.short(head + inner[:40]))
+    trailer = Trailer(service=victim.service[0], port=victim.service[1], iss=victim.iss)
+    covered = head + bytes(trailer)[:12]
+    return covered + spoil(tagger.short(covered))
+
+
+def _send(farm: Farm, node: str, interface: str, frames: list[bytes]) -> None:
+    with packet_socket(farm, node, interface) as out:
+        for frame in frames:
+            out.send(frame.ljust(60, b"\0"))
+
+
+def _nothing_changes(
+    live: Live, server: str, counter: str, count: int, send: Callable[[], None]
+) -> None:
+    farm = live.farm
+    state, before = _state(farm), farm.counters(server)
+    send()
+    wait_until(
+        f"{count} times {counter}",
+        lambda: farm.counters(server)[counter] >= before[counter] + count,
+    )
+    changed = grown(before, farm.counters(server))
+    assert changed[counter] == count
+    allowed = {counter, "passed", "absorbed", "frames_received"}
+    assert not set(changed) - allowed, changed
+    assert _state(farm) == state
+    assert live.works()
+
+
+def _both(live: Live) -> list[tuple[str, Victim]]:
+    """(receiving server, victim): the owner's rows and the first server's are all at stake."""
+    away, here = _victim(live, live.away), _victim(live, live.here)
+    return [("s2", away), ("s1", away), ("s1", here)]
+
+
+def test_from_the_front_side(live: Live) -> None:
+    farm, tagger = live.farm, Tagger(live.farm)
+    for server, victim in _both(live):
+        frames = [
+            _mac(farm, server, "front")
+            + _mac(farm, "s2" if server == "s1" else "s1", "back")
+            + ETHERTYPE
+            + _frame(kind, victim, tagger)
+            for kind in _TYPES
+        ]
+        _nothing_changes(
+            live,
+            server,
+            "drop_frame_on_front",
+            len(frames),
+            lambda frames=frames: _send(farm, "router1", "front", frames),  # type: ignore[misc]
+        )
+
+
+def _on_back(
+    live: Live,
+    counter: str,
+    source: bytes | None,
+    make: Callable[[int, Victim], bytes],
+    kinds: range = _TYPES,
+) -> None:
+    """Frames of all types into the back ports of both servers, from a member's MAC or `source`."""
+    farm = live.farm
+    for server, victim in _both(live):
+        member = _mac(farm, "s2" if server == "s1" else "s1", "back")
+        head = _mac(farm, server, "back") + (source or member) + ETHERTYPE
+        frames = [head + make(kind, victim) for kind in kinds]
+        port = f"{server}-back"
+        _nothing_changes(
+            live,
+            server,
+            counter,
+            len(frames),
+            lambda frames=frames, port=port: _send(farm, SWITCH, port, frames),  # type: ignore[misc]
+        )
+
+
+def test_from_a_foreign_mac(live: Live) -> None:
+    tagger = Tagger(live.farm)
+    _on_back(live, "drop_frame_foreign", _FOREIGN, lambda kind, v: _frame(kind, v, tagger))
+
+
+def test_with_a_wrong_tag(live: Live) -> None:
+    tagger = Tagger(live.farm)
+    make = lambda kind, v: _frame(kind, v, tagger, wrong_tag=True)  # noqa: E731
+    _on_back(live, "drop_frame_tag", None, make, range(1, 5))
+    _on_back(live, "drop_frame_tag", None, make, range(7, 8))
+
+
+def test_locate_and_moved_with_a_wrong_tag(live: Live) -> None:
+    tagger = Tagger(live.farm)
+    farm = live.farm
+    for server, victim in _both(live):
+        state = _state(farm)
+        before = farm.counters(server)
+        member = _mac(farm, "s2" if server == "s1" else "s1", "back")
+        head = _mac(farm, server, "back") + member + ETHERTYPE
+        frames = [head + _frame(kind, victim, tagger, wrong_tag=True) for kind in (5, 6)]
+        _send(farm, SWITCH, f"{server}-back", frames)
+        wait_until(
+            "two drops",
+            lambda before=before, server=server: (
+                sum(  # type: ignore[misc]
+                    n for name, n in grown(before, farm.counters(server)).items() if "drop" in name
+                )
+                >= 2
+            ),
+        )
+        assert _state(farm) == state
+    assert live.works()
+
+
+def test_with_a_wrong_checksum(live: Live) -> None:
+    tagger = Tagger(live.farm)
+    _on_back(
+        live, "drop_frame_checksum", None, lambda kind, v: _frame(kind, v, tagger, checksum=0x1234)
+    )
+
+
+def test_of_an_unknown_type(live: Live) -> None:
+    tagger = Tagger(live.farm)
+    kinds = range(_UNKNOWN_TYPE, _UNKNOWN_TYPE + 1)
+    _on_back(live, "drop_frame_type", None, lambda kind, v: _frame(kind, v, tagger), kinds)
+
+
+def test_of_another_incarnation(live: Live) -> None:
+    """A delayed notice of an earlier connection on the same ports, from the owner itself."""
+    farm, tagger = live.farm, Tagger(live.farm)
+    victim = _victim(live, live.away)
+    stale = Victim(victim.port, victim.service, victim.endpoint, victim.iss ^ 0x5555, victim.irs)
+    head = _mac(farm, "s1", "back") + _mac(farm, "s2", "back") + ETHERTYPE
+    frames = [head + _frame(kind, stale, tagger) for kind in (3, 4, 7)]
+    _nothing_changes(
+        live, "s1", "drop_frame_iss", len(frames), lambda: _send(farm, SWITCH, "s1-back", frames)
+    )
+
+
+def test_cut_short(live: Live) -> None:
+    farm, tagger = live.farm, Tagger(live.farm)
+    victim = _victim(live, live.away)
+    whole = _mac(farm, "s2", "back") + _mac(farm, "s1", "back") + ETHERTYPE
+    whole += _frame(1, victim, tagger)
+    frames = [whole[:length] for length in (60, 100, 159, 175)]
+    _nothing_changes(
+        live, "s2", "drop_frame_short", len(frames), lambda: _send(farm, SWITCH, "s2-back", frames)
+    )
+
+
+def test_a_reset_needs_the_exact_sequence_number(live: Live) -> None:
+    """RFC 5961: a blind reset from the client's side ends nothing, migrated or not."""
+    farm = live.farm
+    for connection in (live.away, live.here):
+        victim = _victim(live, connection)
+        with farm.inside("client1"):
+            out = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        with out:
+            for offset in (1, 2, 5000, 1 << 20, 1 << 31):
+                packet = IP(src=CLIENT, dst=victim.service[0]) / TCP(
+                    sport=victim.port,
+                    dport=victim.service[1],
+                    flags="R",
+                    seq=(victim.irs + offset) % 2**32,
+                )
+                out.sendto(bytes(packet), (victim.service[0], 0))
+        assert live.works()
+    assert farm.rows("s2")["connect"] == 1
+    assert farm.rows("s1")["local"] == 1
