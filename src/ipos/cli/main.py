@@ -26,6 +26,7 @@ class Subcommand(NamedTuple):
 
 
 SUBCOMMANDS: dict[str, Subcommand] = {
+    "demo": Subcommand("ipos.cli.demo", "A farm at work, in under a minute."),
     "lab": Subcommand("ipos.cli.lab", "A farm on this machine, in network namespaces."),
     "agent": Subcommand("ipos.cli.agent", "The daemon of one server."),
     "status": Subcommand("ipos.cli.status", "What is loaded here, and what it knows of the farm."),

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ipos demo`: a farm at work, in under a minute."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def demo(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")
+    ] = False,
+    seconds: Annotated[
+        float, typer.Option(min=2, max=40, metavar="N", help="Seconds of traffic.")
+    ] = 15,
+) -> None:
+    """Show a farm of three at work: build it, load it, drain a server, report, remove it.
+
+    Exit status 0: no request failed, and connections migrated.
+    """
+    from ipos.demo import report
+    from ipos.demo.screen import screen
+    from ipos.demo.story import run
+
+    try:
+        outcome = run(seconds, screen())
+    except KeyboardInterrupt:
+        print("ipos: interrupted; the demo's farm is gone", file=sys.stderr)
+        raise typer.Exit(130) from None
+    print(report.as_json(outcome) if as_json else report.as_text(outcome))
+    raise typer.Exit(0 if outcome.succeeded else 1)

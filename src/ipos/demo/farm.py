@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The servers of a lab at one moment, read from their pinned maps."""
+
+from dataclasses import dataclass
+
+from ipos.inic.layout import counter
+from ipos.inic.maps import Tables
+from ipos.inic.rows import ServerState
+from ipos.lab.lab import Lab
+
+
+@dataclass(frozen=True, slots=True)
+class ServerView:
+    """One server. The first four are rows of its tables now, the others counts since its start."""
+
+    name: str
+    state: str
+    temporary: int
+    local: int
+    forward: int
+    forward_connect: int
+    handshakes: int
+    served_here: int
+    migrated_away: int
+    adopted: int
+
+
+class Farm:
+    """A running lab's tables."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._tables = {place.node: Tables(place.maps_dir) for place in lab.places()}
+        self._fronts = {lab.front(name): name for name in self._tables}
+        self._counted = tuple(
+            counter(name) for name in ("SYN_ACK", "SERVED_HERE", "MIGRATED", "ADOPTED")
+        )
+
+    def look(self) -> list[ServerView]:
+        """All of them, in the lab's order. The states are those that the first one knows."""
+        states = self._states()
+        found = []
+        for name, tables in self._tables.items():
+            handshakes, here, away, adopted = (tables.counter(one) for one in self._counted)
+            found.append(
+                ServerView(
+                    name=name,
+                    state=states.get(name, "unknown"),
+                    temporary=tables.temporary.count(),
+                    local=tables.local.count(),
+                    forward=tables.forward.count(),
+                    forward_connect=tables.connect.count(),
+                    handshakes=handshakes,
+                    served_here=here,
+                    migrated_away=away,
+                    adopted=adopted,
+                )
+            )
+        return found
+
+    def _states(self) -> dict[str, str]:
+        first = next(iter(self._tables.values()))
+        return {
+            self._fronts[str(row.address)]: row.state.name.lower()
+            for _, row in first.servers.items()
+            if row.state is not ServerState.NONE and str(row.address) in self._fronts
+        }
