@@ -9,7 +9,6 @@ What was changed is written to a file first, so that `restore` can take it back,
 """
 
 import json
-import os
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import Any, Self
 
 from pyroute2 import IPRoute
 
+from ipos.agent.places import write_whole
 from ipos.errors import IposError
 
 _SYS = Path("/proc/sys/net/ipv4")
@@ -82,13 +82,6 @@ class Changes:
             "routes": self.routes,
         }
         write_whole(file, json.dumps(document))
-
-
-def write_whole(file: Path, text: str) -> None:
-    """A reader sees the old file or the new one, never half of one."""
-    fresh = file.with_name(f".{file.name}.new")
-    fresh.write_text(text)
-    os.replace(fresh, file)
 
 
 def interface(name: str) -> Interface:

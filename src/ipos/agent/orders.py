@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from ipos.agent.message import Order
-from ipos.agent.network import write_whole
+from ipos.agent.places import write_whole
 from ipos.inic.rows import ServerState
 
 SAID_MAX = 16

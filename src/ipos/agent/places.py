@@ -44,6 +44,13 @@ def snapshot_file() -> Path:
     return run_directory() / "advertised.json"
 
 
+def write_whole(file: Path, text: str) -> None:
+    """A reader sees the old file or the new one, never half of one."""
+    fresh = file.with_name(f".{file.name}.new")
+    fresh.write_text(text)
+    os.replace(fresh, file)
+
+
 def lock_agent() -> int:
     """Be the one agent here for as long as the descriptor is open. IposError when there is one."""
     fd = os.open(_lock_file(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -6,12 +6,15 @@ counts; the commands read the file, so they show the last known even when the ag
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from ipos.agent.members import Members
 from ipos.agent.message import Listening
-from ipos.agent.network import write_whole
+from ipos.agent.places import write_whole
+
+if TYPE_CHECKING:  # the commands that read a snapshot need none of the agent
+    from ipos.agent.members import Members
 
 
 class Advertised(msgspec.Struct, frozen=True):
@@ -42,7 +45,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     datagrams: dict[str, int] = {}
 
 
-def advertised(members: Members) -> list[Advertised]:
+def advertised(members: "Members") -> list[Advertised]:
     """What each server said, by index."""
     return [
         Advertised(
