@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Addresses, routes and settings in a network namespace of their own, and all of it taken back."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from ipos.agent.network import Network, NetworkError, interface
+from ipos.lab import namespaces
+
+pytestmark = pytest.mark.farm
+OWN, OTHER, THIRD = (IPv4Address(f"203.0.113.{n}") for n in (1, 2, 3))
+SETTINGS = Path("/proc/sys/net/ipv4")
+
+
+def ip(*arguments: str) -> str:
+    return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[Path]:
+    """Inside a namespace with the interfaces front and back; where changes are remembered."""
+    path = namespaces.path_of(f"net{os.getpid()}", "s1")
+    namespaces.create(path)
+    try:
+        with namespaces.entered(path):
+            for name, mac in (("front", "02:00:00:00:00:01"), ("back", "02:00:00:00:00:02")):
+                ip("link", "add", name, "address", mac, "type", "bridge")
+                ip("link", "set", name, "up")
+            ip("link", "set", "lo", "up")
+            ip("address", "add", "10.77.0.1/24", "dev", "back")
+            yield tmp_path / "changes.json"
+    finally:
+        namespaces.remove(path)
+
+
+def local_addresses() -> set[str]:
+    lines = ip("route", "show", "table", "local", "type", "local").splitlines()
+    return {line.split()[1] for line in lines if line.split()[1].startswith("203.")}
+
+
+def setting(name: str) -> str:
+    return (SETTINGS / name).read_text().strip()
+
+
+def prepare(file: Path) -> Network:
+    network = Network(file)
+    network.prepare(interface("front"), interface("back"), [OWN])
+    return network
+
+
+def test_an_interface_is_what_the_kernel_says(file: Path) -> None:
+    back = interface("back")
+    assert back.mac == b"\2\0\0\0\0\2"
+    assert back.addresses == ((IPv4Address("10.77.0.1"), 24),)
+    with pytest.raises(NetworkError, match="no network interface eth7 on this server"):
+        interface("eth7")
+
+
+def test_all_that_is_changed_is_taken_back(file: Path) -> None:
+    names = [
+        "conf/front/arp_ignore",
+        "conf/front/arp_announce",
+        "conf/back/rp_filter",
+        "tcp_rfc1337",
+        "tcp_syncookies",
+    ]
+    (SETTINGS / "tcp_rfc1337").write_text("1")
+    (SETTINGS / "tcp_syncookies").write_text("0")
+    before = {name: setting(name) for name in names}
+    network = prepare(file)
+    assert [setting(name) for name in names] == ["1", "2", "2", "0", "1"]
+    network.route({OTHER, THIRD})
+    assert local_addresses() == {"203.0.113.1", "203.0.113.2", "203.0.113.3"}
+    Network(file).restore()
+    assert {name: setting(name) for name in names} == before
+    assert local_addresses() == set()
+    assert not file.exists()
+
+
+def test_the_next_agent_changes_nothing_and_remembers_the_first_values(file: Path) -> None:
+    prepare(file).route({OTHER})
+    text = file.read_text()
+    prepare(file).route({OTHER})
+    assert file.read_text() == text
+    Network(file).restore()
+    assert setting("conf/front/arp_ignore") == "0"
+    assert local_addresses() == set()
+
+
+def test_only_routes_of_ours_are_removed(file: Path) -> None:
+    ip("route", "add", "local", str(THIRD), "dev", "lo", "table", "local")
+    network = prepare(file)
+    network.route({OTHER, THIRD})
+    network.route(set())
+    assert local_addresses() == {str(OWN), str(THIRD)}
+    network.restore()
+    assert local_addresses() == {str(THIRD)}
+
+
+def test_an_address_that_is_there_stays(file: Path) -> None:
+    ip("address", "add", f"{OWN}/24", "dev", "front")
+    prepare(file)
+    Network(file).restore()
+    assert local_addresses() == {str(OWN)}
+
+
+def test_what_has_gone_by_itself_is_no_fault(file: Path) -> None:
+    prepare(file).route({OTHER})
+    ip("link", "delete", "front")
+    ip("route", "delete", "local", str(OTHER), "table", "local")
+    Network(file).restore()
+    assert local_addresses() == set()
