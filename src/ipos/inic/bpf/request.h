@@ -156,15 +156,17 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 	r.endpoint_port = c.port;
 	if (c.server == set->self) {
 		if (local_row(set, w, t, &h->hs, &c, h->service, now))
-			return TC_ACT_SHOT;
+			return reset_held(skb, set, w, t, h);
 		traffic_add(set->self, 1, 0);
 		count(COUNT_SERVED_HERE);
 		if (pieces_send(skb, w, t, &r, h->held))
 			count(COUNT_DROP_EMIT);
 		return CONSUMED;
 	}
-	if (forward_row(w, t, h, &r, now))
-		return shot(COUNT_DROP_TABLE_FULL);
+	if (forward_row(w, t, h, &r, now)) {
+		count(COUNT_DROP_TABLE_FULL);
+		return reset_held(skb, set, w, t, h);
+	}
 	traffic_add(c.server, 1, 0);
 	count(COUNT_MIGRATED);
 	migrate(skb, w, t, &r, now);

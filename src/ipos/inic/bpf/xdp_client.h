@@ -229,8 +229,10 @@ IPOS_INLINE int client_syn(struct xdp_md *ctx, struct ipos_settings *set,
 	if (service->select == IPOS_SELECT_CONNECTION)
 		return client_syn_on_connection(ctx, set, w, s, service, now);
 	h = bpf_map_lookup_elem(&holding, &s->tuple);
-	if (h && h->acknowledged)	/* RFC 5961 4: the client resets exactly, then asks again */
+	if (h && h->acknowledged) {	/* RFC 5961 4: the client resets exactly, then asks again */
+		count(COUNT_ACK_REPEATED);
 		return acknowledge(ctx, w, s, &h->hs, h->acknowledged, 0);
+	}
 	if (!pool_has_server(service->pool) ||
 	    !cookie_make(w, s, now + set->wall_offset_ns, &c)) {
 		count(COUNT_DROP_NO_SERVER);
