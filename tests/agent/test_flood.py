@@ -3,6 +3,7 @@
 
 import copy
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -30,7 +31,7 @@ def flipped(dice: random.Random) -> bytes:
 OTHERS = [datagram(number) for number in (1, 3, 4)]
 WRONG_SECRET = [message.encode(state(2, sequence=n), bytes(16)) for n in range(2000, 2010)]
 OLD = [datagram(2, sequence=n) for n in range(991, 1001)]
-KINDS = {
+KINDS: dict[str, tuple[Callable[[random.Random], bytes], set[str]]] = {
     "wrong secret": (lambda dice: dice.choice(WRONG_SECRET), {"tag"}),
     "replayed": (lambda dice: dice.choice(OLD), {"replayed"}),
     "truncated": (truncated, {"short", "tag"}),
