@@ -20,6 +20,8 @@ _LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _PATH = re.compile(r"`((?:src|tests|scripts|bench|docs|LICENSES)/[\w./-]*)`")
 
+_SELECTION = re.compile(r"-k (?:\"([^\"]+)\"|(\w+))")
+
 pytestmark = pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 
 
@@ -89,6 +91,15 @@ def test_shown_make_targets_exist(file: Path) -> None:
         if "make" in words:
             named = [each for each in words[words.index("make") + 1 :] if "=" not in each]
             assert set(named) <= targets, f"{file.name}: {words}"
+
+
+def test_shown_selections_of_tests_select_some(file: Path) -> None:
+    names = {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        names.update(re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE))
+    for several, one in _SELECTION.findall(file.read_text(encoding="utf-8")):
+        for word in (several or one).split(" or "):
+            assert any(word in name for name in names), f"{file.name}: no test matches {word}"
 
 
 def test_a_whole_configuration_file_that_is_shown_is_right(file: Path, tmp_path: Path) -> None:
