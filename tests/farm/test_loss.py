@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Links that lose: every request is answered and every connection greeted, only later."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from ipos.lab import Lab, Settings, faults
+from tests.farm.support import (
+    CLIENT,
+    CONFIG,
+    SERVERS,
+    SPEAK_FIRST,
+    Farm,
+    read_answer,
+    request,
+    wait_until,
+)
+
+pytestmark = pytest.mark.farm
+
+PERCENT = 5
+PATIENCE_S = 300
+_THREADS = 64
+
+
+@pytest.fixture(scope="module")
+def lossy() -> Iterator[Farm]:
+    """A farm of its own: what was lost at the end of a connection is cleared up much later."""
+    with Lab(Settings(name=f"ft{os.getpid()}-l", config=CONFIG)) as lab:
+        farm = Farm(lab)
+        # Four links each way lose a third of all handshakes' first tries. The client's patience
+        # must be longer than Linux's: ten thousand connections would meet its end by chance.
+        for name, value in (("tcp_syn_linear_timeouts", 60), ("tcp_syn_retries", 60)):
+            farm.run("client1", "sysctl", "-qw", f"net.ipv4.{name}={value}")
+        wait_until("every server ready", farm.ready)
+        faults.set_loss(lab, PERCENT)
+        yield farm
+
+
+def _request(farm: Farm, number: int) -> str:
+    client = farm.unconnected()
+    client.settimeout(PATIENCE_S)
+    with farm.connect(80, SERVERS[number % 3], client) as connection:
+        connection.sendall(request(f"/?loss={number}"))
+        answer = read_answer(connection)
+        assert answer.headers["x-client"] == CLIENT
+        assert answer.body == f"{answer.served_by}\n".encode()
+        return answer.served_by
+
+
+def _greeting(farm: Farm, number: int) -> str:
+    client = farm.unconnected()
+    client.settimeout(PATIENCE_S)
+    with (
+        farm.connect(SPEAK_FIRST, SERVERS[number % 3], client) as connection,
+        connection.makefile("rwb") as stream,
+    ):
+        code, name, address = stream.readline().decode().split()
+        assert (code, address) == ("220", CLIENT)
+        stream.write(b"%d\r\n" % number)
+        stream.flush()
+        assert stream.readline() == b"%d\r\n" % number
+        return name
+
+
+def _all(lossy: Farm, requests: int, greetings: int) -> None:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        futures = [pool.submit(_request, lossy, number) for number in range(requests)]
+        futures += [pool.submit(_greeting, lossy, number) for number in range(greetings)]
+        failures = Counter(repr(one.exception()) for one in futures if one.exception())
+        assert not failures, (failures, lossy.all_counters())
+        assert {one.result() for one in futures} == set(SERVERS)
+
+
+def test_requests_and_greetings_complete(lossy: Farm) -> None:
+    _all(lossy, 200, 40)
+
+
+@pytest.mark.slow
+def test_10000_requests_and_1000_greetings_complete(lossy: Farm) -> None:
+    _all(lossy, 10_000, 1_000)
