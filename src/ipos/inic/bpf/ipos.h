@@ -315,6 +315,7 @@ struct ipos_endpoint {			/* maps `local` and `connect`: full means refuse */
 	__u8 server_fin_seen;
 	__u8 server_fin_acked;
 	__u8 reason;			/* why it was not adopted: enum ipos_refusal */
+	__u32 zero;
 	__u64 migration;
 	__u64 last_seen_ns;
 };
@@ -444,7 +445,8 @@ struct ipos_captured {			/* ring `captured`; then the bytes */
 	X(87, CAPTURE_LOST, "frames the capture ring had no room for") \
 	X(88, HEAD_TIMEOUT, "held requests given up after the header timeout") \
 	X(89, PASSED, "frames that are not ours, untouched") \
-	X(90, ABSORBED, "acknowledgements that needed no answer")
+	X(90, ABSORBED, "acknowledgements that needed no answer") \
+	X(91, ENDED_UNSEEN, "endpoints whose socket the agent found gone")
 
 #define IPOS_COUNTERS_MAX 128
 

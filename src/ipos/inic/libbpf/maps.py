@@ -144,6 +144,23 @@ class Map:
         self._expect(per_cpu=True)
         return ((key, self._split(raw)) for key, raw in self._pairs())
 
+    def block(self, position: bytes | None, count: int) -> tuple[bytes, bytes, bytes | None]:
+        """About `count` pairs of a hash: (all keys, all values, position of the rest or None).
+
+        For walks too long for one go: the position stays good while others write.
+        """
+        while True:
+            try:
+                position_after, keys, values, ended = syscall.map_lookup_block(
+                    self.fd, position, count, self.key_size, self._read_size
+                )
+            except OSError as error:
+                if error.errno == errno.ENOSPC and count < _MAX_BATCH:
+                    count *= 4
+                    continue
+                raise self._error("walk", error) from error
+            return keys, values, None if ended else position_after
+
     def keys(self) -> Iterator[bytes]:
         return (key for key, _ in self._pairs())
 

@@ -213,13 +213,13 @@ def map_next_key(fd: int, key: bytes | None, key_size: int) -> bytes:
     return bytes(after)
 
 
-def map_lookup_batch(
+def map_lookup_block(
     fd: int, position: bytes | None, count: int, key_size: int, value_size: int
-) -> tuple[bytes, list[tuple[bytes, bytes]], bool]:
-    """Up to `count` pairs from `position` on (None: the start).
+) -> tuple[bytes, bytes, bytes, bool]:
+    """Up to `count` pairs from `position` on (None: the start), all keys and all values end to end.
 
-    Answers (position to go on from, pairs, whether that was the end). Raises ENOSPC when one
-    bucket holds more than `count` pairs: ask again for more.
+    Answers (position to go on from, keys, values, whether that was the end). Raises ENOSPC when
+    one bucket holds more than `count` pairs: ask again for more.
     """
     into = None if position is None else bytearray(position)
     out = bytearray(max(8, key_size))
@@ -244,14 +244,19 @@ def map_lookup_batch(
     except FileNotFoundError:
         ended = True
     (filled,) = struct.unpack_from("=I", attributes, 32)
+    return bytes(out), bytes(keys[: filled * key_size]), bytes(values[: filled * value_size]), ended
+
+
+def map_lookup_batch(
+    fd: int, position: bytes | None, count: int, key_size: int, value_size: int
+) -> tuple[bytes, list[tuple[bytes, bytes]], bool]:
+    """`map_lookup_block` with its pairs taken apart."""
+    position, keys, values, ended = map_lookup_block(fd, position, count, key_size, value_size)
     pairs = [
-        (
-            bytes(keys[i * key_size : (i + 1) * key_size]),
-            bytes(values[i * value_size : (i + 1) * value_size]),
-        )
-        for i in range(filled)
+        (keys[i * key_size : (i + 1) * key_size], values[i * value_size : (i + 1) * value_size])
+        for i in range(len(keys) // key_size)
     ]
-    return bytes(out), pairs, ended
+    return position, pairs, ended
 
 
 def pin(fd: int, path: Path) -> None:
