@@ -23,6 +23,7 @@ from ipos.agent.cookiekeys import CookieKeys
 from ipos.agent.members import Age, Member, Members
 from ipos.agent.network import Interface, Network, NetworkError, interface
 from ipos.agent.observer import Observer, boottime_ns, wall_offset_ns
+from ipos.agent.reaping import Reaping
 from ipos.agent.snapshot import Snapshot
 from ipos.agent.writer import Writer
 from ipos.config.changes import refused
@@ -69,6 +70,7 @@ class Agent(asyncio.DatagramProtocol):
         self._started_ns = 0
         self._reread = asyncio.Event()
         self._stop = asyncio.Event()
+        self._reaping: Reaping
 
     def start(self) -> None:
         """Network, data plane, first rows, hooks. IposError says what is in the way."""
@@ -110,7 +112,17 @@ class Agent(asyncio.DatagramProtocol):
         transport, _ = await loop.create_datagram_endpoint(
             lambda: self, sock=_state_socket(self._back.name)
         )
-        with closing(transport), signs.Prober(self._back.name, self._back.mac) as prober:
+        with (
+            closing(transport),
+            signs.Prober(self._back.name, self._back.mac) as prober,
+            Reaping(
+                self._pins / "maps",
+                (self._front.name, self._back.name),
+                self._keys.state,
+                transport.sendto,
+            ) as self._reaping,
+        ):
+            reaping = asyncio.create_task(self._reaping.run())
             loop.add_reader(prober.fileno(), self._signs_of_life, prober)
             self._checks.converge(self._config.service)
             try:
@@ -118,10 +130,15 @@ class Agent(asyncio.DatagramProtocol):
             finally:
                 self._checks.stop()
                 loop.remove_reader(prober.fileno())
+                reaping.cancel()
+                with suppress(asyncio.CancelledError):
+                    await reaping
         places.ready_file().unlink(missing_ok=True)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         now_ns = boottime_ns()
+        if self._reaping.receive(data, addr, now_ns):
+            return
         wall_ms = time.time_ns() // 1_000_000
         member = self._members.receive(data, IPv4Address(addr[0]), now_ns, wall_ms)
         if member is not None and member.state is not None:

@@ -40,7 +40,7 @@ class Observer:
         self._bandwidth = host.Bandwidth(config.server.front)
         self._processes: dict[int, Process] = {}
         self._looked_ns = 0
-        self._opened, self._ended = counter("ADOPTED"), counter("CLOSED")
+        self._opened, self._ended = counter("ADOPTED"), (counter("CLOSED"), counter("ENDED_UNSEEN"))
 
     def observe(
         self, now_ns: int, wall_ms: int, orders: Orders, well: Callable[[str], bool]
@@ -76,7 +76,8 @@ class Observer:
 
     def _connections(self) -> int:
         """Sockets the kernel made of our endpoints, less those that have ended."""
-        return max(0, self._tables.counter(self._opened) - self._tables.counter(self._ended))
+        ended = sum(self._tables.counter(number) for number in self._ended)
+        return max(0, self._tables.counter(self._opened) - ended)
 
     def _name_processes(self, found: set[listeners.Listener], now_ns: int) -> None:
         """Look through /proc only for new sockets, and at most once a second."""

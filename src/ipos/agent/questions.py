@@ -45,7 +45,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoders = {
+_decoders: dict[bytes, msgspec.msgpack.Decoder[Question] | msgspec.msgpack.Decoder[Answer]] = {
     _QUESTION: msgspec.msgpack.Decoder(Question),
     _ANSWER: msgspec.msgpack.Decoder(Answer),
 }

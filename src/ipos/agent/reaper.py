@@ -25,11 +25,11 @@ from ipos.inic.rows import EndpointState, ServerState, TemporaryState
 
 _SECOND_NS = 1_000_000_000
 _U32 = 0xFFFF_FFFF
-CLIENT_FIN = constant("IPOS_EP_CLIENT_FIN")
 RESET = constant("IPOS_TEMP_RESET")
 CLOSED = int(TemporaryState.CLOSED)
 _ATTACHED = int(EndpointState.ATTACHED)
-_GONE = (int(ServerState.DOWN), int(ServerState.NONE))
+NO_SERVER = int(ServerState.NONE)
+_GONE = (int(ServerState.DOWN), NO_SERVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ class Limits:
     silent_ns: int = 60 * _SECOND_NS
     owner_down_ns: int = 60 * _SECOND_NS
     idle_ns: int = 3600 * _SECOND_NS
+    again_ns: int = 5 * _SECOND_NS
+    """No table but `holding` is walked anew before this."""
 
     @property
     def owned_ns(self) -> int:
@@ -79,9 +81,9 @@ class Owned(NamedTuple):
     first: int
     hs: bytes
     state: int
-    flags: int
     rcv_nxt: int
     client_fin: int
+    client_fin_seen: int
     last_seen_ns: int
 
 
@@ -97,6 +99,15 @@ class Forwarded(NamedTuple):
     offered_ns: int
 
 
+class Ends(NamedTuple):
+    """Of `struct ipos_tuple`, all in network order."""
+
+    client_ip: bytes
+    service_ip: bytes
+    client_port: bytes
+    service_port: bytes
+
+
 class Known(NamedTuple):
     """Of `struct ipos_server`."""
 
@@ -109,6 +120,8 @@ HANDSHAKE = Columns("ipos_handshake", Handshake._fields, Handshake._make)
 HELD = Columns("ipos_holding", Held._fields, Held._make)
 OWNED = Columns("ipos_endpoint", Owned._fields, Owned._make)
 FORWARDED = Columns("ipos_forward", Forwarded._fields, Forwarded._make)
+ENDS = Columns("ipos_tuple", Ends._fields, Ends._make)
+KEY_SIZE = layout("ipos_tuple").size
 KNOWN = Columns("ipos_server", Known._fields, Known._make)
 HELD_SINCE = Since("ipos_holding", "created_ns")
 OWNED_SINCE = Since("ipos_endpoint", "last_seen_ns")
@@ -165,13 +178,21 @@ def forwarded(row: Forwarded, owner: int, now_ns: int, limits: Limits) -> Fate:
     return Fate.ASK if silent_ns > idle_ns else Fate.KEEP
 
 
+def is_unattached(row: Owned) -> bool:
+    return row.state != _ATTACHED
+
+
+def is_unaccepted(row: Forwarded) -> bool:
+    return not row.acknowledged
+
+
 def client_end(row: Held | Owned | Forwarded) -> int:
     """The sequence number after the client's last byte; its FIN counts."""
     match row:
         case Held():
             return HANDSHAKE.read(row.hs).irs + 1 + row.held & _U32
         case Owned():
-            return row.client_fin if row.flags & CLIENT_FIN else row.rcv_nxt
+            return row.client_fin if row.client_fin_seen else row.rcv_nxt
         case Forwarded():
             return row.client_end
 

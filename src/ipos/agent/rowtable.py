@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A connection table as one sees it who looks for old rows and takes them away."""
+
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from ipos.agent.columns import Columns, Since
+from ipos.inic.libbpf import syscall
+from ipos.inic.libbpf.errors import MapError
+from ipos.inic.libbpf.maps import Map
+
+ROWS = 4096
+"""About as many are read at once."""
+
+R = TypeVar("R")
+Old = list[tuple[bytes, R]]
+
+
+class RowTable(Generic[R]):
+    """Keys are bytes, rows are what `columns` reads; `since` tells a row's age."""
+
+    def __init__(self, table: Map, columns: Columns[R], since: Since) -> None:
+        self._table = table
+        self._columns = columns
+        self._since = since
+        self._position: bytes | None = None
+        self._due_ns = 0
+
+    def get(self, key: bytes) -> R | None:
+        raw = self._table.get(key)
+        return None if raw is None else self._columns.read(raw)
+
+    def take(self, key: bytes, still: Callable[[R], bool]) -> R | None:
+        """Remove the row if this still holds of it; None when it is kept, or gone already."""
+        raw = self._table.take(key)
+        if raw is None:
+            return None
+        row = self._columns.read(raw)
+        if not still(row) and self._put_back(key, raw):
+            return None
+        return row
+
+    def walk(self, before_ns: int) -> Iterator[Old[R]]:
+        """The rows from before that, of the whole table, in batches."""
+        position: bytes | None = None
+        while True:
+            keys, values, position = self._table.block(position, ROWS)
+            yield self._old(keys, values, before_ns)
+            if position is None:
+                return
+
+    def stroll(self, before_ns: int, now_ns: int, again_ns: int) -> Old[R]:
+        """Of the next batch only. Beginning anew waits until that long after the last time."""
+        if self._position is None:
+            if now_ns < self._due_ns:
+                return []
+            self._due_ns = now_ns + again_ns
+        keys, values, self._position = self._table.block(self._position, ROWS)
+        return self._old(keys, values, before_ns)
+
+    def _old(self, keys: bytes, values: bytes, before_ns: int) -> Old[R]:
+        key, value = self._table.key_size, self._table.value_size
+        return [
+            (
+                keys[place * key : (place + 1) * key],
+                self._columns.read(values[place * value : (place + 1) * value]),
+            )
+            for place in self._since.before(values, before_ns)
+        ]
+
+    def _put_back(self, key: bytes, raw: bytes) -> bool:
+        """False when another row has come in its place; then it is gone, however young."""
+        try:
+            return self._table.update(key, raw, syscall.NOEXIST)
+        except MapError:
+            return False

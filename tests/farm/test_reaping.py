@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows whose packets have stopped coming go, and nothing else does."""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from ipos.agent import observer
+from ipos.agent.reaper import Limits
+from ipos.agent.reaping import Reaping
+from ipos.handshake.keys import FarmKeys
+from ipos.inic.layout import layout
+from ipos.inic.libbpf.maps import Map
+from ipos.inic.rows import EndpointState, ServerState
+from ipos.lab import Lab, Settings, faults, namespaces
+from tests.farm.support import (
+    ANY,
+    CONFIG,
+    ELSEWHERE,
+    HERE,
+    THIRD,
+    Counts,
+    Farm,
+    grown,
+    is_reset,
+    read_answer,
+    readable,
+    request,
+    wait_until,
+)
+from tests.farm.wire import capturing
+
+pytestmark = pytest.mark.farm
+
+HEADER_S = 0.6
+_MS = 1_000_000
+SHORT = Limits(
+    offer_ns=700 * _MS,
+    unattached_ns=200 * _MS,
+    silent_ns=200 * _MS,
+    owner_down_ns=300 * _MS,
+    again_ns=0,
+)
+"""For what the configuration has no name for; header_timeout_ms and idle_s are the farm's."""
+
+
+@pytest.fixture(scope="module")
+def module_farm() -> Iterator[Farm]:
+    common = f"[farm]\nheader_timeout_ms = {HEADER_S * 1000:.0f}\nidle_s = 1\n\n{CONFIG}"
+    with Lab(Settings(name=f"rp{os.getpid()}", config=common)) as lab:
+        yield Farm(lab)
+
+
+@pytest.fixture
+def farm(module_farm: Farm) -> Farm:
+    module_farm.wait_idle()
+    return module_farm
+
+
+def maps_of(farm: Farm, server: str) -> dict[str, Map]:
+    place = farm.lab.place(server)
+    directory = place.pin_dir / f"{farm.lab.name}-{server}" / "maps"
+    return {name: Map.open(directory / name) for name in ("hold_free", "connect", "local")}
+
+
+def free_pieces(farm: Farm, server: str) -> set[bytes]:
+    """What the hold pool has, each piece once. Nothing may use it meanwhile."""
+    queue = maps_of(farm, server)["hold_free"]
+    pieces = []
+    while (piece := queue.pop()) is not None:
+        pieces.append(piece)
+    for piece in pieces:
+        queue.push(piece)
+    assert len(set(pieces)) == len(pieces), "a piece was given back twice"
+    return set(pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Reaper:
+    """A server's tables reaped by the test, with limits of its own, beside the agent."""
+
+    reaping: Reaping
+    datagrams: socket.socket
+
+    def sweep(self) -> None:
+        for _ in self.reaping.steps(observer.boottime_ns()):
+            pass
+
+    def answers(self) -> int:
+        """Take the answers that come; how many."""
+        count = 0
+        while readable(self.datagrams, 0.3):
+            datagram, source = self.datagrams.recvfrom(2048)
+            assert self.reaping.receive(datagram, source, observer.boottime_ns())
+            count += 1
+        return count
+
+    def until(self, what: str, true: Callable[[], bool]) -> None:
+        def swept() -> bool:
+            self.sweep()
+            return true()
+
+        wait_until(what, swept, 5)
+
+
+@contextmanager
+def reaper_of(farm: Farm, server: str, limits: Limits = SHORT) -> Iterator[Reaper]:
+    place = farm.lab.place(server)
+    key = FarmKeys((farm.lab.run_dir / "farm.key").read_bytes().strip()).state
+    directory = place.pin_dir / f"{farm.lab.name}-{server}" / "maps"
+
+    def send(datagram: bytes, to: tuple[str, int]) -> None:
+        datagrams.sendto(datagram, to)
+
+    with namespaces.entered(place.namespace):
+        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        reaping = Reaping(directory, ("front", "back"), key, send, limits)
+    with datagrams, reaping:
+        yield Reaper(reaping, datagrams)
+
+
+def traffic(farm: Farm, first: str, owner: str) -> int:
+    """Endpoints given to the owner that have not ended, as the first server counts."""
+    row = farm.tables[first].traffic.get(int(owner[1:]))
+    assert row is not None
+    return row.sent - row.closed
+
+
+# ---- heads that never complete ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("port", [ANY, HERE, ELSEWHERE])
+def test_a_client_that_never_finishes_its_head_is_reset_in_time(farm: Farm, port: int) -> None:
+    pieces, before = free_pieces(farm, "s1"), farm.counters("s1")
+    rows = farm.all_rows()
+    with farm.connect(port) as connection:
+        started = time.monotonic()
+        with pytest.raises(OSError) as caught:
+            _write_slowly(connection, b"GET / HTTP/1.1\r\nX: " + b"y" * 400)
+        assert is_reset(caught.value)
+        passed = time.monotonic() - started
+    assert HEADER_S - 0.05 <= passed < HEADER_S + 1
+    _expect_given_up(farm, before, 1)
+    wait_until("the rows are gone", lambda: farm.all_rows() == rows)
+    assert free_pieces(farm, "s1") == pieces
+
+
+def _write_slowly(connection: socket.socket, head: bytes) -> None:
+    """Byte by byte, until something is heard, which is then read."""
+    for place in range(len(head)):
+        connection.send(head[place : place + 1])
+        if readable(connection, 0.02):
+            break
+    connection.recv(1)
+
+
+def _expect_given_up(farm: Farm, before: Counts, times: int) -> None:
+    """So many more than before; they are counted when a pass has ended."""
+
+    def given_up() -> int:
+        return grown(before, farm.counters("s1")).get("head_timeout", 0)
+
+    wait_until("the heads given up are counted", lambda: given_up() >= times)
+    assert given_up() == times
+
+
+def test_many_slow_clients_give_all_their_pieces_back(farm: Farm) -> None:
+    pieces, before = free_pieces(farm, "s1"), farm.counters("s1")
+    connections = [farm.connect(ANY) for _ in range(200)]
+    for number, connection in enumerate(connections):
+        connection.send(b"GET /" + b"z" * (number * 40))
+    wait_until("all are held", lambda: farm.rows("s1")["holding"] == 200)
+    for connection in connections:
+        connection.settimeout(5)
+        with pytest.raises(ConnectionResetError):
+            connection.recv(1)
+        connection.close()
+    _expect_given_up(farm, before, 200)
+    assert free_pieces(farm, "s1") == pieces
+
+
+def test_late_segments_of_a_given_up_head_are_reset_again(farm: Farm) -> None:
+    with farm.connect(ANY) as connection:
+        connection.send(b"GET / HT")
+        wait_until("it is held", lambda: farm.rows("s1")["holding"] == 1)
+        # The client's kernel misses the reset, as if it were lost on the way.
+        with _dropping(farm, "input", "tcp flags rst"):
+            before = farm.counters("s1")
+            wait_until("it is given up", lambda: grown(before, farm.counters("s1")))
+            wait_until("nothing is held", lambda: farm.rows("s1")["holding"] == 0)
+        connection.send(b"TP/1.1\r\n\r\n")
+        connection.settimeout(5)
+        with pytest.raises(ConnectionResetError):
+            connection.recv(1)
+    assert farm.tables["s1"].forward.count() == 0
+
+
+def test_an_offer_that_nobody_answers_is_withdrawn(farm: Farm) -> None:
+    pieces = free_pieces(farm, "s1")
+    load = traffic(farm, "s1", "s2")
+    with farm.connect(ELSEWHERE) as connection, reaper_of(farm, "s1") as first:
+        faults.set_loss(farm.lab, 100, [("s2", "back")])
+        try:
+            connection.sendall(request())
+            with _dropping(farm, "output", "tcp dport 8002"):
+                assert farm.rows("s1", ("forward", "holding")) == {"forward": 1, "holding": 1}
+                first.until("the rows are gone", lambda: not any(farm.rows("s1").values()))
+                connection.settimeout(5)
+                with pytest.raises(ConnectionResetError):
+                    connection.recv(1)
+        finally:
+            faults.set_loss(farm.lab, 0)
+    assert free_pieces(farm, "s1") == pieces
+    assert traffic(farm, "s1", "s2") == load
+
+
+@contextmanager
+def _dropping(farm: Farm, hook: str, what: str) -> Iterator[None]:
+    """The client's kernel loses these packets."""
+    rules = f"table ip rp {{ chain lose {{ type filter hook {hook} priority 0; {what} drop; }}; }}"
+    farm.run("client1", "nft", rules)
+    try:
+        yield
+    finally:
+        farm.run("client1", "nft", "delete table ip rp")
+
+
+# ---- connections that live --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("port", [HERE, ELSEWHERE])
+def test_idle_connections_live_on(farm: Farm, port: int) -> None:
+    """The agents themselves ask each other after 1 s; the test's reaper has shorter limits yet."""
+    with (
+        farm.connect(port) as connection,
+        reaper_of(farm, "s1") as first,
+        reaper_of(farm, "s2") as owner,
+    ):
+        connection.sendall(request(close=False))
+        served_by = read_answer(connection).served_by
+        before = farm.all_rows()
+        asked = 0
+        until = time.monotonic() + 2.5
+        while time.monotonic() < until:
+            for one in (first, owner):
+                one.sweep()
+            asked += first.answers()
+        assert farm.all_rows() == before
+        assert asked > 0 or port == HERE
+        connection.sendall(request())
+        assert read_answer(connection).served_by == served_by
+
+
+def test_a_half_closed_connection_lives_on_without_its_file(farm: Farm) -> None:
+    """FIN_WAIT2 is a remainder of a socket, and still one."""
+    with farm.connect(ELSEWHERE) as connection, reaper_of(farm, "s2") as owner:
+        connection.sendall(request())
+        read_answer(connection)
+        assert readable(connection, 5)
+        assert connection.recv(1) == b""
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            owner.sweep()
+            time.sleep(0.05)
+        assert farm.rows("s2")["connect"] == 1
+        assert farm.rows("s1")["forward"] == 1
+
+
+# ---- sockets that ended unseen ------------------------------------------------------------------
+
+
+def kill_sockets(farm: Farm, server: str, key: bytes) -> None:
+    """End the server's socket of a row, by a reset to its client."""
+    farm.run(server, "ss", "-K", "dport", "=", str(int.from_bytes(key[8:10], "big")))
+
+
+def end_unseen(farm: Farm, server: str, table: str) -> None:
+    """A server's socket ends while its row misses it: the row is taken away and put back."""
+    of = maps_of(farm, server)[table]
+    ((key, value),) = of.items()
+    of.delete(key)
+    kill_sockets(farm, server, key)
+    of.update(key, value)
+
+
+@pytest.mark.parametrize(
+    ("port", "server", "table"), [(HERE, "s1", "local"), (ELSEWHERE, "s2", "connect")]
+)
+def test_a_socket_that_ended_unseen(farm: Farm, port: int, server: str, table: str) -> None:
+    connection = farm.connect(port)
+    connection.sendall(request(close=False))
+    read_answer(connection)
+    before, load = farm.counters(server), traffic(farm, "s1", server)
+    end_unseen(farm, server, table)
+    connection.close()
+    assert farm.rows("s1")["forward"] == (table == "connect")
+    with reaper_of(farm, server) as one, capturing(farm, server, "back") as capture:
+        one.until("the row is gone", lambda: farm.rows(server)[table] == 0)
+        wait_until("the first server knows", lambda: farm.rows("s1")["forward"] == 0)
+    assert grown(before, farm.counters(server))["ended_unseen"] == 1
+    assert traffic(farm, "s1", server) == load - 1
+    assert len(capture.ipos()) == (1 if table == "connect" else 0)
+
+
+@pytest.mark.parametrize("table", ["local", "connect"])
+def test_an_endpoint_that_became_no_socket(farm: Farm, table: str) -> None:
+    tables = farm.tables["s2"]
+    with farm.connect(ELSEWHERE) as connection:
+        connection.sendall(request(close=False))
+        read_answer(connection)
+        ((key, row),) = maps_of(farm, "s2")["connect"].items()
+    farm.wait_idle()
+    state = layout("ipos_endpoint").field("state").offset
+    pending = row[:state] + bytes([EndpointState.PENDING]) + row[state + 1 :]
+    load = traffic(farm, "s2", "s2")
+    maps_of(farm, "s2")[table].update(key, pending)
+    with reaper_of(farm, "s2") as one:
+        one.until("the row is gone", lambda: getattr(tables, table).count() == 0)
+    assert traffic(farm, "s2", "s2") == load - (table == "local")
+
+
+# ---- connections given away ---------------------------------------------------------------------
+
+
+def test_an_owner_that_denies_a_connection_ends_it(farm: Farm) -> None:
+    with farm.connect(ELSEWHERE) as connection, reaper_of(farm, "s1") as first:
+        connection.sendall(request(close=False))
+        read_answer(connection)
+        load = traffic(farm, "s1", "s2")
+        of = maps_of(farm, "s2")["connect"]
+        ((key, _),) = of.items()
+        of.delete(key)
+        first.until("the row is gone", lambda: not first.answers() and _gives_nothing(farm))
+        assert traffic(farm, "s1", "s2") == load - 1
+        kill_sockets(farm, "s2", key)
+
+
+def _gives_nothing(farm: Farm) -> bool:
+    return farm.rows("s1")["forward"] == 0
+
+
+def test_the_rows_of_a_dead_owner_vanish(farm: Farm) -> None:
+    with farm.connect(THIRD) as connection, farm.connect(ELSEWHERE) as other:
+        for one in (connection, other):
+            one.sendall(request(close=False))
+            read_answer(one)
+        pieces = free_pieces(farm, "s1")
+        faults.cut_power(farm.lab, "s3")
+        try:
+            third = farm.tables["s1"].servers
+            wait_until("s3 is down", lambda: third.get(3).state is ServerState.DOWN)  # type: ignore[union-attr]
+            with reaper_of(farm, "s1") as first:
+                first.until("its row is gone", lambda: farm.rows("s1")["forward"] == 1)
+            connection.send(b"x")
+            connection.settimeout(5)
+            with pytest.raises(ConnectionResetError):
+                connection.recv(1)
+            other.sendall(request())
+            assert read_answer(other).served_by == "s2"
+        finally:
+            faults.restore_power(farm.lab, "s3")
+        ((key, _),) = maps_of(farm, "s3")["connect"].items()
+        kill_sockets(farm, "s3", key)
+        assert free_pieces(farm, "s1") == pieces
