@@ -25,7 +25,7 @@ NATIVE_CFLAGS := $(WARN) -DIPOS_NATIVE=1 -fPIC -shared -fno-strict-aliasing -I$(
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup packages objects test test-slow farm lint demo fuzz bench wheel clean
+.PHONY: help setup packages objects test test-slow farm lint demo fuzz bench docs wheel clean
 
 help:
 	@echo "make setup      Debian packages, .venv, compiled data plane; leaves .venv/bin/ipos"
@@ -35,6 +35,7 @@ help:
 	@echo "make farm       only the tests that need root and namespaces"
 	@echo "make fuzz       native core against the Python oracle, full size"
 	@echo "make bench      paired measurements against direct connections and HAProxy"
+	@echo "make docs       the pages of docs/ that are derived from code"
 	@echo "make wheel      dist/*.whl with the compiled data plane inside"
 
 # Recursion and not prerequisites: packages must be there before clang and python are run.
@@ -84,6 +85,9 @@ fuzz: setup
 
 bench: setup
 	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+docs: setup
+	@$(BIN)/python -m scripts.docs
 
 wheel: setup
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist . 1>&2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of `docs/` that are derived from code. `python -m scripts.docs` writes them.
+"""The parts of `docs/` that are derived from code. `make docs` writes them.
 
 They are committed, so that they can be read without running anything, and `tests/docs` fails when
 one of them is not what the code says now.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 _REMARK = re.compile(r"^    (\w+)\s*[:=][^#\n]*#\s*(.+)$", re.MULTILINE)
 
 
-NOTE = "<!-- Written by `python -m scripts.docs` from the code. Edits here are lost. -->"
+NOTE = "<!-- Written by `make docs` from the code. Edits here are lost. -->"
 
 
 def page(name: str, introduction: str, sections: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from scripts.docs.header import HEADER, enumerators, maps
 def test_a_generated_document_is_up_to_date(name: str) -> None:
     file = DIRECTORY / name
     assert file.read_text(encoding="utf-8") == DOCUMENTS[name](), (
-        f"docs/{name} is not what the code says: run python -m scripts.docs and commit it"
+        f"docs/{name} is not what the code says: run make docs and commit it"
     )
 
 
