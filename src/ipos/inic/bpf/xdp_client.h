@@ -172,7 +172,7 @@ IPOS_INLINE int client_forward(struct xdp_md *ctx, struct ipos_settings *set,
 	} else {
 		if (seq_before(f->client_end, seq_end))
 			f->client_end = seq_end;
-		if (seq_before(f->client_ack, s->ack))
+		if (s->flags & TCP_ACK && seq_before(f->client_ack, s->ack))
 			f->client_ack = s->ack;
 	}
 	return encapsulate(ctx, set, w, s, &to);
