@@ -28,6 +28,7 @@ from tests.golden.machine import CONNECTIONS, SIZES, WALL_NS, Out, Ran
 from tests.inic.plane import pin_place
 
 _OUTGOING = 4  # sll_pkttype of linux/if_packet.h
+_SOL_PACKET, _AUXDATA, _VLAN_VALID = 263, 8, 1 << 4
 _IP_TRANSPARENT, _TCP_REPAIR, _REPAIR_QUEUE, _QUEUE_SEQ = 19, 19, 20, 21
 _RECEIVE_QUEUE, _SEND_QUEUE = 1, 2
 
@@ -47,6 +48,7 @@ class KernelMachine:
         }
         self._sockets: list[socket.socket] = []
         self._tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self._tap.setsockopt(_SOL_PACKET, _AUXDATA, 1)
         self._tap.setblocking(False)
         self._counted: dict[str, int] = {}
         self.reset()
@@ -144,11 +146,12 @@ class KernelMachine:
         inward: list[Out] = []
         while True:
             try:
-                frame, (interface, _, kind, _, _) = self._tap.recvfrom(65536)
+                frame, extra, _, (interface, _, kind, _, _) = self._tap.recvmsg(65536, 64)
             except BlockingIOError:
                 return out + inward
             if interface not in self._interfaces:
                 continue
+            frame = _tagged(frame, extra)
             if kind == _OUTGOING:
                 out.append(Out(interface, frame))
             else:
@@ -196,6 +199,16 @@ class KernelMachine:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, 0))
             made.close()
         self._sockets = []
+
+
+def _tagged(frame: bytes, extra: list[tuple[int, int, bytes]]) -> bytes:
+    """A received frame with its VLAN tag, which the kernel keeps beside it."""
+    for level, kind, data in extra:
+        if (level, kind) == (_SOL_PACKET, _AUXDATA):
+            status, _, _, _, _, tci, protocol = struct.unpack("=IIIHHHH", data)  # tpacket_auxdata
+            if status & _VLAN_VALID:
+                return frame[:12] + struct.pack("!HH", protocol, tci) + frame[12:]
+    return frame
 
 
 @contextmanager

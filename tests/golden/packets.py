@@ -73,7 +73,7 @@ ISS, OUR_TS = cookie()
 ISS_BARE, _ = cookie(mss=536, scale=None, sack=False, stamps=False)
 
 
-# ---- the client's side ---------------------------------------------------------------------------
+# ---- the client's side --------------------------------------------------------------------------
 
 
 def syn_options(
@@ -131,10 +131,10 @@ def ip(
 
 def from_router(packet: bytes, vlan: int = 0, pad: bool = True) -> bytes:
     """A packet as it comes in on front, padded to 60 bytes as a wire would."""
-    return _ether(packet, FRONT, ROUTER, vlan, 60 if pad else 0)
+    return ether(packet, FRONT, ROUTER, vlan, 60 if pad else 0)
 
 
-def _ether(packet: bytes, to: str, by: str, vlan: int, shortest: int) -> bytes:
+def ether(packet: bytes, to: str, by: str, vlan: int, shortest: int) -> bytes:
     if vlan:
         frame = bytes(Ether(dst=to, src=by) / Dot1Q(vlan=vlan, type=0x0800) / Raw(packet))
     else:
@@ -154,7 +154,7 @@ def syn(
     return client(flags, options=given, vlan=vlan, **fields)
 
 
-# ---- our answers ---------------------------------------------------------------------------------
+# ---- our answers --------------------------------------------------------------------------------
 
 
 def answer(
@@ -181,7 +181,7 @@ def answer(
         options=options or [],
     )
     packet = bytes(IP(src=by, dst=CLIENT, id=0, flags="DF", ttl=64) / tcp)
-    return _ether(packet, ROUTER, source_mac, vlan, 0)
+    return ether(packet, ROUTER, source_mac, vlan, 0)
 
 
 def syn_ack(
@@ -234,7 +234,7 @@ def reset(seq: int = ISS + 1, **fields: Any) -> bytes:
     return answer("R", seq=seq, **fields)
 
 
-# ---- Figure 11 -----------------------------------------------------------------------------------
+# ---- Figure 11 ----------------------------------------------------------------------------------
 
 
 def header(
@@ -369,7 +369,7 @@ def without_migration(frame: bytes) -> bytes:
     return bytes(plain)
 
 
-# ---- ICMP ----------------------------------------------------------------------------------------
+# ---- ICMP ---------------------------------------------------------------------------------------
 
 
 def fragmentation_needed(port: int = PORT, quoted: int = 8, mtu: int = 1400) -> bytes:

@@ -50,7 +50,8 @@ def into_front(frame: bytes) -> Out:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One frame. `hook`: "wire" is XDP and, what it passes, tc; "inward" is tc with our mark.
+    """One frame. `hook`: "wire" is XDP and, what it passes, tc; "xdp" and "tc" are one of them,
+    "inward" is tc with our mark and "out" tc on the way out.
 
     `verdict` is the last program's: drop, redirect and pass are XDP's, the others tc's; a frame
     that both let through is "to kernel". `sent` are all frames that leave, in order, a redirected
@@ -139,7 +140,7 @@ def run(machine: Machine, step: Step) -> Ran:
     if step.hook == "out":
         return machine.egress(step.frame, step.where)
     ran = machine.xdp(step.frame, step.where)
-    if ran.verdict != "pass":
+    if ran.verdict != "pass" or step.hook == "xdp":
         return ran
     passed = machine.ingress(ran.frame, step.where)
     if passed.verdict != "ok":

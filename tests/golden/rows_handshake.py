@@ -68,9 +68,14 @@ _BACKWARDS: list[tuple[str, Any]] = [
     ("Timestamp", (p.TS, 0)),
     ("MSS", 1400),
 ]
-_UNKNOWN: list[tuple[Any, Any]] = [(30, b"\0\x81" + bytes(8)), ("MSS", 1460), ("NOP", None), ("NOP", None),
-            (34, b"")]  # MPTCP, Fast Open  # fmt: skip
-
+_BROKEN: list[tuple[Any, Any]] = [("MSS", 1300), (3, b"")]
+_UNKNOWN: list[tuple[Any, Any]] = [  # MPTCP, Fast Open
+    (30, b"\0\x81" + bytes(8)),
+    ("MSS", 1460),
+    ("NOP", None),
+    ("NOP", None),
+    (34, b""),
+]
 SYNS = [
     *_matrix(),
     _syn_ack("SYN without options", p.syn([]),
@@ -95,7 +100,7 @@ SYNS = [
              p.syn_ack()),
     _syn_ack("SYN with PSH and URG", p.syn(flags="SPU"), p.syn_ack()),
     _syn_ack("SYN with a broken option list: what stood before counts",
-             p.syn([("MSS", 1300), (3, b"")]),
+             p.syn(_BROKEN),
              p.syn_ack(mss=1300, scale=None, sack=False, stamps=False)),
     _syn_ack("SYN in the front's VLAN", p.syn(vlan=p.VLAN), p.syn_ack(vlan=p.VLAN),
              front_vlan=p.VLAN),

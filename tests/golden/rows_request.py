@@ -78,7 +78,8 @@ def _here(about: str, *frames: bytes, attributes: Attributes = ALL, **fields: An
     counts = {"SERVED_HERE": 1, **fields.pop("counts", {})}
     hs = fields.pop("hs", HANDSHAKE)
     return Row(
-        about=about, steps=[rx("front", frame, "to kernel", adopted=attributes) for frame in frames],
+        about=about,
+        steps=[rx("front", frame, "to kernel", adopted=attributes) for frame in frames],
         counts=counts, traffic={1: (1, 0)}, before=fields.pop("before", OPEN_ROW),
         after={"temporary": [], "local": [(KEY, {**LOCAL, "hs": hs, "state": ADOPTING,
                "snd_nxt": hs["iss"] + 1, **fields.pop("row", {})})]},

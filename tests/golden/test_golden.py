@@ -7,15 +7,37 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.golden import rows_handshake, rows_request
+from ipos.inic.layout import header
+from tests.golden import (
+    rows_close,
+    rows_frames,
+    rows_handshake,
+    rows_migration,
+    rows_request,
+)
 from tests.golden.kernel_machine import KernelMachine, kernel_machine
 from tests.golden.row import Row, check, check_alike, check_native
 
-ROWS = [*rows_handshake.ROWS, *rows_request.ROWS]
+ROWS = [
+    row
+    for module in (rows_handshake, rows_request, rows_migration, rows_close, rows_frames)
+    for row in module.ROWS
+]
 
 
 def _named(row: Row) -> str:
     return row.about
+
+
+def test_every_drop_reason_is_hit() -> None:
+    counted = {name for row in ROWS for name in row.counts}
+    reasons = {counter.name for counter in header().counters if counter.is_drop}
+    assert reasons <= counted
+
+
+def test_rows_are_told_apart() -> None:
+    names = [row.about for row in ROWS]
+    assert len(set(names)) == len(names) >= 100
 
 
 @pytest.mark.parametrize("row", ROWS, ids=_named)
