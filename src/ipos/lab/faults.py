@@ -18,6 +18,7 @@ from ipos.lab.plan import SWITCH, Interface, Node
 _TABLE = "ipos_faults"
 _SCALE = 100_000
 """Loss is counted in parts of this."""
+_LEARNED = ("reachable", "stale", "delay", "probe")
 
 
 def set_loss(lab: Lab, percent: float, links: Iterable[tuple[str, str]] | None = None) -> None:
@@ -70,9 +71,14 @@ def set_link(lab: Lab, node: str, interface: str, up: bool) -> None:
 
 
 def flush_neighbours(lab: Lab) -> None:
-    """Every node forgets the MAC addresses it has learned."""
+    """Every node forgets the MAC addresses it has learned.
+
+    Not those it is just asking for: to forget one of these is to give its waiting packets up, and
+    the kernel then tells their sender that the host is unreachable.
+    """
+    learned = [word for state in _LEARNED for word in ("nud", state)]
     for node in lab.nodes:
-        done = lab.run(node, ["ip", "neigh", "flush", "all"], capture_output=True, text=True)
+        done = lab.run(node, ["ip", "neigh", "flush", *learned], capture_output=True, text=True)
         if done.returncode != 0:
             raise LabError(f"cannot flush the neighbours of {node}: {done.stderr.strip()}")
 
