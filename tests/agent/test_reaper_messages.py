@@ -9,17 +9,20 @@ import pytest
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Dot1Q, Ether
 
-from ipos.agent import notices, questions
-from ipos.agent.inquiry import ANSWER_NS, ASKED, TUPLE, Inquiry
+from ipos.agent import notices, questions, reaper
+from ipos.agent.inquiry import ANSWER_NS, ASKED, Inquiry
 from ipos.agent.questions import Answer, Connection, Question
-from ipos.inic.rows import Settings, SettingsFlag, Tuple
+from ipos.inic.layout import layout
+from ipos.inic.rows import Codec, Settings, SettingsFlag, Tuple
 from ipos.wire import NoticePacket, PacketType, WireError, ethernet
 from tests.agent.farm import KEY, MS, NOW_NS, back
 
 FRAME_KEY = bytes(range(16, 32))
 FRONT_MAC, BACK_MAC = bytes((2, 0, 0, 0, 1, 1)), bytes((2, 0, 0, 0, 2, 1))
 ROUTER_MAC, FIRST_MAC = bytes((2, 0, 0, 0, 1, 9)), bytes((2, 0, 0, 0, 2, 2))
-CONNECTION = Tuple(IPv4Address("10.99.0.11"), IPv4Address("203.0.113.1"), 40_000, 80)
+CLIENT, SERVICE = IPv4Address("10.99.0.11"), IPv4Address("203.0.113.1")
+ROW = Codec(Tuple, layout("ipos_tuple")).encode(Tuple(CLIENT, SERVICE, 40_000, 80))
+ENDS = reaper.ENDS.read(ROW)
 
 
 def settings(*, authenticate: bool = True, vlan: int = 0) -> Settings:
@@ -35,7 +38,7 @@ def settings(*, authenticate: bool = True, vlan: int = 0) -> Settings:
 
 @pytest.mark.parametrize("vlan", [0, 12])
 def test_a_reset_as_scapy_reads_it(vlan: int) -> None:
-    raw = notices.reset_frame(settings(vlan=vlan), CONNECTION, ROUTER_MAC, 0xFFFF_FFFF)
+    raw = notices.reset_frame(settings(vlan=vlan), ENDS, ROUTER_MAC, 0xFFFF_FFFF)
     frame = Ether(raw)
     assert (frame.dst, frame.src) == ("02:00:00:00:01:09", "02:00:00:00:01:01")
     assert (frame[Dot1Q].vlan if vlan else None) == (vlan or None)
@@ -51,11 +54,11 @@ def test_a_reset_as_scapy_reads_it(vlan: int) -> None:
 @pytest.mark.parametrize("vlan", [0, 12])
 @pytest.mark.parametrize("authenticate", [True, False])
 def test_type_4_is_what_the_wire_says(vlan: int, authenticate: bool) -> None:
+    row = {"endpoint_ip": int(SERVICE), "endpoint_port": 8080, "hs": {"iss": 77}}
     raw = notices.closed_frame(
         settings(authenticate=authenticate, vlan=vlan),
-        CONNECTION,
-        (IPv4Address("203.0.113.1"), 8080),
-        77,
+        ENDS,
+        reaper.OWNED.read(layout("ipos_endpoint").pack(row)),
         FIRST_MAC,
     )
     assert len(raw) >= 60
@@ -64,12 +67,12 @@ def test_type_4_is_what_the_wire_says(vlan: int, authenticate: bool) -> None:
     notice = frame.packet
     assert isinstance(notice, NoticePacket)
     assert notice.header.type is PacketType.CLOSED
-    assert (notice.header.source_ip, notice.header.source_port) == (CONNECTION.client_ip, 40_000)
+    assert (notice.header.source_ip, notice.header.source_port) == (CLIENT, 40_000)
     assert (str(notice.header.destination_ip), notice.header.destination_port) == (
         "203.0.113.1",
         8080,
     )
-    assert (notice.service_ip, notice.service_port) == (CONNECTION.service_ip, 80)
+    assert (notice.service_ip, notice.service_port) == (SERVICE, 80)
     assert (notice.iss, notice.reason) == (77, 0)
     if not authenticate:
         with pytest.raises(WireError, match="tag"):
@@ -122,7 +125,6 @@ class Post:
 
 
 MEMBERS = {back(1), back(2), back(3)}
-ROW = TUPLE.encode(CONNECTION)
 
 
 def exchange(

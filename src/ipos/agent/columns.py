@@ -13,12 +13,12 @@ from typing import Any, Generic, TypeVar
 
 from ipos.inic.layout import Integer, layout
 
-R = TypeVar("R")
+R = TypeVar("R", bound=tuple[Any, ...])
 _HOST = "<" if sys.byteorder == "little" else ">"
 
 
 class Columns(Generic[R]):
-    """Reads named members into a named tuple.
+    """Reads named members into a named tuple, and writes them with zero everywhere else.
 
     Integers of host order are numbers; what is in network order, an array or a struct is bytes.
     """
@@ -42,6 +42,9 @@ class Columns(Generic[R]):
 
     def read(self, value: bytes) -> R:
         return self._make(self._struct.unpack(value))
+
+    def write(self, row: R) -> bytes:
+        return self._struct.pack(*row)
 
 
 class Since:

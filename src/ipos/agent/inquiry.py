@@ -21,7 +21,7 @@ Knows = Callable[[bytes, int], bool]
 ASKED = 4 * questions.ROWS_MAX
 """Connections that are asked about at once."""
 ANSWER_NS = 2_000_000_000
-TUPLE = Codec(Tuple, layout("ipos_tuple"))
+_TUPLE = Codec(Tuple, layout("ipos_tuple"))
 
 
 class Inquiry:
@@ -82,7 +82,7 @@ class Inquiry:
 
 
 def _connection(key: bytes, iss: int) -> Connection:
-    ends = TUPLE.decode(key)
+    ends = _TUPLE.decode(key)
     return Connection(
         int(ends.client_ip), ends.client_port, int(ends.service_ip), ends.service_port, iss
     )
@@ -90,4 +90,4 @@ def _connection(key: bytes, iss: int) -> Connection:
 
 def _key(asked: Connection) -> bytes:
     client_ip, service_ip = IPv4Address(asked.client_ip), IPv4Address(asked.service_ip)
-    return TUPLE.encode(Tuple(client_ip, service_ip, asked.client_port, asked.service_port))
+    return _TUPLE.encode(Tuple(client_ip, service_ip, asked.client_port, asked.service_port))

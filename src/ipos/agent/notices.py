@@ -13,21 +13,22 @@ from types import TracebackType
 from typing import Self
 
 from ipos.agent.network import NetworkError
+from ipos.agent.reaper import HANDSHAKE, Ends, Owned
 from ipos.handshake.segment import Flag, Segment
-from ipos.inic.rows import Settings, SettingsFlag, Tuple
+from ipos.inic.rows import Settings, SettingsFlag
 from ipos.wire import Frame, Header, NoticePacket, PacketType, Protocol, VlanTag, ethernet
 
 _ETHERTYPE_VLAN = 0x8100
 _ETHERTYPE_IP = 0x0800
 
 
-def reset_frame(settings: Settings, key: Tuple, client_mac: bytes, iss: int) -> bytes:
+def reset_frame(settings: Settings, ends: Ends, client_mac: bytes, iss: int) -> bytes:
     """RST to a client that was sent nothing but our SYN-ACK. iss: that one's sequence number."""
     segment = Segment(
-        source=key.service_ip,
-        source_port=key.service_port,
-        destination=key.client_ip,
-        destination_port=key.client_port,
+        source=IPv4Address(ends.service_ip),
+        source_port=int.from_bytes(ends.service_port, "big"),
+        destination=IPv4Address(ends.client_ip),
+        destination_port=int.from_bytes(ends.client_port, "big"),
         seq=iss + 1 & 0xFFFF_FFFF,
         flags=Flag.RST,
     )
@@ -38,22 +39,20 @@ def reset_frame(settings: Settings, key: Tuple, client_mac: bytes, iss: int) -> 
     return client_mac + settings.front_mac + tag + kind + segment.packet()
 
 
-def closed_frame(
-    settings: Settings, key: Tuple, endpoint: tuple[IPv4Address, int], iss: int, mac: bytes
-) -> bytes:
-    """Type 4 to the first server with this back MAC address, 60 bytes (64 with a VLAN tag)."""
+def closed_frame(settings: Settings, ends: Ends, row: Owned, mac: bytes) -> bytes:
+    """Type 4 for an endpoint, to the first server with this back MAC address: 60 bytes."""
     notice = NoticePacket(
         header=Header(
-            source_ip=key.client_ip,
-            source_port=key.client_port,
-            destination_ip=endpoint[0],
-            destination_port=endpoint[1],
+            source_ip=IPv4Address(ends.client_ip),
+            source_port=int.from_bytes(ends.client_port, "big"),
+            destination_ip=IPv4Address(row.endpoint_ip),
+            destination_port=int.from_bytes(row.endpoint_port, "big"),
             type=PacketType.CLOSED,
             protocol=Protocol.TCP,
         ),
-        service_ip=key.service_ip,
-        service_port=key.service_port,
-        iss=iss,
+        service_ip=IPv4Address(ends.service_ip),
+        service_port=int.from_bytes(ends.service_port, "big"),
+        iss=HANDSHAKE.read(row.hs).iss,
     )
     frame = Frame(
         destination_mac=mac,

@@ -99,6 +99,16 @@ class Forwarded(NamedTuple):
     offered_ns: int
 
 
+class Left(NamedTuple):
+    """Of `struct ipos_temporary`."""
+
+    hs: bytes
+    state: int
+    created_ns: int
+    last_seen_ns: int
+    client_end: int
+
+
 class Ends(NamedTuple):
     """Of `struct ipos_tuple`, all in network order."""
 
@@ -120,6 +130,7 @@ HANDSHAKE = Columns("ipos_handshake", Handshake._fields, Handshake._make)
 HELD = Columns("ipos_holding", Held._fields, Held._make)
 OWNED = Columns("ipos_endpoint", Owned._fields, Owned._make)
 FORWARDED = Columns("ipos_forward", Forwarded._fields, Forwarded._make)
+LEFT = Columns("ipos_temporary", Left._fields, Left._make)
 ENDS = Columns("ipos_tuple", Ends._fields, Ends._make)
 KEY_SIZE = layout("ipos_tuple").size
 KNOWN = Columns("ipos_server", Known._fields, Known._make)
@@ -197,23 +208,13 @@ def client_end(row: Held | Owned | Forwarded) -> int:
             return row.client_end
 
 
-def handshake(row: Forwarded) -> bytes:
-    """What a forward row knows of its handshake, as `struct ipos_handshake`."""
-    return layout("ipos_handshake").pack({"iss": row.iss, "irs": row.irs})
-
-
 def ended(row: Held | Owned | Forwarded, state: int, now_ns: int) -> bytes:
     """The row of `temporary` that makes the old cookie open nothing. state: CLOSED or RESET."""
-    hs = handshake(row) if isinstance(row, Forwarded) else row.hs
-    return layout("ipos_temporary").pack(
-        {
-            "hs": layout("ipos_handshake").unpack(hs),
-            "state": state,
-            "created_ns": now_ns,
-            "last_seen_ns": now_ns,
-            "client_end": client_end(row),
-        }
-    )
+    if isinstance(row, Forwarded):
+        hs = HANDSHAKE.write(Handshake(row.iss, row.irs))
+    else:
+        hs = row.hs
+    return LEFT.write(Left(hs, state, now_ns, now_ns, client_end(row)))
 
 
 def pieces(chunks: bytes) -> list[bytes]:

@@ -19,7 +19,7 @@ from types import TracebackType
 import structlog
 
 from ipos.agent import notices, questions, reaper
-from ipos.agent.inquiry import TUPLE, Inquiry, Send
+from ipos.agent.inquiry import Inquiry, Send
 from ipos.agent.ledger import Ledger
 from ipos.agent.notices import FrameSocket
 from ipos.agent.observer import boottime_ns
@@ -137,12 +137,15 @@ class Reaping(AbstractContextManager["Reaping"]):
             return
         for piece in reaper.pieces(row.chunks):
             self._maps["hold_free"].push(piece)
-        if self._held_fate(key, row) is not Fate.RESET or not self._withdraw(key):
+        if self._held_fate(key, row) is not Fate.RESET:
+            return
+        if row.complete and not self._withdraw(key):
             return
         self._remember(key, row, reaper.RESET)
         self._ledger.count("HEAD_TIMEOUT")
         iss = reaper.HANDSHAKE.read(row.hs).iss
-        frame = notices.reset_frame(self._settings, TUPLE.decode(key), row.client_mac, iss)
+        ends = reaper.ENDS.read(key)
+        frame = notices.reset_frame(self._settings, ends, row.client_mac, iss)
         self._frames.send(self._front, frame)
 
     def _withdraw(self, key: bytes) -> bool:
@@ -203,12 +206,9 @@ class Reaping(AbstractContextManager["Reaping"]):
             return
         first = self._server(row.first)
         if first is not None:
-            endpoint = IPv4Address(row.endpoint_ip), int.from_bytes(row.endpoint_port, "big")
-            iss = reaper.HANDSHAKE.read(row.hs).iss
-            self._frames.send(
-                self._back,
-                notices.closed_frame(self._settings, TUPLE.decode(key), endpoint, iss, first.mac),
-            )
+            ends = reaper.ENDS.read(key)
+            frame = notices.closed_frame(self._settings, ends, row, first.mac)
+            self._frames.send(self._back, frame)
 
     # ---- forward -----------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 """A connection table as one sees it who looks for old rows and takes them away."""
 
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ipos.agent.columns import Columns, Since
 from ipos.inic.libbpf import syscall
@@ -12,7 +12,7 @@ from ipos.inic.libbpf.maps import Map
 ROWS = 4096
 """About as many are read at once."""
 
-R = TypeVar("R")
+R = TypeVar("R", bound=tuple[Any, ...])
 Old = list[tuple[bytes, R]]
 
 
