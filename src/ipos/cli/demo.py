@@ -17,6 +17,9 @@ def demo(
     seconds: Annotated[
         float, typer.Option(min=2, max=40, metavar="N", help="Seconds of traffic.")
     ] = 15,
+    name: Annotated[
+        str, typer.Option(metavar="N", help="Name of its lab; by default one nobody has.")
+    ] = "",
 ) -> None:
     """Show a farm of three at work: build it, load it, drain a server, report, remove it.
 
@@ -24,10 +27,10 @@ def demo(
     """
     from ipos.demo import report
     from ipos.demo.screen import screen
-    from ipos.demo.story import run
+    from ipos.demo.story import run, unused_name
 
     try:
-        outcome = run(seconds, screen())
+        outcome = run(name or unused_name(), seconds, screen())
     except KeyboardInterrupt:
         print("ipos: interrupted; the demo's farm is gone", file=sys.stderr)
         raise typer.Exit(130) from None

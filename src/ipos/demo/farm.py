@@ -11,7 +11,7 @@ from ipos.lab.lab import Lab
 
 @dataclass(frozen=True, slots=True)
 class ServerView:
-    """One server. The first four are rows of its tables now, the others counts since its start."""
+    """One server: rows of its tables now, and how many connections it has given away so far."""
 
     name: str
     state: str
@@ -19,10 +19,7 @@ class ServerView:
     local: int
     forward: int
     forward_connect: int
-    handshakes: int
-    served_here: int
     migrated_away: int
-    adopted: int
 
 
 class Farm:
@@ -31,16 +28,13 @@ class Farm:
     def __init__(self, lab: Lab) -> None:
         self._tables = {place.node: Tables(place.maps_dir) for place in lab.places()}
         self._fronts = {lab.front(name): name for name in self._tables}
-        self._counted = tuple(
-            counter(name) for name in ("SYN_ACK", "SERVED_HERE", "MIGRATED", "ADOPTED")
-        )
+        self._migrated = counter("MIGRATED")
 
     def look(self) -> list[ServerView]:
         """All of them, in the lab's order. The states are those that the first one knows."""
         states = self._states()
         found = []
         for name, tables in self._tables.items():
-            handshakes, here, away, adopted = (tables.counter(one) for one in self._counted)
             found.append(
                 ServerView(
                     name=name,
@@ -49,10 +43,7 @@ class Farm:
                     local=tables.local.count(),
                     forward=tables.forward.count(),
                     forward_connect=tables.connect.count(),
-                    handshakes=handshakes,
-                    served_here=here,
-                    migrated_away=away,
-                    adopted=adopted,
+                    migrated_away=tables.counter(self._migrated),
                 )
             )
         return found

@@ -14,7 +14,7 @@ from ipos.demo.farm import ServerView
 from ipos.demo.tally import Tally
 
 LINE_EVERY_S = 1.0
-_BAR = 24
+_BAR = 12
 
 
 class Screen(Protocol):
@@ -96,15 +96,15 @@ class Live:
         self._live.console.print(text, highlight=False)
 
     def show(self, tally: Tally, servers: Sequence[ServerView]) -> None:
+        from rich import box
         from rich.table import Table
 
-        table = Table(caption=_caption(tally), caption_justify="left")
+        table = Table(box=box.SIMPLE, padding=0, caption=_caption(tally), caption_justify="left")
         table.add_column("server")
         table.add_column("state")
         table.add_column("answered", justify="right")
         table.add_column("", width=_BAR)
-        for name in ("migrated\naway", "adopted", "temporary", "local", "forward",
-                     "forward-\nconnect"):  # fmt: skip
+        for name in ("migrated", "temporary", "local", "forward", "forward-\nconnect"):
             table.add_column(name, justify="right")
         for server in servers:
             answered = tally.answered_by.get(server.name, 0)
@@ -115,7 +115,6 @@ class Live:
                 str(answered),
                 "[green]" + "█" * round(share * _BAR) + "[/]",
                 str(server.migrated_away),
-                str(server.adopted),
                 str(server.temporary),
                 str(server.local),
                 str(server.forward),

@@ -17,22 +17,36 @@ from ipos.demo.report import Outcome
 from ipos.demo.screen import Screen
 from ipos.demo.tally import Tally
 from ipos.errors import IposError
+from ipos.lab import state
 from ipos.lab.lab import Lab
 from ipos.lab.plan import CLIENT_LAN, Settings
 
 FIRST, DRAINED = "s1", "s2"
 _UNTIL_DRAIN = 0.6
 """Share of the time before a server is drained."""
-_SETTLE_S = 0.5
+_SETTLE_S = 1.0
+"""The longest that a connection of the client lives."""
 _LOOK_EVERY_S = 0.4
 _TOOLS = {"curl": "curl", "nginx": "nginx-light"}
 """Command -> the Debian package it comes from."""
 
 
-def run(seconds: float, screen: Screen) -> Outcome:
-    """The demo. seconds: of traffic. IposError says what is in the way; the lab is gone anyway."""
+def unused_name() -> str:
+    """A name for the lab: two demos may run at once."""
+    return f"demo-{secrets.token_hex(3)}"
+
+
+def run(name: str, seconds: float, screen: Screen) -> Outcome:
+    """The demo in a lab of that name, with traffic for so many seconds.
+
+    IposError says what is in the way; whatever happens, the lab is gone afterwards.
+    """
     _require()
-    settings = Settings(name=f"demo-{secrets.token_hex(3)}", servers=3, clients=1)
+    if state.read(name) is not None:
+        raise IposError(
+            f"there is a lab {name} already, which the demo would remove; choose another"
+        )
+    settings = Settings(name=name, servers=3, clients=1)
     with screen, _ended_by_signal():
         screen.phase("building a farm of three servers, a router and a client ...")
         with _lab(settings, screen) as lab:
@@ -44,7 +58,7 @@ def run(seconds: float, screen: Screen) -> Outcome:
                 watch.run_for(seconds * _UNTIL_DRAIN)
                 screen.phase(f"draining {DRAINED}: it keeps what it has and gets nothing new")
                 _drain(lab, DRAINED)
-                watch.run_for(min(_SETTLE_S, seconds / 10))
+                watch.run_for(_SETTLE_S)
                 before = watch.tally
                 watch.run_for(seconds * (1 - _UNTIL_DRAIN))
                 tally = watch.finish()

@@ -19,7 +19,10 @@ from ipos.lab.pattern import chunks
 REPORT_S = 0.2
 TIMEOUT_S = 5.0
 """A request that takes longer has failed: nothing in the farm may hang."""
-PAUSE_S = 0.005
+BRISK_S, PATIENT_S = 0.0, 0.15
+"""What a client waits between two requests of one connection."""
+BETWEEN_S = 0.005
+"""What it waits between two connections."""
 MOST_REQUESTS = 4
 """A connection carries one to this many requests."""
 _SIZES = (0, 1_000, 100_000)
@@ -72,16 +75,16 @@ class Traffic:
         self._address, self._port, self._server = address, port, server
         self._random = random.Random(seed)
 
-    async def client(self) -> None:
-        """Connection after connection."""
+    async def client(self, pause_s: float) -> None:
+        """Connection after connection. pause_s: between two requests."""
         while not self.stopped.is_set():
             try:
-                await self._connection(self._random.randint(1, MOST_REQUESTS))
+                await self._connection(self._random.randint(1, MOST_REQUESTS), pause_s)
             except (OSError, EOFError, asyncio.LimitOverrunError, WrongAnswer) as error:
                 self.tally.failed(f"{type(error).__name__}: {error}".rstrip(": "))
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(BETWEEN_S)
 
-    async def _connection(self, requests: int) -> None:
+    async def _connection(self, requests: int, pause_s: float) -> None:
         async with asyncio.timeout(TIMEOUT_S):
             reader, writer = await asyncio.open_connection(self._address, self._port)
         try:
@@ -91,6 +94,7 @@ class Traffic:
                     writer.write(self._request(size, last=left == 1))
                     answer = await read_answer(reader)
                 self.tally.answered(*check(answer, size), addressed=self._server)
+                await asyncio.sleep(pause_s)
         finally:
             writer.close()
 
@@ -113,7 +117,8 @@ async def _run(options: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     loop.add_reader(sys.stdin.fileno(), _end_of_input, traffic.stopped)
     reporter = asyncio.create_task(_report(traffic))
-    await asyncio.gather(*(traffic.client() for _ in range(options.clients)))
+    paces = [BRISK_S] * options.brisk + [PATIENT_S] * options.patient
+    await asyncio.gather(*map(traffic.client, paces))
     reporter.cancel()
     print(traffic.tally.to_json(), flush=True)
 
@@ -129,7 +134,8 @@ def main() -> None:
     parser.add_argument("--address", required=True, help="the service address to connect to")
     parser.add_argument("--port", type=int, default=80)
     parser.add_argument("--server", required=True, help="whose address that is")
-    parser.add_argument("--clients", type=int, default=8, help="connections at a time")
+    parser.add_argument("--brisk", type=int, default=6, help="clients that do not wait")
+    parser.add_argument("--patient", type=int, default=48, help="clients that keep connections")
     parser.add_argument("--seed", type=int, default=1, help="of sizes and numbers of requests")
     asyncio.run(_run(parser.parse_args()))
 
