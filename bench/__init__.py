@@ -5,7 +5,7 @@
 
     connections   wrk, every request on a new connection: requests per second
     keep-alive    wrk, connections kept: requests per second
-    download      100 MB answers on new connections, all of them migrated: CPU seconds per GB
+    download      curl, 100 MB each on a new connection, all migrated: CPU seconds per GB
 
 Each suite brings up two labs, one with ipOS and one bare, side by side. Its arms are run in turn,
 round after round, so that whatever else the machine does hits all of them alike; the result is the

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from bench.load import busy_s, require_wrk
+from bench.load import busy_s, require_tools
 from bench.suites import SUITES, Result, measure
 from ipos.errors import IposError
 
@@ -22,7 +22,7 @@ def main() -> int:
     names = [suite.name for suite in SUITES]
     parser.add_argument("suite", nargs="*", metavar="SUITE", help=f"of {', '.join(names)}")
     parser.add_argument("--quick", action="store_true", help="short runs: a first idea")
-    parser.add_argument("--seconds", type=float, help="of each run")
+    parser.add_argument("--seconds", type=int, help="of each run")
     parser.add_argument("--pairs", type=int, help="how many rounds")
     parser.add_argument("--no-haproxy", action="store_true", help="leave HAProxy out")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
@@ -34,7 +34,7 @@ def main() -> int:
         parser.error("--pairs must be at least 1")
     if os.geteuid() != 0:
         raise IposError("the benchmarks build labs, which takes root; run: sudo make bench")
-    require_wrk()
+    require_tools()
     busy = _busy_before()
     _say(f"the machine is {busy:.0%} busy before anything is started")
     results = []

@@ -1,26 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One measured run: wrk inside a client, and what the machine spent on it."""
+"""One measured run: an unmodified client inside the lab, and what the machine spent on it."""
 
 import json
 import os
+import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from ipos.errors import IposError
 from ipos.lab.lab import Lab
 
 _SCRIPT = Path(__file__).with_name("summary.lua")
+_TOOLS = {"wrk": "wrk", "curl": "curl"}
+"""Command -> the Debian package it comes from."""
 _IDLE, _IOWAIT, _STEAL, _GUEST = 3, 4, 7, 8
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What wrk does. keep: keep connections; if not, each request is on a new one."""
-
-    path: str
-    connections: int
-    keep: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +40,71 @@ class Run:
         return self.busy_s / (self.octets / 1e9)
 
 
-def run(lab: Lab, address: str, load: Load, seconds: float) -> Run:
-    """Run wrk in the lab's first client. IposError with its words if it fails or gets nothing."""
-    command = ["wrk", "-t1", f"-c{load.connections}", f"-d{seconds:g}s", "-s", str(_SCRIPT)]
-    if not load.keep:
-        command += ["-H", "Connection: close"]
-    before = busy_s()
-    done = lab.run(
-        "client1", [*command, f"http://{address}{load.path}"], capture_output=True, text=True
-    )
-    spent = busy_s() - before
+class Load(Protocol):
+    """What a client does. IposError, with the client's words, if it fails or gets nothing."""
+
+    def run(self, lab: Lab, address: str, seconds: int) -> Run: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """wrk. keep: keep connections; if not, each request is on a new one."""
+
+    path: str
+    connections: int
+    keep: bool
+
+    def run(self, lab: Lab, address: str, seconds: int) -> Run:
+        command = ["wrk", "-t1", f"-c{self.connections}", f"-d{seconds}s", "-s", str(_SCRIPT)]
+        if not self.keep:
+            command += ["-H", "Connection: close"]
+        before = busy_s()
+        done = _run(lab, [*command, f"http://{address}{self.path}"])
+        spent = busy_s() - before
+        found = json.loads(done.stdout.splitlines()[-1])
+        _require_octets(found["bytes"], lab, address)
+        return Run(
+            found["requests"], found["errors"], found["bytes"], found["microseconds"] / 1e6, spent
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Downloads:
+    """curl, one new connection after the other, until the time is over; none is cut short.
+
+    wrk reads 8 KB at a time and acknowledges as often; curl is what downloads.
+    """
+
+    path: str
+    at_once: int
+    """Downloads of one curl process, so that its start does not count."""
+
+    def run(self, lab: Lab, address: str, seconds: int) -> Run:
+        command = ["curl", "-s", "-H", "Connection: close", "-w", "%{http_code} %{size_download}\n"]
+        for _ in range(self.at_once):
+            command += ["-o", "/dev/null", f"http://{address}{self.path}"]
+        started, before = time.monotonic(), busy_s()
+        lines: list[str] = []
+        while time.monotonic() - started < seconds:
+            lines += _run(lab, command).stdout.splitlines()
+        spent, took = busy_s() - before, time.monotonic() - started
+        octets = sum(int(line.split()[1]) for line in lines)
+        _require_octets(octets, lab, address)
+        errors = sum(not line.startswith("200 ") for line in lines)
+        return Run(len(lines), errors, octets, took, spent)
+
+
+def _run(lab: Lab, command: list[str]) -> subprocess.CompletedProcess[Any]:
+    done = lab.run("client1", command, capture_output=True, text=True)
     if done.returncode != 0:
-        raise IposError(f"wrk failed in lab {lab.name}: {(done.stderr or done.stdout).strip()}")
-    found = json.loads(done.stdout.splitlines()[-1])
-    if not found["bytes"]:
-        raise IposError(f"{address} of lab {lab.name} answered nothing at all: {found}")
-    return Run(
-        found["requests"], found["errors"], found["bytes"], found["microseconds"] / 1e6, spent
-    )
+        said = (done.stderr or done.stdout).strip()
+        raise IposError(f"{command[0]} failed in lab {lab.name}, {done.returncode}: {said}")
+    return done
+
+
+def _require_octets(octets: int, lab: Lab, address: str) -> None:
+    if not octets:
+        raise IposError(f"{address} of lab {lab.name} answered nothing at all")
 
 
 def busy_s() -> float:
@@ -76,9 +119,8 @@ def busy_s() -> float:
     return worked / os.sysconf("SC_CLK_TCK")
 
 
-def require_wrk() -> None:
-    """IposError if wrk is not there."""
-    try:
-        subprocess.run(["wrk", "-v"], capture_output=True)
-    except FileNotFoundError:
-        raise IposError("wrk is missing; run: apt install wrk") from None
+def require_tools() -> None:
+    """IposError if a client is not there."""
+    for tool, package in _TOOLS.items():
+        if shutil.which(tool) is None:
+            raise IposError(f"{tool} is missing; run: apt install {package}")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.arms import ALL_MIGRATED, arms
-from bench.load import Load, Run, run
+from bench.load import Downloads, Load, Requests, Run
 from bench.statistics import Estimate, estimate
 
 REFERENCE = "direct"
@@ -21,9 +21,9 @@ class Suite:
     value: Callable[[Run], float]
     config: str | None
     goal: str
-    seconds: float
+    seconds: int
     pairs: int
-    quick_seconds: float
+    quick_seconds: int
     quick_pairs: int
 
 
@@ -37,15 +37,15 @@ def _busy(each: Run) -> float:
 
 SUITES = (
     Suite(
-        "connections", "requests/s", Load("/", 16, keep=False), _rate, None,
+        "connections", "requests/s", Requests("/", 16, keep=False), _rate, None,
         "median at least 0.75", 10, 9, 2, 7,
     ),
     Suite(
-        "keep-alive", "requests/s", Load("/", 16, keep=True), _rate, None,
+        "keep-alive", "requests/s", Requests("/", 16, keep=True), _rate, None,
         "median at least 0.95", 10, 9, 2, 7,
     ),
     Suite(
-        "download", "CPU s/GB", Load("/bytes/100000000", 1, keep=False), _busy, ALL_MIGRATED,
+        "download", "CPU s/GB", Downloads("/bytes/100000000", 10), _busy, ALL_MIGRATED,
         "upper end at most 1.15", 20, 7, 4, 7,
     ),
 )  # fmt: skip
@@ -61,7 +61,7 @@ class Result:
 
 
 def measure(
-    suite: Suite, seconds: float, pairs: int, with_proxy: bool, say: Callable[[str], None]
+    suite: Suite, seconds: int, pairs: int, with_proxy: bool, say: Callable[[str], None]
 ) -> Result:
     """Bring the labs up and run all rounds. say: takes a line of progress."""
     with arms(suite.config, with_proxy) as found:
@@ -72,7 +72,7 @@ def measure(
                 arm = found[(number + at) % len(found)]
                 arm.prepare()
                 warm_up = number == 0
-                one = run(arm.lab, arm.address, suite.load, 1 if warm_up else seconds)
+                one = suite.load.run(arm.lab, arm.address, 1 if warm_up else seconds)
                 if not warm_up:
                     runs[arm.name].append(one)
             if number:
