@@ -61,6 +61,12 @@ FRAMES = [
     *_refuses("from a third interface", "DROP_FRAME_ON_FRONT", where="elsewhere"),
     *_refuses("in a VLAN that is not back's", "DROP_FRAME_ON_FRONT", vlan=p.VLAN),
     *_refuses("from a foreign MAC", "DROP_FRAME_FOREIGN", by=p.STRANGER),
+    *[
+        Row(about=f"type {kind} to another MAC, flooded by a switch",
+            steps=[rx("back", bytes.fromhex(p.MAC3.replace(":", "")) + frame[6:], "drop")],
+            counts={"DROP_FRAME_ELSEWHERE": 1}, before=_TABLES)
+        for kind, frame in _frames().items()
+    ],
     *_refuses("with a wrong header checksum", "DROP_FRAME_CHECKSUM", chksum=0x1234),
     *_refuses("of a protocol we do not know", "DROP_FRAME_TYPE", protocol=3),
     *_refuses("for UDP", "DROP_FRAME_TYPE", protocol=2),

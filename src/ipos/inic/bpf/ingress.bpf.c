@@ -373,15 +373,6 @@ IPOS_INLINE int tcp_packet(struct __sk_buff *skb, struct ipos_settings *set,
 	return verdict == DECIDE_HELD ? decide_held(skb, w, &s->tuple) : verdict;
 }
 
-IPOS_INLINE int mac_same(const __u8 *a, const __u8 *b)
-{
-	__u32 differ = 0;
-
-	for (int i = 0; i < ETH_ALEN; i++)
-		differ |= a[i] ^ b[i];
-	return !differ;
-}
-
 SEC("tc")
 int ipos_ingress(struct __sk_buff *skb)
 {

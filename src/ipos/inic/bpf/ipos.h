@@ -418,6 +418,7 @@ struct ipos_captured {			/* ring `captured`; then the bytes */
 	X(25, DROP_FRAME_LOCATE, "a locate frame that is not for us") \
 	X(26, DROP_BAD_CHECKSUM, "an IP or TCP checksum that is wrong, before an endpoint exists") \
 	X(27, DROP_BACK_DIRECT, "a client's packet on the back interface") \
+	X(28, DROP_FRAME_ELSEWHERE, "an ipOS frame to another MAC address, flooded by a switch") \
 	/* events: the frame went on, or an answer went out */ \
 	X(64, SYN_ACK, "handshakes answered") \
 	X(65, COOKIE_ACCEPTED, "acknowledgements that proved a cookie") \

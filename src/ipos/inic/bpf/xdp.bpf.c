@@ -10,6 +10,13 @@ IPOS_INLINE int denied(__u32 ip)
 	return bpf_map_lookup_elem(&deny, &key) != NULL;
 }
 
+IPOS_INLINE int frame_to(void *data, void *end, const __u8 *mac)
+{
+	struct ethhdr *eth = data;
+
+	return (void *)(eth + 1) <= end && mac_same(eth->h_dest, mac);
+}
+
 IPOS_INLINE int xdp_frame(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -17,10 +24,12 @@ IPOS_INLINE int xdp_frame(struct xdp_md *ctx, struct ipos_settings *set, struct 
 	enum parsed what = parse_l2(data, end, set->ethertype, &s);
 
 	if (what == PARSED_IPOS)
-		return back_frame(ctx, set, w, &s);
+		return frame_to(data, end, set->back_mac) ? back_frame(ctx, set, w, &s) :
+							    drop(COUNT_DROP_FRAME_ELSEWHERE);
 	if (what == PARSED_IP)
 		what = parse_ip(data, end, bpf_xdp_get_buff_len(ctx), &s);
-	if (what == PARSED_OTHER ||
+	/* A switch floods what it has not learned: a frame to another's address is not ours. */
+	if (what == PARSED_OTHER || !frame_to(data, end, set->front_mac) ||
 	    !interface_is(ctx->ingress_ifindex, s.vlan, set->front_ifindex, set->front_vlan)) {
 		/* tc would take it for one that came in a frame, and believe it. */
 		if (what >= PARSED_TCP && what != PARSED_ICMP &&

@@ -134,6 +134,15 @@ IPOS_INLINE enum parsed parse_ip(void *data, void *end, __u32 frame_len, struct 
 	return what;
 }
 
+IPOS_INLINE int mac_same(const __u8 *a, const __u8 *b)
+{
+	__u32 differ = 0;
+
+	for (int i = 0; i < ETH_ALEN; i++)
+		differ |= a[i] ^ b[i];
+	return !differ;
+}
+
 /* ---- checksums (RFC 1071) ------------------------------------------------------------- */
 
 IPOS_INLINE __u16 fold(__u64 sum)
