@@ -41,7 +41,7 @@ def record(lab: Lab, first: str) -> Recording:
         assert settings is not None  # capturing has read it
         for _ in range(_TRIES):
             owner, port = _fetch(lab, first)
-            frames = _until_closed(streams, port, settings.ethertype, migrated=owner != first)
+            frames = until_closed(streams, port, settings.ethertype, migrated=owner != first)
             if owner != first:
                 found = rungs(frames, port, _hosts(lab), settings.ethertype)
                 return Recording(first, owner, found)
@@ -61,18 +61,22 @@ def _fetch(lab: Lab, first: str) -> tuple[str, int]:
     return served[0], int(lines[-1])
 
 
-def _until_closed(
+def until_closed(
     streams: list[Iterator[Frame | None]], port: int, ethertype: int, *, migrated: bool
 ) -> list[Frame]:
     """All that was captured, up to the frame that tells the first server of the end."""
     found: list[Frame] = []
     deadline = time.monotonic() + _LAST_FRAME_S
     while True:
+        now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         for stream in streams:
+            # The agents' datagrams are captured too: a stream may never fall silent.
             for frame in stream:
                 if frame is None:
                     break
                 found.append(frame)
+                if frame.when_ns >= now_ns:
+                    break
         said = (tell(frame.data, ethertype) for frame in found if not frame.outbound)
         closed = any(told and told.port == port and told.closes for told in said)
         if closed or not migrated or time.monotonic() > deadline:
