@@ -387,16 +387,14 @@ int ipos_ingress(struct __sk_buff *skb)
 	what = parse_l2(data, end, set->ethertype, &s);
 	if (what == PARSED_IPOS)
 		return own_frame(skb, set, w, &s);
-	if (what != PARSED_IP)
-		return TC_ACT_OK;
+	if (what != PARSED_IP || !frame_to(data, end, set->front_mac))
+		return TC_ACT_OK;		/* what a switch floods is not ours here either */
 	if (skb->vlan_present)			/* the kernel has taken the tag out of the frame */
 		s.vlan = skb->vlan_tci & 0xfff;
 	what = parse_ip(data, end, skb->len, &s);
 	if (what == PARSED_TCP)
 		return tcp_packet(skb, set, w, &s);
-	if (what == PARSED_ICMP && !bpf_skb_load_bytes(skb, 0, w->saved, ETH_ALEN) &&
-	    skb->ifindex != set->front_ifindex && s.vlan == set->front_vlan &&
-	    mac_same(w->saved, set->front_mac))
+	if (what == PARSED_ICMP && skb->ifindex != set->front_ifindex && s.vlan == set->front_vlan)
 		return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
 	return TC_ACT_OK;
 }

@@ -36,9 +36,10 @@ IPOS_APART int acknowledge_held(struct __sk_buff *skb, const struct ipos_setting
 {
 	struct tc_reply r = { .reply = {
 		.seq = h->hs.iss + 1, .ack = h->hs.irs + 1 + h->held, .flags = TCP_ACK,
-		.ts_value = h->hs.ts_sent, .ts_echo = h->hs.ts_recent,
-		.options = h->hs.options & IPOS_OPT_TIMESTAMPS ? REPLY_TIMESTAMPS : REPLY_BARE,
+		.ts_value = w->ts_echo, .ts_echo = w->ts_value,
+		.options = w->option_flags & IPOS_OPT_TIMESTAMPS ? REPLY_TIMESTAMPS : REPLY_BARE,
 	} };
+
 	r.reply.window = reply_window(&h->hs, h->held);
 	__builtin_memcpy(r.mac, h->client_mac, ETH_ALEN);
 	h->acknowledged = h->held;
@@ -211,7 +212,7 @@ IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	__u64 last = h->last_seen_ns;
 	int full;
 
-	if (offset > IPOS_HEAD_MAX)
+	if (offset + !!length > IPOS_HEAD_MAX)
 		return shot(COUNT_DROP_BAD_SEQUENCE);
 	if (!payload_sound(skb, w, s) || load_options(skb, w, s))
 		return shot(COUNT_DROP_BAD_CHECKSUM);
@@ -227,17 +228,22 @@ IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 		h->hs.ts_recent = w->ts_value;
 		h->hs.ts_sent = w->ts_echo;
 	}
-	count(COUNT_HELD);
 	if (s->flags & TCP_FIN && offset + length == h->held)
 		h->fin = 1;
 	hold_parse(w, h);
-	if (h->complete)
+	/* A TLS record longer than the window is a head as long as the window. */
+	if (h->held >= IPOS_HEAD_MAX && h->head_state == HEAD_TLS_BODY)
+		h->complete = 1;
+	if (h->complete) {
+		count(COUNT_HELD);
 		return DECIDE_HELD;
+	}
 	if (h->fin || h->held >= IPOS_HEAD_MAX) {
 		/* The head will never be complete. */
-		count(COUNT_DROP_HEAD_TOO_LONG);
+		count(h->held >= IPOS_HEAD_MAX ? COUNT_DROP_HEAD_TOO_LONG : COUNT_FIN_ANSWERED);
 		return reset_held(skb, set, w, &s->tuple, h);
 	}
+	count(COUNT_HELD);
 	h->unacknowledged++;
 	full = length + 12 >= (h->hs.mss < IPOS_MSS ? h->hs.mss : IPOS_MSS);
 	if (!full || h->held == before || h->unacknowledged >= HELD_UNACKNOWLEDGED ||

@@ -10,13 +10,6 @@ IPOS_INLINE int denied(__u32 ip)
 	return bpf_map_lookup_elem(&deny, &key) != NULL;
 }
 
-IPOS_INLINE int frame_to(void *data, void *end, const __u8 *mac)
-{
-	struct ethhdr *eth = data;
-
-	return (void *)(eth + 1) <= end && mac_same(eth->h_dest, mac);
-}
-
 IPOS_INLINE int xdp_frame(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;

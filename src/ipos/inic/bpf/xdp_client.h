@@ -43,16 +43,22 @@ IPOS_INLINE int pass_alone(struct xdp_md *ctx)
 IPOS_APART int load_tcp(struct xdp_md *ctx, struct ipos_scratch *w,
 					      const struct segment *s)
 {
-	__u32 len = s->tcp_len & 63;
+	__u32 len = s->tcp_len & 63, all = s->tcp_len + s->length;
+	int whole = all <= sizeof(w->tcp);
 
+	if (!whole)			/* the kernel, or tc, will check the payload's sum */
+		all = len;
+	IPOS_OPAQUE(all);
 	__builtin_memset(w->tcp, 0, sizeof(w->tcp));
-	if (len < sizeof(struct tcphdr) || bpf_xdp_load_bytes(ctx, s->l4, w->tcp, len))
+	if (all < sizeof(struct tcphdr) || all > sizeof(w->tcp) ||
+	    bpf_xdp_load_bytes(ctx, s->l2, w->saved, sizeof(struct iphdr)) ||
+	    bpf_xdp_load_bytes(ctx, s->l4, w->tcp, all))
 		return 0;
 	options_parse(w, len);
-	if (s->length)			/* the kernel, or tc, will check the payload's sum */
-		return 1;
-	return fold(sum_words(w->tcp, sizeof(w->tcp)) +
-		    sum_pseudo(s->tuple.client_ip, s->tuple.service_ip, len)) == 0xffff;
+	if (fold(sum_words(w->saved, sizeof(struct iphdr))) != 0xffff)
+		return 0;
+	return !whole || fold(sum_words(w->tcp, sizeof(w->tcp)) +
+			      sum_pseudo(s->tuple.client_ip, s->tuple.service_ip, all)) == 0xffff;
 }
 
 /* The reply, with timestamps where the client's segment has them. */
@@ -248,6 +254,13 @@ IPOS_INLINE int client_syn(struct xdp_md *ctx, struct ipos_settings *set,
 	return reply_send(ctx, w, s, &r);
 }
 
+/* Our reset was lost, or the client had more on its way. */
+IPOS_INLINE int reset_again(struct xdp_md *ctx, struct ipos_scratch *w, const struct segment *s)
+{
+	count(COUNT_DROP_COOKIE_USED);
+	return answer_reset(ctx, w, s);
+}
+
 /* After the end: answer a repeated FIN, let nothing be served twice. */
 IPOS_INLINE int client_after_end(struct xdp_md *ctx, struct ipos_scratch *w,
 				 const struct segment *s, const struct ipos_temporary *t)
@@ -257,7 +270,7 @@ IPOS_INLINE int client_after_end(struct xdp_md *ctx, struct ipos_scratch *w,
 	if (s->flags & TCP_RST)
 		return drop(COUNT_ABSORBED);
 	if (t->state == IPOS_TEMP_RESET)
-		return answer_reset(ctx, w, s);
+		return reset_again(ctx, w, s);
 	if (s->flags & TCP_FIN && end == t->client_end) {
 		struct reply r = { .seq = s->ack, .ack = end, .flags = TCP_ACK,
 				   .window = reply_window(&t->hs, 0) };
@@ -289,14 +302,14 @@ IPOS_INLINE int client_held(struct xdp_md *ctx, struct ipos_scratch *w,
 	__u32 offset = s->seq - (h->hs.irs + 1);
 
 	if (s->flags & TCP_RST) {
-		if (!reset_proven(s, &h->hs, h->acknowledged))
+		if (!reset_proven(s, &h->hs, h->acknowledged) && !reset_proven(s, &h->hs, h->held))
 			return drop(COUNT_DROP_BAD_SEQUENCE);
-		closed_remember(&s->tuple, &h->hs, s->seq, now, IPOS_TEMP_CLOSED);
+		closed_remember(&s->tuple, &h->hs, segment_end(s), now, IPOS_TEMP_CLOSED);
 		holding_release(&s->tuple);
 		return drop(COUNT_ABSORBED);
 	}
 	if (s->ack != h->hs.iss + 1)
-		return drop(COUNT_DROP_BAD_SEQUENCE);
+		return drop(COUNT_DROP_NO_COOKIE);
 	/* RFC 9293 3.8.4: at most one byte, from before what we acknowledged. */
 	if (s->length <= 1 && !(s->flags & TCP_FIN) && (__s32)(offset - h->acknowledged) < 0 &&
 	    (__s32)offset >= -1) {
@@ -309,7 +322,7 @@ IPOS_INLINE int client_held(struct xdp_md *ctx, struct ipos_scratch *w,
 		return pass_alone(ctx);
 	if (!(s->flags & TCP_FIN))
 		return drop(COUNT_ABSORBED);
-	return offset == h->held ? pass_alone(ctx) : drop(COUNT_DROP_BAD_SEQUENCE);
+	return offset <= h->held ? pass_alone(ctx) : drop(COUNT_DROP_BAD_SEQUENCE);
 }
 
 /* A segment for an endpoint that holds nothing yet. */
@@ -323,7 +336,7 @@ IPOS_INLINE int client_open(struct xdp_md *ctx, struct ipos_scratch *w,
 		if (!reset_proven(s, &t->hs, 0))
 			return drop(COUNT_DROP_BAD_SEQUENCE);
 		t->state = IPOS_TEMP_CLOSED;
-		t->client_end = s->seq;
+		t->client_end = segment_end(s);
 		return drop(COUNT_ABSORBED);
 	}
 	if (offset == (__u32)-1 && s->length <= 1) {	/* RFC 9293 3.8.4 */
@@ -373,14 +386,15 @@ IPOS_INLINE int client_unattached(struct xdp_md *ctx, struct ipos_settings *set,
 		return pass_alone(ctx);
 	if (t && t->state == IPOS_TEMP_OPEN && (s->ack == t->hs.iss + 1 || s->flags & TCP_RST))
 		return client_open(ctx, w, s, t, now);
-	if (t && (s->ack == t->hs.iss + 1 || segment_end(s) == t->client_end))
+	if (t && (s->ack == t->hs.iss + 1 ||
+		  (t->state == IPOS_TEMP_CLOSED && segment_end(s) == t->client_end)))
 		return client_after_end(ctx, w, s, t);
 	if (s->flags & TCP_RST)
 		return drop(COUNT_DROP_NO_COOKIE);
 	if (!cookie_check(w, s, now + set->wall_offset_ns, &row.hs)) {
 		/* Older than the data plane, or our own kernel's: not ours to judge. */
 		if (t && t->state == IPOS_TEMP_RESET)
-			return answer_reset(ctx, w, s);
+			return reset_again(ctx, w, s);
 		if (kernel_has(ctx, &s->tuple))
 			return XDP_PASS;
 		return drop(COUNT_DROP_NO_COOKIE);

@@ -143,6 +143,13 @@ IPOS_INLINE int mac_same(const __u8 *a, const __u8 *b)
 	return !differ;
 }
 
+IPOS_INLINE int frame_to(void *data, void *end, const __u8 *mac)
+{
+	struct ethhdr *eth = data;
+
+	return (void *)(eth + 1) <= end && mac_same(eth->h_dest, mac);
+}
+
 /* ---- checksums (RFC 1071) ------------------------------------------------------------- */
 
 IPOS_INLINE __u16 fold(__u64 sum)

@@ -147,6 +147,12 @@ int ipos_map_next(struct native_node *n, __u32 index, const void *key, void *nex
 	return native_map_next(n, native_map_at(index), key, next);
 }
 
+/* All of an array's values, one after the other; NULL for other maps. */
+const void *ipos_map_values(const struct native_node *n, __u32 index)
+{
+	return n->tables[index].bytes;
+}
+
 __u32 ipos_map_count(const struct native_node *n, __u32 index)
 {
 	return n->tables[index].count;
