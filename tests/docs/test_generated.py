@@ -6,10 +6,10 @@ import re
 import pytest
 
 from ipos.config import schema
-from ipos.inic.layout import header
+from ipos.inic.layout import HEADER, header
 from ipos.tables import TABLES
 from scripts.docs import DIRECTORY, DOCUMENTS
-from scripts.docs.header import HEADER, enumerators, maps
+from scripts.docs.header import enumerators, maps
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

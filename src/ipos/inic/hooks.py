@@ -8,8 +8,8 @@ tcx and not classic tc: a link cannot be flushed by `tc qdisc del`, and it vanis
 import errno
 import os
 import socket
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -48,6 +48,8 @@ class Attachment:
     hook: Hook
     ifindex: int = 0
     cgroup: Path | None = None
+    generic: bool = field(default=False, compare=False)
+    """XDP on the socket buffer, which works on every driver, instead of inside the driver."""
 
     @property
     def name(self) -> str:
@@ -65,16 +67,25 @@ class Link:
     program_id: int
 
 
-def default_plan(front: int | str, back: int | str, cgroup: Path | str | None) -> list[Attachment]:
+def default_plan(
+    front: int | str,
+    back: int | str,
+    cgroup: Path | str | None,
+    generic: Collection[int] = (),
+) -> list[Attachment]:
     """What a server needs: xdp and ingress on both interfaces, egress on front, sockops.
 
     Interfaces by index or name, in the network namespace of this thread; they may be the same.
-    Answers to clients leave by front, so nothing of back's egress is looked at.
+    Answers to clients leave by front, so nothing of back's egress is looked at. generic: the
+    interfaces, by index, that get XDP in generic mode.
     """
     front, back = interface_index(front), interface_index(back)
     plan = [] if cgroup is None else [Attachment(Hook.SOCKOPS, cgroup=Path(cgroup))]
     for ifindex in dict.fromkeys((front, back)):
-        plan += [Attachment(Hook.INGRESS, ifindex), Attachment(Hook.XDP, ifindex)]
+        plan += [
+            Attachment(Hook.INGRESS, ifindex),
+            Attachment(Hook.XDP, ifindex, generic=ifindex in generic),
+        ]
     return [*plan, Attachment(Hook.EGRESS, front)]
 
 
@@ -87,7 +98,7 @@ def interface_index(interface: int | str) -> int:
         raise AttachError(f"there is no interface {interface} here", errno.ENODEV) from None
 
 
-def converge(pin_dir: Path, plan: Sequence[Attachment], *, generic: bool) -> tuple[Link, ...]:
+def converge(pin_dir: Path, plan: Sequence[Attachment]) -> tuple[Link, ...]:
     """Links for the plan, no others. Those of the plan that hold already are kept."""
     links = pin_dir / "links"
     made: list[Path] = []
@@ -98,7 +109,7 @@ def converge(pin_dir: Path, plan: Sequence[Attachment], *, generic: bool) -> tup
                 if read_link(path).target == _target(wanted):
                     continue
                 remove_link(path)
-            _make_link(pin_dir, wanted, generic=generic)
+            _make_link(pin_dir, wanted)
             made.append(path)
     except BaseException:
         for path in reversed(made):
@@ -173,11 +184,11 @@ def _no_cgroup(cgroup: Path, error: OSError) -> AttachError:
     return AttachError(f"cannot open the cgroup {cgroup}: {explain(number)}", number)
 
 
-def _make_link(pin_dir: Path, wanted: Attachment, *, generic: bool) -> None:
+def _make_link(pin_dir: Path, wanted: Attachment) -> None:
     program = open_pin(pin_dir / "progs" / wanted.hook.program, f"the program for {wanted.hook}")
     try:
         if wanted.cgroup is None:
-            fd = _link_interface(program, wanted, generic=generic)
+            fd = _link_interface(program, wanted)
         else:
             fd = _link_cgroup(program, wanted, wanted.cgroup)
     finally:
@@ -208,9 +219,9 @@ def _link_cgroup(program: int, wanted: Attachment, cgroup: Path) -> int:
         os.close(directory)
 
 
-def _link_interface(program: int, wanted: Attachment, *, generic: bool) -> int:
+def _link_interface(program: int, wanted: Attachment) -> int:
     if wanted.hook is Hook.XDP:
-        flags = syscall.XDP_GENERIC if generic else syscall.XDP_NATIVE
+        flags = syscall.XDP_GENERIC if wanted.generic else syscall.XDP_NATIVE
     else:
         flags = syscall.TCX_FIRST
     try:
@@ -228,7 +239,8 @@ def _refused(wanted: Attachment, error: OSError) -> AttachError:
             return _taken(wanted.ifindex, number)
         if number == errno.EOPNOTSUPP:
             return AttachError(
-                f"the driver of {where} has no native XDP: ask for generic XDP, which is slower",
+                f"the driver of {where} has no native XDP: "
+                'set xdp = "generic" in [server], which works on every driver and is slower',
                 number,
             )
     if number == errno.EINVAL and wanted.hook in (Hook.INGRESS, Hook.EGRESS):

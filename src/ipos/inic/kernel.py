@@ -122,19 +122,16 @@ def adopt(pin_dir: Path | str) -> Plane:
     )
 
 
-def attach(
-    pin_dir: Path | str, plan: Sequence[Attachment], *, generic: bool = False
-) -> tuple[Link, ...]:
+def attach(pin_dir: Path | str, plan: Sequence[Attachment]) -> tuple[Link, ...]:
     """Make the plan's attachments, and no others, the truth. What is there already stays.
 
-    XDP goes on in native mode; `generic` asks for the slow one, which works on every driver. An
-    interface with somebody else's XDP program is refused (`SlotTaken`). When one attachment is
-    refused, those made before it in this call are taken back.
+    An interface with somebody else's XDP program is refused (`SlotTaken`). When one attachment
+    is refused, those made before it in this call are taken back.
     """
     pin_dir = Path(pin_dir)
     _read_abi(pin_dir)
     with locked(pin_dir):
-        return hooks.converge(pin_dir, plan, generic=generic)
+        return hooks.converge(pin_dir, plan)
 
 
 def upgrade(objects_dir: Path | str, pin_dir: Path | str) -> Upgrade:
