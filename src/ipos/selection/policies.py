@@ -101,7 +101,7 @@ class Decision:
     reason: str
 
 
-_NOWHERE = Load(state=ServerState.NONE)
+NOWHERE = Load(state=ServerState.NONE)
 
 
 def decide(
@@ -117,9 +117,9 @@ def decide(
     usable = []
     unusable = []
     for candidate in candidates:
-        obstacle = _obstacle(candidate.server, loads, refused)
-        if obstacle:
-            unusable.append(f"server {candidate.server} {obstacle}")
+        reason = obstacle(candidate.server, loads, refused)
+        if reason:
+            unusable.append(f"server {candidate.server} {reason}")
         else:
             usable.append(candidate)
     if not usable:
@@ -133,8 +133,9 @@ def decide(
     return _least_loaded(usable, loads, random)
 
 
-def _obstacle(server: int, loads: Mapping[int, Load], refused: Container[int]) -> str:
-    load = loads.get(server, _NOWHERE)
+def obstacle(server: int, loads: Mapping[int, Load], refused: Container[int] = ()) -> str:
+    """Why this server cannot get a request; empty when it can."""
+    load = loads.get(server, NOWHERE)
     if load.state is not ServerState.READY:
         return f"is {load.state.name.lower()}"
     if server in refused:
