@@ -88,7 +88,10 @@ class Memory:
         return Tables(Path("maps"), self._open)
 
     def _open(self, path: Path) -> "Store":
-        return self._stores.setdefault(path.name, Store(self))
+        return self.store(path.name)
+
+    def store(self, name: str) -> "Store":
+        return self._stores.setdefault(name, Store(self))
 
 
 class Store:

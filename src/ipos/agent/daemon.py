@@ -9,7 +9,6 @@ nothing in the kernel; that is what `ipos detach` is for.
 
 import asyncio
 import signal
-import socket
 import time
 from contextlib import closing, suppress
 from ipaddress import IPv4Address
@@ -17,14 +16,17 @@ from pathlib import Path
 
 import structlog
 
-from ipos.agent import message, orders, places, plan, signs, snapshot
+from ipos.agent import apiserver, message, orders, places, plan, setup, signs, snapshot
 from ipos.agent.checks import Checks
+from ipos.agent.control import AgentControl, Reloads
 from ipos.agent.cookiekeys import CookieKeys
 from ipos.agent.members import Age, Member, Members
-from ipos.agent.network import Interface, Network, NetworkError, interface
+from ipos.agent.network import Network, interface
+from ipos.agent.notify import READY, STOPPING, Watchdog, notify, reloading
 from ipos.agent.observer import Observer, boottime_ns, wall_offset_ns
 from ipos.agent.reaping import Reaping
 from ipos.agent.snapshot import Snapshot
+from ipos.agent.views import View
 from ipos.agent.writer import Writer
 from ipos.config.changes import refused
 from ipos.config.crosscheck import read_secret, secret_path
@@ -68,8 +70,10 @@ class Agent(asyncio.DatagramProtocol):
         self._loaded = 1
         self._refused = ""
         self._started_ns = 0
-        self._reread = asyncio.Event()
+        self._reloads = Reloads()
         self._stop = asyncio.Event()
+        self._watchdog = Watchdog()
+        self._answering: asyncio.Task[None] | None = None
         self._reaping: Reaping
 
     def start(self) -> None:
@@ -79,14 +83,14 @@ class Agent(asyncio.DatagramProtocol):
         places.ready_file().unlink(missing_ok=True)
         server = self._config.server
         self._front, self._back = interface(server.front), interface(server.back)
-        me = _my_back_address(self._config, self._back)
+        me = setup.my_back_address(self._config, self._back)
         self._network = Network(places.changes_file())
         self._network.prepare(self._front, self._back, server.addresses)
         self._members = Members(
             self._config.farm.name, self._keys.state, me, self._config.farm.discover
         )
         if not kernel.is_loaded(self._pins):
-            kernel.load(kernel.objects_directory(), self._pins, _sizes(self._config))
+            kernel.load(kernel.objects_directory(), self._pins, setup.sizes(self._config))
         self._writer = Writer(self._tables)
         self._members.expect(self._config.farm.members, self._writer.known_servers())
         self._orders = orders.Kept(places.orders_file())
@@ -100,7 +104,16 @@ class Agent(asyncio.DatagramProtocol):
         self._converge(boottime_ns(), prune=False)
         kernel.attach(
             self._pins,
-            kernel.default_plan(self._front.index, self._back.index, places.sockops_cgroup()),
+            kernel.default_plan(
+                self._front.index,
+                self._back.index,
+                places.sockops_cgroup(),
+                {
+                    interface.index
+                    for interface in (self._front, self._back)
+                    if interface.xdp_is_generic(server.xdp)
+                },
+            ),
         )
 
     async def run(self) -> None:
@@ -108,12 +121,13 @@ class Agent(asyncio.DatagramProtocol):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reread.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reloads.ask)
         transport, _ = await loop.create_datagram_endpoint(
-            lambda: self, sock=_state_socket(self._back.name)
+            lambda: self, sock=setup.state_socket(self._back.name)
         )
         with (
             closing(transport),
+            closing(apiserver.listen(places.api_socket())) as self._listener,
             signs.Prober(self._back.name, self._back.mac) as prober,
             Reaping(
                 self._pins / "maps",
@@ -128,11 +142,16 @@ class Agent(asyncio.DatagramProtocol):
             try:
                 await self._tick_until_stopped(transport, prober)
             finally:
+                self._stop.set()
+                notify(STOPPING)
                 self._checks.stop()
                 loop.remove_reader(prober.fileno())
                 reaping.cancel()
                 with suppress(asyncio.CancelledError):
                     await reaping
+                if self._answering is not None:
+                    await self._answering
+        places.api_socket().unlink(missing_ok=True)
         places.ready_file().unlink(missing_ok=True)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
@@ -162,7 +181,8 @@ class Agent(asyncio.DatagramProtocol):
                 self._members.slept(now_ns - last_ns)
                 await asyncio.sleep(0)
             last_ns = now_ns
-            if self._reread.is_set():
+            self._watchdog.alive(now_ns)
+            if self._reloads.is_due:
                 await self._reload()
             try:
                 await self._tick(transport, prober, now_ns)
@@ -191,7 +211,10 @@ class Agent(asyncio.DatagramProtocol):
         if settled and not self._ready:
             self._save()
             places.ready_file().touch()
+            notify(READY)
             self._ready = True
+            control = AgentControl(self._pins / "maps", self.view, self._reloads, self._stop)
+            self._answering = asyncio.create_task(apiserver.serve(self._listener, control))
 
     def _speak(self, transport: asyncio.DatagramTransport, now_ns: int) -> None:
         """Our own state, to our own maps and to everybody."""
@@ -204,7 +227,7 @@ class Agent(asyncio.DatagramProtocol):
         self._writer.server(me.index, plan.server_row(me, self._bases[me.index], now_ns))
         datagram = message.encode(state, self._keys.state)
         if self._config.farm.discover:
-            transport.sendto(datagram, (str(_broadcast(self._back, me.back_ip)), message.PORT))
+            transport.sendto(datagram, (str(setup.broadcast(self._back, me.back_ip)), message.PORT))
             return
         for member in self._members.others():
             transport.sendto(datagram, (str(member.back_ip), message.PORT))
@@ -270,7 +293,8 @@ class Agent(asyncio.DatagramProtocol):
 
     async def _reload(self) -> None:
         """Take all of a changed file, or none of it."""
-        self._reread.clear()
+        self._reloads.begin()
+        notify(*reloading())
         try:
             fresh = load(self._file)
             problems = refused(self._config, fresh)
@@ -293,19 +317,28 @@ class Agent(asyncio.DatagramProtocol):
             self._seen, self._offset_ns, self._refreshed_ns = {}, 0, 0
         self._loaded += 1
         self._save()
+        notify(READY)
+        self._reloads.end(self._refused)
+
+    def view(self) -> View:
+        """What there is to see at this moment."""
+        return View(self._tables, self._snapshot(), boottime_ns())
 
     def _save(self) -> None:
-        taken = Snapshot(
+        snapshot.write(places.snapshot_file(), self._snapshot())
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(
             farm=self._config.farm.name,
             me=self._config.server.name,
             config=str(self._file),
             loaded=self._loaded,
             refused=self._refused,
             services=self._slots,
+            pools=[plan.pool_of(self._config, name) for name in self._slots],
             servers=snapshot.advertised(self._members),
             datagrams=dict(self._members.counts),
         )
-        snapshot.write(places.snapshot_file(), taken)
 
 
 def _standing(member: Member, now_ns: int) -> tuple[object, ...]:
@@ -317,55 +350,3 @@ def _standing(member: Member, now_ns: int) -> tuple[object, ...]:
         member.age(now_ns), state.state, state.server, state.mac, state.addresses, state.services,
         state.listening,
     )  # fmt: skip
-
-
-def _my_back_address(config: Config, back: Interface) -> IPv4Address:
-    """Which member we are: the one whose back address is on our back interface."""
-    own = [address for address, _ in back.addresses]
-    service = set(config.server.addresses)
-    for address in own:
-        if address in config.farm.members:
-            return address
-    if config.farm.discover:
-        for address in own:
-            if address not in service:
-                return address
-    has = ", ".join(map(str, own)) or "no IPv4 address"
-    raise NetworkError(
-        f"none of farm.members is an address of this server's back interface {back.name}, which "
-        f"has {has}; add that one to members on every server, or correct server.back"
-    )
-
-
-def _broadcast(back: Interface, me: IPv4Address) -> IPv4Address:
-    for address, prefix in back.addresses:
-        if address == me:
-            return IPv4Address(int(address) | (1 << (32 - prefix)) - 1)
-    return IPv4Address("255.255.255.255")
-
-
-def _state_socket(back: str) -> socket.socket:
-    """Takes state datagrams from the back interface only."""
-    state = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-    try:
-        state.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, back.encode())
-        state.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        state.setblocking(False)
-        state.bind(("", message.PORT))
-    except OSError as error:
-        state.close()
-        raise NetworkError(
-            f"cannot take UDP port {message.PORT} on {back}: {error.strerror}; is another agent "
-            "running on this server?"
-        ) from None
-    return state
-
-
-def _sizes(config: Config) -> dict[str, int]:
-    """`[farm.limits]` as sizes of maps."""
-    limits = config.farm.limits
-    return {
-        name: getattr(limits, name)
-        for name in limits.__struct_fields__
-        if getattr(limits, name) is not None
-    }

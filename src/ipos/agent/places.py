@@ -44,6 +44,11 @@ def snapshot_file() -> Path:
     return run_directory() / "advertised.json"
 
 
+def api_socket() -> Path:
+    """Where the agent answers HTTP."""
+    return run_directory() / "api.sock"
+
+
 def write_whole(file: Path, text: str) -> None:
     """A reader sees the old file or the new one, never half of one."""
     fresh = file.with_name(f".{file.name}.new")

@@ -181,10 +181,15 @@ def _pool(config: Config, service: Service, heard: list[Member]) -> rows.Pool:
 
 def _weights(config: Config, service: Service) -> dict[str, int] | None:
     """Server names and weights of the pool that serves it; None: all servers alike."""
-    for route in config.route:
-        if route.service == service.name and route.takes_all:
-            return next(pool.servers for pool in config.pool if pool.name == route.pool)
-    return None
+    name = pool_of(config, service.name)
+    return next((pool.servers for pool in config.pool if pool.name == name), None)
+
+
+def pool_of(config: Config, service: str) -> str:
+    """The pool that a service's route gives all requests to; "": every server may serve it."""
+    return next(
+        (route.pool for route in config.route if route.service == service and route.takes_all), ""
+    )
 
 
 def _addresses(

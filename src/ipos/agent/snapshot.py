@@ -32,7 +32,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     """All servers, the services' names by index, and what became of state datagrams.
 
     `config` is the file the agent was started with, `loaded` how often it was read, and `refused`
-    why the last reading was not taken, empty when it was. `services` has "" where there is none.
+    why the last reading was not taken, empty when it was. `services` has "" where there is none;
+    `pools` names each one's pool, "" where every server may serve it.
     """
 
     farm: str = ""
@@ -41,6 +42,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     loaded: int = 0
     refused: str = ""
     services: list[str] = []
+    pools: list[str] = []
     servers: list[Advertised] = []
     datagrams: dict[str, int] = {}
 

@@ -60,6 +60,8 @@ class TemporaryState(IntEnum):
     OPEN = constant("IPOS_TEMP_OPEN")
     CLOSED = constant("IPOS_TEMP_CLOSED")
     SYN = constant("IPOS_TEMP_SYN")
+    SYN_HERE = constant("IPOS_TEMP_SYN_HERE")
+    RESET = constant("IPOS_TEMP_RESET")
 
 
 class Option(IntFlag):

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's API: which request leads to what.
+
+    GET  /v1/status               the document of `ipos status`
+    GET  /v1/servers              its servers alone
+    PUT  /v1/servers/NAME/state   {"state": "ready" | "drain" | "maint"}; answers when it is so
+    GET  /v1/explain?url=         which server a request would get; also client=, cookie=
+    GET  /v1/events               a JSON object per line, as connections are decided, until closed
+    POST /v1/reload               take the changed configuration; answers when it is taken
+    GET  /metrics                 Prometheus' text format
+
+A fault is {"error": sentence}: 400 for a request that makes no sense, 404 for what is not there,
+409 for what cannot be done now.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Protocol
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from ipos.agent import metrics, report
+from ipos.agent.control import NoSuchServer
+from ipos.agent.events import LOOK_S, Watcher
+from ipos.agent.explain import Unexplained, explain
+from ipos.agent.views import View, server_list
+from ipos.errors import IposError
+from ipos.inic.maps import Store
+from ipos.inic.rows import ServerState
+
+ORDERABLE = ("ready", "drain", "maint")
+
+
+class Control(Protocol):
+    """What the API needs of the agent. IposError says why something was not done."""
+
+    @property
+    def stopping(self) -> asyncio.Event: ...
+    @property
+    def view(self) -> Callable[[], View]: ...
+    def connection_maps(self) -> Mapping[str, Store]: ...
+    def limits(self) -> Mapping[str, int]: ...
+    async def order(self, server: str, state: ServerState) -> None: ...
+    async def reload(self) -> None: ...
+
+
+def application(control: Control) -> Starlette:
+    return Starlette(
+        routes=_routes(control),
+        exception_handlers={
+            NoSuchServer: _fault(404),
+            Unexplained: _fault(400),
+            IposError: _fault(409),
+        },
+    )
+
+
+def _routes(control: Control) -> list[Route]:
+    async def status(request: Request) -> Response:
+        return JSONResponse(report.status(control.view(), "running"))
+
+    async def servers(request: Request) -> Response:
+        return JSONResponse(server_list(control.view()))
+
+    async def order(request: Request) -> Response:
+        state = _state(await request.body())
+        if state is None:
+            return _error(400, f'the body must be {{"state": S}}, S one of {", ".join(ORDERABLE)}')
+        await control.order(request.path_params["name"], state)
+        return Response(status_code=204)
+
+    async def explained(request: Request) -> Response:
+        asked = request.query_params
+        if not asked.get("url"):
+            return _error(400, "explain needs ?url=, such as http://203.0.113.1/")
+        found = explain(
+            control.view(), asked["url"], asked.get("client", ""), asked.get("cookie", "")
+        )
+        return JSONResponse(found.document())
+
+    async def events(request: Request) -> Response:
+        return StreamingResponse(_lines(control), media_type="application/x-ndjson")
+
+    async def reload(request: Request) -> Response:
+        await control.reload()
+        return Response(status_code=204)
+
+    async def scrape(request: Request) -> Response:
+        text = metrics.text(control.view(), control.limits())
+        return Response(text, headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    return [
+        Route("/v1/status", status),
+        Route("/v1/servers", servers),
+        Route("/v1/servers/{name}/state", order, methods=["PUT"]),
+        Route("/v1/explain", explained),
+        Route("/v1/events", events),
+        Route("/v1/reload", reload, methods=["POST"]),
+        Route("/metrics", scrape),
+    ]
+
+
+async def _lines(control: Control) -> AsyncIterator[str]:
+    """An empty line at once, so that who watches knows from when on."""
+    watcher = Watcher(control.connection_maps())
+    yield "\n"
+    while not control.stopping.is_set():
+        for event in watcher.look(control.view().snapshot):
+            yield json.dumps(event) + "\n"
+        await asyncio.sleep(LOOK_S)
+
+
+def _state(body: bytes) -> ServerState | None:
+    try:
+        said = json.loads(body)
+    except ValueError:
+        return None
+    state = said.get("state") if isinstance(said, dict) else None
+    return ServerState[state.upper()] if state in ORDERABLE else None
+
+
+def _error(status: int, sentence: str) -> JSONResponse:
+    return JSONResponse({"error": sentence}, status)
+
+
+def _fault(status: int) -> Any:
+    async def answer(request: Request, error: Exception) -> Response:
+        return _error(status, str(error))
+
+    return answer

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which server would answer a request now, and why: the oracle on the running iNIC's rows."""
+
+from dataclasses import asdict, dataclass
+from ipaddress import AddressValueError, IPv4Address
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from ipos.agent.views import STATES, View
+from ipos.errors import IposError
+from ipos.inic import rows
+from ipos.selection.outlook import Outlook, outlook
+from ipos.selection.policies import Candidate, Load, Policy, ServerState
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class Unexplained(IposError):
+    """The question is no request that this farm could get."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A server before the decision. `reason` is why it is or is not usable.
+
+    `connections` are those the policy reckons with; score and share are 0 for one it never sees.
+    """
+
+    index: int
+    server: str
+    address: str
+    state: str
+    stale: bool
+    weight: int
+    connections: int
+    cpu_utilisation: float
+    score: int
+    usable: bool
+    reason: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Possible:
+    """One decision that can come out, the part of requests for which it does, and why."""
+
+    server: str | None
+    share: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """`first_server` is who is asked, None where only a name is known."""
+
+    url: str
+    service: str
+    service_address: str | None
+    first_server: str | None
+    select: str
+    rule: str
+    pool: str | None
+    policy: str
+    notes: list[str]
+    servers: list[Standing]
+    decisions: list[Possible]
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def explain(view: View, url: str, client: str = "", cookie: str = "") -> Explanation:
+    """Unexplained when the URL leads to no service here, or the client is no IPv4 address."""
+    host, port = _target(url)
+    index, holder = _service(view, host, port)
+    service = view.tables.services.get(index)
+    pool = None if service is None else view.tables.pools.get(service.pool)
+    if service is None or pool is None:
+        raise Unexplained(f"service {index} has no row in the iNIC any more: ask again")
+    known = dict(view.servers())
+    told = outlook(
+        Policy(pool.policy),
+        [Candidate(one.server, one.weight) for one in pool.candidates],
+        {number: _load(view, number, server) for number, server in known.items()},
+        pool.turn,
+    )
+    names = _names(view)
+    name = _at(view.snapshot.services, index) or f"service {index}"
+    pool_name = _at(view.snapshot.pools, index)
+    return Explanation(
+        url=url,
+        service=name,
+        service_address=f"{host}:{port}" if isinstance(host, IPv4Address) else None,
+        first_server=names.get(holder) if holder else None,
+        select=service.select.name.lower(),
+        rule=_rule(name, pool_name, service.select),
+        pool=pool_name or None,
+        policy=pool.policy.name.lower().replace("_", "-"),
+        notes=_notes(view, client, cookie),
+        servers=_standings(view, told, names, name, pool_name),
+        decisions=[
+            Possible(
+                names.get(one.candidate.server) if one.candidate else None,
+                round(part, 4),
+                one.reason,
+            )
+            for one, part in told.decisions
+        ],
+    )
+
+
+def _target(url: str) -> tuple[IPv4Address | str, int]:
+    """Host and port of a URL; a host that is no address stays a name."""
+    try:
+        parts: SplitResult = urlsplit(url if "://" in url else f"http://{url}")
+        port = parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError as error:
+        raise Unexplained(f"{url} is no URL: {error}") from None
+    if not parts.hostname or not port:
+        raise Unexplained(f"{url} names no host and port: such as http://203.0.113.1/img/")
+    try:
+        return IPv4Address(parts.hostname), port
+    except AddressValueError:
+        return parts.hostname, port
+
+
+def _service(view: View, host: IPv4Address | str, port: int) -> tuple[int, int]:
+    """(index of the service, index of the server that owns the address or 0)."""
+    if isinstance(host, IPv4Address):
+        key = rows.AddressKey(host, port, rows.PROTOCOL_TCP)
+        address = view.tables.addresses.get(key)
+        if address is not None:
+            return address.service, address.holder
+    else:
+        for index, service in view.tables.services.items():
+            if service.used and service.port == port:
+                return index, 0
+    places = sorted({f"{key.ip}:{key.port}" for key, _ in view.tables.addresses.items()})
+    shown = ", ".join(places[:12]) + (", ..." if len(places) > 12 else "")
+    raise Unexplained(
+        f"{host}:{port} is no service address of this farm, so ipOS lets it pass untouched; "
+        f"there are {shown or 'none'}"
+    )
+
+
+def _load(view: View, index: int, server: rows.Server) -> Load:
+    traffic = view.tables.traffic.get(index) or rows.Traffic(0, 0)
+    return Load(
+        ServerState(server.state),
+        server.tcp_connections,
+        min(server.cpu_permille, 1000),
+        traffic.sent,
+        traffic.closed,
+        server.base,
+        server.limit,
+    )
+
+
+def _names(view: View) -> dict[int, str]:
+    said = {one.index: one.server for one in view.snapshot.servers}
+    return {index: said.get(index, str(server.address)) for index, server in view.servers()}
+
+
+def _rule(service: str, pool: str, select: rows.Select) -> str:
+    when = "request" if select is rows.Select.REQUEST else "connection"
+    who = f"pool {pool}, by its route" if pool else "every server whose application listens"
+    return f"every {when} of service {service} may go to {who}; no other rule looks at the URL"
+
+
+def _notes(view: View, client: str, cookie: str) -> list[str]:
+    """What client and cookie have to do with it."""
+    notes = []
+    if client:
+        try:
+            prefix = rows.Prefix(32, IPv4Address(client))
+        except AddressValueError:
+            raise Unexplained(f"{client} is no IPv4 address of a client") from None
+        if view.tables.deny.get(prefix) is not None:
+            notes.append(f"{client} is denied: its packets are dropped before any decision")
+    if cookie:
+        notes.append("no service keeps sessions by cookie: it does not count")
+    return notes
+
+
+def _standings(
+    view: View, told: Outlook, names: dict[int, str], service: str, pool: str
+) -> list[Standing]:
+    """The candidates in the pool's order, then the servers that are none."""
+    prospects = {one.candidate.server: one for one in told.prospects}
+    serving = {one.index: service in one.services for one in view.snapshot.servers}
+    known = dict(view.servers())
+    found = []
+    for index in (*prospects, *sorted(known.keys() - prospects.keys())):
+        server, prospect = known.get(index), prospects.get(index)
+        if server is None:
+            continue
+        load = prospect.load if prospect else _load(view, index, server)
+        if prospect is not None:
+            reason = prospect.obstacle or "can take it"
+        elif pool and serving.get(index):
+            reason = f"is not in pool {pool}"
+        else:
+            reason = "says that its application does not listen or is not well"
+        found.append(
+            Standing(
+                index=index,
+                server=names[index],
+                address=str(server.address),
+                state=str(STATES[server.state]),
+                stale=server.stale,
+                weight=prospect.candidate.weight if prospect else 0,
+                connections=load.connections,
+                cpu_utilisation=server.cpu_permille / 1000,
+                score=load.score if prospect else 0,
+                usable=prospect is not None and not prospect.obstacle,
+                reason=reason,
+                share=round(prospect.share, 4) if prospect else 0.0,
+            )
+        )
+    return found
+
+
+def _at(names: list[str], index: int) -> str:
+    return names[index] if index < len(names) else ""

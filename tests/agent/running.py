@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A view of a farm of three without kernel or agent, and what an API needs beside it."""
+
+import asyncio
+from collections.abc import Mapping
+
+from ipos.agent import plan
+from ipos.agent.snapshot import Snapshot, advertised
+from ipos.agent.views import View
+from ipos.agent.writer import Writer
+from ipos.errors import IposError
+from ipos.inic.maps import Store
+from ipos.inic.rows import ServerState
+from tests.agent.farm import MS, NOW_NS, WALL_MS, Memory, back, config, datagram, members, state
+
+
+class Running:
+    """s1 of a farm of three whose applications all listen; an API's `Control`.
+
+    Orders are kept in `orders`, reloads counted; `refusal` is what a reload is answered with.
+    """
+
+    def __init__(self, *services: object, **parts: object) -> None:
+        self.memory = Memory()
+        self.tables = self.memory.tables()
+        self.config = config(*services, **parts)  # type: ignore[arg-type]
+        self.members = members()
+        names = [service.name for service in self.config.service]
+        self.members.hear_myself(state(1, services=names), NOW_NS)
+        for n in (2, 3):
+            said = datagram(n, services=names)
+            assert self.members.receive(said, back(n), NOW_NS, WALL_MS)
+        slots = plan.number_services(self.config, [])
+        wanted = plan.plan(self.config, slots, self.members, {}, NOW_NS)
+        Writer(self.tables).write(wanted, prune=True)
+        self.snapshot = Snapshot(
+            farm="shop",
+            me="s1",
+            services=slots,
+            pools=[plan.pool_of(self.config, name) for name in slots],
+            servers=advertised(self.members),
+            datagrams={"accepted": 2},
+        )
+        self.stopping = asyncio.Event()
+        self.orders: list[tuple[str, ServerState]] = []
+        self.reloads = 0
+        self.refusal = ""
+
+    def view(self) -> View:
+        return View(self.tables, self.snapshot, NOW_NS + 40 * MS)
+
+    def connection_maps(self) -> Mapping[str, Store]:
+        names = ("forward", "local", "connect", "temporary")
+        return {name: self.memory.store(name) for name in names}
+
+    def limits(self) -> Mapping[str, int]:
+        return {"forward": 1000}
+
+    async def order(self, server: str, state: ServerState) -> None:
+        self.orders.append((server, state))
+
+    async def reload(self) -> None:
+        self.reloads += 1
+        if self.refusal:
+            raise IposError(self.refusal)
