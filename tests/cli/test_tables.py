@@ -192,7 +192,11 @@ def test_counters_are_summed_over_cpus(pins: Path) -> None:
 
 
 def test_status(pins: Path) -> None:
-    status = answer(pins, "status")
+    done = ipos(pins, "status", "-o", "json")
+    assert done.stderr == (
+        "ipos: no agent is running on this server: this is what the pinned maps say\n"
+    )
+    status = json.loads(done.stdout)
     assert status["agent"] == "not running"
     assert [each["address"] for each in status["servers"]] == ["203.0.113.1"]
     assert status["connections"] == {
@@ -203,6 +207,35 @@ def test_status(pins: Path) -> None:
         "held": 1,
     }
     assert "203.0.113.1" in ipos(pins, "status").stdout
+
+
+def test_explain_needs_no_agent(pins: Path) -> None:
+    done = ipos(pins, "explain", "http://203.0.113.1/", "-o", "json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "203.0.113.1:80 is no service address of this farm" in done.stderr
+    tables = Tables(pins / "shop-s1" / "maps")
+    key = rows.AddressKey(SELF, 80, rows.PROTOCOL_TCP)
+    tables.addresses.put(key, rows.Address(0, 1))
+    try:
+        done = ipos(pins, "explain", "http://203.0.113.1/", "--client", "10.99.0.11", "-o", "json")
+        told = json.loads(done.stdout)
+        text = ipos(pins, "explain", "http://203.0.113.1/").stdout
+    finally:
+        tables.addresses.delete(key)
+    assert "no agent is running" in done.stderr
+    assert (told["policy"], told["notes"]) == ("random", [])
+    assert [(s["address"], s["weight"], s["share"]) for s in told["servers"]] == [
+        ("203.0.113.1", 3, 1.0)
+    ]
+    assert "random: 0 of 3" in text
+
+
+@pytest.mark.parametrize("command_", [("reload",), ("watch",), ("server", "set", "s1", "drain")])
+def test_what_needs_an_agent_says_so(pins: Path, command_: tuple[str, ...]) -> None:
+    done = ipos(pins, *command_)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("ipos: no agent is running on this server")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def flags(pins: Path) -> rows.SettingsFlag:

@@ -34,6 +34,8 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "table": Subcommand("ipos.cli.table", "Print a table of the iNIC."),
     "counters": Subcommand("ipos.cli.counters", "Print the iNIC's counters."),
     "capture": Subcommand("ipos.cli.capture", "Write what the iNIC receives and sends as pcap."),
+    "explain": Subcommand("ipos.cli.explain", "Which server would get a request now, and why."),
+    "watch": Subcommand("ipos.cli.watch", "Print connections as they are decided."),
     "config": Subcommand("ipos.cli.config", "Check or show a config file."),
     "reload": Subcommand("ipos.cli.reload", "Have the agent take its changed config file."),
     "doctor": Subcommand("ipos.cli.doctor", "Check this machine and name the fix for each fault."),

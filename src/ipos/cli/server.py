@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """`ipos server`: the farm's servers, and what is wanted of them."""
 
-import time
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ipos.cli.output import Output, OutputOption
 from ipos.errors import IposError
 
+if TYPE_CHECKING:  # the agent makes the rows, so the command rarely needs any of this
+    from ipos.agent.views import View
+
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="List servers, or say what is wanted of one."
 )
-
-_WAIT_S = 3.0
-_LOOK_S = 0.02
 
 
 class Wanted(StrEnum):
@@ -31,15 +30,21 @@ def list_servers(output: OutputOption = Output.TEXT) -> None:
     """Print the servers as this one sees them: the servers of `ipos status`."""
     import json
 
-    from ipos.agent.views import open_view, server_list
     from ipos.cli.columns import print_rows
+    from ipos.cli.fallback import ask_or_read
 
-    rows = server_list(open_view())
+    rows = ask_or_read("/v1/servers", _read)
     if output is Output.JSON:
         print(json.dumps(rows))
     else:
         header = [name.replace("_", " ") for name in (rows[0] if rows else ["server"])]
         print_rows(header, [list(row.values()) for row in rows])
+
+
+def _read(view: "View") -> list[dict[str, Any]]:
+    from ipos.agent.views import server_list
+
+    return server_list(view)
 
 
 @app.command("set")
@@ -51,24 +56,11 @@ def set_state(
 
     Returns when this server has seen it done.
     """
-    from ipos.agent import orders
-    from ipos.agent.places import agent_pid, orders_file
-    from ipos.agent.views import open_view, server_list
-    from ipos.inic.rows import ServerState
+    from urllib.parse import quote
 
-    known = {row["server"] for row in server_list(open_view())}
-    if name not in known:
-        names = ", ".join(sorted(str(one) for one in known if one))
-        raise IposError(f"no server is called {name}; there are {names}")
-    if not agent_pid():
-        raise IposError("no agent is running on this server to pass the order on: start it")
-    orders.give(orders_file(), name, ServerState[state.name])
-    deadline = time.monotonic() + _WAIT_S
-    while time.monotonic() < deadline:
-        if any(row["server"] == name and row["state"] == state for row in server_list(open_view())):
-            return
-        time.sleep(_LOOK_S)
-    raise IposError(
-        f"{name} has not done it in {_WAIT_S:.0f} s: it is down or its agent is not running; the "
-        "order stands, and it will follow when it is back"
-    )
+    from ipos.cli.client import Unanswered, ask
+
+    try:
+        ask("PUT", f"/v1/servers/{quote(name, safe='')}/state", {"state": str(state)})
+    except Unanswered as silence:
+        raise IposError(f"{silence} to pass the order on: start it") from None

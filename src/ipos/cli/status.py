@@ -2,11 +2,14 @@
 """`ipos status`: this server, the farm as it sees it, and how full its tables are."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ipos.cli.output import Output, OutputOption
+
+if TYPE_CHECKING:  # the agent makes the document, so the command rarely needs any of this
+    from ipos.agent.views import View
 
 app = typer.Typer(add_completion=False)
 
@@ -14,30 +17,19 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def status(output: OutputOption = Output.TEXT) -> None:
     """Print the farm as this server sees it. Works with the agent dead, and says so."""
-    from ipos.agent.places import agent_pid
-    from ipos.agent.views import open_view, server_list, service_list
+    from ipos.cli.fallback import ask_or_read
 
-    view = open_view()
-    snapshot = view.snapshot
-    document: dict[str, Any] = {
-        "farm": snapshot.farm,
-        "server": snapshot.me,
-        "agent": "running" if agent_pid() else "not running",
-        "servers": server_list(view),
-        "services": service_list(view),
-        "connections": {
-            "local": view.tables.local.count(),
-            "forward_connect": view.tables.connect.count(),
-            "forward": view.tables.forward.count(),
-            "temporary": view.tables.temporary.count(),
-            "held": view.tables.holding.count(),
-        },
-        "datagrams": snapshot.datagrams,
-    }
+    document: dict[str, Any] = ask_or_read("/v1/status", _read)
     if output is Output.JSON:
         print(json.dumps(document))
     else:
         _print(document)
+
+
+def _read(view: "View") -> dict[str, Any]:
+    from ipos.agent.report import status
+
+    return status(view, "not running")
 
 
 def _print(document: dict[str, Any]) -> None:

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ipos watch`: connections as they are decided."""
+
+import json
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+
+from ipos.cli.output import Output, OutputOption
+from ipos.errors import IposError
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def watch(
+    count: Annotated[int, typer.Option("-c", "--count", min=0, help="End after N events.")] = 0,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Print what becomes of connections that this server meets, until Ctrl-C.
+
+    JSON is one object per line. Of a connection shorter than a fifth of a second only its end may
+    be seen, and not who served it.
+    """
+    from ipos.cli.client import follow
+
+    told = 0
+    try:
+        for line in follow("/v1/events"):
+            if not line:
+                print("watching; Ctrl-C ends it", file=sys.stderr)
+                continue
+            print(line if output is Output.JSON else _text(json.loads(line)), flush=True)
+            told += 1
+            if told == count:
+                return
+    except KeyboardInterrupt:
+        return
+    except BrokenPipeError:  # who read our output has seen enough
+        sys.stderr.close()
+        return
+    raise IposError("the agent has ended")
+
+
+def _text(event: dict[str, Any]) -> str:
+    when = time.strftime("%H:%M:%S", time.localtime(event["time"]))
+    if event["event"] == "more":
+        return f"{when}  and {event['count']} more"
+    text = f"{when}  {event['client']} -> {event['service_address']}  "
+    text += f"{event['service'] or '-'}  {event['event']}"
+    if event["event"] == "forwarded":
+        return f"{text} to {event['server']}"
+    return f"{text} from {event['first_server']}" if event["event"] == "taken over" else text
