@@ -64,7 +64,8 @@ def acknowledge(to: Segment, *, seq: int, ack: int, held: int, scaled: bool) -> 
     """A pure ACK. ``held`` bytes of a request are in order; ``scaled``: the client scales windows.
 
     The window is what is left of the 14,600 bytes, so its right edge stays where the SYN-ACK put
-    it (rounded down by our scale); a client without the option reads it unscaled.
+    it or, rounded up by our scale, less than 128 bytes to its right, and never moves back (RFC
+    9293 section 3.8.6); a client without the option reads it unscaled.
     """
     stamps = parse_options(to.options).timestamps
     return replace(
@@ -72,7 +73,7 @@ def acknowledge(to: Segment, *, seq: int, ack: int, held: int, scaled: bool) -> 
         seq=seq,
         ack=ack,
         flags=Flag.ACK,
-        window=WINDOW - held >> (OUR_WINDOW_SCALE if scaled else 0),
+        window=-(-(WINDOW - held) >> (OUR_WINDOW_SCALE if scaled else 0)),
         options=b"" if stamps is None else write_timestamps(Timestamps(stamps.echo, stamps.value)),
     )
 

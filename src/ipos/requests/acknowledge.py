@@ -50,7 +50,7 @@ def decide(
 
     ``length`` is its data and ``mss`` the client's, in bytes; ``unacknowledged`` counts the
     segments kept since the last acknowledgement, this one included; ``last_seen_ns`` is when the
-    last data before this came, or the handshake's ACK if it is the first, on the clock of
+    last data before this came, or now if it is the first, on the clock of
     ``now_ns``. The first that applies:
 
     -   DUPLICATE: it brought nothing new, so the client has given up waiting

@@ -16,8 +16,9 @@ differences from the client's ISN + 1. A segment is judged by the first rule tha
     what is held or of what was acknowledged, or it has ACK for our ISN + 1 and an offset of 0 to
     14,600; else RST_OTHER.
 6.  no row that awaits a request, or the segment does not acknowledge its ISN + 1: COOKIE if it
-    proves one and the row is not ACKNOWLEDGED, else NO_COOKIE. After COOKIE it is judged again, by
-    the new OPEN row.
+    proves one and the row is not ACKNOWLEDGED, else LATE if RESET (the client may be far into a
+    connection that an owner has denied), else NO_COOKIE. After COOKIE it is judged again, by the
+    new OPEN row.
 7.  at most one byte of data, no FIN, offset from -1 to before what was acknowledged: KEEPALIVE
     (RFC 9293 section 3.8.4). It is told again what it was told before, and nothing more.
 8.  no data: an offset of -1 or less or above 14,600 is OUTSIDE; without FIN it is PURE_ACK; with
@@ -67,8 +68,8 @@ class Around:
 class Endpoint:
     """What is kept of one four-tuple; counts are bytes of the request, from the ISN + 1.
 
-    ``unacknowledged`` counts segments; ``last_seen_ns`` is when the handshake's ACK or the last
-    data within the window came; ``client_end`` is the sequence number after the client's last
+    ``unacknowledged`` counts segments; ``last_seen_ns`` is when the last data within the window
+    came; ``client_end`` is the sequence number after the client's last
     byte or FIN, known when CLOSED.
     """
 
@@ -106,7 +107,7 @@ def step(endpoint: Endpoint, segment: Segment, around: Around) -> Step:
             break
         endpoint = replace(judged, state=State.OPEN)
     after = replace(judged, state=then.state)
-    if then.action is Action.ACK and event is not Event.KEEPALIVE:
+    if then.action is Action.ACK and event not in (Event.KEEPALIVE, Event.SYN):
         after = replace(after, acknowledged=after.window.held, unacknowledged=0)
     if then.state is State.CLOSED and endpoint.state is not State.CLOSED:
         after = replace(after, client_end=segment.end)
@@ -134,7 +135,7 @@ def _judge(endpoint: Endpoint, segment: Segment, around: Around) -> tuple[Event,
         if state is not State.ACKNOWLEDGED:
             proven = check(segment, around.key, around.now_wall_s)
         if proven is None:
-            return Event.NO_COOKIE, endpoint
+            return Event.LATE if state is State.RESET else Event.NO_COOKIE, endpoint
         return Event.COOKIE, Endpoint(handshake=proven, last_seen_ns=around.now_ns)
     offset = signed(segment.seq - handshake.irs - 1)
     if len(segment.data) <= 1 and Flag.FIN not in flags and -1 <= offset < endpoint.acknowledged:
@@ -213,7 +214,7 @@ def _judge_data(
         length=len(segment.data),
         mss=mss,
         unacknowledged=after.unacknowledged,
-        last_seen_ns=endpoint.last_seen_ns,
+        last_seen_ns=around.now_ns if endpoint.state is State.OPEN else endpoint.last_seen_ns,
         now_ns=around.now_ns,
     ).now
     if kept and not now:
