@@ -216,7 +216,8 @@ IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 		return shot(COUNT_DROP_BAD_SEQUENCE);
 	if (!payload_sound(skb, w, s) || load_options(skb, w, s))
 		return shot(COUNT_DROP_BAD_CHECKSUM);
-	h->last_seen_ns = now;
+	if (length)			/* pauses are between data */
+		h->last_seen_ns = now;
 	h->window = s->window;
 	/* Bytes in order never change; those beyond the window come again. */
 	end = offset + length > IPOS_HEAD_MAX ? IPOS_HEAD_MAX : offset + length;
