@@ -8,6 +8,7 @@ STRIP     ?= llvm-strip
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+FUZZ_ARGS ?=
 
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -33,7 +34,7 @@ help:
 	@echo "make test       ruff, mypy and every test that is not slow"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make farm       only the tests that need root and namespaces"
-	@echo "make fuzz       native core against the Python oracle, full size"
+	@echo "make fuzz       the core against the Python oracle and eBPF, full size (FUZZ_ARGS)"
 	@echo "make bench      paired measurements against direct connections and HAProxy"
 	@echo "make docs       the pages of docs/ that are derived from code"
 	@echo "make wheel      dist/*.whl with the compiled data plane inside"
@@ -81,7 +82,7 @@ demo: setup
 	@$(BIN)/ipos demo $(DEMO_ARGS)
 
 fuzz: setup
-	@IPOS_FUZZ=full $(BIN)/python -m pytest -m slow -k fuzz $(PYTEST_ARGS)
+	@$(BIN)/python -m fuzz $(FUZZ_ARGS)
 
 bench: setup
 	@$(BIN)/python -m bench $(BENCH_ARGS)

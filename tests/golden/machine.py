@@ -8,7 +8,7 @@ Interfaces are called front and back; only a machine knows their indices.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Protocol
@@ -191,8 +191,9 @@ class NativeMachine:
 
     kernel = False
 
-    def __init__(self) -> None:
-        self.node = Node(SIZES)
+    def __init__(self, sizes: Mapping[str, int] = SIZES) -> None:
+        self.node = Node(sizes)
+        self.moment = NOW_NS
         self.node.clock(NOW_NS)
         self.node.random_is(0)
 
@@ -203,7 +204,7 @@ class NativeMachine:
         return self.node.table(name)
 
     def now_ns(self) -> int:
-        return NOW_NS
+        return self.moment
 
     def set_wall(self) -> None:
         """The clock stands."""

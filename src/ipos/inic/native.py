@@ -16,6 +16,7 @@ names of `ipos.h` (`ipos.inic.layout`); `Node.store` gives the same bytes to `ip
 
 import ctypes
 import functools
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -224,6 +225,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "ipos_map_pop": (_INT, [_NODE, _U32, _BYTES]),
     "ipos_map_next": (_INT, [_NODE, _U32, _BYTES, _BYTES]),
     "ipos_map_count": (_U32, [_NODE, _U32]),
+    "ipos_map_values": (ctypes.c_void_p, [_NODE, _U32]),
     "ipos_run_xdp": (_INT, [_NODE, _BYTES, _U32, _U32]),
     "ipos_run_ingress": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
     "ipos_run_egress": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
@@ -391,9 +393,11 @@ class Node:
 
     def counters(self) -> dict[str, int]:
         """The counters that are not zero, by name."""
-        rows = self.table("counters")
-        found = {counter.name: rows[counter.number] for counter in header().counters}
-        return {name: count for name, count in found.items() if count}
+        shape = maps()["counters"]
+        values = library().ipos_map_values(self.handle, shape.index)
+        raw = ctypes.string_at(values, shape.value_size * shape.max_entries)
+        sums = struct.unpack(f"={shape.max_entries}Q", raw)
+        return {c.name: sums[c.number] for c in header().counters if sums[c.number]}
 
     # ---- inputs -----------------------------------------------------------------------------
 

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The native library by itself: nodes, tables, inputs. What it decides is held in tests/golden."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from ipos.inic.layout import constant, layout
+from ipos.inic.maps import Tables
+from ipos.inic.native import NativeError, Node, Xdp, maps
+from ipos.inic.shapes import shape_of
+from tests.golden import packets
+from tests.golden.machine import (
+    LISTENER,
+    SIZES,
+    Config,
+    NativeMachine,
+    configure,
+    connection_key,
+)
+
+IPV4 = bytes(12) + b"\x08\x00" + bytes(46)
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    with Node(SIZES) as made:
+        yield made
+
+
+def test_every_map_has_the_size_of_its_struct() -> None:
+    for name, shape in maps().items():
+        if name in ("hold_free", "captured", "scratch"):
+            continue
+        known = shape_of(name)
+        sizes = [part if isinstance(part, int) else part.size for part in (known.key, known.value)]
+        assert sizes == [shape.key_size, shape.value_size], name
+
+
+def test_a_node_without_settings_passes_everything(node: Node) -> None:
+    assert node.xdp(IPV4, 1).verdict is not None
+    assert Xdp(node.xdp(IPV4, 1).verdict) is Xdp.PASS
+    assert node.counters() == {}
+
+
+def test_nodes_share_nothing() -> None:
+    with Node(SIZES) as one, Node(SIZES) as other:
+        one.table("forward")[connection_key()] = {"server": 2}
+        assert len(one.table("forward")) == 1
+        assert len(other.table("forward")) == 0
+
+
+def test_a_full_hash_refuses_and_a_full_lru_forgets(node: Node) -> None:
+    forward = node.table("forward")
+    for port in range(SIZES["forward"]):
+        forward[connection_key(port)] = {}
+    with pytest.raises(NativeError, match="forward is full"):
+        forward[connection_key(99)] = {}
+    forward[connection_key(0)] = {"server": 3}  # an update needs no room
+    with Node({"temporary": 2}) as small:
+        rows = small.table("temporary")
+        for port in (1, 2):
+            rows[connection_key(port)] = {}
+        assert connection_key(1) in rows  # used: now 2 is the oldest
+        rows[connection_key(3)] = {}
+        assert {key["client_port"] for key, _ in rows.items()} == {1, 3}
+
+
+def test_the_longest_prefix_wins(node: Node) -> None:
+    deny = node.table("deny")
+    deny[{"prefix_len": 8, "ip": int(IPv4Address("10.0.0.0"))}] = 1
+    deny[{"prefix_len": 24, "ip": int(IPv4Address("10.99.0.0"))}] = 2
+    asked = {"prefix_len": 32, "ip": int(IPv4Address("10.99.0.7"))}
+    assert deny[asked] == 2
+    assert deny[{"prefix_len": 32, "ip": int(IPv4Address("10.98.0.7"))}] == 1
+    assert {"prefix_len": 32, "ip": int(IPv4Address("11.0.0.1"))} not in deny
+
+
+def test_the_free_list_holds_every_piece_once(node: Node) -> None:
+    free = node.store("hold_free")
+    pieces = [free.pop() or b"" for _ in range(free.count())]
+    assert sorted(pieces) == [i.to_bytes(4, "little") for i in range(SIZES["hold_pool"])]
+    assert free.pop() is None
+
+
+def test_wrong_sizes_are_sentences(node: Node) -> None:
+    with pytest.raises(NativeError, match="16 bytes"):
+        node.store("forward").get(b"short")
+    with pytest.raises(NativeError, match="64 bytes"):
+        node.store("servers").update(bytes(4), b"short")
+    with pytest.raises(NativeError, match="between 14 and 3520"):
+        node.xdp(bytes(13), 1)
+
+
+def test_random_numbers_come_from_the_seed() -> None:
+    def chosen(seed: int) -> list[int]:
+        machine = NativeMachine()
+        configure(machine, Config(policy="RANDOM", candidates=(1, 2, 3), select="CONNECTION"))
+        machine.node.seed(seed)
+        servers = []
+        for port in range(1, 40):
+            machine.xdp(packets.syn(port=port), "front")
+            servers.append(machine.table("temporary")[connection_key(port)]["server"])
+        machine.close()
+        return servers
+
+    assert chosen(7) == chosen(7) != chosen(8)
+    assert set(chosen(7)) == {1, 2, 3}
+
+
+def test_the_typed_tables_read_a_node() -> None:
+    machine = NativeMachine()
+    configure(machine, Config())
+    tables = Tables(Path(), opener=lambda path: machine.node.store(path.name))
+    machine.xdp(packets.client("A"), "front")
+    ((key, row),) = tables.temporary.items()
+    assert (str(key.client_ip), key.client_port) == (packets.CLIENT, packets.PORT)
+    assert row.hs.iss == packets.ISS
+    assert tables.counter(65) == 1
+    machine.close()
+
+
+def test_capture_sees_what_comes_and_what_goes() -> None:
+    machine = NativeMachine()
+    configure(machine, Config())
+    settings = machine.table("settings")
+    settings[0] = {**settings[0], "flags": constant("IPOS_CAPTURE")}
+    came = packets.syn()
+    outcome = machine.node.xdp(came, machine.ifindex("front"))
+    head = layout("ipos_captured").size
+    frames = []
+    for record in outcome.captured:
+        told = layout("ipos_captured").unpack(record[:head])
+        frames.append((told["outbound"], record[head : head + told["captured"]]))
+    assert frames == [(0, came), (1, outcome.sent[0].frame)]
+    machine.close()
+
+
+def test_a_listener_is_found_by_its_own_address() -> None:
+    machine = NativeMachine()
+    configure(machine, Config(application="127.0.0.2"))
+    machine.listen([LISTENER])
+    outcome = machine.xdp(packets.client("PA", packets.HEAD), "front")
+    assert machine.ingress(outcome.frame, "front").assigned == ()
+    machine.close()
