@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The systemd unit: what it says is right, and the agent does under it what it says."""
+
+import configparser
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ipos.lab import Settings
+from ipos.lab.lab import Lab
+from tests.farm.support import wait_until
+
+UNIT = Path(__file__).parents[2] / "packaging" / "ipos-agent.service"
+
+
+def unit() -> configparser.SectionProxy:
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(UNIT)
+    return parser["Service"]
+
+
+def test_stopping_the_unit_ends_the_agent_alone_and_a_dead_one_comes_back() -> None:
+    service = unit()
+    assert (service["Type"], service["KillMode"], service["Restart"]) == (
+        "notify",
+        "process",
+        "always",
+    )
+    assert service["RuntimeDirectoryPreserve"] == "yes"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_finds_no_fault() -> None:
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", UNIT], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab(Settings(name=f"sv{os.getpid()}", servers=1, clients=1)) as built:
+        os.kill(agent_pid(built), signal.SIGTERM)
+        wait_until("the agent has ended", lambda: not (run_dir(built) / "ready").exists())
+        wait_until("detached", lambda: ipos(built, "detach").returncode == 0)
+        yield built
+
+
+def run_dir(lab: Lab) -> Path:
+    return lab.place("s1").run_dir
+
+
+def agent_pid(lab: Lab) -> int:
+    return int((run_dir(lab) / "agent.lock").read_text())
+
+
+def ipos(lab: Lab, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return lab.run("s1", ["ipos", *arguments], capture_output=True, text=True)
+
+
+class Manager:
+    """A service manager's end of sd_notify."""
+
+    def __init__(self, path: Path) -> None:
+        self._end = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._end.bind(str(path))
+        self._end.settimeout(20)
+
+    def hears(self, line: str) -> None:
+        """The next message but for the watchdog's begins so."""
+        while True:
+            said = self._end.recv(4096).decode()
+            if line == "WATCHDOG=1" or said != "WATCHDOG=1":
+                break
+        assert said.split("\n")[0] == line
+
+    def close(self) -> None:
+        self._end.close()
+
+
+@pytest.mark.farm
+def test_the_agent_with_the_units_capabilities_alone(lab: Lab, tmp_path: Path) -> None:
+    granted = [f"+{name.lower()}" for name in unit()["CapabilityBoundingSet"].split()]
+    config = str(lab.place("s1").config_file)
+    bounded = ["setpriv", f"--bounding-set=-all,{','.join(granted)}".replace("cap_", "")]
+    with closing(Manager(tmp_path / "notify")) as manager, (tmp_path / "log").open("w") as log:
+        agent = lab.popen(
+            "s1",
+            [*bounded, "--inh-caps=-all", "ipos", "agent", "--config", config],
+            env={"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"},
+            stderr=log,
+        )
+        try:
+            manager.hears("READY=1")
+            manager.hears("WATCHDOG=1")
+            address = lab.front("s1")
+            answer = lab.run("client1", ["curl", "-sf", f"http://{address}/"], capture_output=True)
+            assert answer.returncode == 0
+            told = json.loads(ipos(lab, "explain", f"http://{address}/", "-o", "json").stdout)
+            assert [(one["server"], one["share"]) for one in told["servers"]] == [("s1", 1.0)]
+            assert ipos(lab, "server", "set", "s1", "drain").stderr == ""
+            assert ipos(lab, "server", "set", "s1", "ready").stderr == ""
+            done = ipos(lab, "reload")
+            assert (done.returncode, done.stderr) == (0, "")
+            manager.hears("RELOADING=1")
+            manager.hears("READY=1")
+            agent.terminate()
+            manager.hears("STOPPING=1")
+            assert agent.wait(10) == 0
+        finally:
+            agent.kill()
+            agent.wait()
+    assert (tmp_path / "log").read_text() == ""
+    assert not (run_dir(lab) / "api.sock").exists()
