@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is compared: the farm, the same servers bare, and HAProxy in front of those.
+"""What is compared: one nginx reached through the farm, directly, and through HAProxy.
 
 While an arm without ipOS is measured, the farm's agents are frozen: its data plane sees nothing
 then, and what the agents cost is no part of a machine without ipOS.
@@ -23,19 +23,23 @@ from ipos.lab.plan import Settings
 PROXY_PORT = 8080
 _READY_TIMEOUT_S = 10.0
 
-# s1 holds the address that the client uses and is not in the pool: everything migrates.
-ALL_MIGRATED = """\
+FIRST, OWNER = "s1", "s2"
+"""The client connects to the first one's address; the owner's nginx answers, in every arm."""
+
+# One application for all arms: three would share this machine's cores, and what is compared here is
+# the way to it. Everything migrates, which is the dearer case.
+ONE_OWNER = f"""\
 [[service]]
 name = "web"
 port = 80
 
 [[pool]]
-name = "others"
-servers = { s2 = 1, s3 = 1 }
+name = "owner"
+servers = {{ {OWNER} = 1 }}
 
 [[route]]
 service = "web"
-pool = "others"
+pool = "owner"
 """
 
 _PROXY_CONFIGURATION = """\
@@ -50,8 +54,7 @@ defaults
     timeout server 60s
 listen farm
     bind {address}:{port}
-    balance leastconn
-{servers}
+    server {owner} {target}:80
 """
 
 
@@ -66,24 +69,20 @@ class Arm:
 
 
 @contextmanager
-def arms(config: str | None, with_proxy: bool) -> Iterator[list[Arm]]:
-    """The arms while the block lasts: direct, ipos, and haproxy if it is wanted and installed.
-
-    config: the farm's common parts, None for the lab's own.
-    """
+def arms(with_proxy: bool) -> Iterator[list[Arm]]:
+    """The arms while the block lasts: direct, ipos, and haproxy if it is wanted and installed."""
     # A fresh name for every run: two benchmarks may be up at once.
     name = f"bench-{secrets.token_hex(3)}"
     with ExitStack() as stack:
-        bare = stack.enter_context(Lab(Settings(name=f"{name}-bare", bare=True)))
-        farm = stack.enter_context(Lab(Settings(name=name, config=config)))
-        address = farm.front("s1")
+        bare = stack.enter_context(Lab(Settings(name=f"{name}-bare", servers=2, bare=True)))
+        farm = stack.enter_context(Lab(Settings(name=name, servers=2, config=ONE_OWNER)))
         found = [
-            Arm("direct", bare, address, lambda: _freeze(farm)),
-            Arm("ipos", farm, address, lambda: _thaw(farm)),
+            Arm("direct", bare, bare.front(OWNER), lambda: _freeze(farm)),
+            Arm("ipos", farm, farm.front(FIRST), lambda: _thaw(farm)),
         ]
         if with_proxy and shutil.which("haproxy"):
             _start_proxy(bare)
-            proxied = f"{address}:{PROXY_PORT}"
+            proxied = f"{bare.front(FIRST)}:{PROXY_PORT}"
             found.append(Arm("haproxy", bare, proxied, lambda: _freeze(farm)))
         # A frozen cgroup is slow to end.
         stack.callback(_thaw, farm)
@@ -116,18 +115,16 @@ def _thaw(farm: Lab) -> None:
 
 
 def _start_proxy(bare: Lab) -> None:
-    """HAProxy in s1, in front of all servers; it accepts on return."""
-    place = bare.place("s1")
-    servers = "\n".join(
-        f"    server {server.name} {bare.front(server.name)}:80" for server in bare.servers
-    )
+    """HAProxy in the first server, in front of the owner; it accepts on return."""
+    place = bare.place(FIRST)
     file = place.run_dir / "haproxy.cfg"
     file.write_text(
         _PROXY_CONFIGURATION.format(
             threads=os.cpu_count() or 1,
-            address=bare.front("s1"),
+            address=bare.front(FIRST),
             port=PROXY_PORT,
-            servers=servers,
+            owner=OWNER,
+            target=bare.front(OWNER),
         )
     )
     # -D forks only once everything is bound.

@@ -55,7 +55,7 @@ class Requests:
     keep: bool
 
     def run(self, lab: Lab, address: str, seconds: int) -> Run:
-        command = ["wrk", "-t1", f"-c{self.connections}", f"-d{seconds}s", "-s", str(_SCRIPT)]
+        command = ["wrk", "-t2", f"-c{self.connections}", f"-d{seconds}s", "-s", str(_SCRIPT)]
         if not self.keep:
             command += ["-H", "Connection: close"]
         before = busy_s()

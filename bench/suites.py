@@ -4,7 +4,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.arms import ALL_MIGRATED, arms
+from bench.arms import arms
 from bench.load import Downloads, Load, Requests, Run
 from bench.statistics import Estimate, estimate
 
@@ -19,7 +19,6 @@ class Suite:
     unit: str
     load: Load
     value: Callable[[Run], float]
-    config: str | None
     goal: str
     seconds: int
     pairs: int
@@ -37,15 +36,15 @@ def _busy(each: Run) -> float:
 
 SUITES = (
     Suite(
-        "connections", "requests/s", Requests("/", 16, keep=False), _rate, None,
+        "connections", "requests/s", Requests("/", 32, keep=False), _rate,
         "median at least 0.75", 10, 9, 2, 7,
     ),
     Suite(
-        "keep-alive", "requests/s", Requests("/", 16, keep=True), _rate, None,
+        "keep-alive", "requests/s", Requests("/", 64, keep=True), _rate,
         "median at least 0.95", 10, 9, 2, 7,
     ),
     Suite(
-        "download", "CPU s/GB", Downloads("/bytes/100000000", 10), _busy, ALL_MIGRATED,
+        "download", "CPU s/GB", Downloads("/bytes/100000000", 10), _busy,
         "upper end at most 1.15", 20, 7, 4, 7,
     ),
 )  # fmt: skip
@@ -64,7 +63,7 @@ def measure(
     suite: Suite, seconds: int, pairs: int, with_proxy: bool, say: Callable[[str], None]
 ) -> Result:
     """Bring the labs up and run all rounds. say: takes a line of progress."""
-    with arms(suite.config, with_proxy) as found:
+    with arms(with_proxy) as found:
         runs: dict[str, list[Run]] = {arm.name: [] for arm in found}
         for number in range(pairs + 1):
             # Another one begins each time: no arm is always the one after the same other.
