@@ -95,8 +95,6 @@ FIELDS = [
     ("Server.addresses", '["203.0.113.1"]', '"203.0.113.1"', 16,
      ('server.addresses is "203.0.113.1"; it must be a list of service addresses, such as '
      '["203.0.113.1"]')),
-    ("Server.xdp", 'back = "eth1"', 'back = "eth1"\nxdp = "fast"', 16,
-     'server.xdp is "fast"; it must be "auto", "native" or "generic"'),
     ("Server.front_vlan", 'back = "eth1"', 'back = "eth1"\nfront_vlan = 5000', 16,
      f"server.front_vlan is 5000; it must be {VLAN}"),
     ("Server.back_vlan", 'back = "eth1"', 'back = "eth1"\nback_vlan = "7"', 16,
@@ -161,8 +159,8 @@ OTHERS = [
     ("unknown key", "idle_s = 3600", "idle = 3600", 8,
      '[farm] has no key "idle"; did you mean "idle_s"?'),
     ("unknown key far from any", 'front = "eth0"', 'front = "eth0"\ncolour = 1', 15,
-     ('[server] has no key "colour"; its keys are name, front, back, addresses, xdp, '
-     "front_vlan, back_vlan")),
+     ('[server] has no key "colour"; its keys are name, front, back, addresses, front_vlan, '
+     "back_vlan")),
     ("missing key", 'name = "web"\nport = 80', 'name = "web"', 18,
      f'[[service]] has no "port"; it must be {PORT}'),
     ("a table that should be many", '[[pool]]\nname = "all"', '[pool]\nname = "all"', 29,

@@ -46,21 +46,12 @@ class NetworkError(IposError):
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """A network interface. `addresses` are (address, prefix length); kind: "veth", "vlan"..."""
+    """A network interface. `addresses` are (address, prefix length)."""
 
     name: str
     index: int
     mac: bytes
     addresses: tuple[tuple[IPv4Address, int], ...]
-    kind: str = ""
-
-    def xdp_is_generic(self, wanted: str) -> bool:
-        """Whether XDP goes on in generic mode; `wanted` is the configuration's word.
-
-        A veth has native XDP, and copies every packet into a buffer for it and out again:
-        generic mode is the faster one there.
-        """
-        return wanted == "generic" or (wanted == "auto" and self.kind == "veth")
 
 
 @dataclass(slots=True)
@@ -107,9 +98,7 @@ def interface(name: str) -> Interface:
         mac = bytes.fromhex(str(link.get_attr("IFLA_ADDRESS") or "").replace(":", ""))
         if len(mac) != 6:
             raise NetworkError(f"the interface {name} has no Ethernet address")
-        about = link.get_attr("IFLA_LINKINFO")
-        kind = str(about.get_attr("IFLA_INFO_KIND") or "") if about else ""
-        return Interface(name, int(found[0]), mac, addresses, kind)
+        return Interface(name, int(found[0]), mac, addresses)
 
 
 class Network:

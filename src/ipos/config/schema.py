@@ -132,10 +132,6 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     addresses: Annotated[
         Addresses, Meta(description='a list of service addresses, such as ["203.0.113.1"]')
     ]
-    xdp: Annotated[
-        Literal["auto", "native", "generic"],
-        Meta(description='"auto", "native" or "generic"'),
-    ] = "auto"
     front_vlan: Vlan = 0
     back_vlan: Vlan = 0
 

@@ -8,8 +8,8 @@ tcx and not classic tc: a link cannot be flushed by `tc qdisc del`, and it vanis
 import errno
 import os
 import socket
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -48,8 +48,6 @@ class Attachment:
     hook: Hook
     ifindex: int = 0
     cgroup: Path | None = None
-    generic: bool = field(default=False, compare=False)
-    """XDP on the socket buffer, which works on every driver, instead of inside the driver."""
 
     @property
     def name(self) -> str:
@@ -67,25 +65,16 @@ class Link:
     program_id: int
 
 
-def default_plan(
-    front: int | str,
-    back: int | str,
-    cgroup: Path | str | None,
-    generic: Collection[int] = (),
-) -> list[Attachment]:
+def default_plan(front: int | str, back: int | str, cgroup: Path | str | None) -> list[Attachment]:
     """What a server needs: xdp and ingress on both interfaces, egress on front, sockops.
 
     Interfaces by index or name, in the network namespace of this thread; they may be the same.
-    Answers to clients leave by front, so nothing of back's egress is looked at. generic: the
-    interfaces, by index, that get XDP in generic mode.
+    Answers to clients leave by front, so nothing of back's egress is looked at.
     """
     front, back = interface_index(front), interface_index(back)
     plan = [] if cgroup is None else [Attachment(Hook.SOCKOPS, cgroup=Path(cgroup))]
     for ifindex in dict.fromkeys((front, back)):
-        plan += [
-            Attachment(Hook.INGRESS, ifindex),
-            Attachment(Hook.XDP, ifindex, generic=ifindex in generic),
-        ]
+        plan += [Attachment(Hook.INGRESS, ifindex), Attachment(Hook.XDP, ifindex)]
     return [*plan, Attachment(Hook.EGRESS, front)]
 
 
@@ -221,7 +210,10 @@ def _link_cgroup(program: int, wanted: Attachment, cgroup: Path) -> int:
 
 def _link_interface(program: int, wanted: Attachment) -> int:
     if wanted.hook is Hook.XDP:
-        flags = syscall.XDP_GENERIC if wanted.generic else syscall.XDP_NATIVE
+        # Never generic XDP: it runs a second time on what tc puts back on ingress, and leaves
+        # skb->tail a link header too far after bpf_xdp_adjust_tail() (as of Linux 6.18), so that
+        # TCP appends the next segment behind a gap of foreign bytes.
+        flags = syscall.XDP_NATIVE
     else:
         flags = syscall.TCX_FIRST
     try:
@@ -239,8 +231,8 @@ def _refused(wanted: Attachment, error: OSError) -> AttachError:
             return _taken(wanted.ifindex, number)
         if number == errno.EOPNOTSUPP:
             return AttachError(
-                f"the driver of {where} has no native XDP: "
-                'set xdp = "generic" in [server], which works on every driver and is slower',
+                f"the driver of {where} has no native XDP, which ipos needs: use an interface "
+                "whose driver has it",
                 number,
             )
     if number == errno.EINVAL and wanted.hook in (Hook.INGRESS, Hook.EGRESS):

@@ -125,8 +125,9 @@ def adopt(pin_dir: Path | str) -> Plane:
 def attach(pin_dir: Path | str, plan: Sequence[Attachment]) -> tuple[Link, ...]:
     """Make the plan's attachments, and no others, the truth. What is there already stays.
 
-    An interface with somebody else's XDP program is refused (`SlotTaken`). When one attachment
-    is refused, those made before it in this call are taken back.
+    XDP goes on in native mode. An interface with somebody else's XDP program is refused
+    (`SlotTaken`). When one attachment is refused, those made before it in this call are taken
+    back.
     """
     pin_dir = Path(pin_dir)
     _read_abi(pin_dir)

@@ -27,7 +27,6 @@ ATTACH_XDP: Final = 37
 ATTACH_TCX_INGRESS: Final = 46
 ATTACH_TCX_EGRESS: Final = 47
 
-XDP_GENERIC: Final = 1 << 1
 XDP_NATIVE: Final = 1 << 2
 TCX_FIRST: Final = 1 << 3
 """BPF_F_BEFORE with nothing named: before all other tcx programs of the hook."""
