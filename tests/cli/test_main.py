@@ -2,8 +2,10 @@
 """The root command: what it lists exists, and listing it imports nothing it does not need."""
 
 import importlib
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -47,6 +49,23 @@ def test_help_imports_no_subcommand() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stderr.strip() == str(["ipos.cli", "ipos.cli.main", "ipos.errors"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("ipos wat", "watch"), ("ipos explain --cl", "--client"), ("ipos server s", "set")],
+)
+def test_shells_can_complete(typed: str, offered: str) -> None:
+    position = str(len(typed.split()) - 1)
+    asked = {"_IPOS_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": position}
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ipos"],
+        env=os.environ | asked,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == [offered]
 
 
 def test_version_is_printed_alone() -> None:
