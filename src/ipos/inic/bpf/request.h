@@ -212,7 +212,7 @@ IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	__u64 last = h->last_seen_ns;
 	int full;
 
-	if (offset + !!length > IPOS_HEAD_MAX)
+	if (offset > IPOS_HEAD_MAX - !!length)
 		return shot(COUNT_DROP_BAD_SEQUENCE);
 	if (!payload_sound(skb, w, s) || load_options(skb, w, s))
 		return shot(COUNT_DROP_BAD_CHECKSUM);

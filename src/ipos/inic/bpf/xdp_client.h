@@ -196,7 +196,9 @@ IPOS_INLINE int client_syn_on_connection(struct xdp_md *ctx, struct ipos_setting
 	struct ipos_server *owner;
 	struct choice c = {};
 
-	if (t && t->state == IPOS_TEMP_SYN && t->hs.irs == s->seq) {
+	/* Sent again: another choice would be a second owner. */
+	if (t && t->hs.irs == s->seq && (t->state == IPOS_TEMP_SYN ||
+	    (t->state == IPOS_TEMP_SYN_HERE && t->server == set->self))) {
 		owner = server_at(t->server);
 		if (owner && owner->state != IPOS_SERVER_DOWN) {
 			c.server = t->server;
@@ -316,7 +318,7 @@ IPOS_INLINE int client_held(struct xdp_md *ctx, struct ipos_scratch *w,
 		count(COUNT_KEEPALIVE_ANSWERED);
 		return acknowledge(ctx, w, s, &h->hs, h->acknowledged, 0);
 	}
-	if (offset > IPOS_HEAD_MAX)
+	if (offset > IPOS_HEAD_MAX - !!s->length)
 		return drop(COUNT_DROP_BAD_SEQUENCE);
 	if (s->length)
 		return pass_alone(ctx);
@@ -343,7 +345,7 @@ IPOS_INLINE int client_open(struct xdp_md *ctx, struct ipos_scratch *w,
 		count(COUNT_KEEPALIVE_ANSWERED);
 		return acknowledge(ctx, w, s, &t->hs, 0, 0);
 	}
-	if (offset > IPOS_HEAD_MAX)
+	if (offset > IPOS_HEAD_MAX - !!s->length)
 		return drop(COUNT_DROP_BAD_SEQUENCE);
 	if (s->length)
 		return pass_alone(ctx);
