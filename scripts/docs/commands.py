@@ -12,8 +12,17 @@ from typing import Any
 import typer
 from typer.models import ArgumentInfo, OptionInfo
 
+from ipos.agent import api
 from ipos.cli.main import SUBCOMMANDS
-from scripts.docs.markdown import code, page, section, table
+from scripts.docs.markdown import code, fenced, page, section, table
+
+_HTTP = """
+The running agent answers the same questions on the Unix socket `/run/ipos/api.sock`.
+
+```sh
+curl --unix-socket /run/ipos/api.sock http://ipos/metrics
+```
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +50,10 @@ def document() -> str:
     return page(
         "Commands",
         _INTRODUCTION,
-        (_section(path, function) for path, function in commands()),
+        (
+            *(_section(path, function) for path, function in commands()),
+            section("HTTP", _HTTP.strip(), fenced("text", inspect.getdoc(api) or "")),
+        ),
     )
 
 
