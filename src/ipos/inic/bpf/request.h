@@ -155,22 +155,26 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 	r.server = c.server;
 	r.endpoint_ip = server->address;
 	r.endpoint_port = c.port;
-	if (c.server == set->self) {
-		if (local_row(set, w, t, &h->hs, &c, h->service, now))
-			return reset_held(skb, set, w, t, h);
-		traffic_add(set->self, 1, 0);
-		count(COUNT_SERVED_HERE);
-		if (pieces_send(skb, w, t, &r, h->held))
-			count(COUNT_DROP_EMIT);
-		return CONSUMED;
-	}
-	if (forward_row(w, t, h, &r, now)) {
+	if (c.server != set->self) {
+		if (!forward_row(w, t, h, &r, now)) {
+			traffic_add(c.server, 1, 0);
+			count(COUNT_MIGRATED);
+			migrate(skb, w, t, &r, now);
+			return CONSUMED;
+		}
+		/* Forward is full: serve here, if that is allowed and was not refused. */
 		count(COUNT_DROP_TABLE_FULL);
-		return reset_held(skb, set, w, t, h);
+		choose(w, service->pool, h->refused | ~(1ULL << (set->self & 63)), 0, &c);
+		if (c.server != set->self)
+			return reset_held(skb, set, w, t, h);
+		r.server = set->self;
 	}
-	traffic_add(c.server, 1, 0);
-	count(COUNT_MIGRATED);
-	migrate(skb, w, t, &r, now);
+	if (local_row(set, w, t, &h->hs, &c, h->service, now))
+		return reset_held(skb, set, w, t, h);
+	traffic_add(set->self, 1, 0);
+	count(COUNT_SERVED_HERE);
+	if (pieces_send(skb, w, t, &r, h->held))
+		count(COUNT_DROP_EMIT);
 	return CONSUMED;
 }
 

@@ -159,6 +159,8 @@ IPOS_INLINE int assign_listener(struct __sk_buff *skb, const struct ipos_tuple *
 	struct bpf_sock *skc;
 	int failed = 1;
 
+	if (kernel_has(skb, t))			/* sent again: the kernel repeats its SYN-ACK */
+		return 0;
 	listener_tuple(&tuple, t, service, port);
 	skc = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
 	if (!skc)
