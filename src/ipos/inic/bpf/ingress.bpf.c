@@ -204,6 +204,8 @@ IPOS_APART int notice_returns(struct __sk_buff *skb, struct ipos_settings *set,
 	} else if (ep->flags & IPOS_EP_RETRIED && !(ep->flags & IPOS_EP_NOTICE_RETRIED)) {
 		ep->flags |= IPOS_EP_NOTICE_RETRIED;
 		return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
+	} else if (ep->state == IPOS_EP_PENDING) {
+		return TC_ACT_SHOT;		/* a piece before this one was lost: it comes again */
 	} else {
 		n.type = IPOS_REFUSED;
 		n.reason = ep->reason ? ep->reason : IPOS_REFUSE_NOT_ADOPTED;
