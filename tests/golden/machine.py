@@ -68,6 +68,7 @@ class Ran:
 class Config:
     """The farm of one row, from this server's side. Ports in host order."""
 
+    me: int = 1
     one_lan: bool = False
     front_vlan: int = 0
     back_vlan: int = 0
@@ -133,10 +134,10 @@ def configure(machine: Machine, config: Config) -> None:
         "front_vlan": config.front_vlan,
         "back_vlan": config.back_vlan,
         "ethertype": 7,
-        "self": 1,
+        "self": config.me,
         "front_mac": mac(packets.FRONT),
-        "back_mac": mac(packets.BACK),
-        "self_ip": network(packets.SERVICE),
+        "back_mac": mac(SERVERS[config.me][1]),
+        "self_ip": network(SERVERS[config.me][0]),
         "wall_offset_ns": WALL_NS - machine.now_ns(),
         "frame_key": (int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little")),
         "header_timeout_ms": 5000,
@@ -151,7 +152,7 @@ def configure(machine: Machine, config: Config) -> None:
             "state": constant(f"IPOS_SERVER_{states.get(index, 'READY')}"),
             "ramp": 256,
         }
-        if index > 1:
+        if index != config.me:
             member = int.from_bytes(mac(back_mac), sys.byteorder)
             machine.table("members")[member] = index
     machine.table("services")[1] = {

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A farm of native nodes with the least of a kernel each: sockets that take bytes in order.
+
+Frames go where their MAC address says, at once and in order; a test may lose some. Time stands
+still unless it is moved.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from ipos.handshake.segment import Flag, Segment, parse_packet
+from ipos.inic.native import Outcome, Socket, SocketState
+from tests.golden import packets
+from tests.golden.machine import LISTENER, SERVERS, Config, NativeMachine, configure
+
+FARM_SIZES = {"forward": 64, "local": 64, "connect": 64, "temporary": 64, "holding": 64,
+              "hold_pool": 64, "hold_free": 64, "deny": 4}  # fmt: skip
+_MTU = 1500
+
+
+@dataclass
+class Host:
+    """One server: its node, and what its application has read by four-tuple."""
+
+    index: int
+    config: Config
+    machine: NativeMachine = field(default_factory=lambda: NativeMachine(FARM_SIZES))
+    read: dict[tuple[int, int], bytearray] = field(default_factory=dict)
+    accepted: int = 0
+    answers: list[Segment] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        configure(self.machine, self.config)
+        self.machine.listen([LISTENER])
+
+    @property
+    def mac(self) -> bytes:
+        return bytes.fromhex(SERVERS[self.index][1].replace(":", ""))
+
+    def takes(self, frame: bytes, outcome: Outcome) -> None:
+        """The kernel has a client's packet in its hands."""
+        segment = parse_packet(frame[14:])
+        key = (int(segment.source), segment.source_port)
+        node = self.machine.node
+        if outcome.assigned:
+            self.accepted += 1
+            self.read[key] = bytearray()
+            made = Socket(
+                SocketState.ESTABLISHED, segment.destination, segment.destination_port,
+                segment.source, segment.source_port, segment.seq + len(segment.data),
+            )  # fmt: skip
+            node.sockets = (*node.sockets, made)
+            node.sockops(made, cookie=self.accepted, snd_nxt=segment.ack)
+        sockets = [s for s in node.sockets if (int(s.client), s.client_port) == key]
+        if not sockets:
+            return
+        (socket,) = sockets
+        if outcome.assigned:
+            self.read[key] += segment.data
+        elif 0 <= socket.rcv_nxt - segment.seq < len(segment.data):
+            new = segment.data[socket.rcv_nxt - segment.seq :]
+            self.read[key] += new
+            grown = _grown(socket, len(new))
+            node.sockets = tuple(grown if s is socket else s for s in node.sockets)
+            socket = grown
+        answer = packets.answer("A", seq=segment.ack, ack=socket.rcv_nxt, window=500,
+                                port=segment.source_port, by=str(segment.destination))  # fmt: skip
+        self.machine.egress(answer, "front")
+
+
+def _grown(socket: Socket, more: int) -> Socket:
+    return Socket(socket.state, socket.service, socket.service_port, socket.client,
+                  socket.client_port, socket.rcv_nxt + more)  # fmt: skip
+
+
+Lost = Callable[[int, bytes], bool]
+
+
+Arriving = tuple[Host, str, bytes, int | None]  # at an interface; a mark: on its ingress
+
+
+class Farm:
+    """Three servers and one client, who talks to the first."""
+
+    def __init__(self, candidates: Sequence[int], servers: Sequence[int] = (1, 2, 3)) -> None:
+        self.hosts = {
+            index: Host(index, Config(me=index, candidates=tuple(candidates))) for index in servers
+        }
+        self.told: list[Segment] = []
+        self.frames: list[bytes] = []
+        self.lost: Lost = lambda number, frame: False
+
+    def close(self) -> None:
+        for host in self.hosts.values():
+            host.machine.close()
+
+    def wait(self, nanoseconds: int) -> None:
+        for host in self.hosts.values():
+            host.machine.moment += nanoseconds
+            host.machine.node.clock(host.machine.moment)
+
+    def client(self, packet: bytes) -> list[Segment]:
+        """The client sends; what it hears until nothing moves any more."""
+        heard = len(self.told)
+        waiting: deque[Arriving] = deque(
+            [(self.hosts[1], "front", packets.from_router(packet), None)]
+        )
+        while waiting:
+            host, where, frame, mark = waiting.popleft()
+            waiting.extend(self._arrives(host, where, frame, mark))
+        return self.told[heard:]
+
+    def _arrives(self, host: Host, where: str, frame: bytes, mark: int | None) -> list[Arriving]:
+        node, index = host.machine.node, host.machine.ifindex(where)
+        if mark is None:
+            outcome = node.xdp(frame, index)
+            if outcome.verdict == 2:
+                outcome = node.ingress(outcome.frame, index)
+        else:
+            outcome = node.ingress(frame, index, mark)
+        if outcome.verdict == 0 and outcome.frame[12:14] == b"\x08\x00":
+            host.takes(outcome.frame, outcome)
+        going: list[Arriving] = []
+        for sent in outcome.sent:
+            if sent.inward:
+                going.append((host, "front", sent.frame, sent.mark))
+            elif sent.ifindex == host.machine.ifindex("front"):
+                self.told.append(parse_packet(sent.frame[14:]))
+            else:
+                self._over_back(sent.frame, going)
+        return going
+
+    def _over_back(self, frame: bytes, going: list[Arriving]) -> None:
+        assert len(frame) - 14 <= _MTU, "a frame is longer than the LAN takes"
+        self.frames.append(frame)
+        if self.lost(len(self.frames), frame):
+            return
+        for other in self.hosts.values():
+            if frame[:6] == other.mac:
+                going.append((other, "back", frame, None))
+
+
+class Client:
+    """Shakes hands with the farm and remembers what was told."""
+
+    def __init__(self, farm: Farm, port: int = packets.PORT, mss: int = 1460) -> None:
+        self.farm = farm
+        self.port = port
+        (answer,) = farm.client(packets.ip("S", seq=packets.IRS, port=port,
+                                           options=packets.syn_options(mss)))  # fmt: skip
+        assert Flag.SYN in answer.flags
+        self.iss = answer.seq
+        at = answer.options.find(b"\x08\x0a")
+        self.echoed = int.from_bytes(answer.options[at + 2 : at + 6], "big")
+        self.send("A")
+
+    def send(self, flags: str, offset: int = 0, data: bytes = b"") -> list[Segment]:
+        return self.farm.client(
+            packets.ip(flags, data, seq=packets.IRS + 1 + offset, ack=self.iss + 1,
+                       port=self.port, options=packets.echo(echoed=self.echoed))
+        )  # fmt: skip
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return int(IPv4Address(packets.CLIENT)), self.port
