@@ -4,7 +4,7 @@
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -55,6 +55,32 @@ def test_connections_are_not_told(stack: ExitStack) -> None:
     client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
     assert found(client.getsockname()[1]) == set()
     assert found(port) == {LOOPBACK}
+
+
+def test_asking_again_tells_what_has_come_and_gone(stack: ExitStack) -> None:
+    listeners_ = stack.enter_context(closing(listeners.Listeners()))
+    before = listeners_.now()
+    with ExitStack() as passing:
+        port = listen(passing, socket.AF_INET, "127.0.0.1")
+        six = listen(passing, socket.AF_INET6, "::")
+        assert {one.port for one in listeners_.now() - before} >= {port, six}
+    assert not {port, six} & {one.port for one in listeners_.now()}
+
+
+def test_many_sockets_need_several_messages(stack: ExitStack) -> None:
+    ports = {listen(stack, socket.AF_INET, "127.0.0.1") for _ in range(400)}
+    assert ports <= {one.port for one in listeners.listening()}
+
+
+def test_a_socket_that_failed_is_replaced(stack: ExitStack) -> None:
+    listeners_ = stack.enter_context(closing(listeners.Listeners()))
+    listeners_.now()
+    assert listeners_._netlink is not None
+    listeners_._netlink.close()
+    with pytest.raises(OSError):
+        listeners_.now()
+    port = listen(stack, socket.AF_INET, "127.0.0.1")
+    assert port in {one.port for one in listeners_.now()}
 
 
 def test_processes_are_found_by_inode(stack: ExitStack) -> None:

@@ -8,6 +8,7 @@ nothing in the kernel; that is what `ipos detach` is for.
 """
 
 import asyncio
+import functools
 import signal
 import time
 from contextlib import closing, suppress
@@ -61,6 +62,7 @@ class Agent(asyncio.DatagramProtocol):
         self._bases: dict[int, int] = {}
         self._seen: dict[IPv4Address, tuple[object, ...]] = {}
         self._routes: set[IPv4Address] = set()
+        self._foreign: set[IPv4Address] = set()
         self._refreshed_ns = 0
         self._offset_ns = 0
         self._checks = Checks()
@@ -104,16 +106,7 @@ class Agent(asyncio.DatagramProtocol):
         self._converge(boottime_ns(), prune=False)
         kernel.attach(
             self._pins,
-            kernel.default_plan(
-                self._front.index,
-                self._back.index,
-                places.sockops_cgroup(),
-                {
-                    interface.index
-                    for interface in (self._front, self._back)
-                    if interface.xdp_is_generic(server.xdp)
-                },
-            ),
+            kernel.default_plan(self._front.index, self._back.index, places.sockops_cgroup()),
         )
 
     async def run(self) -> None:
@@ -159,7 +152,7 @@ class Agent(asyncio.DatagramProtocol):
         if self._reaping.receive(data, addr, now_ns):
             return
         wall_ms = time.time_ns() // 1_000_000
-        member = self._members.receive(data, IPv4Address(addr[0]), now_ns, wall_ms)
+        member = self._members.receive(data, _address(addr[0]), now_ns, wall_ms)
         if member is not None and member.state is not None:
             self._orders.hear(member.state.orders)
             self._bases[member.index] = self._base(member.index)
@@ -192,8 +185,8 @@ class Agent(asyncio.DatagramProtocol):
                 if str(error) != self._failure:
                     self._failure = str(error)
                     log.error("cannot do all of it, trying on", reason=self._failure)
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), INTERVAL_S)
+            # Not a wait for `_stop`: that wakes the loop four times for each sleep.
+            await asyncio.sleep(INTERVAL_S)
 
     async def _tick(
         self, transport: asyncio.DatagramTransport, prober: signs.Prober, now_ns: int
@@ -248,6 +241,7 @@ class Agent(asyncio.DatagramProtocol):
             self._report(standing)
             wanted = plan.plan(self._config, self._slots, self._members, self._bases, now_ns)
             self._writer.write(wanted, prune=prune)
+            self._foreign = plan.foreign_addresses(self._members)
             self._seen, self._settled = standing, prune
             self._save()
 
@@ -261,7 +255,7 @@ class Agent(asyncio.DatagramProtocol):
                 log.warning("server is back", back_address=str(address))
 
     async def _converge_routes(self) -> None:
-        wanted = plan.foreign_addresses(self._members)
+        wanted = self._foreign
         if wanted != self._routes:
             # Netlink blocks, and rarely: in a thread, so that nobody thinks us dead meanwhile.
             await asyncio.to_thread(self._network.route, set(wanted))
@@ -339,6 +333,12 @@ class Agent(asyncio.DatagramProtocol):
             servers=snapshot.advertised(self._members),
             datagrams=dict(self._members.counts),
         )
+
+
+@functools.lru_cache(maxsize=512)
+def _address(text: str) -> IPv4Address:
+    """A sender's, of whom there are few: parsing it costs more than believing it."""
+    return IPv4Address(text)
 
 
 def _standing(member: Member, now_ns: int) -> tuple[object, ...]:

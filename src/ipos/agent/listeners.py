@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -47,9 +47,54 @@ class Process:
     name: str
 
 
-def listening() -> set[Listener]:
-    """All of them, dual-stack IPv6 sockets included. OSError when the kernel does not answer."""
-    return {*_dump(socket.AF_INET), *_dump(socket.AF_INET6)}
+class Listeners:
+    """Asks again and again: one netlink socket, and no parsing of an answer that is the last."""
+
+    def __init__(self) -> None:
+        self._netlink: socket.socket | None = None
+        self._answers: list[bytes] = []
+        self._found: frozenset[Listener] = frozenset()
+
+    def now(self) -> frozenset[Listener]:
+        """All of them, dual-stack IPv6 sockets included. OSError when the kernel cannot say."""
+        families = (socket.AF_INET, socket.AF_INET6)
+        try:
+            answers = [self._ask(family) for family in families]
+        except OSError:
+            self.close()  # what is left of an answer must not be taken for the next
+            raise
+        if answers != self._answers:
+            parsed = [_parse_all(*each) for each in zip(families, answers, strict=True)]
+            self._answers, self._found = answers, frozenset().union(*parsed)
+        return self._found
+
+    def _ask(self, family: int) -> bytes:
+        """The messages of an answer end to end, without the last, which says so."""
+        if self._netlink is None:
+            kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+            self._netlink = socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG)
+        body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, _TCP_LISTEN)
+        size = _HEADER.size + len(body)
+        header = _HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST_DUMP, 1, 0)
+        self._netlink.send(header + body)
+        found = b""
+        while True:
+            answer = self._netlink.recv(1 << 16)
+            end = _end_of_dump(answer)
+            found += answer[:end]
+            if end < len(answer):
+                return found
+
+    def close(self) -> None:
+        if self._netlink is not None:
+            self._netlink.close()
+            self._netlink = None
+
+
+def listening() -> frozenset[Listener]:
+    """All of them, once."""
+    with closing(Listeners()) as listeners:
+        return listeners.now()
 
 
 def is_served(service: Service, found: Iterable[Listener], own: Iterable[IPv4Address]) -> bool:
@@ -91,26 +136,28 @@ def _open_files(process: Path) -> set[str]:
     return targets
 
 
-def _dump(family: int) -> Iterator[Listener]:
-    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-    with socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG) as netlink:
-        body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, _TCP_LISTEN)
-        size = _HEADER.size + len(body)
-        netlink.send(_HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST_DUMP, 1, 0) + body)
-        while True:
-            answer = netlink.recv(1 << 16)
-            position = 0
-            while position < len(answer):
-                size, kind_, *_ = _HEADER.unpack_from(answer, position)
-                if kind_ == _NLMSG_DONE:
-                    return
-                if kind_ == _NLMSG_ERROR:
-                    number = -int(struct.unpack_from("=i", answer, position + _HEADER.size)[0])
-                    raise OSError(number, os.strerror(number))
-                found = _parse(family, answer[position + _HEADER.size : position + size])
-                if found is not None:
-                    yield found
-                position += (size + 3) & ~3
+def _end_of_dump(answer: bytes) -> int:
+    """Where the message that ends a dump begins; the answer's length when there is none."""
+    position = 0
+    while position < len(answer):
+        size, kind, *_ = _HEADER.unpack_from(answer, position)
+        if kind == _NLMSG_DONE:
+            return position
+        if kind == _NLMSG_ERROR:
+            number = -int(struct.unpack_from("=i", answer, position + _HEADER.size)[0])
+            raise OSError(number, os.strerror(number))
+        position += (size + 3) & ~3
+    return position
+
+
+def _parse_all(family: int, messages: bytes) -> Iterator[Listener]:
+    position = 0
+    while position < len(messages):
+        size, *_ = _HEADER.unpack_from(messages, position)
+        found = _parse(family, messages[position + _HEADER.size : position + size])
+        if found is not None:
+            yield found
+        position += (size + 3) & ~3
 
 
 def _parse(family: int, raw: bytes) -> Listener | None:

@@ -15,6 +15,8 @@ from ipos.inic.layout import counter
 from ipos.inic.maps import Tables
 
 _LOOK_AGAIN_NS = 1_000_000_000
+_SAMPLE_NS = 450_000_000
+"""Memory and bandwidth are read twice a second: nothing is decided by them ten times."""
 
 
 class Observer:
@@ -38,6 +40,9 @@ class Observer:
         self._sequence = 0
         self._cpu = host.Cpu(cgroup)
         self._bandwidth = host.Bandwidth(config.server.front)
+        self._listeners = listeners.Listeners()
+        self._sampled_ns = 0
+        self._memory_left = self._bandwidth_left = 0
         self._processes: dict[int, Process] = {}
         self._looked_ns = 0
         self._opened, self._ended = counter("ADOPTED"), (counter("CLOSED"), counter("ENDED_UNSEEN"))
@@ -47,7 +52,11 @@ class Observer:
     ) -> State:
         """This server at this moment. `well` says of a service whether its check passes."""
         self._sequence += 1
-        found = listeners.listening()
+        found = self._listeners.now()
+        if now_ns - self._sampled_ns >= _SAMPLE_NS:
+            self._sampled_ns = now_ns
+            self._memory_left = host.memory_available(self._cgroup)
+            self._bandwidth_left = self._bandwidth.sample(now_ns)
         own = self.config.server.addresses
         services = [
             service.name
@@ -67,8 +76,8 @@ class Observer:
             addresses=[int(address) for address in own],
             tcp_connections=self._connections(),
             cpu_permille=self._cpu.sample(now_ns),
-            memory_available=host.memory_available(self._cgroup),
-            bandwidth_available=self._bandwidth.sample(now_ns),
+            memory_available=self._memory_left,
+            bandwidth_available=self._bandwidth_left,
             services=services,
             listening=self._listening(found),
             orders=orders.said(),
@@ -79,7 +88,7 @@ class Observer:
         ended = sum(self._tables.counter(number) for number in self._ended)
         return max(0, self._tables.counter(self._opened) - ended)
 
-    def _name_processes(self, found: set[listeners.Listener], now_ns: int) -> None:
+    def _name_processes(self, found: frozenset[listeners.Listener], now_ns: int) -> None:
         """Look through /proc only for new sockets, and at most once a second."""
         inodes = {one.inode for one in found}
         self._processes = {
@@ -90,7 +99,7 @@ class Observer:
             self._looked_ns = now_ns
             self._processes |= listeners.processes(unknown)
 
-    def _listening(self, found: set[listeners.Listener]) -> list[Listening]:
+    def _listening(self, found: frozenset[listeners.Listener]) -> list[Listening]:
         """Services' own first, then by port; no more than a datagram has room for."""
         ports = {service.listener.port for service in self.config.service}
         ordered = sorted(found, key=lambda one: (one.port not in ports, one.port, int(one.ip)))

@@ -16,7 +16,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
-_SYSCALL_NUMBER: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280}
+_NUMBER: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280}.get(platform.machine())
 
 ANY: Final = 0
 NOEXIST: Final = 1
@@ -142,11 +142,10 @@ def _address(buffer: bytearray | None) -> int:
 
 def bpf(command: Command, attributes: bytearray) -> int:
     """The system call. `attributes` is written back by commands that answer in it."""
-    number = _SYSCALL_NUMBER.get(platform.machine())
-    if number is None:
+    if _NUMBER is None:
         raise OSError(0, f"bpf(2) has no known number on {platform.machine()}")
     result = _libc.syscall(
-        number, int(command), ctypes.c_void_p(_address(attributes)), ctypes.c_uint(len(attributes))
+        _NUMBER, int(command), ctypes.c_void_p(_address(attributes)), ctypes.c_uint(len(attributes))
     )
     if result < 0:
         error = ctypes.get_errno()
