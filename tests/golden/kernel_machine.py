@@ -39,7 +39,7 @@ class KernelMachine:
     kernel = True
 
     def __init__(self, pin_dir: Path, interfaces: dict[str, int]) -> None:
-        self._pin_dir = pin_dir
+        self.pin_dir = pin_dir
         self._interfaces = interfaces
         self._maps: dict[str, Map] = {}
         self._programs = {
@@ -79,11 +79,11 @@ class KernelMachine:
             free.update(b"", index.to_bytes(4, "little"))
         self._counted = {}
         self._counted = self.counters()
-        self._heard()
+        self.heard()
 
     def _map(self, name: str) -> Map:
         if name not in self._maps:
-            self._maps[name] = Map.open(self._pin_dir / "maps" / name)
+            self._maps[name] = Map.open(self.pin_dir / "maps" / name)
         return self._maps[name]
 
     def table(self, name: str) -> Rows:
@@ -138,9 +138,9 @@ class KernelMachine:
 
     def _ran(self, verdict: str, frame: bytes, mark: int) -> Ran:
         redirected = Out("", frame) if verdict == "REDIRECT" else None
-        return Ran(verdict.lower(), frame, tuple(self._heard()), redirected, (), mark)
+        return Ran(verdict.lower(), frame, tuple(self.heard()), redirected, (), mark)
 
-    def _heard(self) -> list[Out]:
+    def heard(self) -> list[Out]:
         """What went over front and back since the last time, frames to our own ingress last."""
         out: list[Out] = []
         inward: list[Out] = []

@@ -33,9 +33,17 @@ IPOS_INLINE void leaving(struct __sk_buff *skb, const struct ipos_settings *set,
 		capture_skb(skb, ifindex, 1);
 }
 
+/* Frames of ours have their VLAN tag inside; the kernel keeps a received one beside. */
+IPOS_INLINE void tag_off(struct __sk_buff *skb)
+{
+	if (unlikely(skb->vlan_present))
+		bpf_skb_vlan_pop(skb);
+}
+
 /* The first `len` bytes of w->frame become the whole frame. */
 IPOS_INLINE int frame_becomes(struct __sk_buff *skb, struct ipos_scratch *w, __u32 len)
 {
+	tag_off(skb);
 	IPOS_OPAQUE(len);
 	if (len < FRAME_MIN - 6 || len > sizeof(w->frame))
 		return -1;
@@ -84,6 +92,7 @@ IPOS_APART int notice_beside(struct __sk_buff *skb,
 						   const struct ipos_tuple *t,
 						   const struct notice *n)
 {
+	__u32 tagged = skb->vlan_present, tci = skb->vlan_tci;
 	struct ipos_server *to = server_at(n->server);
 	__u32 len = skb->len, frame_len;
 
@@ -100,9 +109,10 @@ IPOS_APART int notice_beside(struct __sk_buff *skb,
 		if (!bpf_clone_redirect(skb, set->back_ifindex, 0))
 			count(COUNT_FRAMES_SENT);
 	}
-	if (bpf_skb_change_tail(skb, len, 0))
+	if (bpf_skb_change_tail(skb, len, 0) ||
+	    bpf_skb_store_bytes(skb, 0, w->saved, len, 0))
 		return -1;
-	return bpf_skb_store_bytes(skb, 0, w->saved, len, 0);
+	return unlikely(tagged) ? bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), tci) : 0;
 }
 
 /* The end of an endpoint we own: the row goes, the first server is told. */
@@ -142,6 +152,7 @@ IPOS_APART int reply_from_tc(struct __sk_buff *skb,
 		 sizeof(struct iphdr) + tcp_len);
 	l2 += sizeof(struct iphdr);
 	len = l2 + tcp_len;
+	tag_off(skb);
 	if (bpf_skb_change_tail(skb, len, 0) ||
 	    bpf_skb_store_bytes(skb, 0, w->saved, l2, 0) ||
 	    bpf_skb_store_bytes(skb, l2, w->frame, tcp_len, 0))

@@ -141,6 +141,7 @@ IPOS_FUNCTION int piece_send(struct __sk_buff *skb, struct ipos_scratch *w,
 	if (at < 54 || n < 1 || n > IPOS_CHUNK)
 		return -1;
 	sent = at + n + (r->server == set->self ? 0 : IPOS_TAG_LEN);
+	tag_off(skb);
 	if (bpf_skb_change_tail(skb, sent, 0) ||
 	    bpf_skb_store_bytes(skb, 0, w->frame, at, 0) ||
 	    bpf_skb_store_bytes(skb, at, w->bytes, n, 0))
@@ -220,6 +221,7 @@ IPOS_APART int encapsulate_skb(struct __sk_buff *skb, const struct ipos_settings
 	l2_write(w->frame, to->mac, set->back_mac, set->back_vlan, set->ethertype);
 	__builtin_memcpy(w->frame + l2, w->words, IPOS_HEADER_LEN);
 	l2 += IPOS_HEADER_LEN;
+	tag_off(skb);
 	if (bpf_skb_change_tail(skb, end + IPOS_TAG_LEN, 0) ||
 	    bpf_skb_store_bytes(skb, end, &tag, IPOS_TAG_LEN, 0) ||
 	    bpf_skb_change_head(skb, grow, 0) ||

@@ -86,6 +86,8 @@ long bpf_skb_store_bytes(struct __sk_buff *skb, __u32 offset, const void *from, 
 			 __u64 flags);
 long bpf_skb_change_tail(struct __sk_buff *skb, __u32 len, __u64 flags);
 long bpf_skb_change_head(struct __sk_buff *skb, __u32 len, __u64 flags);
+long bpf_skb_vlan_pop(struct __sk_buff *skb);
+long bpf_skb_vlan_push(struct __sk_buff *skb, __u16 protocol, __u16 tci);
 long bpf_skb_change_type(struct __sk_buff *skb, __u32 type);
 long bpf_l4_csum_replace(struct __sk_buff *skb, __u32 offset, __u64 from, __u64 to,
 			 __u64 flags);

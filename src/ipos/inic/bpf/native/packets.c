@@ -123,6 +123,21 @@ long bpf_skb_change_head(struct __sk_buff *skb, __u32 len, __u64 flags)
 	return 0;
 }
 
+/* A tag stands in the frame here, as under TEST_RUN: there is never one beside it. */
+long bpf_skb_vlan_pop(struct __sk_buff *skb)
+{
+	skb->vlan_present = skb->vlan_tci = 0;
+	return 0;
+}
+
+long bpf_skb_vlan_push(struct __sk_buff *skb, __u16 protocol, __u16 tci)
+{
+	(void)protocol;
+	skb->vlan_present = 1;
+	skb->vlan_tci = tci;
+	return 0;
+}
+
 /* ---- sending ---------------------------------------------------------------------------------------- */
 
 int native_send(struct native_node *n, __u32 ifindex, __u32 inward, __u32 mark,

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tagged frames over a real wire.
+
+TEST_RUN leaves a VLAN tag where it stands; on a wire the kernel takes it out of the frame before
+tc sees it, and puts what it kept back in front of whatever tc sends.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from ipos.inic import kernel
+from ipos.inic.hooks import Attachment, Hook
+from tests.golden import packets as p
+from tests.golden.kernel_machine import KernelMachine, kernel_machine
+from tests.golden.machine import Config, Out
+from tests.golden.row import Row, prepare
+from tests.golden.rows_handshake import KEY, OPENED
+from tests.golden.rows_request import FIRST, REST, offered
+
+pytestmark = pytest.mark.farm
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Iterator[KernelMachine]:
+    with kernel_machine() as machine:
+        plan = [
+            Attachment(hook, machine.ifindex(where))
+            for where in ("front", "back")
+            for hook in (Hook.XDP, Hook.INGRESS)
+        ]
+        kernel.attach(machine.pin_dir, plan)
+        yield machine
+
+
+def sends(machine: KernelMachine, frame: bytes, count: int) -> list[Out]:
+    """The router sends a frame; the next `count` that go out of the server."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+        wire.bind(("front-peer", 0))
+        machine.heard()
+        wire.send(frame)
+    out: list[Out] = []
+    deadline = time.monotonic() + 5
+    while len(out) < count and time.monotonic() < deadline:
+        out += [one for one in machine.heard() if not one.inward]
+    return out
+
+
+@pytest.mark.parametrize(("front", "back"), [(0, 0), (p.VLAN, 0), (0, p.VLAN), (p.VLAN, 9)])
+def test_a_request_in_two_segments_for_another_server(
+    loaded: KernelMachine, front: int, back: int
+) -> None:
+    loaded.reset()
+    config = Config(front_vlan=front, back_vlan=back, candidates=(2,))
+    prepare(loaded, Row(about="", steps=(), counts={}, config=config, sockets=(),
+                        before={"temporary": [(KEY, OPENED)]}))  # fmt: skip
+    first = sends(loaded, p.client("A", FIRST, vlan=front), 1)
+    assert [out.frame.hex() for out in first] == [p.ack(len(FIRST), vlan=front).hex()]
+    rest = sends(loaded, p.client("PA", REST, seq=p.IRS + 21, vlan=front), 2)
+    wanted = [out.frame for out in offered(p.HEAD, acknowledged=len(FIRST), vlan=back)]
+    told = [p.without_migration(out.frame).hex() for out in rest]
+    assert told == [p.without_migration(frame).hex() for frame in wanted]
+    assert {out.where for out in rest} == {"back"}
