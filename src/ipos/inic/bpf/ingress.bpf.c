@@ -303,7 +303,7 @@ IPOS_INLINE int unowned(struct __sk_buff *skb, struct ipos_settings *set,
 		return given_away(skb, set, w, s, f, now);
 	h = bpf_map_lookup_elem(&holding, &s->tuple);
 	if (h)
-		return hold_segment(skb, set, w, s, h);
+		return segment_sound(skb, w, s) ? hold_segment(skb, set, w, s, h) : TC_ACT_SHOT;
 	t = bpf_map_lookup_elem(&temporary, &s->tuple);
 	if (!t || t->state == IPOS_TEMP_CLOSED || t->state == IPOS_TEMP_RESET)
 		return TC_ACT_OK;		/* our kernel's own affair */

@@ -205,7 +205,17 @@ IPOS_INLINE struct ipos_holding *hold_begin(struct __sk_buff *skb, struct ipos_s
 	return bpf_map_lookup_elem(&holding, t);
 }
 
-/* One more segment of a held request.  Consumes the frame, or says DECIDE_HELD. */
+/* Whether a segment may be held: its bytes will be sent again under a checksum of ours. */
+IPOS_INLINE int segment_sound(struct __sk_buff *skb, struct ipos_scratch *w,
+			      const struct segment *s)
+{
+	if (payload_sound(skb, w, s) && !load_options(skb, w, s))
+		return 1;
+	count(COUNT_DROP_BAD_CHECKSUM);
+	return 0;
+}
+
+/* One more sound segment of a held request.  Consumes the frame, or says DECIDE_HELD. */
 IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 			    struct ipos_scratch *w, const struct segment *s,
 			    struct ipos_holding *h)
@@ -218,8 +228,6 @@ IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 
 	if (offset > IPOS_HEAD_MAX - !!length)
 		return shot(COUNT_DROP_BAD_SEQUENCE);
-	if (!payload_sound(skb, w, s) || load_options(skb, w, s))
-		return shot(COUNT_DROP_BAD_CHECKSUM);
 	if (length)			/* pauses are between data */
 		h->last_seen_ns = now;
 	h->window = s->window;
@@ -298,6 +306,8 @@ IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	}
 	w->holding.server = c.server;
 	w->holding.port = c.port;
+	if (!segment_sound(skb, w, s))	/* and no row for it */
+		return TC_ACT_SHOT;
 	h = hold_begin(skb, w, &s->tuple, now);
 	if (!h)
 		return shot(COUNT_DROP_HOLD_FULL);

@@ -341,7 +341,7 @@ IPOS_INLINE int client_open(struct xdp_md *ctx, struct ipos_scratch *w,
 		t->client_end = segment_end(s);
 		return drop(COUNT_ABSORBED);
 	}
-	if (offset == (__u32)-1 && s->length <= 1) {	/* RFC 9293 3.8.4 */
+	if (offset == (__u32)-1 && s->length <= 1 && !(s->flags & TCP_FIN)) {	/* RFC 9293 3.8.4 */
 		count(COUNT_KEEPALIVE_ANSWERED);
 		return acknowledge(ctx, w, s, &t->hs, 0, 0);
 	}
