@@ -4,6 +4,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from dataclasses import asdict
@@ -35,6 +36,8 @@ def main() -> int:
     if os.geteuid() != 0:
         raise IposError("the benchmarks build labs, which takes root; run: sudo make bench")
     require_tools()
+    # A benchmark that is stopped takes its labs down as one that is interrupted does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     busy = _busy_before()
     _say(f"the machine is {busy:.0%} busy before anything is started")
     results = []

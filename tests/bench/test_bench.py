@@ -2,6 +2,7 @@
 """`python -m bench` end to end, as small as it gets: that it measures, not what."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -38,3 +39,21 @@ def test_an_unknown_suite_is_named_with_those_there_are() -> None:
     done = _bench("conections")
     assert done.returncode == 2
     assert "'conections'; there are connections, keep-alive, download" in done.stderr
+
+
+@pytest.mark.farm
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_benchmark_takes_its_labs_down(number: signal.Signals) -> None:
+    before = set(state.names())
+    command = [sys.executable, "-m", "bench", "connections", "--pairs", "90", "--seconds", "1"]
+    bench = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    assert bench.stderr is not None
+    for line in bench.stderr:
+        if line.startswith("connections 1/"):
+            break
+    there = {name for name in state.names() if name.startswith("bench-")} - before
+    bench.send_signal(number)
+    bench.communicate()
+    assert bench.returncode == 130
+    assert there
+    assert not there & set(state.names())
