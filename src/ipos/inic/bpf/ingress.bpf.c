@@ -29,22 +29,56 @@ IPOS_APART __u32 kernel_state(struct __sk_buff *skb, const struct ipos_tuple *t)
 	return state;
 }
 
+/* Bytes our kernel has of the stream; only a socket that exists has any. */
+IPOS_APART int kernel_received(struct __sk_buff *skb, const struct ipos_tuple *t, __u32 need)
+{
+	struct bpf_sock_tuple tuple;
+	struct bpf_tcp_sock *tcp;
+	struct bpf_sock *sk;
+	int enough = 0;
+
+	sock_tuple(&tuple, t);
+	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return 0;
+	tcp = bpf_tcp_sock(sk);
+	if (tcp)
+		enough = !seq_before(tcp->rcv_nxt, need);
+	bpf_sk_release(sk);
+	return enough;
+}
+
+/*
+ * The client's FIN, seen before, has reached our kernel or is about to: tc sees all packets of
+ * one NAPI batch before TCP sees the first.
+ */
+IPOS_INLINE int fin_is_in(struct __sk_buff *skb, const struct segment *s,
+			  const struct ipos_endpoint *ep)
+{
+	return !seq_before(ep->rcv_nxt, ep->client_fin) ||
+	       (s->seq == ep->client_fin && kernel_received(skb, &s->tuple, ep->client_fin - 1));
+}
+
 /* The client has acknowledged our FIN. */
 IPOS_INLINE void fin_acknowledged(struct __sk_buff *skb, struct ipos_settings *set,
 				  struct ipos_scratch *w, const struct segment *s,
 				  struct ipos_endpoint *ep, int fin_before, __u64 now)
 {
+	__u32 state;
+
 	ep->server_fin_acked = 1;
 	/*
 	 * The packet may take the socket into TIME_WAIT, where its four-tuple would block the
 	 * next adoption for a minute.  A reset at exactly the next sequence number follows it
 	 * into our own kernel (RFC 1337, the other way round); the iNIC keeps the closing state.
 	 */
-	if (fin_before && !seq_before(ep->rcv_nxt, ep->client_fin)) {
-		if (kernel_state(skb, &s->tuple) == BPF_TCP_CLOSING)
+	if (fin_before && fin_is_in(skb, s, ep)) {
+		state = kernel_state(skb, &s->tuple);
+		if (state == BPF_TCP_CLOSING || state == BPF_TCP_FIN_WAIT1)
 			reset_kernel(skb, set, s, segment_end(s));
 		endpoint_end(skb, set, w, &s->tuple, ep, now);
-	} else if (s->flags & TCP_FIN && s->seq == ep->rcv_nxt) {
+	} else if (s->flags & TCP_FIN &&
+		   (s->seq == ep->rcv_nxt || kernel_received(skb, &s->tuple, s->seq))) {
 		reset_kernel(skb, set, s, segment_end(s));
 	}
 }
@@ -78,6 +112,8 @@ IPOS_APART int owned_attached(struct __sk_buff *skb, struct ipos_settings *set,
 	return TC_ACT_OK;
 }
 
+#define ADOPTION_NS 10000000ULL	/* by then a socket exists, or never will */
+
 /* An endpoint given to us (or to ourselves) that has no socket yet. */
 IPOS_INLINE int owned_unattached(struct __sk_buff *skb, struct ipos_settings *set,
 				 struct ipos_scratch *w, const struct segment *s,
@@ -94,8 +130,14 @@ IPOS_INLINE int owned_unattached(struct __sk_buff *skb, struct ipos_settings *se
 			return TC_ACT_OK;
 		if (ep->first != set->self)
 			return shot(COUNT_DROP_NOT_ADOPTED);
-	} else if (ep->first != set->self || s->seq != ep->adopt_seq || !s->length) {
+	} else if (ep->first != set->self) {
 		return shot(COUNT_DROP_OUT_OF_ORDER);
+	} else if (s->seq != ep->adopt_seq || !s->length) {
+		/* In one NAPI batch with the packet that is being adopted, and behind it. */
+		return ep->state == IPOS_EP_ADOPTING && !ep->reason ?
+		       TC_ACT_OK : shot(COUNT_DROP_OUT_OF_ORDER);
+	} else if (bpf_ktime_get_boot_ns() - ep->last_seen_ns < ADOPTION_NS) {
+		return shot(COUNT_DROP_OUT_OF_ORDER);	/* a duplicate, too soon to tell */
 	}
 	/* Our own kernel did not take it: let another server. */
 	count(COUNT_DROP_NOT_ADOPTED);
@@ -159,25 +201,6 @@ IPOS_APART int deliver(struct __sk_buff *skb, struct ipos_settings *set,
 }
 
 /* ---- our own frames ---------------------------------------------------------------------------------- */
-
-/* Bytes our kernel has of the stream; only a socket that exists has any. */
-IPOS_APART int kernel_received(struct __sk_buff *skb, const struct ipos_tuple *t, __u32 need)
-{
-	struct bpf_sock_tuple tuple;
-	struct bpf_tcp_sock *tcp;
-	struct bpf_sock *sk;
-	int enough = 0;
-
-	sock_tuple(&tuple, t);
-	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
-	if (!sk)
-		return 0;
-	tcp = bpf_tcp_sock(sk);
-	if (tcp)
-		enough = !seq_before(tcp->rcv_nxt, need);
-	bpf_sk_release(sk);
-	return enough;
-}
 
 /* The notice that followed a packet into our kernel. */
 IPOS_APART int notice_returns(struct __sk_buff *skb, struct ipos_settings *set,
