@@ -122,8 +122,7 @@ def test_a_full_accept_queue_is_passed_by(few: Farm) -> None:
         )
         early = Counter(one.result() for one in waiting if one.done())
         assert set(early) == {"s1", "s3"}
-        assert few.counters("s2")["refused"] > 0
-        assert few.counters("s1")["chosen_again"] == few.counters("s2")["refused"]
+        assert few.counters("s1")["chosen_again"] >= few.counters("s2")["refused"] > 0
         faults.continue_applications(few.lab, "s2")
         assert {one.result() for one in waiting} <= set(SERVERS)
     assert set(_accepted(few).values()) == {1}, "never two accepts"
