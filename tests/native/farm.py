@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """A farm of native nodes with the least of a kernel each: sockets that take bytes in order.
 
-Frames go where their MAC address says, at once and in order; a test may lose some. Time stands
-still unless it is moved.
+Frames go where their MAC address says, in order; a test may lose some, double some and let some
+come late. Time stands still unless it is moved.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from ipos.handshake.segment import Flag, Segment, parse_packet
-from ipos.inic.native import Outcome, Socket, SocketState
+from ipos.inic.native import Outcome, Socket, SocketState, Tc, Xdp
 from tests.golden import packets
 from tests.golden.machine import LISTENER, SERVERS, Config, NativeMachine, configure
 
@@ -59,6 +59,9 @@ class Host:
         if not sockets:
             return
         (socket,) = sockets
+        if Flag.RST in segment.flags:
+            node.sockets = tuple(s for s in node.sockets if s is not socket)
+            return
         if outcome.assigned:
             self.read[key] += segment.data
         elif 0 <= socket.rcv_nxt - segment.seq < len(segment.data):
@@ -77,7 +80,8 @@ def _grown(socket: Socket, more: int) -> Socket:
                   socket.client_port, socket.rcv_nxt + more)  # fmt: skip
 
 
-Lost = Callable[[int, bytes], bool]
+Wire = Callable[[int, bytes], Sequence[int]]
+"""What becomes of the n-th frame on back: for each copy that arrives, how many others pass it."""
 
 
 Arriving = tuple[Host, str, bytes, int | None]  # at an interface; a mark: on its ingress
@@ -92,7 +96,7 @@ class Farm:
         }
         self.told: list[Segment] = []
         self.frames: list[bytes] = []
-        self.lost: Lost = lambda number, frame: False
+        self.wire: Wire = lambda number, frame: (0,)
 
     def close(self) -> None:
         for host in self.hosts.values():
@@ -106,51 +110,59 @@ class Farm:
     def client(self, packet: bytes) -> list[Segment]:
         """The client sends; what it hears until nothing moves any more."""
         heard = len(self.told)
-        waiting: deque[Arriving] = deque(
-            [(self.hosts[1], "front", packets.from_router(packet), None)]
-        )
+        first: Arriving = (self.hosts[1], "front", packets.from_router(packet), None)
+        waiting = [(0, 0, first)]
+        order = 1
         while waiting:
-            host, where, frame, mark = waiting.popleft()
-            waiting.extend(self._arrives(host, where, frame, mark))
+            due, _, (host, where, frame, mark) = heapq.heappop(waiting)
+            for later, arriving in self._arrives(host, where, frame, mark):
+                heapq.heappush(waiting, (max(due, order * (later > 0)) + later, order, arriving))
+                order += 1
         return self.told[heard:]
 
-    def _arrives(self, host: Host, where: str, frame: bytes, mark: int | None) -> list[Arriving]:
+    def _arrives(
+        self, host: Host, where: str, frame: bytes, mark: int | None
+    ) -> list[tuple[int, Arriving]]:
         node, index = host.machine.node, host.machine.ifindex(where)
         if mark is None:
             outcome = node.xdp(frame, index)
-            if outcome.verdict == 2:
+            if outcome.verdict == Xdp.PASS:
                 outcome = node.ingress(outcome.frame, index)
         else:
             outcome = node.ingress(frame, index, mark)
-        if outcome.verdict == 0 and outcome.frame[12:14] == b"\x08\x00":
+        if outcome.verdict == Tc.OK and outcome.frame[12:14] == b"\x08\x00":
             host.takes(outcome.frame, outcome)
-        going: list[Arriving] = []
+        going: list[tuple[int, Arriving]] = []
         for sent in outcome.sent:
             if sent.inward:
-                going.append((host, "front", sent.frame, sent.mark))
+                going.append((0, (host, "front", sent.frame, sent.mark)))
             elif sent.ifindex == host.machine.ifindex("front"):
                 self.told.append(parse_packet(sent.frame[14:]))
             else:
-                self._over_back(sent.frame, going)
+                going += self._over_back(sent.frame)
         return going
 
-    def _over_back(self, frame: bytes, going: list[Arriving]) -> None:
+    def _over_back(self, frame: bytes) -> list[tuple[int, Arriving]]:
         assert len(frame) - 14 <= _MTU, "a frame is longer than the LAN takes"
         self.frames.append(frame)
-        if self.lost(len(self.frames), frame):
-            return
-        for other in self.hosts.values():
-            if frame[:6] == other.mac:
-                going.append((other, "back", frame, None))
+        return [
+            (later, (other, "back", frame, None))
+            for later in self.wire(len(self.frames), frame)
+            for other in self.hosts.values()
+            if frame[:6] == other.mac
+        ]
 
 
 class Client:
     """Shakes hands with the farm and remembers what was told."""
 
-    def __init__(self, farm: Farm, port: int = packets.PORT, mss: int = 1460) -> None:
+    def __init__(
+        self, farm: Farm, port: int = packets.PORT, mss: int = 1460, isn: int = packets.IRS
+    ) -> None:
         self.farm = farm
         self.port = port
-        (answer,) = farm.client(packets.ip("S", seq=packets.IRS, port=port,
+        self.isn = isn
+        (answer,) = farm.client(packets.ip("S", seq=isn, port=port,
                                            options=packets.syn_options(mss)))  # fmt: skip
         assert Flag.SYN in answer.flags
         self.iss = answer.seq
@@ -160,7 +172,7 @@ class Client:
 
     def send(self, flags: str, offset: int = 0, data: bytes = b"") -> list[Segment]:
         return self.farm.client(
-            packets.ip(flags, data, seq=packets.IRS + 1 + offset, ack=self.iss + 1,
+            packets.ip(flags, data, seq=self.isn + 1 + offset, ack=self.iss + 1,
                        port=self.port, options=packets.echo(echoed=self.echoed))
         )  # fmt: skip
 

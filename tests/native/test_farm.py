@@ -108,7 +108,7 @@ def test_everybody_refuses_and_the_client_is_reset() -> None:
 def test_any_frame_of_a_migration_may_be_lost(number: int) -> None:
     """Type 1, type 2 or type 3: the client sends again, and the request is read once."""
     farm = Farm(THERE)
-    farm.lost = lambda n, frame: n == number
+    farm.wire = lambda n, frame: () if n == number else (0,)
     client = Client(farm)
     client.send("PA", 0, packets.HEAD)
     farm.wait(200_000_000)
@@ -118,11 +118,12 @@ def test_any_frame_of_a_migration_may_be_lost(number: int) -> None:
     farm.close()
 
 
+@pytest.mark.parametrize("copies", [((), (0,), (0,)), ((), (0,), (0, 0), (9,), (0, 30))])
 @pytest.mark.parametrize("seed", range(20))
-def test_a_third_of_all_frames_is_lost(seed: int) -> None:
+def test_frames_are_lost_doubled_and_late(seed: int, copies: list[tuple[int, ...]]) -> None:
     rng = random.Random(seed)
-    farm = Farm(THERE)
-    farm.lost = lambda n, frame: rng.random() < 0.33
+    farm = Farm((2, 3))
+    farm.wire = lambda n, frame: rng.choice(copies)
     client = Client(farm)
     forward = farm.hosts[1].machine.table("forward")
     for _ in range(100):  # the client sends what it has not heard of, again and again
@@ -134,3 +135,20 @@ def test_a_third_of_all_frames_is_lost(seed: int) -> None:
     assert reads(farm, 2, client, LONG)
     assert farm.hosts[1].machine.node.store("hold_free").count() == 64
     farm.close()
+
+
+@BOTH
+def test_a_port_is_used_again_at_once(farm: Farm, owner: int) -> None:
+    for number in range(30):
+        isn = packets.IRS + number * 1_000_000
+        client = Client(farm, isn=isn)
+        client.send("PA", 0, packets.HEAD)
+        assert bytes(farm.hosts[owner].read[client.key]) == packets.HEAD
+        assert farm.hosts[owner].accepted == number + 1
+        client.send("RA", len(packets.HEAD))
+        for host in farm.hosts.values():
+            for name in ("forward", "local", "connect", "holding"):
+                assert len(host.machine.table(name)) == 0, (number, host.index, name)
+        late = client.send("PA", 0, packets.HEAD)  # the request once more
+        assert late == []
+        assert farm.hosts[owner].accepted == number + 1
