@@ -12,7 +12,7 @@ from tests.golden.machine import LISTENER, Config, connection_key, network
 from tests.golden.row import Establishes, Row, Step, into_front, rx, to_back, to_front
 from tests.golden.rows_handshake import KEY
 from tests.golden.rows_migration import CLOSED, HEAD_END, ours, told
-from tests.golden.rows_request import ATTACHED, LOCAL, SOCKET
+from tests.golden.rows_request import ALL, ATTACHED, LOCAL, OPEN_ROW, SOCKET
 
 HERE = 9_000  # bytes that the application has answered
 SENT = p.ISS + 1 + HERE
@@ -100,6 +100,20 @@ CLOSE = [
         steps=[rx("front", p.client("FA", seq=HEAD_END, ack=SENT - 5000), "to kernel")], counts={},
         before=local(**SERVER_CLOSED),
         after=local(**SERVER_CLOSED, client_fin=HEAD_END + 1, client_fin_seen=1)),
+    Row(about="a request while a TIME_WAIT socket has its tuple: a RST of ours overtakes it",
+        steps=[rx("front", p.client("PA", p.HEAD), "redirect",
+                  into_front(kernel_reset(p.ip("PA", p.HEAD), p.IRS - 5000)),
+                  into_front(p.client("PA", p.HEAD)))],
+        counts={"TIME_WAIT_ENDED": 1, "SERVED_HERE": 1}, traffic={1: (1, 0)}, before=OPEN_ROW,
+        sockets=[LISTENER, Socket(SocketState.TIME_WAIT, SOCKET.service, p.WEB, SOCKET.client,
+                                  p.PORT, p.IRS - 5000)],
+        after={"temporary": [], "local": [(KEY, {**LOCAL, "flags": 2})]},
+        native_only="a socket in TIME_WAIT needs a peer"),
+    Row(about="and comes by again: adopted",
+        steps=[Step(hook="inward", where="front", frame=p.client("PA", p.HEAD), verdict="ok",
+                    adopted=ALL)],
+        counts={}, before={"local": [(KEY, {**LOCAL, "flags": 2})]},
+        after={"local": [(KEY, {**LOCAL, "flags": 2, "state": constant("IPOS_EP_ADOPTING")})]}),
     Row(about="the RST of ours, on its way to our kernel",
         steps=[Step(hook="inward", where="front", verdict="ok",
                     frame=kernel_reset(FIN, HEAD_END + 1))],

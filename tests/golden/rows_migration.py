@@ -196,6 +196,28 @@ DATA = [
                "holding": [(KEY, {"held": len(p.HEAD)})]}),
 ]  # fmt: skip
 
+
+def _grown_in_tc(about: str, packet: bytes, vlan: int = 0, back_vlan: int = 0) -> Row:
+    """What XDP passed because its buffer had no room behind the packet."""
+    return Row(
+        about=f"in tc: {about}",
+        steps=[Step(hook="tc", where="front", frame=p.from_router(packet, vlan),
+                    verdict="redirect", sent=(to_back(p.sent_packet(packet, vlan=back_vlan)),))],
+        counts={"FORWARDED": 1}, before=GIVEN,
+        config=Config(front_vlan=vlan, back_vlan=back_vlan),
+    )  # fmt: skip
+
+
+IN_TC = [
+    _grown_in_tc("data to its owner", _MORE),
+    _grown_in_tc("a bare ACK to its owner: padding goes", p.ip("A", seq=HEAD_END, options=[])),
+    _grown_in_tc("FIN to its owner", p.ip("FA", seq=HEAD_END)),
+    _grown_in_tc("a full segment to its owner", p.ip("A", bytes(1420), seq=HEAD_END)),
+    _grown_in_tc("data out of a VLAN into a VLAN", _MORE, p.VLAN, p.VLAN + 1),
+    _grown_in_tc("data out of a VLAN onto an untagged LAN", _MORE, p.VLAN),
+    _grown_in_tc("data onto a tagged LAN", _MORE, 0, p.VLAN),
+]
+
 # ---- the owner ----------------------------------------------------------------------------------
 
 _OFFER = p.connection(to=p.BACK, by=p.MAC2, endpoint=p.SERVICE)
@@ -356,4 +378,4 @@ OWNER = [
         counts={"FRAMES_RECEIVED": 1, "DROP_FRAME_UNKNOWN": 1}),
 ]  # fmt: skip
 
-ROWS = [*FIRST_SERVER, *DATA, *OWNER]
+ROWS = [*FIRST_SERVER, *DATA, *IN_TC, *OWNER]
