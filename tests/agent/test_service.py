@@ -4,10 +4,13 @@
 import configparser
 import json
 import os
+import queue
 import shutil
 import signal
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -68,22 +71,31 @@ def ipos(lab: Lab, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 class Manager:
-    """A service manager's end of sd_notify."""
+    """A service manager's end of sd_notify, which never lets messages wait."""
 
     def __init__(self, path: Path) -> None:
+        self._said: queue.Queue[str] = queue.Queue()
         self._end = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._end.bind(str(path))
-        self._end.settimeout(20)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while said := self._end.recv(4096).decode():
+            self._said.put(said.split("\n")[0])
 
     def hears(self, line: str) -> None:
         """The next message but for the watchdog's begins so."""
+        deadline = time.monotonic() + 20
         while True:
-            said = self._end.recv(4096).decode()
-            if line == "WATCHDOG=1" or said != "WATCHDOG=1":
+            said = self._said.get(timeout=max(0, deadline - time.monotonic()))
+            if said == line or said != "WATCHDOG=1":
                 break
-        assert said.split("\n")[0] == line
+        assert said == line
 
     def close(self) -> None:
+        self._end.shutdown(socket.SHUT_RD)
+        self._reader.join()
         self._end.close()
 
 

@@ -8,6 +8,7 @@ import os
 import socket
 import time
 
+_PATIENCE_S = 0.2
 READY, STOPPING, WATCHDOG = "READY=1", "STOPPING=1", "WATCHDOG=1"
 
 
@@ -18,8 +19,9 @@ def notify(*lines: str) -> bool:
         return False
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
-            # "@" begins a name in the abstract namespace; it must never make the agent wait.
-            out.setblocking(False)
+            # Its queue is short; a manager that does not read must not stop the agent.
+            out.settimeout(_PATIENCE_S)
+            # "@" begins a name in the abstract namespace.
             out.sendto("\n".join(lines).encode(), where.replace("@", "\0", 1))
     except OSError:
         return False
