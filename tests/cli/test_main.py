@@ -51,6 +51,22 @@ def test_help_imports_no_subcommand() -> None:
     assert done.stderr.strip() == str(["ipos.cli", "ipos.cli.main", "ipos.errors"])
 
 
+def test_asking_the_agent_imports_nothing_of_the_data_plane() -> None:
+    """`ipos status` is to answer within a third of a second, most of which is Python's own."""
+    script = (
+        "import sys\n"
+        "import ipos.cli.status, ipos.cli.server, ipos.cli.explain, ipos.cli.watch\n"
+        "import ipos.cli.client, ipos.cli.fallback, ipos.cli.columns\n"
+        "heavy = {'asyncio', 'pyroute2', 'starlette', 'msgspec', 'psutil', 'http.client', 'ssl'}\n"
+        "heavy |= {m for m in sys.modules if m.startswith(('ipos.inic', 'ipos.tables'))}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [("ipos wat", "watch"), ("ipos explain --cl", "--client"), ("ipos server s", "set")],

@@ -8,5 +8,11 @@ listeners  listening sockets, from the kernel
 host       load, memory and bandwidth of this machine
 network    addresses, routes and settings of the kernel, and back again
 writer     rows -> maps, only what has changed
+views      the maps and what members advertised -> Figure 12's rows
+explain    which server a request would get, and why
+events     connections as they are decided
+metrics    all of it for Prometheus
+api        HTTP's requests -> the above; apiserver is its socket, control its hold on the agent
+notify     what systemd is told
 daemon     the loop that joins them
 """
