@@ -23,8 +23,7 @@ IPOS_INLINE struct capture_slot *capture_begin(__u32 ifindex, __u32 length, __u3
 	return slot;
 }
 
-IPOS_APART int capture_xdp(struct xdp_md *ctx, __u32 ifindex,
-						 __u32 outbound)
+IPOS_APART int capture_xdp(struct xdp_md *ctx, __u32 ifindex, __u32 outbound)
 {
 	__u32 length = bpf_xdp_get_buff_len(ctx);
 	struct capture_slot *slot = capture_begin(ifindex, length, outbound);
@@ -41,8 +40,7 @@ IPOS_APART int capture_xdp(struct xdp_md *ctx, __u32 ifindex,
 	return 0;
 }
 
-IPOS_APART int capture_skb(struct __sk_buff *skb, __u32 ifindex,
-						 __u32 outbound)
+IPOS_APART int capture_skb(struct __sk_buff *skb, __u32 ifindex, __u32 outbound)
 {
 	__u32 length = skb->len;
 	struct capture_slot *slot = capture_begin(ifindex, length, outbound);

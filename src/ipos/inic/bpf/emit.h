@@ -86,11 +86,9 @@ IPOS_APART int reset_kernel(struct __sk_buff *skb, const struct ipos_settings *s
  * On egress its checksum may be one that a NIC finishes later: at bytes 50 and 51, which in
  * the notice is padding.
  */
-IPOS_APART int notice_beside(struct __sk_buff *skb,
-						   const struct ipos_settings *set,
-						   struct ipos_scratch *w,
-						   const struct ipos_tuple *t,
-						   const struct notice *n)
+IPOS_APART int notice_beside(struct __sk_buff *skb, const struct ipos_settings *set,
+			     struct ipos_scratch *w, const struct ipos_tuple *t,
+			     const struct notice *n)
 {
 	__u32 tagged = skb->vlan_present, tci = skb->vlan_tci;
 	struct ipos_server *to = server_at(n->server);
@@ -136,11 +134,9 @@ IPOS_INLINE void endpoint_end(struct __sk_buff *skb, const struct ipos_settings 
 }
 
 /* A reply to the client, out of whatever frame is at hand, by way of `mac`. */
-IPOS_APART int reply_from_tc(struct __sk_buff *skb,
-						   const struct ipos_settings *set,
-						   struct ipos_scratch *w,
-						   const struct segment *s,
-						   const struct tc_reply *r)
+IPOS_APART int reply_from_tc(struct __sk_buff *skb, const struct ipos_settings *set,
+			     struct ipos_scratch *w, const struct segment *s,
+			     const struct tc_reply *r)
 {
 	__u32 tcp_len = reply_header(w, s, &r->reply) & 63, l2 = l2_length(set->front_vlan);
 	__u32 len;

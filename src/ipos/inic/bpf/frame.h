@@ -38,8 +38,8 @@ IPOS_INLINE void l2_write(void *at, const __u8 *to, const __u8 *from, __u16 vlan
 	tag->type = bpf_htons(type);
 }
 
-IPOS_INLINE void header_write(struct ipos_header *h, const struct ipos_tuple *t,
-			      __u32 endpoint_ip, __u16 endpoint_port, __u8 type)
+IPOS_INLINE void header_write(struct ipos_header *h, const struct ipos_tuple *t, __u32 endpoint_ip,
+			      __u16 endpoint_port, __u8 type)
 {
 	h->client_ip = t->client_ip;
 	h->client_port = t->client_port;
@@ -57,8 +57,8 @@ IPOS_INLINE int header_checksum_right(const struct ipos_header *h)
 }
 
 /* The 8-byte tag over the first `bytes` of w->words, whose last word is zero padded. */
-IPOS_FUNCTION __u64 tag_of(const struct ipos_settings *set,
-					      const struct ipos_scratch *w, __u32 bytes)
+IPOS_FUNCTION __u64 tag_of(const struct ipos_settings *set, const struct ipos_scratch *w,
+			   __u32 bytes)
 {
 	struct sip s;
 
@@ -73,8 +73,8 @@ IPOS_FUNCTION __u64 tag_of(const struct ipos_settings *set,
 struct wide_tag { __u64 words[2]; };
 
 /* The 16-byte tag of a type 1: over the 146 bytes in w->words. */
-IPOS_FUNCTION int tag_wide(const struct ipos_settings *set,
-			   const struct ipos_scratch *w, struct wide_tag *out)
+IPOS_FUNCTION int tag_wide(const struct ipos_settings *set, const struct ipos_scratch *w,
+			   struct wide_tag *out)
 {
 	struct sip s;
 
@@ -106,10 +106,8 @@ struct notice {
 /*
  * The whole frame at w->frame, padded as the wire wants it.  Returns its length.
  */
-IPOS_APART int notice_write(const struct ipos_settings *set,
-						  struct ipos_scratch *w,
-						  const struct ipos_tuple *t, const __u8 *to,
-						  const struct notice *n)
+IPOS_APART int notice_write(const struct ipos_settings *set, struct ipos_scratch *w,
+			    const struct ipos_tuple *t, const __u8 *to, const struct notice *n)
 {
 	__u32 l2 = l2_length(set->back_vlan);
 	struct ipos_trailer *trailer;

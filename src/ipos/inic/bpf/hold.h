@@ -31,8 +31,8 @@ IPOS_APART struct ipos_chunk *chunk_of(struct ipos_holding *h, __u32 nth, int ma
 #define SPAN(from, to) ((from) << 16 | (to))
 
 /* The span out of the frame at `at`. */
-IPOS_FUNCTION int chunk_write(struct __sk_buff *skb, struct ipos_scratch *w,
-			      struct ipos_holding *h, __u32 at, __u32 span)
+IPOS_FUNCTION int chunk_write(struct __sk_buff *skb, struct ipos_scratch *w, struct ipos_holding *h,
+			      __u32 at, __u32 span)
 {
 	__u32 from = span >> 16, n = (span & 0xffff) - from;
 	struct ipos_chunk *chunk;
@@ -74,8 +74,8 @@ IPOS_FUNCTION int chunk_read(struct ipos_scratch *w, struct ipos_holding *h, __u
 }
 
 /* The span of the head whose first byte is at `at` in the frame. */
-IPOS_FUNCTION int hold_store(struct __sk_buff *skb, struct ipos_scratch *w,
-			     struct ipos_holding *h, __u32 at, __u32 span)
+IPOS_FUNCTION int hold_store(struct __sk_buff *skb, struct ipos_scratch *w, struct ipos_holding *h,
+			     __u32 at, __u32 span)
 {
 	__u32 start = span >> 16, end = span & 0xffff;
 

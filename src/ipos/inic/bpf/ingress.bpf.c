@@ -166,9 +166,8 @@ IPOS_INLINE int notice_due(const struct segment *s, const struct ipos_endpoint *
 }
 
 /* Puts the packet on front's ingress, and behind it the notice that tells how it went. */
-IPOS_APART int deliver(struct __sk_buff *skb, struct ipos_settings *set,
-			struct ipos_scratch *w, const struct segment *s,
-			const struct ipos_endpoint *ep)
+IPOS_APART int deliver(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w,
+		       const struct segment *s, const struct ipos_endpoint *ep)
 {
 	struct notice n = { .type = IPOS_ACKNOWLEDGEMENT };
 	struct ipos_temporary *t;
@@ -204,7 +203,7 @@ IPOS_APART int deliver(struct __sk_buff *skb, struct ipos_settings *set,
 
 /* The notice that followed a packet into our kernel. */
 IPOS_APART int notice_returns(struct __sk_buff *skb, struct ipos_settings *set,
-			       struct ipos_scratch *w, const struct ipos_tuple *t)
+			      struct ipos_scratch *w, const struct ipos_tuple *t)
 {
 	struct ipos_endpoint *ep = bpf_map_lookup_elem(&connect, t);
 	struct notice n = { .type = IPOS_ACKNOWLEDGEMENT };
@@ -245,7 +244,7 @@ IPOS_APART int notice_returns(struct __sk_buff *skb, struct ipos_settings *set,
 
 /* Type 7, checked by XDP: the request is still held here, so choose again at once. */
 IPOS_APART int choose_again(struct __sk_buff *skb, struct ipos_scratch *w,
-			     const struct ipos_tuple *t)
+			    const struct ipos_tuple *t)
 {
 	struct ipos_forward *f = bpf_map_lookup_elem(&forward, t);
 	struct ipos_holding *h = bpf_map_lookup_elem(&holding, t);
@@ -259,8 +258,8 @@ IPOS_APART int choose_again(struct __sk_buff *skb, struct ipos_scratch *w,
 	return decide_held(skb, w, t);
 }
 
-IPOS_INLINE int own_frame(struct __sk_buff *skb, struct ipos_settings *set,
-			  struct ipos_scratch *w, const struct segment *s)
+IPOS_INLINE int own_frame(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w,
+			  const struct segment *s)
 {
 	struct ipos_trailer *trailer = (void *)w->words + IPOS_HEADER_LEN;
 	struct ipos_header *h = (void *)w->words;
@@ -285,9 +284,8 @@ IPOS_INLINE int own_frame(struct __sk_buff *skb, struct ipos_settings *set,
  * A packet of a connection we gave away: one that XDP had no room to encapsulate, or a sign
  * that the owner has not heard of it.
  */
-IPOS_INLINE int given_away(struct __sk_buff *skb, struct ipos_settings *set,
-			   struct ipos_scratch *w, const struct segment *s,
-			   struct ipos_forward *f, __u64 now)
+IPOS_INLINE int given_away(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w,
+			   const struct segment *s, struct ipos_forward *f, __u64 now)
 {
 	struct ipos_server *owner = server_at(f->server);
 	struct ipos_holding *h = bpf_map_lookup_elem(&holding, &s->tuple);
@@ -311,9 +309,8 @@ IPOS_INLINE int given_away(struct __sk_buff *skb, struct ipos_settings *set,
 	return CONSUMED;
 }
 
-IPOS_INLINE int unowned(struct __sk_buff *skb, struct ipos_settings *set,
-			struct ipos_scratch *w, const struct segment *s,
-			const struct ipos_address *a, __u64 now)
+IPOS_INLINE int unowned(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w,
+			const struct segment *s, const struct ipos_address *a, __u64 now)
 {
 	struct ipos_forward *f = bpf_map_lookup_elem(&forward, &s->tuple);
 	struct ipos_service *service = service_at(a->service);
@@ -363,8 +360,8 @@ IPOS_INLINE int first_pass(const struct __sk_buff *skb, const struct ipos_settin
 	return ep && ep->first != set->self && ep->state != IPOS_EP_ATTACHED;
 }
 
-IPOS_INLINE int tcp_packet(struct __sk_buff *skb, struct ipos_settings *set,
-			   struct ipos_scratch *w, const struct segment *s)
+IPOS_INLINE int tcp_packet(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w,
+			   const struct segment *s)
 {
 	struct ipos_address *a = address_of(s->tuple.service_ip, s->tuple.service_port);
 	__u64 now = bpf_ktime_get_boot_ns();

@@ -70,9 +70,7 @@ IPOS_INLINE __u32 reply_syn_options(struct ipos_scratch *w, const struct reply *
 }
 
 /* A TCP header at w->frame, zero padded to 60 bytes.  Returns its length. */
-IPOS_APART int reply_header(struct ipos_scratch *w,
-						  const struct segment *s,
-						  const struct reply *r)
+IPOS_APART int reply_header(struct ipos_scratch *w, const struct segment *s, const struct reply *r)
 {
 	struct tcphdr *tcp = (void *)w->frame;
 	__u32 len = sizeof(*tcp);
@@ -113,8 +111,8 @@ IPOS_INLINE void ip_write(struct iphdr *ip, __be32 from, __be32 to, __u32 ip_len
 }
 
 /* Turns the frame into the reply and sends it.  Returns the XDP action. */
-IPOS_APART int reply_send(struct xdp_md *ctx, struct ipos_scratch *w,
-						const struct segment *s, const struct reply *r)
+IPOS_APART int reply_send(struct xdp_md *ctx, struct ipos_scratch *w, const struct segment *s,
+			  const struct reply *r)
 {
 	__u32 tcp_len = reply_header(w, s, r) & 63, l2 = s->l2 & 31;
 	__u32 frame_len = bpf_xdp_get_buff_len(ctx);

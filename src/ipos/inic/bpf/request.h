@@ -31,8 +31,8 @@ IPOS_APART int reset_held(struct __sk_buff *skb, const struct ipos_settings *set
 
 /* Tells the client what is held in order, and asks for what is missing. */
 IPOS_APART int acknowledge_held(struct __sk_buff *skb, const struct ipos_settings *set,
-				 struct ipos_scratch *w, const struct segment *s,
-				 struct ipos_holding *h)
+				struct ipos_scratch *w, const struct segment *s,
+				struct ipos_holding *h)
 {
 	struct tc_reply r = { .reply = {
 		.seq = h->hs.iss + 1, .ack = h->hs.irs + 1 + h->held, .flags = TCP_ACK,
@@ -80,8 +80,7 @@ IPOS_INLINE int local_row(const struct ipos_settings *set, struct ipos_scratch *
  * us is ended first, by a reset that overtakes the packet.
  */
 IPOS_APART int adopt_here(struct __sk_buff *skb, const struct ipos_settings *set,
-			  struct ipos_scratch *w, const struct segment *s,
-			  struct ipos_endpoint *ep)
+			  struct ipos_scratch *w, const struct segment *s, struct ipos_endpoint *ep)
 {
 	struct ipos_service *service = service_at(ep->service);
 	__u32 next = 0;
@@ -217,8 +216,7 @@ IPOS_INLINE int segment_sound(struct __sk_buff *skb, struct ipos_scratch *w,
 
 /* One more sound segment of a held request.  Consumes the frame, or says DECIDE_HELD. */
 IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
-			    struct ipos_scratch *w, const struct segment *s,
-			    struct ipos_holding *h)
+			    struct ipos_scratch *w, const struct segment *s, struct ipos_holding *h)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
 	__u32 offset = s->seq - (h->hs.irs + 1), length = s->length, before = h->held;

@@ -169,8 +169,8 @@ IPOS_INLINE int pieces_send(struct __sk_buff *skb, struct ipos_scratch *w,
 }
 
 /* Type 1, then the request.  The forward row exists. */
-IPOS_FUNCTION int migrate(struct __sk_buff *skb, struct ipos_scratch *w,
-			  const struct ipos_tuple *t, const struct route *r, __u64 migration)
+IPOS_FUNCTION int migrate(struct __sk_buff *skb, struct ipos_scratch *w, const struct ipos_tuple *t,
+			  const struct route *r, __u64 migration)
 {
 	struct ipos_settings *set = settings_now();
 	struct ipos_holding *h;

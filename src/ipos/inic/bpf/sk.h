@@ -102,8 +102,7 @@ IPOS_INLINE void adopt_attributes(struct bpf_tcp_req_attrs *a, const struct ipos
 }
 
 /* The segment's options, as XDP would have parsed them. */
-IPOS_INLINE int load_options(struct __sk_buff *skb, struct ipos_scratch *w,
-			     const struct segment *s)
+IPOS_INLINE int load_options(struct __sk_buff *skb, struct ipos_scratch *w, const struct segment *s)
 {
 	__u32 len = s->tcp_len & 63;
 
@@ -118,7 +117,7 @@ IPOS_INLINE int load_options(struct __sk_buff *skb, struct ipos_scratch *w,
  * the kernel took it, not that a socket exists: only sockops says so.
  */
 IPOS_APART __u32 adopt(struct __sk_buff *skb, struct ipos_scratch *w, const struct segment *s,
-			const struct ipos_endpoint *ep, const struct ipos_service *service)
+		       const struct ipos_endpoint *ep, const struct ipos_service *service)
 {
 	__u32 reason = IPOS_REFUSE_NO_LISTENER;
 	struct bpf_tcp_req_attrs attrs;

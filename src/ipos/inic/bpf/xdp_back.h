@@ -14,9 +14,8 @@ struct peer {				/* who sent the frame */
 };
 
 /* The frame becomes a notice to its sender. */
-IPOS_APART int notify(struct xdp_md *ctx, struct ipos_settings *set,
-					    struct ipos_scratch *w, const struct segment *s,
-					    const struct notice *n)
+IPOS_APART int notify(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
+		      const struct segment *s, const struct notice *n)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = data;
@@ -68,8 +67,8 @@ IPOS_INLINE void endpoint_from_tcb(struct ipos_endpoint *ep, const struct ipos_t
 
 /* w->words holds the header; the connection information follows in the frame. */
 IPOS_INLINE int back_connection(struct xdp_md *ctx, struct ipos_settings *set,
-				struct ipos_scratch *w, struct segment *s,
-				const struct peer *from, __u64 now)
+				struct ipos_scratch *w, struct segment *s, const struct peer *from,
+				__u64 now)
 {
 	struct ipos_connection *info = (void *)w->words + IPOS_HEADER_LEN;
 	struct ipos_header *h = (void *)w->words;
@@ -132,8 +131,8 @@ IPOS_INLINE int back_connection(struct xdp_md *ctx, struct ipos_settings *set,
 /* ---- type 2: packet ------------------------------------------------------------------------------- */
 
 /* Takes the client's packet out of the frame, as if it had come in on front. */
-IPOS_INLINE int decapsulate(struct xdp_md *ctx, struct ipos_settings *set,
-			    __u32 inner_at, __u32 ip_len, int alone)
+IPOS_INLINE int decapsulate(struct xdp_md *ctx, struct ipos_settings *set, __u32 inner_at,
+			    __u32 ip_len, int alone)
 {
 	__u32 l2 = l2_length(set->front_vlan);
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -154,9 +153,8 @@ IPOS_INLINE int decapsulate(struct xdp_md *ctx, struct ipos_settings *set,
 	return alone ? pass_alone(ctx) : XDP_PASS;
 }
 
-IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set,
-			    struct ipos_scratch *w, struct segment *s,
-			    const struct peer *from, __u64 now)
+IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
+			    struct segment *s, const struct peer *from, __u64 now)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	__u32 inner, inner_at = s->l2 + IPOS_HEADER_LEN, ip_len;
@@ -298,9 +296,8 @@ IPOS_INLINE int back_denied(const struct segment *s, struct ipos_forward *f, __u
 	return XDP_DROP;
 }
 
-IPOS_INLINE int back_notice(struct xdp_md *ctx, struct ipos_settings *set,
-			    struct ipos_scratch *w, struct segment *s,
-			    const struct peer *from, __u64 now)
+IPOS_INLINE int back_notice(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
+			    struct segment *s, const struct peer *from, __u64 now)
 {
 	struct ipos_trailer *trailer = (void *)w->words + IPOS_HEADER_LEN;
 	struct ipos_header *h = (void *)w->words;
@@ -351,8 +348,8 @@ IPOS_INLINE int back_notice(struct xdp_md *ctx, struct ipos_settings *set,
 
 /* ---- any frame -------------------------------------------------------------------------------------- */
 
-IPOS_INLINE int back_frame(struct xdp_md *ctx, struct ipos_settings *set,
-			   struct ipos_scratch *w, struct segment *s)
+IPOS_INLINE int back_frame(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
+			   struct segment *s)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ipos_header *h = (void *)w->words;

@@ -40,8 +40,7 @@ IPOS_INLINE int pass_alone(struct xdp_md *ctx)
 }
 
 /* The segment's TCP header into w->tcp, its options parsed.  Returns 0 when it is unsound. */
-IPOS_APART int load_tcp(struct xdp_md *ctx, struct ipos_scratch *w,
-					      const struct segment *s)
+IPOS_APART int load_tcp(struct xdp_md *ctx, struct ipos_scratch *w, const struct segment *s)
 {
 	__u32 len = s->tcp_len & 63, all = s->tcp_len + s->length;
 	int whole = all <= sizeof(w->tcp);
@@ -87,8 +86,7 @@ IPOS_INLINE int acknowledge(struct xdp_md *ctx, struct ipos_scratch *w, const st
 }
 
 /* RFC 9293 3.5.2: the reset a segment provokes. */
-IPOS_INLINE int answer_reset(struct xdp_md *ctx, struct ipos_scratch *w,
-			     const struct segment *s)
+IPOS_INLINE int answer_reset(struct xdp_md *ctx, struct ipos_scratch *w, const struct segment *s)
 {
 	struct reply r = { .seq = s->ack, .flags = TCP_RST };
 
@@ -104,9 +102,8 @@ IPOS_INLINE int answer_reset(struct xdp_md *ctx, struct ipos_scratch *w,
 /* ---- encapsulation: type 2 ----------------------------------------------------------------- */
 
 /* The frame becomes a type 2 for `server` and leaves on back. */
-IPOS_APART int encapsulate(struct xdp_md *ctx, struct ipos_settings *set,
-						 struct ipos_scratch *w, struct segment *s,
-						 const struct ipos_candidate *to)
+IPOS_APART int encapsulate(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
+			   struct segment *s, const struct ipos_candidate *to)
 {
 	__u32 inner = (s->l4 - s->l2 + s->tcp_len) & 127, l2 = l2_length(set->back_vlan);
 	__u32 ip_len = s->l4 - s->l2 + s->tcp_len + s->length;
@@ -145,8 +142,8 @@ IPOS_APART int encapsulate(struct xdp_md *ctx, struct ipos_settings *set,
 
 /* A segment of a connection that lives elsewhere. */
 IPOS_INLINE int client_forward(struct xdp_md *ctx, struct ipos_settings *set,
-			       struct ipos_scratch *w, struct segment *s,
-			       struct ipos_forward *f, __u64 now)
+			       struct ipos_scratch *w, struct segment *s, struct ipos_forward *f,
+			       __u64 now)
 {
 	struct ipos_candidate to = { .server = f->server, .port = f->destination_port };
 	struct ipos_server *owner = server_at(f->server);
@@ -223,9 +220,8 @@ IPOS_INLINE int client_syn_on_connection(struct xdp_md *ctx, struct ipos_setting
 	return encapsulate(ctx, set, w, s, &to);
 }
 
-IPOS_INLINE int client_syn(struct xdp_md *ctx, struct ipos_settings *set,
-			   struct ipos_scratch *w, struct segment *s,
-			   struct ipos_service *service, __u64 now)
+IPOS_INLINE int client_syn(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
+			   struct segment *s, struct ipos_service *service, __u64 now)
 {
 	struct reply r = { .flags = TCP_SYN | TCP_ACK, .window = IPOS_WINDOW,
 			   .options = REPLY_SYN };
@@ -288,8 +284,7 @@ IPOS_INLINE int client_after_end(struct xdp_md *ctx, struct ipos_scratch *w,
 }
 
 /* A reset proves itself by the exact sequence number, or by knowing our ISN. */
-IPOS_INLINE int reset_proven(const struct segment *s, const struct ipos_handshake *hs,
-			     __u32 held)
+IPOS_INLINE int reset_proven(const struct segment *s, const struct ipos_handshake *hs, __u32 held)
 {
 	__u32 offset = s->seq - (hs->irs + 1);
 
@@ -298,8 +293,8 @@ IPOS_INLINE int reset_proven(const struct segment *s, const struct ipos_handshak
 }
 
 /* A segment for an endpoint that holds part of a request. */
-IPOS_INLINE int client_held(struct xdp_md *ctx, struct ipos_scratch *w,
-			    const struct segment *s, const struct ipos_holding *h, __u64 now)
+IPOS_INLINE int client_held(struct xdp_md *ctx, struct ipos_scratch *w, const struct segment *s,
+			    const struct ipos_holding *h, __u64 now)
 {
 	__u32 offset = s->seq - (h->hs.irs + 1);
 
@@ -328,8 +323,8 @@ IPOS_INLINE int client_held(struct xdp_md *ctx, struct ipos_scratch *w,
 }
 
 /* A segment for an endpoint that holds nothing yet. */
-IPOS_INLINE int client_open(struct xdp_md *ctx, struct ipos_scratch *w,
-			    const struct segment *s, struct ipos_temporary *t, __u64 now)
+IPOS_INLINE int client_open(struct xdp_md *ctx, struct ipos_scratch *w, const struct segment *s,
+			    struct ipos_temporary *t, __u64 now)
 {
 	__u32 offset = s->seq - (t->hs.irs + 1);
 
@@ -416,8 +411,8 @@ IPOS_INLINE int client_unattached(struct xdp_md *ctx, struct ipos_settings *set,
 struct icmp_header { __u8 type, code; __be16 checksum; __be32 rest; };
 struct icmp_quote { struct icmp_header icmp; struct iphdr ip; __be16 source, dest; __be32 seq; };
 
-IPOS_INLINE int client_icmp(struct xdp_md *ctx, struct ipos_settings *set,
-			    struct ipos_scratch *w, struct segment *s)
+IPOS_INLINE int client_icmp(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
+			    struct segment *s)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct icmp_quote *q = data + (s->l4 & 0x3f);

@@ -82,8 +82,8 @@ IPOS_INLINE __u32 cookie_options(const struct ipos_scratch *w, const struct segm
 struct cookie { __u32 isn, ts_value, options; };
 
 /* For a SYN.  Returns 0 when no key of this epoch is loaded. */
-IPOS_INLINE int cookie_make(const struct ipos_scratch *w, const struct segment *s,
-			    __u64 wall_ns, struct cookie *c)
+IPOS_INLINE int cookie_make(const struct ipos_scratch *w, const struct segment *s, __u64 wall_ns,
+			    struct cookie *c)
 {
 	__u32 epoch = epoch_at(wall_ns);
 	struct ipos_epoch_key *key = epoch_key(epoch);
@@ -107,8 +107,8 @@ IPOS_INLINE int cookie_make(const struct ipos_scratch *w, const struct segment *
  * For the first segment a client sends after our SYN-ACK: seq is its ISN + 1, ack ours + 1.
  * Fills the handshake and returns 1 when the cookie is of this epoch or the one before.
  */
-IPOS_INLINE int cookie_check(const struct ipos_scratch *w, const struct segment *s,
-			     __u64 wall_ns, struct ipos_handshake *hs)
+IPOS_INLINE int cookie_check(const struct ipos_scratch *w, const struct segment *s, __u64 wall_ns,
+			     struct ipos_handshake *hs)
 {
 	__u32 timestamps = !!(w->option_flags & IPOS_OPT_TIMESTAMPS);
 	__u32 isn = s->ack - 1, epoch = epoch_at(wall_ns), options, parity;

@@ -49,8 +49,8 @@ IPOS_INLINE const struct ipos_candidate *candidate_at(const struct ipos_pool *po
 				 (IPOS_CANDIDATES_MAX - 1)];
 }
 
-IPOS_INLINE __u32 choose_least_loaded(const struct ipos_pool *pool,
-				      const struct ipos_scratch *w, __u32 n, __u32 random)
+IPOS_INLINE __u32 choose_least_loaded(const struct ipos_pool *pool, const struct ipos_scratch *w,
+				      __u32 n, __u32 random)
 {
 	__u32 i = (random & 0xffff) % n, j;
 	const struct ipos_candidate *a, *b;
@@ -69,8 +69,8 @@ IPOS_INLINE __u32 choose_least_loaded(const struct ipos_pool *pool,
 	       j : i;
 }
 
-IPOS_INLINE __u32 choose_random(const struct ipos_pool *pool, const struct ipos_scratch *w,
-				__u32 n, __u32 random)
+IPOS_INLINE __u32 choose_random(const struct ipos_pool *pool, const struct ipos_scratch *w, __u32 n,
+				__u32 random)
 {
 	__u32 sum = 0, left;
 
@@ -87,8 +87,8 @@ IPOS_INLINE __u32 choose_random(const struct ipos_pool *pool, const struct ipos_
 	return 0;
 }
 
-IPOS_FUNCTION int choose(struct ipos_scratch *w, __u32 pool_index,
-					    __u64 refused, __u32 random, struct choice *c)
+IPOS_FUNCTION int choose(struct ipos_scratch *w, __u32 pool_index, __u64 refused, __u32 random,
+			 struct choice *c)
 {
 	struct ipos_pool *pool = bpf_map_lookup_elem(&pools, &pool_index);
 	const struct ipos_candidate *chosen;
