@@ -9,6 +9,7 @@ table takes longer to walk, nothing takes longer at once.
 
 import asyncio
 import dataclasses
+import socket
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -26,8 +27,9 @@ from ipos.agent.observer import boottime_ns
 from ipos.agent.reaper import Fate, Forwarded, Held, Known, Limits, Owned
 from ipos.agent.rowtable import RowTable
 from ipos.agent.sockets import Sockets
+from ipos.agent.timewait import TimeWait
 from ipos.errors import IposError
-from ipos.inic.layout import layout
+from ipos.inic.layout import constant, layout
 from ipos.inic.libbpf.maps import Map
 from ipos.inic.rows import Codec, Settings
 
@@ -41,6 +43,8 @@ _MAPS = (
     *("settings", "servers", "traffic", "counters"),
 )
 _SETTINGS = Codec(Settings, layout("ipos_settings"))
+_STATE_AT = layout("ipos_temporary").field("state").offset
+_CLOSED = constant("IPOS_TEMP_CLOSED")
 
 log = structlog.get_logger()
 
@@ -75,6 +79,7 @@ class Reaping(AbstractContextManager["Reaping"]):
         self._inquiry = Inquiry(key, send)
         self._frames = FrameSocket()
         self._sockets = Sockets()
+        self._time_wait = TimeWait(self._remembers_end)
 
     async def run(self) -> None:
         """Pass after pass, until cancelled."""
@@ -109,9 +114,18 @@ class Reaping(AbstractContextManager["Reaping"]):
             yield from self._reap_owned(self._connect)
             yield from self._check_sockets()
             yield from self._reap_forward()
+            for _ in range(self._time_wait.sweep(now_ns)):
+                self._ledger.count("TIME_WAIT_SWEPT")
         finally:
             self._ledger.book()
         self._inquiry.ask(now_ns)
+
+    def _remembers_end(
+        self, client: bytes, service: bytes, client_port: bytes, service_port: bytes
+    ) -> bool:
+        key = client + service + client_port + service_port + bytes((socket.IPPROTO_TCP, 0, 0, 0))
+        row = self._maps["temporary"].get(key)
+        return row is not None and row[_STATE_AT] == _CLOSED
 
     # ---- holding -----------------------------------------------------------------------------
 
@@ -279,5 +293,6 @@ class Reaping(AbstractContextManager["Reaping"]):
     ) -> None:
         self._frames.close()
         self._sockets.close()
+        self._time_wait.close()
         for table in self._maps.values():
             table.close()

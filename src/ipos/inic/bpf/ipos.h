@@ -447,7 +447,8 @@ struct ipos_captured {			/* ring `captured`; then the bytes */
 	X(88, HEAD_TIMEOUT, "held requests given up after the header timeout") \
 	X(89, PASSED, "frames that are not ours, untouched") \
 	X(90, ABSORBED, "acknowledgements that needed no answer") \
-	X(91, ENDED_UNSEEN, "endpoints whose socket the agent found gone")
+	X(91, ENDED_UNSEEN, "endpoints whose socket the agent found gone") \
+	X(92, TIME_WAIT_SWEPT, "TIME_WAIT sockets that the agent ended, a second late")
 
 #define IPOS_COUNTERS_MAX 128
 

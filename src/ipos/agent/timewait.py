@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ends TIME_WAIT sockets that the data plane meant to end and did not.
+
+The iNIC keeps the closing state of its connections itself, and follows the packet that takes a
+socket into TIME_WAIT by a reset. When the application holds the socket at that moment, TCP works
+through both later, from a queue whose reset then finds the full socket gone; the remainder would
+block its four-tuple for a minute. Only sockets whose end the iNIC remembers are touched.
+"""
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+from ipos.agent.network import NetworkError
+
+INTERVAL_NS = 1_000_000_000
+
+_NETLINK_SOCK_DIAG = 4
+_SOCK_DIAG_BY_FAMILY, _SOCK_DESTROY = 20, 21
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_REQUEST, _ACK, _DUMP = 1, 4, 0x300
+_TIME_WAIT = 6
+_HEADER = struct.Struct("=IHHII")
+_QUESTION = struct.Struct("=BBBxI")
+_SOCKET_ID = struct.Struct("=2s2s4s12x4s12xIQ")
+"""inet_diag_sockid of IPv4: ports and addresses, ours first, in network order."""
+_ID_AT = _HEADER.size + 4
+_SOCKSTAT = Path("/proc/thread-self/net/sockstat")
+
+Key = Callable[[bytes, bytes, bytes, bytes], bool]
+"""Whether the iNIC remembers the end of: client address, service address, client port, service
+port, in network order."""
+
+
+class TimeWait:
+    """The sweep, at most once a second, and only while the namespace has such sockets."""
+
+    def __init__(self, remembered: Key) -> None:
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+        try:
+            self._netlink = socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG)
+        except OSError as error:
+            raise NetworkError(f"cannot ask for sockets: {error.strerror}") from None
+        self._remembered = remembered
+        self._next_ns = 0
+        self._possible = True
+
+    def sweep(self, now_ns: int) -> int:
+        """How many were ended. OSError when the kernel cannot say."""
+        if not self._possible or now_ns < self._next_ns or not any_there():
+            return 0
+        self._next_ns = now_ns + INTERVAL_NS
+        return sum(self._destroy(one) for one in self._dump() if self._is_ours(one))
+
+    def _is_ours(self, one: bytes) -> bool:
+        our_port, client_port, ours, client, _, _ = _SOCKET_ID.unpack(one)
+        return self._remembered(client, ours, client_port, our_port)
+
+    def _dump(self) -> list[bytes]:
+        question = _QUESTION.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, 1 << _TIME_WAIT)
+        self._send(_SOCK_DIAG_BY_FAMILY, _REQUEST | _DUMP, question + bytes(_SOCKET_ID.size))
+        found: list[bytes] = []
+        while True:
+            answer = self._netlink.recv(1 << 16)
+            at = 0
+            while at < len(answer):
+                size, kind, _, _, _ = _HEADER.unpack_from(answer, at)
+                if kind == _NLMSG_DONE:
+                    return found
+                if kind == _NLMSG_ERROR:
+                    _raise(answer, at)
+                found.append(answer[at + _ID_AT : at + _ID_AT + _SOCKET_ID.size])
+                at += (size + 3) & ~3
+
+    def _destroy(self, one: bytes) -> bool:
+        question = _QUESTION.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, 1 << _TIME_WAIT)
+        self._send(_SOCK_DESTROY, _REQUEST | _ACK, question + one)
+        answer = self._netlink.recv(1 << 12)
+        try:
+            _raise(answer, 0)
+        except FileNotFoundError:  # ended by itself
+            return False
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            self._possible = False  # a kernel without INET_DIAG_DESTROY
+            return False
+        return True
+
+    def _send(self, kind: int, flags: int, body: bytes) -> None:
+        self._netlink.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body)
+
+    def close(self) -> None:
+        self._netlink.close()
+
+
+def any_there() -> bool:
+    """Whether this network namespace has a TIME_WAIT socket. A glance, not a walk."""
+    for line in _SOCKSTAT.read_text().splitlines():
+        words = line.split()
+        if words[0] == "TCP:":
+            return words[words.index("tw") + 1] != "0"
+    return False
+
+
+def _raise(answer: bytes, at: int) -> None:
+    number = -int(struct.unpack_from("=i", answer, at + _HEADER.size)[0])
+    if number:
+        raise OSError(number, os.strerror(number))
