@@ -82,6 +82,18 @@ BROKEN: list[tuple[Callable[[Facts], str | None], Facts, str]] = [
         "sysctl -w net.ipv4.conf.front.rp_filter=2",
     ),
     (
+        checks.back_rp_filter,
+        replace(
+            sysctl("net/ipv4/conf/back/rp_filter", 1), back=Interface("back", 1500, "ipos_xdp")
+        ),
+        "sysctl -w net.ipv4.conf.back.rp_filter=2",
+    ),
+    (
+        checks.rps,
+        replace(HEALTHY, front=Interface("front", 1500, rps=True)),
+        "write 0 to /sys/class/net/front/queues/rx-*/rps_cpus",
+    ),
+    (
         checks.xdp_slot,
         replace(HEALTHY, front=Interface("front", 1500, "katran")),
         "The XDP slot of front is taken by program katran",

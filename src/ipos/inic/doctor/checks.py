@@ -139,6 +139,28 @@ def rp_filter(facts: Facts) -> str | None:
     )
 
 
+def back_rp_filter(facts: Facts) -> str | None:
+    name = facts.back.name
+    if name == facts.front.name or facts.back.xdp != OUR_XDP:  # the agent sees to it at its start
+        return None
+    if _effective(facts, "rp_filter", name) != 1:
+        return None
+    return (
+        f"rp_filter is strict on {name}, where packets of migrated connections come in whose "
+        f"answers leave by {facts.front.name}: sysctl -w net.ipv4.conf.{name}.rp_filter=2."
+    )
+
+
+def rps(facts: Facts) -> str | None:
+    if not facts.front.rps:
+        return None
+    name = facts.front.name
+    return (
+        f"Receive packet steering is on for {name} and may let the iNIC's notice overtake the "
+        f"packet it follows: write 0 to /sys/class/net/{name}/queues/rx-*/rps_cpus."
+    )
+
+
 def xdp_slot(facts: Facts) -> str | None:
     for _, interface in _sides(facts):
         if interface.xdp and interface.xdp != OUR_XDP:
@@ -195,7 +217,7 @@ def _effective(facts: Facts, key: str, interface: str) -> int:
 
 CHECKS: Final[tuple[Callable[[Facts], str | None], ...]] = (
     root, kernel, btf, libbpf, bpffs, cgroup2, tcp_syncookies, tcp_rfc1337, interfaces, mtu,
-    arp, rp_filter, xdp_slot, mptcp, firewall,
+    arp, rp_filter, back_rp_filter, rps, xdp_slot, mptcp, firewall,
 )  # fmt: skip
 
 

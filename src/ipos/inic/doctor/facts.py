@@ -35,11 +35,15 @@ _COMMAND_S: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """`xdp` is the name of the XDP program on it, empty for none; `mtu` 0: no such interface."""
+    """`xdp` is the name of the XDP program on it, empty for none; `mtu` 0: no such interface.
+
+    rps: receive packet steering spreads its packets over processors.
+    """
 
     name: str
     mtu: int = 0
     xdp: str = ""
+    rps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,15 @@ def _interface(name: str) -> Interface:
         number, program = xdp_occupant(index)
     except (OSError, KernelError):
         number, program = 0, ""
-    return Interface(name, mtu, program or (f"id {number}" if number else ""))
+    return Interface(
+        name, mtu, program or (f"id {number}" if number else ""), _steers_packets(name)
+    )
+
+
+def _steers_packets(interface: str) -> bool:
+    """Whether a queue has processors in its mask, which is a hexadecimal number with commas."""
+    masks = Path("/sys/class/net", interface, "queues").glob("rx-*/rps_cpus")
+    return any(mask.read_text().strip("0,\n") for mask in masks)
 
 
 def _sysctls(interfaces: Iterable[str]) -> dict[str, int]:
