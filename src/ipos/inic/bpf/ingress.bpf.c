@@ -83,17 +83,34 @@ IPOS_INLINE void fin_acknowledged(struct __sk_buff *skb, struct ipos_settings *s
 	}
 }
 
+/* A copy of the packet comes by once more, behind whatever is in the queue. */
+IPOS_INLINE void come_again(struct __sk_buff *skb, const struct ipos_settings *set)
+{
+	skb->mark = IPOS_MARK;
+	if (bpf_clone_redirect(skb, set->front_ifindex, BPF_F_INGRESS))
+		count(COUNT_DROP_EMIT);
+	skb->mark = 0;
+}
+
 IPOS_APART int owned_attached(struct __sk_buff *skb, struct ipos_settings *set,
 			      struct ipos_scratch *w, const struct segment *s,
 			      struct ipos_endpoint *ep)
 {
+	int fin_before = ep->client_fin_seen, again = skb->mark == IPOS_MARK;
 	__u64 now = bpf_ktime_get_boot_ns();
-	int fin_before = ep->client_fin_seen;
 
+	if (again)
+		skb->mark = 0;
 	ep->last_seen_ns = now;
 	if (s->flags & TCP_RST) {
-		if (s->seq == ep->rcv_nxt)
+		/*
+		 * TCP takes some that are not exact by what we know, such as one with the number
+		 * of the client's FIN: look again when it has seen this one.
+		 */
+		if (s->seq == ep->rcv_nxt || (again && !kernel_has(skb, &s->tuple)))
 			endpoint_end(skb, set, w, &s->tuple, ep, now);
+		else if (!again)
+			come_again(skb, set);
 		return TC_ACT_OK;
 	}
 	if (s->flags & TCP_SYN) {
@@ -375,8 +392,6 @@ IPOS_INLINE int tcp_packet(struct __sk_buff *skb, struct ipos_settings *set, str
 	if (!ep)
 		ep = bpf_map_lookup_elem(&connect, &s->tuple);
 	if (ep && ep->state == IPOS_EP_ATTACHED && !notice_due(s, ep)) {
-		if (skb->mark == IPOS_MARK)
-			skb->mark = 0;
 		/* On back it is as good as on front now: firewalls know the connection. */
 		bpf_skb_change_type(skb, PACKET_HOST);
 		return owned_attached(skb, set, w, s, ep);
