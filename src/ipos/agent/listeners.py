@@ -15,15 +15,11 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from ipos.agent import sockdiag
 from ipos.config.schema import Service
 
-_NETLINK_SOCK_DIAG = 4
-_SOCK_DIAG_BY_FAMILY = 20
-_NLM_F_REQUEST_DUMP = 0x301
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _TCP_LISTEN = 1 << 10
 _SKV6ONLY = 11
-_HEADER = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBBxI48x")
 _MESSAGE = struct.Struct("=BBBB2s2s16s16sIIIIIIII")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -71,12 +67,10 @@ class Listeners:
     def _ask(self, family: int) -> bytes:
         """The messages of an answer end to end, without the last, which says so."""
         if self._netlink is None:
-            kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-            self._netlink = socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG)
+            self._netlink = sockdiag.channel()
         body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, _TCP_LISTEN)
-        size = _HEADER.size + len(body)
-        header = _HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST_DUMP, 1, 0)
-        self._netlink.send(header + body)
+        flags = sockdiag.REQUEST | sockdiag.DUMP
+        self._netlink.send(sockdiag.message(sockdiag.BY_FAMILY, flags, body))
         found = b""
         while True:
             answer = self._netlink.recv(1 << 16)
@@ -140,11 +134,11 @@ def _end_of_dump(answer: bytes) -> int:
     """Where the message that ends a dump begins; the answer's length when there is none."""
     position = 0
     while position < len(answer):
-        size, kind, *_ = _HEADER.unpack_from(answer, position)
-        if kind == _NLMSG_DONE:
+        size, kind, *_ = sockdiag.HEADER.unpack_from(answer, position)
+        if kind == sockdiag.DONE:
             return position
-        if kind == _NLMSG_ERROR:
-            number = -int(struct.unpack_from("=i", answer, position + _HEADER.size)[0])
+        if kind == sockdiag.ERROR:
+            number = -int(struct.unpack_from("=i", answer, position + sockdiag.HEADER.size)[0])
             raise OSError(number, os.strerror(number))
         position += (size + 3) & ~3
     return position
@@ -153,8 +147,8 @@ def _end_of_dump(answer: bytes) -> int:
 def _parse_all(family: int, messages: bytes) -> Iterator[Listener]:
     position = 0
     while position < len(messages):
-        size, *_ = _HEADER.unpack_from(messages, position)
-        found = _parse(family, messages[position + _HEADER.size : position + size])
+        size, *_ = sockdiag.HEADER.unpack_from(messages, position)
+        found = _parse(family, messages[position + sockdiag.HEADER.size : position + size])
         if found is not None:
             yield found
         position += (size + 3) & ~3

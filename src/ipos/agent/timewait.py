@@ -8,26 +8,21 @@ block its four-tuple for a minute. Only sockets whose end the iNIC remembers are
 """
 
 import errno
-import os
 import socket
 import struct
 from collections.abc import Callable
 from pathlib import Path
 
+from ipos.agent import sockdiag
 from ipos.agent.network import NetworkError
 
 INTERVAL_NS = 1_000_000_000
 
-_NETLINK_SOCK_DIAG = 4
-_SOCK_DIAG_BY_FAMILY, _SOCK_DESTROY = 20, 21
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_REQUEST, _ACK, _DUMP = 1, 4, 0x300
 _TIME_WAIT = 6
-_HEADER = struct.Struct("=IHHII")
 _QUESTION = struct.Struct("=BBBxI")
 _SOCKET_ID = struct.Struct("=2s2s4s12x4s12xIQ")
 """inet_diag_sockid of IPv4: ports and addresses, ours first, in network order."""
-_ID_AT = _HEADER.size + 4
+_ID_AT = sockdiag.HEADER.size + 4
 _SOCKSTAT = Path("/proc/thread-self/net/sockstat")
 
 Key = Callable[[bytes, bytes, bytes, bytes], bool]
@@ -39,9 +34,8 @@ class TimeWait:
     """The sweep, at most once a second, and only while the namespace has such sockets."""
 
     def __init__(self, remembered: Key) -> None:
-        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
         try:
-            self._netlink = socket.socket(socket.AF_NETLINK, kind, _NETLINK_SOCK_DIAG)
+            self._netlink = sockdiag.channel()
         except OSError as error:
             raise NetworkError(f"cannot ask for sockets: {error.strerror}") from None
         self._remembered = remembered
@@ -61,26 +55,29 @@ class TimeWait:
 
     def _dump(self) -> list[bytes]:
         question = _QUESTION.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, 1 << _TIME_WAIT)
-        self._send(_SOCK_DIAG_BY_FAMILY, _REQUEST | _DUMP, question + bytes(_SOCKET_ID.size))
+        flags = sockdiag.REQUEST | sockdiag.DUMP
+        body = question + bytes(_SOCKET_ID.size)
+        self._netlink.send(sockdiag.message(sockdiag.BY_FAMILY, flags, body))
         found: list[bytes] = []
         while True:
             answer = self._netlink.recv(1 << 16)
             at = 0
             while at < len(answer):
-                size, kind, _, _, _ = _HEADER.unpack_from(answer, at)
-                if kind == _NLMSG_DONE:
+                size, kind, _, _, _ = sockdiag.HEADER.unpack_from(answer, at)
+                if kind == sockdiag.DONE:
                     return found
-                if kind == _NLMSG_ERROR:
-                    _raise(answer, at)
+                if kind == sockdiag.ERROR:
+                    sockdiag.check(answer, at)
                 found.append(answer[at + _ID_AT : at + _ID_AT + _SOCKET_ID.size])
                 at += (size + 3) & ~3
 
     def _destroy(self, one: bytes) -> bool:
         question = _QUESTION.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, 1 << _TIME_WAIT)
-        self._send(_SOCK_DESTROY, _REQUEST | _ACK, question + one)
+        flags = sockdiag.REQUEST | sockdiag.ACK
+        self._netlink.send(sockdiag.message(sockdiag.DESTROY, flags, question + one))
         answer = self._netlink.recv(1 << 12)
         try:
-            _raise(answer, 0)
+            sockdiag.check(answer)
         except FileNotFoundError:  # ended by itself
             return False
         except OSError as error:
@@ -89,9 +86,6 @@ class TimeWait:
             self._possible = False  # a kernel without INET_DIAG_DESTROY
             return False
         return True
-
-    def _send(self, kind: int, flags: int, body: bytes) -> None:
-        self._netlink.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body)
 
     def close(self) -> None:
         self._netlink.close()
@@ -104,9 +98,3 @@ def any_there() -> bool:
         if words[0] == "TCP:":
             return words[words.index("tw") + 1] != "0"
     return False
-
-
-def _raise(answer: bytes, at: int) -> None:
-    number = -int(struct.unpack_from("=i", answer, at + _HEADER.size)[0])
-    if number:
-        raise OSError(number, os.strerror(number))
