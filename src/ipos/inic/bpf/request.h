@@ -132,9 +132,11 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 	struct ipos_holding *h;
 	struct route r = {};
 	struct choice c = {};
+	struct draw d;
 
 	if (!set || !w || !t)
 		return TC_ACT_SHOT;
+	d = draw_for(t);
 	h = bpf_map_lookup_elem(&holding, t);
 	if (!h)
 		return TC_ACT_SHOT;
@@ -145,7 +147,7 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 	c.port = h->port;
 	h->server = 0;
 	if (!c.server)
-		choose(w, service->pool, h->refused, bpf_get_prandom_u32(), &c);
+		choose(w, service->pool, h->refused, &d, &c);
 	server = server_at(c.server);
 	if (!c.server || !server) {
 		count(COUNT_DROP_NO_SERVER);
@@ -163,7 +165,7 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 		}
 		/* Forward is full: serve here, if that is allowed and was not refused. */
 		count(COUNT_DROP_TABLE_FULL);
-		choose(w, service->pool, h->refused | ~(1ULL << (set->self & 63)), 0, &c);
+		choose(w, service->pool, h->refused | ~(1ULL << (set->self & 63)), &d, &c);
 		if (c.server != set->self)
 			return reset_held(skb, set, w, t, h);
 		r.server = set->self;
@@ -271,6 +273,7 @@ IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	struct ipos_service *service = service_at(w->holding.service);
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct ipos_endpoint *ep;
+	struct draw d = draw_for(&s->tuple);
 	struct ipos_holding *h;
 	struct choice c = {};
 	int verdict;
@@ -283,7 +286,7 @@ IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
 		w->state = HEAD_START;
 		w->cursor = 0;
 		if (head_scan(w, n))
-			choose(w, service->pool, w->holding.refused, bpf_get_prandom_u32(), &c);
+			choose(w, service->pool, w->holding.refused, &d, &c);
 	}
 	if (c.server == set->self && c.server &&
 	    !local_row(set, w, &s->tuple, &w->holding.hs, &c, w->holding.service, now)) {

@@ -191,6 +191,7 @@ IPOS_INLINE int client_syn_on_connection(struct xdp_md *ctx, struct ipos_setting
 	struct ipos_temporary *t = bpf_map_lookup_elem(&temporary, &s->tuple), row = {};
 	struct ipos_candidate to = {};
 	struct ipos_server *owner;
+	struct draw d = draw_for(&s->tuple);
 	struct choice c = {};
 
 	/* Sent again: another choice would be a second owner. */
@@ -202,7 +203,7 @@ IPOS_INLINE int client_syn_on_connection(struct xdp_md *ctx, struct ipos_setting
 			c.port = t->port;
 		}
 	}
-	if (!c.server && !choose(w, service->pool, 0, bpf_get_prandom_u32(), &c)) {
+	if (!c.server && !choose(w, service->pool, 0, &d, &c)) {
 		count(COUNT_DROP_NO_SERVER);
 		return answer_reset(ctx, w, s);
 	}

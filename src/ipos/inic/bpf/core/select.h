@@ -8,6 +8,12 @@
 
 #include "../maps.h"
 
+/* What a decision may be made by, besides the tables. */
+struct draw {
+	__u32 random;
+	__u32 client_ip;		/* network */
+};
+
 struct choice {
 	__u32 server;			/* index; 0: nobody */
 	__u16 port;			/* network: the application's there */
@@ -87,14 +93,14 @@ IPOS_INLINE __u32 choose_random(const struct ipos_pool *pool, const struct ipos_
 	return 0;
 }
 
-IPOS_FUNCTION int choose(struct ipos_scratch *w, __u32 pool_index, __u64 refused, __u32 random,
-			 struct choice *c)
+IPOS_FUNCTION int choose(struct ipos_scratch *w, __u32 pool_index, __u64 refused,
+			 const struct draw *d, struct choice *c)
 {
 	struct ipos_pool *pool = bpf_map_lookup_elem(&pools, &pool_index);
 	const struct ipos_candidate *chosen;
 	__u32 n, nth = 0;
 
-	if (!w || !c)
+	if (!w || !d || !c)
 		return 0;
 	c->server = 0;
 	c->port = 0;
@@ -113,18 +119,26 @@ IPOS_FUNCTION int choose(struct ipos_scratch *w, __u32 pool_index, __u64 refused
 		nth = __sync_fetch_and_add(&pool->turn, 1) % n;
 		break;
 	case IPOS_RANDOM:
-		nth = choose_random(pool, w, n, random);
+		nth = choose_random(pool, w, n, d->random);
 		break;
 	case IPOS_FIXED:
 		break;
 	default:
-		nth = choose_least_loaded(pool, w, n, random);
+		nth = choose_least_loaded(pool, w, n, d->random);
 	}
 	chosen = candidate_at(pool, w, nth);
 	c->server = chosen->server;
 	c->port = chosen->port;
 	c->usable = n;
 	return c->server;
+}
+
+/* What a request of this client is decided by. */
+IPOS_INLINE struct draw draw_for(const struct ipos_tuple *t)
+{
+	struct draw d = { .random = bpf_get_prandom_u32(), .client_ip = t->client_ip };
+
+	return d;
 }
 
 /* Whether anybody could serve a request now. */
