@@ -42,6 +42,11 @@ class Select(IntEnum):
     CONNECTION = constant("IPOS_SELECT_CONNECTION")
 
 
+class Decide(IntEnum):
+    CONNECTION = constant("IPOS_DECIDE_CONNECTION")
+    REQUEST = constant("IPOS_DECIDE_REQUEST")
+
+
 class Policy(IntEnum):
     LEAST_LOADED = constant("IPOS_LEAST_LOADED")
     ROUND_ROBIN = constant("IPOS_ROUND_ROBIN")
@@ -159,6 +164,7 @@ class Service:
     application_ip: IPv4Address
     application_port: int
     used: bool = True
+    decide: Decide = Decide.CONNECTION
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ _SHAPES: Mapping[str, Shape] = {
     "servers": Shape(4, layout("ipos_server")),
     "services": Shape(4, layout("ipos_service")),
     "pools": Shape(4, layout("ipos_pool")),
+    "sessions": Shape(4, layout("ipos_session")),
     "cookie_keys": Shape(4, layout("ipos_epoch_key")),
     "addresses": Shape(layout("ipos_address_key"), layout("ipos_address")),
     "deny": Shape(layout("ipos_prefix"), 1),

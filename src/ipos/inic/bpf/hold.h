@@ -6,7 +6,7 @@
 #ifndef IPOS_HOLD_H
 #define IPOS_HOLD_H
 
-#include "core/head.h"
+#include "core/read.h"
 #include "emit.h"
 
 enum hold_result { HOLD_KEPT, HOLD_FULL };
@@ -172,6 +172,26 @@ IPOS_FUNCTION int hold_parse(struct ipos_scratch *w, struct ipos_holding *h)
 	h->head_state = w->state;
 	h->head_left = w->cursor;
 	return h->complete;
+}
+
+/* Reads a whole held head into w->request.  Returns enum ipos_progress. */
+IPOS_FUNCTION int hold_read(struct ipos_scratch *w, struct ipos_holding *h)
+{
+	int progress = IPOS_READ_MORE;
+
+	if (!w || !h)
+		return progress;
+	request_open(w, h->service);
+	for (__u32 nth = 0; nth < IPOS_CHUNKS && progress == IPOS_READ_MORE; nth++) {
+		__u32 low = nth * IPOS_CHUNK, high = low + IPOS_CHUNK;
+
+		if (high > h->held)
+			high = h->held;
+		if (low >= high || chunk_read(w, h, SPAN(low, high)))
+			break;
+		progress = request_feed(w, high - low);
+	}
+	return progress;
 }
 
 /* A sum of payload bytes that a checksum can be made of; w->bytes is zero padded. */

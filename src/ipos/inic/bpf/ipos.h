@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define IPOS_ABI 1U			/* programs and maps of one number work in any mix */
+#define IPOS_ABI 2U			/* programs and maps of one number work in any mix */
 
 /* ---- limits -------------------------------------------------------------------------- */
 
@@ -201,6 +201,8 @@ struct ipos_traffic {			/* map `traffic`, by server index; written by the data p
 
 enum ipos_select { IPOS_SELECT_REQUEST = 0, IPOS_SELECT_CONNECTION = 1 };
 
+enum ipos_decide { IPOS_DECIDE_CONNECTION = 0, IPOS_DECIDE_REQUEST = 1 };
+
 enum ipos_policy {
 	IPOS_LEAST_LOADED = 0,		/* two random candidates, the less loaded wins */
 	IPOS_ROUND_ROBIN = 1,
@@ -224,7 +226,7 @@ struct ipos_service {			/* map `services`, by index */
 	__u8 protocol;
 	__u8 select;			/* enum ipos_select */
 	__u8 used;
-	__u8 zero;
+	__u8 decide;			/* enum ipos_decide */
 	__u16 pool;			/* index in `pools`: where requests go by default */
 	__u16 port;			/* network: clients connect to this */
 	__u32 application_ip;		/* network: our own listener; 0: any address */
@@ -245,6 +247,69 @@ struct ipos_pool {			/* map `pools`, by index */
 	__u32 turn;			/* round-robin; the data plane counts it up */
 	__u32 zero2;
 	struct ipos_candidate candidates[IPOS_CANDIDATES_MAX];
+};
+
+/* ---- requests: what a head says --------------------------------------------------------------- */
+
+#define IPOS_HOST_MAX 256
+#define IPOS_PATH_MAX 256
+#define IPOS_COOKIE_MAX 128
+#define IPOS_COOKIE_NAME_MAX 64
+
+enum ipos_grammar {
+	IPOS_GRAMMAR_UNKNOWN = 0,	/* no byte yet that tells */
+	IPOS_GRAMMAR_HTTP1 = 1,
+	IPOS_GRAMMAR_TLS = 2,
+	IPOS_GRAMMAR_OPAQUE = 3,
+	IPOS_GRAMMAR_H2 = 4,
+};
+
+enum ipos_progress {
+	IPOS_READ_MORE = 0,
+	IPOS_READ_DONE = 1,
+	IPOS_READ_REFUSED = 2,		/* `refusal` says why; nobody may serve it */
+};
+
+enum ipos_body {
+	IPOS_BODY_NONE = 0,
+	IPOS_BODY_LENGTH = 1,		/* content_length bytes */
+	IPOS_BODY_CHUNKED = 2,		/* its end is not known in advance */
+	IPOS_BODY_OPAQUE = 3,		/* no HTTP any more: an upgrade, or CONNECT */
+};
+
+struct ipos_request {			/* in `scratch`: what the head at hand says */
+	__u8 grammar;			/* enum ipos_grammar */
+	__u8 progress;			/* enum ipos_progress */
+	__u8 refusal;
+	__u8 body;			/* enum ipos_body */
+	__u8 flags;
+	__u8 zero[3];
+	__u16 host_len;			/* 0: it names none */
+	__u16 path_len;			/* 0: it has none */
+	__u16 cookie_len;		/* 0: no cookie of the service's session */
+	__u16 service;			/* whose session cookie is looked for */
+	__u32 head_len;			/* bytes fed so far that belong to the head */
+	__u32 zero2;
+	__u64 content_length;
+	__u64 parser[16];		/* the grammar's own, from piece to piece */
+	__u8 host[IPOS_HOST_MAX];	/* lower case, without port; zero padded */
+	__u8 path[IPOS_PATH_MAX];	/* normalised, without query; zero padded, cut if longer */
+	__u8 cookie[IPOS_COOKIE_MAX];	/* the value; zero padded */
+};
+
+enum ipos_session_kind {
+	IPOS_SESSION_NONE = 0,
+	IPOS_SESSION_INSERT = 1,
+	IPOS_SESSION_LEARN = 2,
+	IPOS_SESSION_REDIRECT = 3,
+	IPOS_SESSION_SOURCE = 4,
+};
+
+struct ipos_session {			/* map `sessions`, by service index */
+	__u8 kind;			/* enum ipos_session_kind */
+	__u8 name_len;			/* of the cookie; 0: none */
+	__u8 zero[6];
+	__u8 name[IPOS_COOKIE_NAME_MAX];
 };
 
 /* ---- connection tables: Figure 12 --------------------------------------------------------- */

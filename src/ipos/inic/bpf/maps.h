@@ -15,6 +15,7 @@ IPOS_MAP(settings, ARRAY, __u32, struct ipos_settings, 1);
 IPOS_MAP(servers, ARRAY, __u32, struct ipos_server, IPOS_SERVERS_MAX);
 IPOS_MAP(services, ARRAY, __u32, struct ipos_service, IPOS_SERVICES_MAX);
 IPOS_MAP(pools, ARRAY, __u32, struct ipos_pool, IPOS_POOLS_MAX);
+IPOS_MAP(sessions, ARRAY, __u32, struct ipos_session, IPOS_SERVICES_MAX);
 IPOS_MAP(cookie_keys, ARRAY, __u32, struct ipos_epoch_key, IPOS_EPOCHS);
 
 /* Writer: agent.  Full: the agent says so and keeps what was there. */
@@ -65,6 +66,7 @@ struct ipos_scratch {
 	__u8 frame[192];		/* a frame being built */
 	__u8 saved[144];		/* the frame it is built in, to be put back */
 	__u8 bytes[IPOS_CHUNK];		/* payload being looked at */
+	struct ipos_request request;	/* what its head says */
 	struct ipos_holding holding;	/* a row being made */
 	struct ipos_endpoint endpoint;
 	struct ipos_forward forward;

@@ -5,7 +5,7 @@
 #ifndef IPOS_REQUEST_H
 #define IPOS_REQUEST_H
 
-#include "core/select.h"
+#include "core/decide.h"
 #include "send.h"
 #include "sk.h"
 
@@ -146,8 +146,11 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 	c.server = h->server;
 	c.port = h->port;
 	h->server = 0;
-	if (!c.server)
-		choose(w, service->pool, h->refused, &d, &c);
+	if (!c.server) {
+		if (hold_read(w, h) == IPOS_READ_REFUSED)
+			return reset_held(skb, set, w, t, h);
+		decide(w, t, h->refused, &c);
+	}
 	server = server_at(c.server);
 	if (!c.server || !server) {
 		count(COUNT_DROP_NO_SERVER);
@@ -273,7 +276,6 @@ IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	struct ipos_service *service = service_at(w->holding.service);
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct ipos_endpoint *ep;
-	struct draw d = draw_for(&s->tuple);
 	struct ipos_holding *h;
 	struct choice c = {};
 	int verdict;
@@ -283,10 +285,9 @@ IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	IPOS_OPAQUE(n);
 	if (s->seq == w->holding.hs.irs + 1 && n >= 1 && n <= IPOS_CHUNK &&
 	    !bpf_skb_load_bytes(skb, s->payload, w->bytes, n)) {
-		w->state = HEAD_START;
-		w->cursor = 0;
-		if (head_scan(w, n))
-			choose(w, service->pool, w->holding.refused, &d, &c);
+		request_open(w, w->holding.service);
+		if (request_feed(w, n) == IPOS_READ_DONE)
+			decide(w, &s->tuple, w->holding.refused, &c);
 	}
 	if (c.server == set->self && c.server &&
 	    !local_row(set, w, &s->tuple, &w->holding.hs, &c, w->holding.service, now)) {

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * From what a request says to a server: its route gives the pool, its session the server if
+ * that one may have it, and the pool's policy chooses otherwise.
+ */
+#ifndef IPOS_CORE_DECIDE_H
+#define IPOS_CORE_DECIDE_H
+
+#include "read.h"
+#include "select.h"
+
+/* The request read into w->request; returns the server's index, 0 for nobody. */
+IPOS_FUNCTION int decide(struct ipos_scratch *w, const struct ipos_tuple *t, __u64 refused,
+			 struct choice *c)
+{
+	struct ipos_service *service;
+	struct draw d;
+
+	if (!w || !t || !c)
+		return 0;
+	c->server = 0;
+	service = service_at(w->request.service);
+	if (!service)
+		return 0;
+	d = draw_for(t);
+	return choose(w, service->pool, refused, &d, c);
+}
+
+#endif /* IPOS_CORE_DECIDE_H */
