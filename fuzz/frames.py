@@ -13,8 +13,8 @@ import struct
 
 from fuzz.endpoints import SIZES, Mismatch
 from ipos.handshake.segment import checksum
-from ipos.wire import ConnectionPacket, DataPacket, WireError, ethernet
-from ipos.wire.header import Protocol
+from ipos.wire import ConnectionPacket, DataPacket, ProbePacket, WireError, ethernet
+from ipos.wire.header import PacketType, Protocol
 from tests.golden import packets
 from tests.golden.machine import CONNECTIONS, Config, NativeMachine, configure
 
@@ -53,6 +53,8 @@ def _examples() -> list[bytes]:
         packets.packet(packets.ip("A", options=[])),
         packets.packet(packets.fragmentation_needed()),
         *(packets.notice(kind) for kind in (3, 4, 7)),
+        packets.probe(8),
+        packets.probe(9, asker=packets.SERVICE, asked=packets.S2),
     ]
 
 
@@ -114,8 +116,23 @@ def _judge(machine: NativeMachine, frame: bytes) -> None:
             wanted = (block.iss, block.irs, block.peer_mss, block.rcv_nxt, block.migration_number)
             if told != wanted:
                 raise Mismatch(f"the row has {told}, the block {wanted}")
+    elif isinstance(packet, ProbePacket):
+        _judge_probe(packet, counters, ran.verdict)
     elif not isinstance(packet, DataPacket) and "DROP_FRAME_UNKNOWN" not in counters:
         raise Mismatch(f"a notice about nothing, and the core {counters}")
+
+
+def _judge_probe(packet: ProbePacket, counters: dict[str, int], verdict: str) -> None:
+    answers = packet.header.type is PacketType.PROBE
+    ours = packet.header.destination_ip if answers else packet.header.source_ip
+    if str(ours) != packets.SERVICE:
+        wanted = ("drop", {"FRAMES_RECEIVED": 1, "DROP_FRAME_UNKNOWN": 1})
+    elif answers:
+        wanted = ("redirect", {"FRAMES_RECEIVED": 1, "PROBE_ANSWERED": 1, "FRAMES_SENT": 1})
+    else:
+        wanted = ("pass", {"FRAMES_RECEIVED": 1})
+    if (verdict, counters) != wanted:
+        raise Mismatch(f"{packet} should be {wanted}, the core has {(verdict, counters)}")
 
 
 def _decoded(frame: bytes) -> ethernet.Frame:

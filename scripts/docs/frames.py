@@ -14,11 +14,13 @@ from ipos.wire.header import HEADER, Header, PacketType, Protocol
 from ipos.wire.layout import Layout
 from ipos.wire.packets import (
     CONNECTION_INFORMATION,
+    PROBE,
     TRAILER,
     ConnectionPacket,
     DataPacket,
     NoticePacket,
     Packet,
+    ProbePacket,
 )
 from scripts.docs.header import enumerators
 from scripts.docs.markdown import code, fenced, page, prose, remarks, section, table
@@ -74,7 +76,7 @@ _TAGGED = {
 }
 
 _INTRODUCTION = """
-What travels on the back LAN: Figure 11 byte for byte, and our own types 4 to 7. Everything is
+What travels on the back LAN: Figure 11 byte for byte, and our own types 4 to 9. Everything is
 big-endian. `ipos.wire` is the readable statement of it, `src/ipos/inic/bpf/frame.h` the data
 plane's.
 
@@ -112,6 +114,12 @@ def document() -> str:
                 "tag in the control block.",
                 _layout(TRAILER),
                 table(("Reason", "Why an owner refuses (type 7)"), refusals),
+            ),
+            section(
+                "Probe",
+                "Types 8 and 9, in the trailer's place.",
+                prose(ProbePacket),
+                _layout(PROBE),
             ),
             section("Lengths", *_lengths()),
             section(
@@ -157,6 +165,7 @@ def _lengths() -> tuple[str, str]:
         ("2 and 5, TCP", f"{header} + 40 + data", constant("IPOS_TAG_LEN")),
         ("2 and 5, UDP", f"{header} + 28 + data", constant("IPOS_TAG_LEN")),
         ("3, 4, 6, 7", header, TRAILER.size),
+        ("8, 9", header, PROBE.size),
     ]
     return (
         table(("Type", "Figure's length", "Trailer"), rows),

@@ -93,6 +93,21 @@ def test_a_stopped_agent_is_stale_and_wakes_without_doubting_the_others(farm: Fa
     assert "down" not in (farm.lab.place("s3").run_dir / "agent.log").read_text()
 
 
+def test_a_server_without_its_data_plane_is_down_though_its_kernel_lives(farm: Farm) -> None:
+    before = farm.counters("s2")["probe_answered"]
+    faults.kill_agent(farm.lab, "s2")
+    wait_until("s2 is stale", lambda: seen(farm, "s1", "s2") == (ServerState.READY, True))
+    assert farm.counters("s2")["probe_answered"] > before
+    kernel.detach(pins(farm, "s2"))
+    try:
+        wait_until("s2 is down", lambda: seen(farm, "s1", "s2")[0] is ServerState.DOWN)
+        assert "s2" not in answered_by(farm, 20)
+    finally:
+        farm.lab.start_agent("s2")
+        farm.__dict__.pop("tables", None)  # those of the data plane that has gone
+    wait_until("s2 is back", lambda: seen(farm, "s1", "s2") == (ServerState.READY, False))
+
+
 def test_a_server_without_power_is_down_within_a_second_and_comes_back(farm: Farm) -> None:
     faults.cut_power(farm.lab, "s2")
     started = time.monotonic()

@@ -57,9 +57,9 @@ def test_silence_ages_and_a_word_makes_young() -> None:
     assert other.age(NOW_NS) is Age.UNHEARD
     assert hear(farm, 2)
     assert other.age(NOW_NS + 499 * MS) is Age.FRESH
-    assert other.age(NOW_NS + 500 * MS) is Age.STALE
-    assert other.age(NOW_NS + 999 * MS) is Age.STALE
-    assert other.age(NOW_NS + 1000 * MS) is Age.DOWN
+    assert other.age(NOW_NS + 500 * MS) is Age.SUSPECTED
+    assert other.age(NOW_NS + 799 * MS) is Age.SUSPECTED
+    assert other.age(NOW_NS + 800 * MS) is Age.DOWN
     assert hear(farm, 2, NOW_NS + 1100 * MS, sequence=2)
     assert other.age(NOW_NS + 1100 * MS) is Age.FRESH
 
@@ -67,14 +67,32 @@ def test_silence_ages_and_a_word_makes_young() -> None:
 def test_a_sign_of_life_keeps_a_silent_server_up_but_stale() -> None:
     farm = members()
     assert hear(farm, 2)
-    assert farm.silent(NOW_NS + 499 * MS) == []
+    assert farm.silent(NOW_NS + 249 * MS) == []
     other = farm.by_ip[back(2)]
     for passed_ms in range(600, 60_000, 300):
         now_ns = NOW_NS + passed_ms * MS
         assert farm.silent(now_ns) == [other]
         farm.sign(back(2), state(2).mac, now_ns)
         assert other.age(now_ns + 299 * MS) is Age.STALE
-    assert other.age(now_ns + 1000 * MS) is Age.DOWN
+    assert other.age(now_ns + 499 * MS) is Age.STALE
+    assert other.age(now_ns + 500 * MS) is Age.SUSPECTED
+    assert other.age(now_ns + 800 * MS) is Age.DOWN
+
+
+def test_who_is_asked_in_time_is_never_suspected() -> None:
+    farm = members()
+    assert hear(farm, 2)
+    other = farm.by_ip[back(2)]
+    assert farm.silent(NOW_NS + 250 * MS) == [other]
+    assert other.age(NOW_NS + 250 * MS) is Age.FRESH
+    farm.sign(back(2), state(2).mac, NOW_NS + 251 * MS)
+    assert other.age(NOW_NS + 500 * MS) is Age.STALE
+
+
+def test_nobody_asks_who_is_down_or_was_never_heard() -> None:
+    farm = members()
+    assert hear(farm, 2)
+    assert farm.silent(NOW_NS + 800 * MS) == []
 
 
 def test_a_server_that_is_down_must_speak_to_come_back() -> None:
@@ -91,7 +109,7 @@ def test_a_server_that_is_down_must_speak_to_come_back() -> None:
 def test_a_sign_of_another_mac_or_of_a_stranger_is_none() -> None:
     farm = members()
     assert hear(farm, 2)
-    later_ns = NOW_NS + 900 * MS
+    later_ns = NOW_NS + 700 * MS
     farm.sign(back(2), state(3).mac, later_ns)
     farm.sign(back(3), state(3).mac, later_ns)
     farm.sign(back(9), state(9).mac, later_ns)

@@ -18,7 +18,13 @@ from scapy.packet import Raw
 from scapy.utils import checksum
 
 from ipos.handshake.siphash import siphash64, siphash128
-from tests.wire.scapy_layers import ConnectionInformation, ControlBlockV1, IposHeader, Trailer
+from tests.wire.scapy_layers import (
+    ConnectionInformation,
+    ControlBlockV1,
+    IposHeader,
+    Probe,
+    Trailer,
+)
 
 CLIENT, PORT = "10.99.0.7", 40001
 SERVICE = "203.0.113.1"
@@ -312,6 +318,29 @@ def notice(
     plain = bytes(Trailer(service=service, port=service_port, reason=reason, iss=iss))[:12]
     told = tag64(outer + plain) if tag is None else tag
     body = outer + plain + told
+    if cut is not None:
+        return on_back(body[:cut], to, by, vlan, shortest=0)
+    return on_back(body, to, by, vlan)
+
+
+def probe(
+    kind: int,
+    *,
+    to: str = BACK,
+    by: str = MAC2,
+    asker: str = S2,
+    asked: str = SERVICE,
+    nonce: bytes = b"twelve bytes",
+    protocol: int = 1,
+    chksum: int | None = None,
+    tag: bytes | None = None,
+    vlan: int = 0,
+    cut: int | None = None,
+) -> bytes:
+    """Types 8 and 9; by default s2's question to us, or our answer's like."""
+    outer = bytes(IposHeader(src=asker, dst=asked, type=kind, protocol=protocol, chksum=chksum))
+    told = tag64(outer + nonce) if tag is None else tag
+    body = outer + bytes(Probe(nonce=nonce, tag=told))
     if cut is not None:
         return on_back(body[:cut], to, by, vlan, shortest=0)
     return on_back(body, to, by, vlan)

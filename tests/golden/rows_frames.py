@@ -11,12 +11,20 @@ from scapy.layers.l2 import ARP, Ether
 
 from tests.golden import packets as p
 from tests.golden.machine import Config
-from tests.golden.row import Row, Step, rx
+from tests.golden.row import Row, Step, rx, to_back
 from tests.golden.rows_handshake import KEY, OPENED
 from tests.golden.rows_migration import GIVEN, OFFERED, ours
 from tests.golden.rows_request import ATTACHED, HOLDING, PENDING
 
 _REQUEST = p.ip("PA", p.HEAD)
+
+
+_OF_ALL = {"to", "by", "protocol", "chksum", "tag", "vlan", "cut"}
+
+
+def _of_all(fields: dict[str, Any]) -> dict[str, Any]:
+    """Those that a frame about no connection has, too."""
+    return {key: value for key, value in fields.items() if key in _OF_ALL}
 
 
 def _frames(**fields: Any) -> dict[str, bytes]:
@@ -28,6 +36,8 @@ def _frames(**fields: Any) -> dict[str, bytes]:
         "3": p.notice(3, **fields),
         "4": p.notice(4, **fields),
         "7": p.notice(7, reason=2, **fields),
+        "8": p.probe(8, **_of_all(fields)),
+        "9": p.probe(9, asker=p.SERVICE, asked=p.S2, **_of_all(fields)),
     }
 
 
@@ -114,7 +124,42 @@ FRAMES = [
     ),
     _broken("type 5: locate is not served yet", p.packet(_REQUEST, kind=5), "DROP_FRAME_LOCATE"),
     _broken("type 6: moved is not served yet", p.notice(6), "DROP_FRAME_TYPE"),
-    _broken("type 8: nobody knows it", p.notice(8), "DROP_FRAME_TYPE"),
+    _broken("type 200: nobody knows it", p.notice(200), "DROP_FRAME_TYPE"),
+    *(
+        _broken(f"type {kind} with a wrong tag", p.probe(kind, tag=b"no tag.."), "DROP_FRAME_TAG")
+        for kind in (8, 9)
+    ),
+    *(
+        _broken(f"type {kind} cut within its nonce", p.probe(kind, cut=20), "DROP_FRAME_SHORT")
+        for kind in (8, 9)
+    ),
+    Row(about="type 8: the data plane answers the question, nobody else does",
+        steps=[rx("back", p.probe(8), "redirect",
+                  to_back(p.probe(9, to=p.MAC2, by=p.BACK)))],
+        counts={"FRAMES_RECEIVED": 1, "PROBE_ANSWERED": 1, "FRAMES_SENT": 1}, before=_TABLES),
+    Row(about="type 8 in back's VLAN is answered there",
+        steps=[rx("back", p.probe(8, vlan=p.VLAN), "redirect",
+                  to_back(p.probe(9, to=p.MAC2, by=p.BACK, vlan=p.VLAN)))],
+        counts={"FRAMES_RECEIVED": 1, "PROBE_ANSWERED": 1, "FRAMES_SENT": 1},
+        config=Config(back_vlan=p.VLAN)),
+    Row(about="type 8 without authentication is answered without a tag",
+        steps=[rx("back", p.probe(8), "redirect",
+                  to_back(p.probe(9, to=p.MAC2, by=p.BACK, tag=bytes(8))))],
+        counts={"FRAMES_RECEIVED": 1, "PROBE_ANSWERED": 1, "FRAMES_SENT": 1},
+        config=Config(authenticate=False)),
+    Row(about="type 8 while this server is in maintenance: its data plane works",
+        steps=[rx("back", p.probe(8), "redirect", to_back(p.probe(9, to=p.MAC2, by=p.BACK)))],
+        counts={"FRAMES_RECEIVED": 1, "PROBE_ANSWERED": 1, "FRAMES_SENT": 1},
+        config=Config(states=((1, "MAINT"),))),
+    Row(about="type 8 that asks another server",
+        steps=[rx("back", p.probe(8, asked=p.S3), "drop")],
+        counts={"FRAMES_RECEIVED": 1, "DROP_FRAME_UNKNOWN": 1}, before=_TABLES),
+    Row(about="type 9 goes up to our agent",
+        steps=[rx("back", p.probe(9, asker=p.SERVICE, asked=p.S2), "to kernel")],
+        counts={"FRAMES_RECEIVED": 1}, before=_TABLES),
+    Row(about="type 9 to another asker",
+        steps=[rx("back", p.probe(9), "drop")],
+        counts={"FRAMES_RECEIVED": 1, "DROP_FRAME_UNKNOWN": 1}, before=_TABLES),
     _broken("type 0", p.notice(0), "DROP_FRAME_TYPE"),
     Row(about="our own kind of frame on ingress without our mark: type 4",
         steps=[Step(hook="tc", where="back", frame=p.notice(4), verdict="shot")],

@@ -9,10 +9,11 @@ from tests.wire.scapy_layers import (
     ConnectionInformation,
     ControlBlockV1,
     IposHeader,
+    Probe,
     Trailer,
     offsets,
 )
-from tests.wire.strategies import CONTROL
+from tests.wire.strategies import CONTROL, NONCE
 
 ETHER = Ether(dst="02:00:00:00:00:02", src="02:00:00:00:00:01", type=0x0007)
 
@@ -35,6 +36,10 @@ def control_block(tag: bytes = bytes(16)) -> ControlBlockV1:
 
 def trailer(tag: bytes = bytes(8)) -> Trailer:
     return Trailer(service="203.0.113.1", port=80, reason=0, iss=CONTROL.iss, tag=tag)
+
+
+def probe(tag: bytes = bytes(8)) -> Probe:
+    return Probe(nonce=NONCE, tag=tag)
 
 
 INFORMATION_TCP = ConnectionInformation(server="203.0.113.1", port=80)

@@ -95,6 +95,14 @@ class Trailer(Packet):
     ]
 
 
+class Probe(Packet):
+    name = "ipOS probe"
+    fields_desc = [  # noqa: RUF012
+        StrFixedLenField("nonce", bytes(12), 12),
+        StrFixedLenField("tag", bytes(8), 8),
+    ]
+
+
 def offsets(layer: type[Packet]) -> dict[str, tuple[int, int]]:
     """Field name -> (offset, size) as scapy lays the fields out, all of fixed size here."""
     found: dict[str, tuple[int, int]] = {}

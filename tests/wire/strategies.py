@@ -17,6 +17,7 @@ from ipos.wire import (
     Header,
     NoticePacket,
     PacketType,
+    ProbePacket,
     Protocol,
     TcpState,
     VlanTag,
@@ -75,12 +76,14 @@ INNER_UDP = bytes(IP(src=str(CLIENT), dst=str(SERVICE)) / UDP(sport=40001, dport
 DATA_TCP = DataPacket(header=header(PacketType.PACKET), inner=INNER_TCP)
 DATA_UDP = DataPacket(header=header(PacketType.PACKET, Protocol.UDP), inner=INNER_UDP)
 ACKNOWLEDGEMENT = NoticePacket.answering(CONNECTION_TCP, PacketType.ACKNOWLEDGEMENT)
+NONCE = bytes(range(0x20, 0x2C))
+PROBE = ProbePacket(header=header(PacketType.PROBE), nonce=NONCE)
 
-EXAMPLES = (CONNECTION_TCP, DATA_TCP, DATA_UDP, ACKNOWLEDGEMENT)
+EXAMPLES = (CONNECTION_TCP, DATA_TCP, DATA_UDP, ACKNOWLEDGEMENT, PROBE)
 
 
 def frame(
-    packet: ConnectionPacket | DataPacket | NoticePacket, vlan: VlanTag | None = None
+    packet: ConnectionPacket | DataPacket | NoticePacket | ProbePacket, vlan: VlanTag | None = None
 ) -> Frame:
     return Frame(destination_mac=MAC_2, source_mac=MAC_1, vlan=vlan, packet=packet)
 
@@ -170,6 +173,12 @@ notices = st.builds(
     iss=u32,
 )
 
+probes = st.builds(
+    ProbePacket,
+    header=headers(PacketType.PROBE, PacketType.PROBE_ANSWER),
+    nonce=st.binary(min_size=12, max_size=12),
+)
+
 vlans = st.none() | st.builds(
     VlanTag, id=st.integers(0, 4094), priority=st.integers(0, 7), drop_eligible=st.booleans()
 )
@@ -179,5 +188,5 @@ frames = st.builds(
     source_mac=macs,
     vlan=vlans,
     ethertype=u16.filter(lambda number: number != 0x8100),
-    packet=connections() | data_packets() | notices,
+    packet=connections() | data_packets() | notices | probes,
 )

@@ -13,12 +13,17 @@ from ipos.wire import ControlFlags, PacketType, Protocol, ethernet, tags
 from ipos.wire.control import CONTROL_BLOCK
 from ipos.wire.header import HEADER
 from ipos.wire.layout import Layout
-from ipos.wire.packets import CONNECTION_INFORMATION, TRAILER
+from ipos.wire.packets import CONNECTION_INFORMATION, PROBE, TRAILER
 
 
 @pytest.mark.parametrize(
     ("ours", "struct"),
-    [(HEADER, "ipos_header"), (CONTROL_BLOCK, "ipos_tcb"), (TRAILER, "ipos_trailer")],
+    [
+        (HEADER, "ipos_header"),
+        (CONTROL_BLOCK, "ipos_tcb"),
+        (TRAILER, "ipos_trailer"),
+        (PROBE, "ipos_probe"),
+    ],
 )
 def test_the_same_places(ours: Layout[Any], struct: str) -> None:
     theirs = layout(struct)

@@ -21,6 +21,7 @@ from tests.wire.strategies import (
     DATA_TCP,
     DATA_UDP,
     KEY,
+    PROBE,
     frame,
     header,
 )
@@ -64,6 +65,8 @@ TRUNCATIONS = [
     (ACKNOWLEDGEMENT, 37, "reason", 36),
     (ACKNOWLEDGEMENT, 41, "iss", 38),
     (ACKNOWLEDGEMENT, 49, "tag", 42),
+    (PROBE, 41, "nonce", 30),
+    (PROBE, 49, "tag", 42),
 ]
 
 
@@ -96,7 +99,7 @@ DAMAGES = [
     ("checksum", put(with_type(3), 28, b"\xff\xff"), "checksum", 28),
     ("checksum after a changed address", put(with_type(3), 14, b"\x0b"), "checksum", 28),
     ("type 0", with_type(0), "type", 26),
-    ("type 8", with_type(8), "type", 26),
+    ("type 200", with_type(200), "type", 26),
     ("protocol 0", built(ETHER, ipos(3, 0), trailer()), "protocol", 27),
     ("protocol 6, IANA's", built(ETHER, ipos(3, 6), trailer()), "protocol", 27),
     ("ethertype IPv4", put(with_type(3), 12, b"\x08\x00"), "ethertype", 12),
@@ -190,9 +193,9 @@ def test_a_vlan_tag_put_into_a_padded_frame() -> None:
 
 
 def test_unknown_type_is_told_from_other_faults() -> None:
-    assert refusal(with_type(8)).unknown_type == 8
+    assert refusal(with_type(200)).unknown_type == 200
     assert refusal(with_type(0)).unknown_type == 0
-    assert refusal(put(with_type(8), 28, b"\0\0")).unknown_type is None
+    assert refusal(put(with_type(200), 28, b"\0\0")).unknown_type is None
     assert refusal(with_block(0, b"\x02")).unknown_type is None
 
 
@@ -201,6 +204,7 @@ TAGS = [
     (DATA_TCP, 30 + 70, 8),
     (DATA_UDP, 30 + 33, 8),
     (ACKNOWLEDGEMENT, 42, 8),
+    (PROBE, 42, 8),
 ]
 
 

@@ -8,9 +8,19 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
 from scapy.layers.l2 import Dot1Q, Ether
 
 from ipos.handshake.siphash import siphash64, siphash128
-from ipos.wire import DataPacket, Header, NoticePacket, Packet, PacketType, VlanTag, ethernet
+from ipos.wire import (
+    DataPacket,
+    Header,
+    NoticePacket,
+    Packet,
+    PacketType,
+    ProbePacket,
+    VlanTag,
+    ethernet,
+)
 from ipos.wire.control import CONTROL_BLOCK
 from ipos.wire.header import HEADER
+from ipos.wire.packets import PROBE as PROBE_LAYOUT
 from ipos.wire.packets import TRAILER
 from tests.wire.scapy_frames import (
     ETHER,
@@ -18,11 +28,13 @@ from tests.wire.scapy_frames import (
     INFORMATION_UDP,
     control_block,
     ipos,
+    probe,
     trailer,
 )
 from tests.wire.scapy_layers import (
     ControlBlockV1,
     IposHeader,
+    Probe,
     Trailer,
     built,
     offsets,
@@ -38,6 +50,7 @@ from tests.wire.strategies import (
     INNER_TCP,
     INNER_UDP,
     KEY,
+    PROBE,
     frame,
     header,
 )
@@ -65,6 +78,7 @@ GOLDEN: dict[str, tuple[Packet, bytes, int]] = {
         built(ETHER, ipos(3), trailer()),
         30 + 20,
     ),
+    "probe": (PROBE, built(ETHER, ipos(8), probe()), 30 + 20),
 }
 
 
@@ -140,6 +154,15 @@ def test_tag_of_notices_covers_header_and_trailer(packet_type: PacketType) -> No
     assert ethernet.decode(golden, KEY) == frame(notice)
 
 
+@pytest.mark.parametrize("packet_type", [PacketType.PROBE, PacketType.PROBE_ANSWER])
+def test_tag_of_probes_covers_header_and_nonce(packet_type: PacketType) -> None:
+    covered = built(ipos(packet_type), probe())[: 16 + 12]
+    golden = built(ETHER, ipos(packet_type), probe(siphash64(KEY, covered).to_bytes(8, "little")))
+    value = ProbePacket(header=header(packet_type), nonce=PROBE.nonce)
+    assert ethernet.encode(frame(value), KEY).hex() == golden.hex()
+    assert ethernet.decode(golden, KEY) == frame(value)
+
+
 @pytest.mark.parametrize("packet", EXAMPLES)
 def test_a_tag_changes_no_length(packet: Packet) -> None:
     assert len(ethernet.encode(frame(packet), KEY)) == len(ethernet.encode(frame(packet)))
@@ -171,7 +194,7 @@ def test_control_block_table_is_scapys() -> None:
 
 
 def test_header_and_trailer_tables_are_scapys() -> None:
-    for layout, layer in ((HEADER, IposHeader), (TRAILER, Trailer)):
+    for layout, layer in ((HEADER, IposHeader), (TRAILER, Trailer), (PROBE_LAYOUT, Probe)):
         ours = [(row.at.offset, row.at.size) for row in layout.rows]
         assert ours == list(offsets(layer).values())
 

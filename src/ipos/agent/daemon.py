@@ -121,7 +121,7 @@ class Agent(asyncio.DatagramProtocol):
         with (
             closing(transport),
             closing(apiserver.listen(places.api_socket())) as self._listener,
-            signs.Prober(self._back.name, self._back.mac) as prober,
+            signs.Prober(self._back.name, self._config.farm.ethertype) as prober,
             Reaping(
                 self._pins / "maps",
                 (self._front.name, self._back.name),
@@ -160,8 +160,20 @@ class Agent(asyncio.DatagramProtocol):
             self._writer.server(member.index, row)
 
     def _signs_of_life(self, prober: signs.Prober) -> None:
-        for address, mac in prober.answers():
-            self._members.sign(address, mac, boottime_ns())
+        settings = self._tables.settings.get(0)
+        now_ns = boottime_ns()
+        if settings is not None:
+            for address, mac in prober.answers(settings, now_ns):
+                self._members.sign(address, mac, now_ns)
+
+    def _probe_the_silent(self, prober: signs.Prober, now_ns: int) -> None:
+        silent = self._members.silent(now_ns)
+        settings = self._tables.settings.get(0) if silent else None
+        for member in silent:
+            state = member.state
+            if settings is not None and state is not None and state.addresses:
+                address = IPv4Address(state.addresses[0])
+                prober.ask(settings, member.back_ip, address, state.mac, now_ns)
 
     async def _tick_until_stopped(
         self, transport: asyncio.DatagramTransport, prober: signs.Prober
@@ -192,9 +204,7 @@ class Agent(asyncio.DatagramProtocol):
         self, transport: asyncio.DatagramTransport, prober: signs.Prober, now_ns: int
     ) -> None:
         self._speak(transport, now_ns)
-        me = self._members.me
-        for member in self._members.silent(now_ns):
-            prober.ask(me, member.back_ip, member.state.mac if member.state else b"")
+        self._probe_the_silent(prober, now_ns)
         heard_all = all(m.state is not None for m in self._members.by_ip.values())
         settled = heard_all or now_ns - self._started_ns > GRACE_S * _SECOND_NS
         self._converge(now_ns, prune=settled)

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The servers of the farm as one of them knows them. Pure: time is an argument.
 
-    UNHEARD --datagram--> FRESH --500 ms silence--> STALE --1 s without a sign--> DOWN
-                            ^-----------------------datagram---------------------------'
+    UNHEARD --datagram--> FRESH --500 ms of silence--> STALE, its iNIC answers probes
+                            ^                            |  ^
+                            |                    silence |  | an answer
+                            |                            v  |
+                            '-------datagram---------- SUSPECTED --800 ms without a sign--> DOWN
 
 `now_ns` is a clock that never steps, `wall_ms` the clock that the servers share. A datagram is
 believed when it is authentic, of this farm, from a member's own address, sent within the last few
 seconds, and newer than the last one from there. The memory of what was newest is kept longer than
 a datagram can be believed, so none can be played back, not even to one that has just come back.
 
-A sign of life is less than a datagram: an ARP answer from a silent server's back interface. Its
-kernel runs, and with it its data plane, which needs no agent; so it is stale and not down, and
-its connections live. A server that is down needs a datagram to come back: one that has just
-started answers ARP too, and has no data plane yet.
+A sign of life is less than a datagram: the answer of a silent server's data plane to a probe. It
+needs no agent, so the server is stale and not down, and its connections live; `silent` says who is
+to be asked. A server that is down needs a datagram to come back: nobody knows what it serves now.
 """
 
 from collections import Counter
@@ -24,8 +26,11 @@ from ipaddress import IPv4Address
 from ipos.agent import message
 from ipos.agent.message import Rejected, State
 
+ASK_NS = 250_000_000
+"""Two datagrams and a half: its data plane is asked before anybody calls it stale."""
 STALE_NS = 500_000_000
-DOWN_NS = 1_000_000_000
+DOWN_NS = 800_000_000
+"""With the tenth of a second between two looks and the one between two datagrams, a second."""
 CLOCK_MS = 5_000
 """How far a sender's clock may be from ours; cookies bear somewhat more."""
 FORGET_NS = 3 * CLOCK_MS * 1_000_000
@@ -38,6 +43,7 @@ class Age(Enum):
     UNHEARD = "unheard"
     FRESH = "fresh"
     STALE = "stale"
+    SUSPECTED = "suspected"
     DOWN = "down"
 
 
@@ -58,7 +64,9 @@ class Member:
             return Age.UNHEARD
         if self.down or now_ns - max(self.heard_ns, self.sign_ns) >= DOWN_NS:
             return Age.DOWN
-        return Age.STALE if now_ns - self.heard_ns >= STALE_NS else Age.FRESH
+        if now_ns - self.heard_ns < STALE_NS:
+            return Age.FRESH
+        return Age.STALE if now_ns - self.sign_ns < STALE_NS else Age.SUSPECTED
 
 
 @dataclass(slots=True)
@@ -129,12 +137,13 @@ class Members:
         for member in self.others():
             age = member.age(now_ns)
             member.down = age is Age.DOWN
-            if age is Age.STALE:
+            silent = age is not Age.UNHEARD and now_ns - member.heard_ns >= ASK_NS
+            if silent and not member.down:
                 found.append(member)
         return found
 
     def sign(self, source: IPv4Address, mac: bytes, now_ns: int) -> None:
-        """A silent member's back interface has answered."""
+        """A silent member's data plane has answered, from this MAC address."""
         member = self.by_ip.get(source)
         if member is None or member.state is None or member.state.mac != mac:
             return

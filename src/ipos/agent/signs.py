@@ -1,68 +1,129 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signs of life of a silent server: its kernel answers ARP (RFC 826) whatever its agent does.
+"""Signs of life of a silent server: its data plane answers a probe, whatever its agent does.
 
-ARP and not ICMP: no firewall of a server is asked, and the answer names the back interface's own
-MAC address, which that server's authenticated state named before.
+A probe (type 8) is a frame on the back LAN with 12 random bytes; the data plane that is asked
+repeats them in its answer (type 9), under the farm's tag. `Probes` is pure and keeps what was
+asked: an answer counts once, in time, and from the server that was asked. So an answer played
+back proves nothing, and neither does one of a machine that runs without its data plane.
 """
 
+import secrets
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from types import TracebackType
 from typing import Self
 
 from ipos.agent.network import NetworkError
+from ipos.inic.rows import Settings, SettingsFlag
+from ipos.wire import (
+    Frame,
+    Header,
+    PacketType,
+    ProbePacket,
+    Protocol,
+    VlanTag,
+    WireError,
+    ethernet,
+)
 
-_ETHERTYPE_ARP = 0x0806
-_REQUEST, _REPLY = 1, 2
-_HARDWARE_ETHERNET = 1
-_MESSAGE = struct.Struct("!HHBBH6s4s6s4s")
+NONCE_SIZE = 12
+WAIT_NS = 1_000_000_000
+"""An answer that comes later says nothing about now."""
+_ETHERTYPE_LEAST = 0x0600
+_ETH_P_802_2 = 0x0004
 
 
-def request(mac: bytes, own: IPv4Address, asked: IPv4Address) -> bytes:
-    """The ARP request: who has `asked`? Tell `own` at `mac`."""
-    return _MESSAGE.pack(
-        _HARDWARE_ETHERNET, 0x0800, 6, 4, _REQUEST, mac, own.packed, bytes(6), asked.packed
-    )
+@dataclass(slots=True)
+class Probes:
+    """What was asked and not answered yet: nonce -> (whom, when)."""
+
+    random: Callable[[int], bytes] = secrets.token_bytes
+    _asked: dict[bytes, tuple[IPv4Address, int]] = field(default_factory=dict)
+
+    def question(
+        self, settings: Settings, whom: IPv4Address, address: IPv4Address, mac: bytes, now_ns: int
+    ) -> bytes:
+        """The frame that asks the server `whom`, whose first service address is `address`."""
+        late = [nonce for nonce, (_, when) in self._asked.items() if now_ns - when > WAIT_NS]
+        for nonce in late:
+            del self._asked[nonce]
+        nonce = self.random(NONCE_SIZE)
+        self._asked[nonce] = (whom, now_ns)
+        frame = Frame(
+            destination_mac=mac,
+            source_mac=settings.back_mac,
+            vlan=VlanTag(id=settings.back_vlan) if settings.back_vlan else None,
+            ethertype=settings.ethertype,
+            packet=ProbePacket(
+                header=Header(
+                    source_ip=settings.self_ip,
+                    source_port=0,
+                    destination_ip=address,
+                    destination_port=0,
+                    type=PacketType.PROBE,
+                    protocol=Protocol.TCP,
+                ),
+                nonce=nonce,
+            ),
+        )
+        return ethernet.pad(ethernet.encode(frame, _key(settings)))
+
+    def answer(
+        self, settings: Settings, raw: bytes, now_ns: int
+    ) -> tuple[IPv4Address, bytes] | None:
+        """Whose data plane has answered a question of ours, and its MAC; None for anything else."""
+        try:
+            frame = ethernet.decode(raw, _key(settings), ethertype=settings.ethertype)
+        except WireError:
+            return None
+        packet = frame.packet
+        if packet.header.type is not PacketType.PROBE_ANSWER or not isinstance(packet, ProbePacket):
+            return None
+        whom, when = self._asked.pop(packet.nonce, (None, 0))
+        if whom is None or now_ns - when > WAIT_NS:
+            return None
+        return whom, frame.source_mac
 
 
-def parse_reply(raw: bytes) -> tuple[IPv4Address, bytes] | None:
-    """(address, MAC) of an ARP reply; None for anything else."""
-    if len(raw) < _MESSAGE.size:
+def _key(settings: Settings) -> bytes | None:
+    if SettingsFlag.AUTHENTICATE not in settings.flags:
         return None
-    kind, protocol, mac_size, ip_size, operation, mac, ip, _, _ = _MESSAGE.unpack_from(raw)
-    if (kind, protocol, mac_size, ip_size) != (_HARDWARE_ETHERNET, 0x0800, 6, 4):
-        return None
-    return (IPv4Address(ip), mac) if operation == _REPLY else None
+    return struct.pack("<QQ", *settings.frame_key)
 
 
 class Prober:
-    """Asks by ARP on one interface. Its socket sees ARP alone, so it costs traffic nothing."""
+    """Asks on one interface. The data plane passes nothing but answers up to its socket."""
 
-    def __init__(self, interface: str, mac: bytes) -> None:
+    def __init__(self, interface: str, ethertype: int) -> None:
         self._interface = interface
-        self._mac = mac
-        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        # Linux takes types below 0x0600 for lengths of IEEE 802.3, and names the protocol so.
+        protocol = ethertype if ethertype >= _ETHERTYPE_LEAST else _ETH_P_802_2
+        self._probes = Probes()
+        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         try:
-            self._socket = socket.socket(socket.AF_PACKET, kind, socket.htons(_ETHERTYPE_ARP))
-            self._socket.bind((interface, _ETHERTYPE_ARP))
+            self._socket = socket.socket(socket.AF_PACKET, kind, 0)
+            self._socket.bind((interface, protocol))
         except OSError as error:
-            raise NetworkError(f"cannot ask by ARP on {interface}: {error.strerror}") from None
+            raise NetworkError(f"cannot send probes on {interface}: {error.strerror}") from None
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def ask(self, own: IPv4Address, asked: IPv4Address, mac: bytes) -> None:
-        """Send a request to the address that has said this MAC address was its own."""
-        where = (self._interface, _ETHERTYPE_ARP, 0, _HARDWARE_ETHERNET, mac)
+    def ask(
+        self, settings: Settings, whom: IPv4Address, address: IPv4Address, mac: bytes, now_ns: int
+    ) -> None:
+        """Send a probe to the server with this back MAC address."""
+        frame = self._probes.question(settings, whom, address, mac, now_ns)
         try:
-            self._socket.sendto(request(self._mac, own, asked), where)
+            self._socket.sendto(frame, (self._interface, 0))
         except OSError:
             pass  # an interface that is down gives no sign of life either
 
-    def answers(self) -> Iterator[tuple[IPv4Address, bytes]]:
-        """All replies that wait."""
+    def answers(self, settings: Settings, now_ns: int) -> Iterator[tuple[IPv4Address, bytes]]:
+        """All answers that wait: whose, and the MAC they came from."""
         while True:
             try:
                 raw = self._socket.recv(256)
@@ -70,7 +131,7 @@ class Prober:
                 return
             except OSError:  # the interface went down: said once, and it may come back
                 continue
-            found = parse_reply(raw)
+            found = self._probes.answer(settings, raw, now_ns)
             if found is not None:
                 yield found
 

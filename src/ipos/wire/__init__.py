@@ -2,13 +2,14 @@
 """Figure 11: the frames servers exchange, as bytes and as values. Pure.
 
 Every number is big-endian, every size is in bytes. A frame is a transport's header, the ipOS
-header, one of three bodies, and our trailer behind the figure's bytes::
+header, one of four bodies, and our trailer behind the figure's bytes::
 
     type        Ethernet  ipOS  body                                trailer      length
     1, TCP      14        16    server IP:port 6, control block 140 -            176
     1, UDP      14        16    server IP:port 6                    -            36
     2, 5        14        16    inner IP packet                     tag 8        38 + inner
     3, 4, 6, 7  14        16    -                                   20, tag incl. 50
+    8, 9        14        16    -                                   20, tag incl. 50
 
 An 802.1Q tag makes the Ethernet header 18. Frames below 60 bytes are padded on the wire.
 
@@ -24,7 +25,7 @@ from ipos.wire.control import ControlBlock, ControlFlags, TcpState
 from ipos.wire.errors import WireError
 from ipos.wire.ethernet import Frame, VlanTag
 from ipos.wire.header import Header, PacketType, Protocol
-from ipos.wire.packets import ConnectionPacket, DataPacket, NoticePacket, Packet
+from ipos.wire.packets import ConnectionPacket, DataPacket, NoticePacket, Packet, ProbePacket
 
 __all__ = [
     "ConnectionPacket",
@@ -36,6 +37,7 @@ __all__ = [
     "NoticePacket",
     "Packet",
     "PacketType",
+    "ProbePacket",
     "Protocol",
     "TcpState",
     "VlanTag",

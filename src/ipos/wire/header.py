@@ -24,6 +24,8 @@ class PacketType(IntEnum):
     LOCATE = 5  # to all: whose connection is this packet of?
     MOVED = 6  # owner to first server: the endpoint lives at the destination now
     REFUSED = 7  # owner to first server: not taken over, choose again
+    PROBE = 8  # an agent to a silent server: does your data plane work?
+    PROBE_ANSWER = 9  # that data plane's answer
 
 
 class Protocol(IntEnum):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures 11c to 11i and our own types: an ipOS header and what follows it.
 
-Seven types have three shapes: `ConnectionPacket` (1), `DataPacket` (2, 5) and `NoticePacket`
-(3, 4, 6, 7). `encode` and `decode` know nothing of the transport around them.
+Nine types have four shapes: `ConnectionPacket` (1), `DataPacket` (2, 5), `NoticePacket`
+(3, 4, 6, 7) and `ProbePacket` (8, 9). `encode` and `decode` know nothing of the transport around
+them.
 
 Decoding authenticates before it interprets: header, lengths, tag, and only then the fields.
 """
@@ -26,6 +27,7 @@ DATA_TYPES = frozenset({PacketType.PACKET, PacketType.LOCATE})
 NOTICE_TYPES = frozenset(
     {PacketType.ACKNOWLEDGEMENT, PacketType.CLOSED, PacketType.MOVED, PacketType.REFUSED}
 )
+PROBE_TYPES = frozenset({PacketType.PROBE, PacketType.PROBE_ANSWER})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +103,32 @@ class NoticePacket:
         )
 
 
-Packet = ConnectionPacket | DataPacket | NoticePacket
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbePacket:
+    """Types 8 and 9: a question to another server's data plane, and its answer.
+
+    About no connection: the header's source is the asking server's first service address, its
+    destination that of the server asked, in both directions; the ports are zero. ``nonce`` is 12
+    random bytes of the asker, which the answer repeats.
+    """
+
+    header: Header
+    nonce: Annotated[bytes, At(0, 12)]
+
+    def __post_init__(self) -> None:
+        PROBE.check(self)
+        _require_type(self.header, PROBE_TYPES)
+
+
+Packet = ConnectionPacket | DataPacket | NoticePacket | ProbePacket
 
 CONNECTION_INFORMATION = Layout(ConnectionPacket, 6)
 TRAILER = Layout(NoticePacket, 20, computed={"tag": At(12, TAG_SIZE)})
+PROBE = Layout(ProbePacket, 20, computed={"tag": At(12, TAG_SIZE)})
 
 _BLOCK_TAG = CONTROL_BLOCK.place("tag")
 _TRAILER_TAG = TRAILER.place("tag")
+_PROBE_TAG = PROBE.place("tag")
 
 
 def encode(packet: Packet, key: bytes | None = None) -> bytes:
@@ -126,6 +147,9 @@ def encode(packet: Packet, key: bytes | None = None) -> bytes:
         case NoticePacket():
             covered = head + TRAILER.encode(packet)[: _TRAILER_TAG.offset]
             return head + TRAILER.encode(packet, tag=tag(key, covered))
+        case ProbePacket():
+            covered = head + PROBE.encode(packet)[: _PROBE_TAG.offset]
+            return head + PROBE.encode(packet, tag=tag(key, covered))
 
 
 def decode(cursor: Cursor, key: bytes | None = None) -> Packet:
@@ -138,6 +162,8 @@ def decode(cursor: Cursor, key: bytes | None = None) -> Packet:
         return _decode_notice(cursor, header, head, key)
     if header.type in DATA_TYPES:
         return _decode_data(cursor, header, head, key)
+    if header.type in PROBE_TYPES:
+        return _decode_probe(cursor, header, head, key)
     return _decode_connection(cursor, header, head, key)
 
 
@@ -183,6 +209,14 @@ def _decode_notice(cursor: Cursor, header: Header, head: bytes, key: bytes | Non
     expected = tag(key, head + raw[: _TRAILER_TAG.offset])
     verify(key, raw[_TRAILER_TAG.offset :], expected, base + _TRAILER_TAG.offset)
     return TRAILER.decode(raw, base, header=header)
+
+
+def _decode_probe(cursor: Cursor, header: Header, head: bytes, key: bytes | None) -> ProbePacket:
+    base = cursor.offset
+    raw = PROBE.take(cursor)
+    expected = tag(key, head + raw[: _PROBE_TAG.offset])
+    verify(key, raw[_PROBE_TAG.offset :], expected, base + _PROBE_TAG.offset)
+    return PROBE.decode(raw, base, header=header)
 
 
 def _require_type(header: Header, allowed: frozenset[PacketType]) -> None:

@@ -102,6 +102,7 @@ struct notice {
 };
 
 #define TRAILER_TAGGED (offsetof(struct ipos_trailer, tag))
+#define PROBE_TAGGED (offsetof(struct ipos_probe, tag))
 
 /*
  * The whole frame at w->frame, padded as the wire wants it.  Returns its length.

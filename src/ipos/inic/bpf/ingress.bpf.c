@@ -292,6 +292,8 @@ IPOS_INLINE int own_frame(struct __sk_buff *skb, struct ipos_settings *set, stru
 		return notice_returns(skb, set, w, &t);
 	if (h->type == IPOS_REFUSED)
 		return choose_again(skb, w, &t);
+	if (h->type == IPOS_PROBE_ANSWER)
+		return TC_ACT_OK;		/* to the agent's socket */
 	return shot(COUNT_DROP_FRAME_TYPE);
 }
 

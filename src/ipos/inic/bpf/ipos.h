@@ -53,6 +53,8 @@ enum ipos_type {
 	IPOS_LOCATE = 5,
 	IPOS_MOVED = 6,
 	IPOS_REFUSED = 7,
+	IPOS_PROBE = 8,
+	IPOS_PROBE_ANSWER = 9,
 };
 
 enum ipos_protocol { IPOS_TCP = 1, IPOS_UDP = 2 };
@@ -134,6 +136,11 @@ struct ipos_trailer {			/* after types 3, 4, 6, 7 */
 	__u16 service_port;
 	__u16 reason;
 	__u32 iss;
+	__u8 tag[8];
+} __attribute__((packed));
+
+struct ipos_probe {			/* after types 8 and 9, in the trailer's place */
+	__u8 nonce[12];			/* the asker's random bytes, repeated in the answer */
 	__u8 tag[8];
 } __attribute__((packed));
 
@@ -513,7 +520,8 @@ struct ipos_captured {			/* ring `captured`; then the bytes */
 	X(89, PASSED, "frames that are not ours, untouched") \
 	X(90, ABSORBED, "acknowledgements that needed no answer") \
 	X(91, ENDED_UNSEEN, "endpoints whose socket the agent found gone") \
-	X(92, TIME_WAIT_SWEPT, "TIME_WAIT sockets that the agent ended, a second late")
+	X(92, TIME_WAIT_SWEPT, "TIME_WAIT sockets that the agent ended, a second late") \
+	X(93, PROBE_ANSWERED, "probes of other servers' agents answered (type 9 sent)")
 
 #define IPOS_COUNTERS_MAX 128
 

@@ -346,6 +346,49 @@ IPOS_INLINE int back_notice(struct xdp_md *ctx, struct ipos_settings *set, struc
 	}
 }
 
+/* ---- types 8 and 9: probe -------------------------------------------------------------------------- */
+
+/*
+ * Another server's agent hears nothing of ours and asks the data plane.  No agent is needed to
+ * answer; who has asked finds its own nonce in the answer, so that none can be played back.
+ */
+IPOS_APART int back_probe(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
+			  const struct segment *s)
+{
+	struct ipos_probe *probe = (void *)w->words + IPOS_HEADER_LEN;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ipos_header *h = (void *)w->words;
+	struct ethhdr *eth = data;
+	__u64 tag, sent;
+
+	if (bpf_xdp_load_bytes(ctx, s->l2 + IPOS_HEADER_LEN, probe, sizeof(*probe)))
+		return drop(COUNT_DROP_FRAME_SHORT);
+	__builtin_memcpy(&sent, probe->tag, IPOS_TAG_LEN);
+	__builtin_memset(probe->tag, 0, IPOS_TAG_LEN);
+	tag = tag_of(set, w, IPOS_HEADER_LEN + PROBE_TAGGED);
+	if (set->flags & IPOS_AUTHENTICATE && tag != sent)
+		return drop(COUNT_DROP_FRAME_TAG);
+	count(COUNT_FRAMES_RECEIVED);
+	if (h->type == IPOS_PROBE_ANSWER)
+		return h->client_ip == set->self_ip ? XDP_PASS : drop(COUNT_DROP_FRAME_UNKNOWN);
+	if (h->endpoint_ip != set->self_ip)
+		return drop(COUNT_DROP_FRAME_UNKNOWN);
+	if ((void *)(eth + 1) > end)
+		return drop(COUNT_DROP_FRAME_SHORT);
+	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, set->back_mac, ETH_ALEN);
+	h->type = IPOS_PROBE_ANSWER;
+	h->checksum = 0;
+	h->checksum = (__u16)~fold(sum_words(h, IPOS_HEADER_LEN));
+	tag = tag_of(set, w, IPOS_HEADER_LEN + PROBE_TAGGED);
+	__builtin_memcpy(probe->tag, &tag, IPOS_TAG_LEN);
+	if (bpf_xdp_store_bytes(ctx, s->l2, h, IPOS_HEADER_LEN + sizeof(*probe)))
+		return drop(COUNT_DROP_EMIT);
+	count(COUNT_PROBE_ANSWERED);
+	count(COUNT_FRAMES_SENT);
+	return bpf_redirect(ctx->ingress_ifindex, 0);
+}
+
 /* ---- any frame -------------------------------------------------------------------------------------- */
 
 IPOS_INLINE int back_frame(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
@@ -387,6 +430,9 @@ IPOS_INLINE int back_frame(struct xdp_md *ctx, struct ipos_settings *set, struct
 	case IPOS_CLOSED:
 	case IPOS_REFUSED:
 		return back_notice(ctx, set, w, s, &from, now);
+	case IPOS_PROBE:
+	case IPOS_PROBE_ANSWER:
+		return back_probe(ctx, set, w, s);
 	case IPOS_LOCATE:
 		return drop(COUNT_DROP_FRAME_LOCATE);
 	default:
