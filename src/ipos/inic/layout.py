@@ -11,7 +11,7 @@ braces of a struct raises `LayoutError`, so a construct it does not know cannot 
 
 Two conventions of the header are read too. A field (or a struct) whose comment says "network"
 holds wire bytes and is packed big-endian; all else is in host order. `IPOS_COUNTERS` names every
-counter with its number and text.
+counter with its number and text, `IPOS_AMBIGUITIES` every reason to refuse a request head.
 """
 
 import functools
@@ -180,6 +180,7 @@ class Header:
     enums: Mapping[str, Mapping[str, int]]
     structs: Mapping[str, Layout]
     counters: tuple[Counter, ...]
+    ambiguities: tuple[Counter, ...]
 
 
 @functools.cache
@@ -214,7 +215,7 @@ _ENUM = re.compile(r"^enum\s+(\w+)\s*\{(.*?)\};", re.DOTALL | re.MULTILINE)
 _STRUCT = re.compile(
     r"^struct\s+(\w+)\s*\{(.*?)\}\s*(__attribute__\(\(packed\)\))?\s*;", re.DOTALL | re.MULTILINE
 )
-_COUNTER = re.compile(r"\bX\(\s*(\d+)\s*,\s*(\w+)\s*,\s*\"([^\"]*)\"\s*\)")
+_ROW = re.compile(r"\bX\(\s*(\d+)\s*,\s*(\w+)\s*,\s*\"([^\"]*)\"\s*\)")
 _MEMBER = re.compile(r"(?P<type>struct\s+\w+|\w+)\s+(?P<names>[^;]+);(?P<rest>[^\n]*)")
 _DECLARATOR = re.compile(r"^(\w+)(?:\[(\w+)\])?$")
 
@@ -225,18 +226,25 @@ def parse(text: str) -> Header:
     constants = {name: int(number, 0) for name, number in _DEFINE.findall(plain)}
     enums = {}
     for tag, body in _ENUM.findall(plain):
-        if "#" in body:  # enum ipos_counter is made of IPOS_COUNTERS, read below
+        if "#" in body:  # made of an X macro, read below
             continue
         enums[tag] = _enumerators(tag, body)
         constants.update(enums[tag])
-    counters = tuple(
-        Counter(int(number), name, text_) for number, name, text_ in _COUNTER.findall(plain)
-    )
     structs: dict[str, Layout] = {}
     for match in _STRUCT.finditer(text):
         tag, body, packed = match.groups()
         structs[tag] = _struct(tag, body, packed is not None, constants, structs)
-    return Header(constants, enums, structs, counters)
+    return Header(
+        constants, enums, structs, _listed(plain, "COUNTERS"), _listed(plain, "AMBIGUITIES")
+    )
+
+
+def _listed(plain: str, which: str) -> tuple[Counter, ...]:
+    """The rows of an X macro: IPOS_COUNTERS, IPOS_AMBIGUITIES."""
+    body = re.search(rf"^#define IPOS_{which}\(X\)((?:.*\\\n)*.*)$", plain, re.MULTILINE)
+    if body is None:
+        return ()
+    return tuple(Counter(int(number), name, text) for number, name, text in _ROW.findall(body[1]))
 
 
 def _enumerators(tag: str, body: str) -> dict[str, int]:

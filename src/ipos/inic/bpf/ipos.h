@@ -284,12 +284,51 @@ enum ipos_body {
 	IPOS_BODY_OPAQUE = 3,		/* no HTTP any more: an upgrade, or CONNECT */
 };
 
+/* Why a head is refused: two readers could take its bytes for different requests. */
+#define IPOS_AMBIGUITIES(X) \
+	X(1, LINE_FEED, "a line that ends with LF alone") \
+	X(2, CARRIAGE_RETURN, "a CR without LF") \
+	X(3, NUL, "a NUL byte") \
+	X(4, CONTROL, "a control byte in the target or in a header's value") \
+	X(5, FOLD, "a header that goes on in the next line") \
+	X(6, LEADING_SPACE, "white space before the first header") \
+	X(7, SPACE_BEFORE_COLON, "white space between a header's name and the colon") \
+	X(8, METHOD, "a method with other than upper-case letters, - and _") \
+	X(9, TARGET, "a request target of no form that the method allows") \
+	X(10, PERCENT, "a percent sign in the path without two hexadecimal digits, or %00") \
+	X(11, ABOVE_ROOT, "a path that climbs above its root, or climbs behind its 256th byte") \
+	X(12, VERSION, "a version other than HTTP/1.0 and HTTP/1.1") \
+	X(13, HEADER_NAME, "a header name that is empty or has no colon, or a byte no name has") \
+	X(14, HOST, "a host that is none") \
+	X(15, HOST_MISSING, "HTTP/1.1 without Host") \
+	X(16, HOST_TWICE, "more than one Host") \
+	X(17, LENGTH, "a Content-Length that is no number below 2^63") \
+	X(18, LENGTH_TWICE, "more than one Content-Length") \
+	X(19, ENCODING, "a Transfer-Encoding other than one chunked, or in HTTP/1.0") \
+	X(20, LENGTH_AND_ENCODING, "both Content-Length and Transfer-Encoding") \
+	X(21, TOO_LONG, "a head that does not end within 14,600 bytes")
+
+enum ipos_ambiguity {
+#define X(number, name, text) IPOS_AMBIGUOUS_##name = number,
+	IPOS_AMBIGUITIES(X)
+#undef X
+};
+
+enum ipos_request_flags {
+	IPOS_REQUEST_HEAD = 1,		/* the answer has no body, whatever it says */
+	IPOS_REQUEST_HTTP10 = 2,
+	IPOS_REQUEST_CLOSE = 4,		/* Connection: close */
+	IPOS_REQUEST_KEEP_ALIVE = 8,	/* Connection: keep-alive */
+	IPOS_REQUEST_CONTINUE = 16,	/* Expect: 100-continue */
+	IPOS_REQUEST_PATH_CUT = 32,	/* the path is longer than IPOS_PATH_MAX */
+};
+
 struct ipos_request {			/* in `scratch`: what the head at hand says */
 	__u8 grammar;			/* enum ipos_grammar */
 	__u8 progress;			/* enum ipos_progress */
-	__u8 refusal;
+	__u8 refusal;			/* enum ipos_ambiguity */
 	__u8 body;			/* enum ipos_body */
-	__u8 flags;
+	__u8 flags;			/* enum ipos_request_flags */
 	__u8 zero[3];
 	__u16 host_len;			/* 0: it names none */
 	__u16 path_len;			/* 0: it has none */
