@@ -163,6 +163,7 @@ def configure(machine: Machine, config: Config) -> None:
         "port": config.service_port,
         "application_ip": network(config.application),
         "application_port": packets.APPLICATION,
+        "listening": 1,
     }
     machine.table("pools")[1] = {
         "policy": constant(f"IPOS_{config.policy}"),

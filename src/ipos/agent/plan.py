@@ -160,6 +160,7 @@ def _service(pool: int, service: Service) -> rows.Service:
         protocol=PROTOCOLS[service.protocol],
         select=SELECTS[service.select],
         pool=pool,
+        listening=pool,
         port=service.port,
         application_ip=listener.ip,
         application_port=listener.port,

@@ -218,4 +218,3 @@ class Tables:
 
     def deny_prefix(self, ip: IPv4Address, prefix_len: int) -> None:
         self.deny.put(rows.Prefix(prefix_len, ip), 1)
-

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from ipos.errors import IposError
-from ipos.inic.layout import header
+from ipos.inic.layout import constant, header, layout
 from ipos.inic.shapes import Rows, shape_of
 
 NOWHERE: Final = IPv4Address(0)
@@ -202,6 +202,16 @@ class _Assignment(ctypes.Structure):
     ]
 
 
+class _Choice(ctypes.Structure):
+    _fields_ = [
+        ("server", ctypes.c_uint32),
+        ("port", ctypes.c_uint16),
+        ("usable", ctypes.c_uint16),
+        ("pool", ctypes.c_uint16),
+        ("rule", ctypes.c_uint16),
+    ]
+
+
 class _Record(ctypes.Structure):
     _fields_ = [("length", ctypes.c_uint32), ("bytes", ctypes.c_ubyte * 2048)]
 
@@ -230,6 +240,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "ipos_run_ingress": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
     "ipos_run_egress": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
     "ipos_run_sockops": (_INT, [_NODE, _U32, ctypes.POINTER(_Socket), _U64, _U32]),
+    "ipos_run_route": (_INT, [_NODE, _BYTES, ctypes.POINTER(_Choice)]),
     "ipos_verdict": (ctypes.c_int32, [_NODE]),
     "ipos_metadata": (_U32, [_NODE]),
     "ipos_frame": (ctypes.POINTER(_Frame), [_NODE]),
@@ -455,6 +466,21 @@ class Node:
         """The kernel tells of a socket of its own; `socket` has its four-tuple and rcv_nxt."""
         raw = _socket(socket)
         library().ipos_run_sockops(self.handle, op, ctypes.byref(raw), cookie, snd_nxt)
+
+    def route(self, service: int, host: bytes, path: bytes) -> tuple[int, int]:
+        """(pool, number of the rule or 0) for a request read as this host and path, "" for none."""
+        request = layout("ipos_request").pack(
+            {
+                "service": service,
+                "host_len": len(host),
+                "path_len": min(len(path), constant("IPOS_PATH_MAX")),
+                "host": host,
+                "path": path[: constant("IPOS_PATH_MAX")],
+            }
+        )
+        choice = _Choice()
+        library().ipos_run_route(self.handle, request, ctypes.byref(choice))
+        return choice.pool, choice.rule
 
     def _ran(self, error: int, frame: bytes) -> Outcome:
         if error:

@@ -165,6 +165,7 @@ class Service:
     application_port: int
     used: bool = True
     decide: Decide = Decide.CONNECTION
+    listening: int = 0
 
 
 @dataclass(frozen=True, slots=True)

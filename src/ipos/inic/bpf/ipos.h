@@ -12,14 +12,24 @@
 
 #include <linux/types.h>
 
-#define IPOS_ABI 2U			/* programs and maps of one number work in any mix */
+#define IPOS_ABI 3U			/* programs and maps of one number work in any mix */
 
 /* ---- limits -------------------------------------------------------------------------- */
 
 #define IPOS_SERVERS_MAX 256		/* members of a farm; index 0 is "none" */
 #define IPOS_SERVICES_MAX 64
-#define IPOS_POOLS_MAX 256
+#define IPOS_POOLS_MAX 1024
 #define IPOS_CANDIDATES_MAX 64		/* servers of one pool */
+#define IPOS_RULES_MAX 10000		/* of all services together */
+#define IPOS_RULE_HOST_MAX 120		/* bytes of a rule's host, the dot of a wildcard included */
+#define IPOS_RULE_HOST_ROOM 124
+#define IPOS_RULE_PATH_MAX 240		/* bytes of a rule's path */
+#define IPOS_RULE_PATH_ROOM 248
+#define IPOS_WILDCARD_LABELS 8		/* of a wildcard host, at most */
+/* Two banks of rules, one in use and one being written. */
+#define IPOS_URLS_MAX 128		/* twice IPOS_SERVICES_MAX */
+#define IPOS_PATTERNS_MAX 20480		/* host patterns; index 0 is "none" */
+#define IPOS_PATHS_MAX 20000		/* twice IPOS_RULES_MAX */
 #define IPOS_EPOCHS 8192		/* cookie keys loaded ahead: 36 hours of 16 s epochs */
 #define IPOS_HEAD_MAX 14600		/* bytes an unattached endpoint can hold: its window */
 #define IPOS_CHUNK 1024			/* bytes of one piece of the hold pool */
@@ -238,7 +248,7 @@ struct ipos_service {			/* map `services`, by index */
 	__u16 port;			/* network: clients connect to this */
 	__u32 application_ip;		/* network: our own listener; 0: any address */
 	__u16 application_port;		/* network */
-	__u16 zero2;
+	__u16 listening;		/* index in `pools`: all who could serve any request of it */
 };
 
 struct ipos_candidate {
@@ -338,9 +348,49 @@ struct ipos_request {			/* in `scratch`: what the head at hand says */
 	__u32 zero2;
 	__u64 content_length;
 	__u64 parser[16];		/* the grammar's own, from piece to piece */
+	__u32 host_scope;		/* with the bytes that follow: struct ipos_host_key */
 	__u8 host[IPOS_HOST_MAX];	/* lower case, without port; zero padded */
+	__u8 host_end[IPOS_RULE_HOST_ROOM];	/* zero, for keys from the end of `host` */
+	__u32 path_prefix_len;		/* with the bytes that follow: struct ipos_path_key */
+	__u32 path_pattern;
 	__u8 path[IPOS_PATH_MAX];	/* normalised, without query; zero padded, cut if longer */
 	__u8 cookie[IPOS_COOKIE_MAX];	/* the value; zero padded */
+};
+
+/* ---- URL map: where a request goes by its host and path ---------------------------------------- */
+
+struct ipos_rule {			/* map `paths`, LPM trie */
+	__u16 pool;			/* index in `pools` */
+	__u16 length;			/* of its path: the longest wins */
+	__u16 number;			/* its place in the configuration, from 1; 0: no rule */
+	__u16 zero;
+};
+
+struct ipos_pattern {			/* map `patterns`: the rules of one host pattern */
+	struct ipos_rule root;		/* for every path */
+	__u32 wider;			/* the next pattern that fits all hosts of this; 0: none */
+	__u16 longest;			/* path of its rules in `paths`; 0: none are there */
+	__u16 zero;
+};
+
+struct ipos_path_key {			/* map `paths`; an exact path has a zero byte behind it */
+	__u32 prefix_len;		/* in bits, of what follows */
+	__u32 pattern;			/* network: index in `patterns` */
+	__u8 path[IPOS_RULE_PATH_ROOM];
+};
+
+struct ipos_host_key {			/* map `hosts`: to an index in `patterns` */
+	__u32 scope;			/* bank * IPOS_SERVICES_MAX + service */
+	__u8 name[IPOS_RULE_HOST_ROOM];	/* *.example.org is .example.org; zero padded */
+};
+
+struct ipos_urls {			/* map `urls`, by bank * IPOS_SERVICES_MAX + service */
+	__u32 any;			/* the pattern that fits every host; 0: it has no rules */
+	__u16 pool;			/* index in `pools`: for requests that no rule fits */
+	__u16 wildcards;		/* bit n: some have n labels behind the asterisk */
+	__u8 used;
+	__u8 hosts;			/* 1: some rules are for one host */
+	__u8 zero[2];
 };
 
 enum ipos_session_kind {
@@ -479,7 +529,8 @@ struct ipos_holding {			/* map `holding`: full means drop, unacknowledged */
 	__u32 head_left;		/* of the parser: bytes of a TLS record still missing */
 	__u16 server;			/* chosen already; 0: not yet */
 	__u16 port;			/* network: the application's there */
-	__u32 zero;
+	__u16 pool;			/* whom it was chosen from */
+	__u16 zero;
 };
 
 struct ipos_chunk { __u8 bytes[IPOS_CHUNK]; };

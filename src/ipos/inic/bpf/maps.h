@@ -26,6 +26,20 @@ struct ipos_mac { __u8 bytes[8]; };		/* six of the address, two zero */
 struct ipos_member { __u16 server, zero; };
 IPOS_MAP(members, HASH, struct ipos_mac, struct ipos_member, IPOS_SERVERS_MAX);
 
+/*
+ * The URL map, twice: the agent writes the bank that is not in use, whole, and then the number
+ * that says which is.  A request looks at that number once.
+ */
+/* Writer: agent.  Fixed size. */
+IPOS_MAP(url_bank, ARRAY, __u32, __u32, 1);
+IPOS_MAP(urls, ARRAY, __u32, struct ipos_urls, IPOS_URLS_MAX);
+IPOS_MAP(patterns, ARRAY, __u32, struct ipos_pattern, IPOS_PATTERNS_MAX);
+
+/* Writer: agent.  Full: the agent says so, and the rules in use stay. */
+IPOS_MAP_FLAGS(hosts, HASH, struct ipos_host_key, __u32, IPOS_PATTERNS_MAX, BPF_F_NO_PREALLOC);
+IPOS_MAP_FLAGS(paths, LPM_TRIE, struct ipos_path_key, struct ipos_rule, IPOS_PATHS_MAX,
+	       BPF_F_NO_PREALLOC);
+
 /* Writer: data plane.  Never evicted.  Full: serve here, or refuse; DROP_TABLE_FULL. */
 IPOS_MAP(forward, HASH, struct ipos_tuple, struct ipos_forward, 262144);
 IPOS_MAP(local, HASH, struct ipos_tuple, struct ipos_endpoint, 131072);
@@ -67,6 +81,9 @@ struct ipos_scratch {
 	__u8 saved[144];		/* the frame it is built in, to be put back */
 	__u8 bytes[IPOS_CHUNK];		/* payload being looked at */
 	struct ipos_request request;	/* what its head says */
+	__u32 dot_count;		/* dots in the request's host */
+	__u8 dots[IPOS_WILDCARD_LABELS];	/* where the last of them are: dot n % 8 */
+	struct ipos_host_key host_key;
 	struct ipos_holding holding;	/* a row being made */
 	struct ipos_endpoint endpoint;
 	struct ipos_forward forward;

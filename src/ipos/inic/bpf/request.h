@@ -145,6 +145,7 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 		return TC_ACT_SHOT;
 	c.server = h->server;
 	c.port = h->port;
+	c.pool = h->pool;
 	h->server = 0;
 	if (!c.server) {
 		if (hold_read(w, h) == IPOS_READ_REFUSED)
@@ -168,7 +169,7 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 		}
 		/* Forward is full: serve here, if that is allowed and was not refused. */
 		count(COUNT_DROP_TABLE_FULL);
-		choose(w, service->pool, h->refused | ~(1ULL << (set->self & 63)), &d, &c);
+		choose(w, c.pool, h->refused | ~(1ULL << (set->self & 63)), &d, &c);
 		if (c.server != set->self)
 			return reset_held(skb, set, w, t, h);
 		r.server = set->self;
@@ -308,6 +309,7 @@ IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	}
 	w->holding.server = c.server;
 	w->holding.port = c.port;
+	w->holding.pool = c.pool;
 	if (!segment_sound(skb, w, s))	/* and no row for it */
 		return TC_ACT_SHOT;
 	h = hold_begin(skb, w, &s->tuple, now);

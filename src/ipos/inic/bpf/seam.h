@@ -72,6 +72,9 @@
 /* Keeps the compiler from folding two bounds of `x` into one the verifier cannot read. */
 #define IPOS_OPAQUE(x) asm volatile("" : "+r"(x))
 
+/* Memory is read again: a loop's state that a register held would never converge. */
+#define IPOS_RELOAD() asm volatile("" : : : "memory")
+
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 

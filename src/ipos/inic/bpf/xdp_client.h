@@ -238,7 +238,7 @@ IPOS_INLINE int client_syn(struct xdp_md *ctx, struct ipos_settings *set, struct
 		count(COUNT_ACK_REPEATED);
 		return acknowledge(ctx, w, s, &h->hs, h->acknowledged, 0);
 	}
-	if (!pool_has_server(service->pool) ||
+	if (!pool_has_server(service->listening) ||
 	    !cookie_make(w, s, now + set->wall_offset_ns, &c)) {
 		count(COUNT_DROP_NO_SERVER);
 		return answer_reset(ctx, w, s);

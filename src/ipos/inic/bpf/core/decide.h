@@ -7,7 +7,7 @@
 #define IPOS_CORE_DECIDE_H
 
 #include "read.h"
-#include "select.h"
+#include "route.h"
 
 /* The request read into w->request; returns the server's index, 0 for nobody. */
 IPOS_FUNCTION int decide(struct ipos_scratch *w, const struct ipos_tuple *t, __u64 refused,
@@ -22,8 +22,11 @@ IPOS_FUNCTION int decide(struct ipos_scratch *w, const struct ipos_tuple *t, __u
 	service = service_at(w->request.service);
 	if (!service)
 		return 0;
+	c->pool = service->pool;
+	c->rule = 0;
+	route(w, c);
 	d = draw_for(t);
-	return choose(w, service->pool, refused, &d, c);
+	return choose(w, c->pool, refused, &d, c);
 }
 
 #endif /* IPOS_CORE_DECIDE_H */

@@ -18,6 +18,8 @@ struct choice {
 	__u32 server;			/* index; 0: nobody */
 	__u16 port;			/* network: the application's there */
 	__u16 usable;			/* among how many */
+	__u16 pool;			/* index in `pools`: whose candidates they are */
+	__u16 rule;			/* number of the rule that gave the pool; 0: none fits */
 };
 
 /* Connections now: the row's, plus what went there since, less what ended. */

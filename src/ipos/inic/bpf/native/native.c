@@ -247,6 +247,23 @@ int ipos_run_sockops(struct native_node *n, __u32 op, const struct native_socket
 	return 0;
 }
 
+/* Which rule fits `request`, by the tables; its service's pool where none does. */
+int ipos_run_route(struct native_node *n, const struct ipos_request *request, struct choice *c)
+{
+	struct ipos_service *service;
+	struct ipos_scratch *w;
+	int number;
+
+	native_enter(n);
+	w = scratch_of(IPOS_PROG_INGRESS);
+	w->request = *request;
+	service = service_at(request->service);
+	c->pool = service ? service->pool : 0;
+	number = route(w, c);
+	native_leave(n);
+	return number;
+}
+
 /* ---- what came of it ---------------------------------------------------------------------------------- */
 
 __s32 ipos_verdict(const struct native_node *n)

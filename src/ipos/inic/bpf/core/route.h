@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Which rule fits a request: the one with the longest path; among those the one with the most
+ * exact host; and an exact path before a prefix.
+ *
+ * Rules are kept by host pattern: a host, a wildcard, or any.  The patterns that fit one host are
+ * a chain from the most exact to the widest, known when they are written, so one lookup of the
+ * host finds them all.  Each has one longest-prefix lookup of the path, which is left out where
+ * no rule of the pattern could be longer than what is found already.
+ */
+#ifndef IPOS_CORE_ROUTE_H
+#define IPOS_CORE_ROUTE_H
+
+#include "select.h"
+
+#define PATTERN_CHAIN (IPOS_WILDCARD_LABELS + 2)	/* a host, its wildcards, any */
+
+/* Where the last dots of the request's host are. */
+IPOS_FUNCTION int host_dots(struct ipos_scratch *w)
+{
+	if (!w)
+		return 0;
+	w->dot_count = 0;
+	for (__u32 i = 0; i < IPOS_HOST_MAX && i < w->request.host_len; i++) {
+		if (w->request.host[i] == '.')
+			w->dots[w->dot_count++ & (IPOS_WILDCARD_LABELS - 1)] = i;
+		IPOS_RELOAD();
+	}
+	return w->dot_count;
+}
+
+/* The host from `at` on as a key; `host` and `host_end` are one, so zero follows it. */
+IPOS_INLINE void host_tail(struct ipos_scratch *w, __u32 at)
+{
+	const __u8 *from = (__u8 *)&w->request + offsetof(struct ipos_request, host) + at;
+
+	for (__u32 i = 0; i < IPOS_RULE_HOST_ROOM; i += 4)
+		*(__u32 *)(w->host_key.name + i) = *(__u32 *)(from + i);
+}
+
+/* The longest wildcard that fits the host: an index in `patterns`, 0 for none. */
+IPOS_FUNCTION int wildcard_pattern(struct ipos_scratch *w, __u32 labels)
+{
+	struct ipos_request *r;
+	__u32 dots, *pattern;
+
+	if (!w)
+		return 0;
+	r = &w->request;
+	dots = host_dots(w);
+	w->host_key.scope = r->host_scope;
+	for (__u32 n = IPOS_WILDCARD_LABELS; n; n--) {
+		__u32 at;
+
+		if (!(labels >> n & 1) || n > dots)
+			continue;
+		at = w->dots[(dots - n) & (IPOS_WILDCARD_LABELS - 1)];
+		if (!at || r->host_len - at > IPOS_RULE_HOST_MAX)
+			continue;
+		host_tail(w, at);
+		pattern = bpf_map_lookup_elem(&hosts, &w->host_key);
+		if (pattern)
+			return *pattern;
+	}
+	return 0;
+}
+
+/* The most exact pattern that fits the host. */
+IPOS_INLINE __u32 host_pattern(struct ipos_scratch *w, const struct ipos_urls *u, __u32 scope)
+{
+	struct ipos_request *r = &w->request;
+	__u32 *pattern, found = 0;
+
+	r->host_scope = scope;
+	if (u->hosts && r->host_len && r->host_len <= IPOS_RULE_HOST_MAX) {
+		pattern = bpf_map_lookup_elem(&hosts, &r->host_scope);
+		if (pattern)
+			return *pattern;
+	}
+	if (u->wildcards)
+		found = wildcard_pattern(w, u->wildcards);
+	return found ? found : u->any;
+}
+
+/* The rule of one pattern for the request's path, if it is longer than `length`. */
+IPOS_INLINE struct ipos_rule *path_rule(struct ipos_request *r, struct ipos_pattern *p,
+					__u32 index, __u32 length)
+{
+	struct ipos_rule *rule = NULL;
+
+	if (p->longest > length && r->path_len > length) {
+		r->path_pattern = bpf_htonl(index);
+		rule = bpf_map_lookup_elem(&paths, &r->path_prefix_len);
+	}
+	if (!rule && p->root.number)
+		rule = &p->root;
+	return rule && rule->length > length ? rule : NULL;
+}
+
+/* Sets c->pool and c->rule from what w->request says.  Returns the rule's number, 0 for none. */
+IPOS_FUNCTION int route(struct ipos_scratch *w, struct choice *c)
+{
+	__u32 zero = 0, scope, index, length = 0, *bank;
+	struct ipos_request *r;
+	struct ipos_urls *u;
+
+	if (!w || !c)
+		return 0;
+	r = &w->request;
+	bank = bpf_map_lookup_elem(&url_bank, &zero);
+	scope = (bank && *bank & 1) * IPOS_SERVICES_MAX + (r->service & (IPOS_SERVICES_MAX - 1));
+	u = bpf_map_lookup_elem(&urls, &scope);
+	if (!u || !u->used)
+		return 0;
+	c->pool = u->pool;
+	c->rule = 0;
+	if (!u->any && !u->hosts && !u->wildcards)
+		return 0;
+	index = host_pattern(w, u, scope);
+	if (r->path_len < IPOS_PATH_MAX)	/* the end of an exact path */
+		r->path[r->path_len] = 0;
+	r->path_prefix_len = 8 * (sizeof(struct ipos_path_key) -
+				  offsetof(struct ipos_path_key, pattern));
+	for (int i = 0; i < PATTERN_CHAIN && index; i++) {
+		struct ipos_pattern *p = bpf_map_lookup_elem(&patterns, &index);
+		struct ipos_rule *rule;
+
+		if (!p)
+			break;
+		rule = path_rule(r, p, index, length);
+		if (rule) {
+			length = rule->length;
+			c->pool = rule->pool;
+			c->rule = rule->number;
+		}
+		index = p->wider;
+	}
+	return c->rule;
+}
+
+#endif /* IPOS_CORE_ROUTE_H */
