@@ -1,81 +1,126 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The C core's choice of a server against the policies of `ipos.selection`.
-
-A service that selects on connection decides with its first SYN, whose type 2 frame says for whom.
-"""
+"""The C core's choice of a server against the policies of `ipos.selection`."""
 
 from __future__ import annotations
 
 import random
+from ipaddress import IPv4Address
 
 from fuzz.endpoints import SIZES, Mismatch
-from ipos.selection.policies import Candidate, Load, Policy, ServerState, decide
-from tests.golden import packets
-from tests.golden.machine import Config, NativeMachine, configure, connection_key
+from ipos.inic.layout import constant
+from ipos.inic.native import Node
+from ipos.selection.policies import Candidate, Load, Policy, Request, ServerState, decide
+from ipos.selection.source import SLOTS, way
 
 SERVERS = range(2, 70)
-_SYN = packets.syn([("MSS", 1460)])
+POOL = 1
+_BLOCK, _BLOCKS = constant("IPOS_SLOTS_BLOCK"), constant("IPOS_SLOTS_BLOCKS")
 
 
 def run(seed: int, count: int) -> tuple[int, list[str]]:
     """So many decisions; how many there were, and what differed."""
     rng = random.Random(seed)
-    machine = NativeMachine(SIZES)
-    configure(machine, Config(select="CONNECTION"))
     found: list[str] = []
-    for number in range(count):
-        try:
-            _decision(machine, rng)
-        except Mismatch as mismatch:
-            found.append(f"decision {number} of seed {seed}: {mismatch}")
-            if len(found) == 20:
-                break
+    with Node(SIZES) as node:
+        table: list[int] = []
+        for number in range(count):
+            if number % 1000 == 0:
+                table = _table(node, rng)
+            try:
+                _decision(node, rng, table)
+            except Mismatch as mismatch:
+                found.append(f"decision {number} of seed {seed}: {mismatch}")
+                if len(found) == 20:
+                    break
     return number + 1, found
 
 
-def _decision(machine: NativeMachine, rng: random.Random) -> None:
+def _decision(node: Node, rng: random.Random, table: list[int]) -> None:
     policy = rng.choice(list(Policy))
+    ramps = rng.choice(((256,), (256,), (0,), (256, 1, 100), (5, 77), range(257)))
+    weights = rng.choice(((1,), (1, 1, 2, 3, 100, 65_535)))
     candidates = [
-        Candidate(server, rng.choice((1, 1, 2, 3, 100, 65_535)))
+        Candidate(server, rng.choice(weights), rng.choice(ramps))
         for server in rng.sample(SERVERS, rng.choice((0, 1, 2, 3, 5, 64)))
     ]
     loads = {candidate.server: _load(rng) for candidate in candidates}
     for server, load in loads.items():
-        machine.table("servers")[server] = {
+        node.table("servers")[server] = {
             "address": server, "mac": bytes(6), "state": load.state,
             "tcp_connections": load.tcp_connections, "cpu_permille": load.cpu_permille,
-            "base": load.base, "limit": load.limit, "ramp": 256,
+            "base": load.base, "limit": load.limit, "sent": load.row_sent,
         }  # fmt: skip
-        machine.table("traffic")[server] = {"sent": load.sent, "closed": load.closed}
-    turn, number = rng.getrandbits(16), rng.getrandbits(32)
-    machine.table("pools")[1] = {
-        "policy": policy, "count": len(candidates), "turn": turn,
+        node.table("traffic")[server] = {"sent": load.sent, "closed": load.closed}
+    request = Request(
+        random=rng.getrandbits(64),
+        turn=rng.choice((rng.getrandbits(16), rng.getrandbits(32))),
+        client=rng.getrandbits(32),
+        firsts=rng.choice((1, 1, 8, 255)),
+        table=table,
+    )
+    node.table("pools")[POOL] = {
+        "policy": policy, "count": len(candidates), "turn": request.turn,
+        "firsts": rng.choice((0, 1)) if request.firsts == 1 else request.firsts,
         "candidates": [
-            {"server": c.server, "port": c.server, "weight": c.weight} for c in candidates
+            {"server": c.server, "port": c.server, "weight": c.weight, "ramp": c.ramp}
+            for c in candidates
         ],
     }  # fmt: skip
-    machine.node.random_is(number)
-    temporary = machine.table("temporary")
-    key = connection_key()
-    if key in temporary:
-        del temporary[key]
-    machine.xdp(_SYN, "front")
-    row = temporary.get(key)
-    chosen = row["server"] if row else None
-    told = decide(policy, candidates, loads, random=number, turn=turn)
-    wanted = told.candidate.server if told.candidate else None
-    if chosen != wanted or (row and row["port"] != wanted):
+    if table and candidates and rng.random() < 0.5:
+        # Else a way of 32 slots would rarely meet three candidates among 68 servers.
+        slot = rng.choice(list(way(request.client)))
+        _put(node, table, slot, rng.choice(candidates).server)
+    refused = {c.server for c in candidates if rng.random() < 0.1}
+    told = decide(policy, candidates, loads, request, _alike(refused, candidates))
+    mask = sum({1 << (server & 63) for server in refused})
+    chosen, port = node.choose(POOL, IPv4Address(request.client), request.random, mask)
+    wanted = told.candidate.server if told.candidate else 0
+    if chosen != wanted or port != wanted:
         raise Mismatch(f"the core chose {chosen}, the oracle {wanted}: {told.reason}")
+    turn = node.table("pools")[POOL]["turn"]
+    turns = policy in (Policy.ROUND_ROBIN, Policy.WEIGHTED) and told.candidate is not None
+    if turn != (request.turn + turns) % (1 << 32):
+        raise Mismatch(f"{policy.title} left turn {turn} after {request.turn}")
+
+
+def _alike(refused: set[int], candidates: list[Candidate]) -> set[int]:
+    """The servers that share a bit of the mask with one that has refused."""
+    bits = {server & 63 for server in refused}
+    return {c.server for c in candidates if c.server & 63 in bits}
+
+
+def _table(node: Node, rng: random.Random) -> list[int]:
+    """A table of slots in the node, or none at all."""
+    store = node.store("slots")
+    for key, _ in list(store.items()):
+        store.delete(key)
+    if rng.random() < 0.2:
+        return []
+    table = [rng.choice((0, *SERVERS)) for _ in range(SLOTS)]
+    padded = bytes(table).ljust(_BLOCK * _BLOCKS, b"\0")
+    for block in range(_BLOCKS):
+        row = {"servers": padded[block * _BLOCK : (block + 1) * _BLOCK]}
+        node.table("slots")[POOL * _BLOCKS + block] = row
+    return table
+
+
+def _put(node: Node, table: list[int], slot: int, server: int) -> None:
+    table[slot] = server
+    key = POOL * _BLOCKS + slot // _BLOCK
+    servers = bytearray(node.table("slots")[key]["servers"])
+    servers[slot % _BLOCK] = server
+    node.table("slots")[key] = {"servers": bytes(servers)}
 
 
 def _load(rng: random.Random) -> Load:
     sent = rng.choice((0, 5, 1000, 1 << 40))
     return Load(
-        state=rng.choice((ServerState.READY, ServerState.READY, ServerState.READY, *ServerState)),
-        tcp_connections=rng.choice((0, 1, 50, 2**31)),
-        cpu_permille=rng.choice((0, 1, 500, 999, 1000)),
+        state=rng.choice((*[ServerState.READY] * 9, *ServerState)),
+        tcp_connections=rng.choice((0, 0, 1, 50, 2**31)),
+        cpu_permille=rng.choice((0, 1, 500, 999, 1000, rng.randrange(1001))),
         sent=sent,
         closed=rng.choice((0, sent // 2, sent)),
         base=rng.choice((0, 1, sent, -3)),
-        limit=rng.choice((0, 0, 1, 100, 2**32 - 1)),
+        limit=rng.choice((0, 0, 0, 1, 100, 2**32 - 1)),
+        row_sent=rng.choice((sent & 0xFFFF_FFFF, 0, 7)),
     )

@@ -43,8 +43,8 @@ def test_a_service_for_all(running: Running) -> None:
     assert (found.service, found.first_server, found.policy) == ("web", "s1", "least-loaded")
     assert (found.pool, found.select, found.notes) == (None, "request", [])
     assert found.service_address == "203.0.113.1:80"
-    # (connections + 1) * (16 + cpu^2 / 4096), connections 10, 20, 30 and permille 100, 200, 300
-    assert [one.score for one in found.servers] == [198, 525, 1147]
+    # connections + 1, times a price of 1: 10, 20, 30 of them, and 700 permille of CPU are left
+    assert [one.score for one in found.servers] == [11, 21, 31]
     assert reasons(found) == dict.fromkeys(("s1", "s2", "s3"), "can take it")
     assert shares(found) == {"s1": 0.6667, "s2": 0.3333, "s3": 0}
     assert [(one.server, one.share) for one in found.decisions] == [
@@ -53,7 +53,7 @@ def test_a_service_for_all(running: Running) -> None:
         ("s2", 0.3333),
     ]
     assert found.decisions[0].reason == (
-        "least-loaded: server 1 (score 198, weight 1) against server 2 (score 525, weight 1)"
+        "least-loaded: server 1 (score 11, weight 1) against server 2 (score 21, weight 1)"
     )
 
 

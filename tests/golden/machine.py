@@ -150,7 +150,6 @@ def configure(machine: Machine, config: Config) -> None:
             "back_ip": network(f"10.77.0.{index}"),
             "mac": mac(back_mac),
             "state": constant(f"IPOS_SERVER_{states.get(index, 'READY')}"),
-            "ramp": 256,
         }
         if index != config.me:
             member = int.from_bytes(mac(back_mac), sys.byteorder)

@@ -80,7 +80,7 @@ def test_counters_are_named_once_and_fit_the_map() -> None:
 
 def test_pack_and_unpack_are_inverse_and_name_strangers() -> None:
     shape = layout.layout("ipos_pool")
-    candidate = {"server": 3, "port": 80, "weight": 7}
+    candidate = {"server": 3, "port": 80, "weight": 7, "ramp": 9}
     raw = shape.pack({"policy": 2, "count": 1, "candidates": [candidate]})
     assert len(raw) == shape.size
     assert shape.unpack(raw)["candidates"][0] == candidate

@@ -9,8 +9,9 @@ from urllib.parse import SplitResult, urlsplit
 from ipos.agent.views import STATES, View
 from ipos.errors import IposError
 from ipos.inic import rows
+from ipos.selection.candidates import RAMP_FULL
 from ipos.selection.outlook import Outlook, outlook
-from ipos.selection.policies import Candidate, Load, Policy, ServerState
+from ipos.selection.policies import Candidate, Load, Policy, Request, ServerState, score
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -78,11 +79,13 @@ def explain(view: View, url: str, client: str = "", cookie: str = "") -> Explana
     if service is None or pool is None:
         raise Unexplained(f"service {index} has no row in the iNIC any more: ask again")
     known = dict(view.servers())
+    policy = Policy(pool.policy)
     told = outlook(
-        Policy(pool.policy),
-        [Candidate(one.server, one.weight) for one in pool.candidates],
+        policy,
+        [Candidate(one.server, one.weight, one.ramp) for one in pool.candidates],
         {number: _load(view, number, server) for number, server in known.items()},
-        pool.turn,
+        _request(view, policy, service.pool, pool, client),
+        any_client=not client,
     )
     names = _names(view)
     name = _at(view.snapshot.services, index) or f"service {index}"
@@ -95,9 +98,9 @@ def explain(view: View, url: str, client: str = "", cookie: str = "") -> Explana
         select=service.select.name.lower(),
         rule=_rule(name, pool_name, service.select),
         pool=pool_name or None,
-        policy=pool.policy.name.lower().replace("_", "-"),
+        policy=policy.title,
         notes=_notes(view, client, cookie),
-        servers=_standings(view, told, names, name, pool_name),
+        servers=_standings(view, told, names, name, pool_name, policy, pool.firsts or 1),
         decisions=[
             Possible(
                 names.get(one.candidate.server) if one.candidate else None,
@@ -143,6 +146,24 @@ def _service(view: View, host: IPv4Address | str, port: int) -> tuple[int, int]:
     )
 
 
+def _request(view: View, policy: Policy, index: int, pool: rows.Pool, client: str) -> Request:
+    """What is known of the next request before it comes."""
+    table = view.tables.slots_of(index) if policy is Policy.SOURCE_HASH else b""
+    return Request(
+        turn=pool.turn,
+        client=int(_client(client)) if client else 0,
+        firsts=pool.firsts or 1,
+        table=table,
+    )
+
+
+def _client(text: str) -> IPv4Address:
+    try:
+        return IPv4Address(text)
+    except AddressValueError:
+        raise Unexplained(f"{text} is no IPv4 address of a client") from None
+
+
 def _load(view: View, index: int, server: rows.Server) -> Load:
     traffic = view.tables.traffic.get(index) or rows.Traffic(0, 0)
     return Load(
@@ -153,6 +174,7 @@ def _load(view: View, index: int, server: rows.Server) -> Load:
         traffic.closed,
         server.base,
         server.limit,
+        server.sent,
     )
 
 
@@ -170,22 +192,24 @@ def _rule(service: str, pool: str, select: rows.Select) -> str:
 def _notes(view: View, client: str, cookie: str) -> list[str]:
     """What client and cookie have to do with it."""
     notes = []
-    if client:
-        try:
-            prefix = rows.Prefix(32, IPv4Address(client))
-        except AddressValueError:
-            raise Unexplained(f"{client} is no IPv4 address of a client") from None
-        if view.tables.deny.get(prefix) is not None:
-            notes.append(f"{client} is denied: its packets are dropped before any decision")
+    if client and view.tables.deny.get(rows.Prefix(32, _client(client))) is not None:
+        notes.append(f"{client} is denied: its packets are dropped before any decision")
     if cookie:
         notes.append("no service keeps sessions by cookie: it does not count")
     return notes
 
 
 def _standings(
-    view: View, told: Outlook, names: dict[int, str], service: str, pool: str
+    view: View,
+    told: Outlook,
+    names: dict[int, str],
+    service: str,
+    pool: str,
+    policy: Policy,
+    firsts: int,
 ) -> list[Standing]:
     """The candidates in the pool's order, then the servers that are none."""
+    usable = [one.candidate for one in told.prospects if not one.obstacle]
     prospects = {one.candidate.server: one for one in told.prospects}
     serving = {one.index: service in one.services for one in view.snapshot.servers}
     known = dict(view.servers())
@@ -196,7 +220,7 @@ def _standings(
             continue
         load = prospect.load if prospect else _load(view, index, server)
         if prospect is not None:
-            reason = prospect.obstacle or "can take it"
+            reason = prospect.obstacle or _able(prospect.candidate)
         elif pool and serving.get(index):
             reason = f"is not in pool {pool}"
         else:
@@ -211,13 +235,19 @@ def _standings(
                 weight=prospect.candidate.weight if prospect else 0,
                 connections=load.connections,
                 cpu_utilisation=server.cpu_permille / 1000,
-                score=load.score if prospect else 0,
+                score=score(policy, prospect.candidate, usable, load, firsts) if prospect else 0,
                 usable=prospect is not None and not prospect.obstacle,
                 reason=reason,
                 share=round(prospect.share, 4) if prospect else 0.0,
             )
         )
     return found
+
+
+def _able(candidate: Candidate) -> str:
+    if candidate.ramp >= RAMP_FULL:
+        return "can take it"
+    return f"can take it, and is offered {candidate.ramp / RAMP_FULL:.0%}: it has just started"
 
 
 def _at(names: list[str], index: int) -> str:

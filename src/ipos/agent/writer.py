@@ -16,7 +16,7 @@ from ipos.inic.maps import Table, Tables
 K = TypeVar("K")
 V = TypeVar("V")
 
-NO_SERVER = rows.Server(IPv4Address(0), IPv4Address(0), bytes(6), rows.ServerState.NONE, ramp=0)
+NO_SERVER = rows.Server(IPv4Address(0), IPv4Address(0), bytes(6), rows.ServerState.NONE)
 NO_SERVICE = rows.Service(0, rows.Select.REQUEST, 0, 0, IPv4Address(0), 0, used=False)
 
 

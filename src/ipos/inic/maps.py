@@ -162,6 +162,18 @@ class Tables:
         return self._array("pools", rows.PoolCodec())
 
     @functools.cached_property
+    def slots(self) -> Table[int, rows.Slots]:
+        """The source-hash tables of pools, in blocks."""
+        return self._array("slots", Codec(rows.Slots, layout("ipos_slots")))
+
+    def slots_of(self, pool: int) -> bytes:
+        """The server's index for each slot of a pool's source-hash table; empty without one."""
+        first = pool * rows.SLOTS_BLOCKS
+        blocks = [self.slots.get(first + number) for number in range(rows.SLOTS_BLOCKS)]
+        whole = b"".join(block.servers for block in blocks if block is not None)
+        return whole[: rows.SLOTS] if len(whole) >= rows.SLOTS else b""
+
+    @functools.cached_property
     def addresses(self) -> Table[rows.AddressKey, rows.Address]:
         return Table(
             self._open("addresses"),

@@ -17,6 +17,7 @@ names of `ipos.h` (`ipos.inic.layout`); `Node.store` gives the same bytes to `ip
 import ctypes
 import functools
 import struct
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -241,6 +242,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "ipos_run_egress": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
     "ipos_run_sockops": (_INT, [_NODE, _U32, ctypes.POINTER(_Socket), _U64, _U32]),
     "ipos_run_route": (_INT, [_NODE, _BYTES, ctypes.POINTER(_Choice)]),
+    "ipos_choose": (_U32, [_NODE, _U32, _U64, _U64, _U32, ctypes.POINTER(_U32)]),
     "ipos_verdict": (ctypes.c_int32, [_NODE]),
     "ipos_metadata": (_U32, [_NODE]),
     "ipos_frame": (ctypes.POINTER(_Frame), [_NODE]),
@@ -481,6 +483,18 @@ class Node:
         choice = _Choice()
         library().ipos_run_route(self.handle, request, ctypes.byref(choice))
         return choice.pool, choice.rule
+
+    def choose(
+        self, pool: int, client: IPv4Address, random: int, refused: int = 0
+    ) -> tuple[int, int]:
+        """(server, its application's port) for a request of this client; server 0: nobody.
+
+        `random` has 64 bits; `refused` is a bit for each server, at its index modulo 64.
+        """
+        port = _U32()
+        raw = int.from_bytes(client.packed, sys.byteorder)
+        server = library().ipos_choose(self.handle, pool, refused, random, raw, ctypes.byref(port))
+        return server, port.value
 
     def _ran(self, error: int, frame: bytes) -> Outcome:
         if error:

@@ -20,6 +20,10 @@ from ipos.inic.layout import Layout, constant, layout
 NOWHERE = IPv4Address(0)
 PROTOCOL_TCP = 6
 PROTOCOL_UDP = 17
+RAMP_FULL = constant("IPOS_RAMP_FULL")
+SLOTS = constant("IPOS_SLOTS")
+SLOTS_BLOCK = constant("IPOS_SLOTS_BLOCK")
+SLOTS_BLOCKS = constant("IPOS_SLOTS_BLOCKS")
 
 
 class SettingsFlag(IntFlag):
@@ -52,6 +56,10 @@ class Policy(IntEnum):
     ROUND_ROBIN = constant("IPOS_ROUND_ROBIN")
     RANDOM = constant("IPOS_RANDOM")
     FIXED = constant("IPOS_FIXED")
+    LEAST_CONNECTIONS = constant("IPOS_LEAST_CONNECTIONS")
+    WEIGHTED = constant("IPOS_WEIGHTED")
+    SOURCE_HASH = constant("IPOS_SOURCE_HASH")
+    LEAST_CPU = constant("IPOS_LEAST_CPU")
 
 
 class EndpointState(IntEnum):
@@ -125,7 +133,7 @@ class Server:
     updated_ns: int = 0
     base: int = 0
     limit: int = 0
-    ramp: int = 256
+    sent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,20 +178,35 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """`struct ipos_candidate`: a server of a pool, the application's port there, its weight."""
+    """`struct ipos_candidate`: a server of a pool, the application's port there, its weight.
+
+    `ramp` is its slow start, of 256.
+    """
 
     server: int
     port: int
     weight: int
+    ramp: int = RAMP_FULL
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """`struct ipos_pool`, with only the candidates in use. `turn` is the data plane's own."""
+    """`struct ipos_pool`, with only the candidates in use. `turn` is the data plane's own.
+
+    `firsts` is how many servers decide by the same rows, each of which adds what it sends itself.
+    """
 
     policy: Policy
     candidates: tuple[Candidate, ...]
     turn: int = 0
+    firsts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """`struct ipos_slots`: a block of a pool's source-hash table, a server's index in each slot."""
+
+    servers: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ _SHAPES: Mapping[str, Shape] = {
     "sessions": Shape(4, layout("ipos_session")),
     "cookie_keys": Shape(4, layout("ipos_epoch_key")),
     "addresses": Shape(layout("ipos_address_key"), layout("ipos_address")),
+    "slots": Shape(4, layout("ipos_slots")),
     "deny": Shape(layout("ipos_prefix"), 1),
     "members": Shape(8, 4),
     "forward": Shape(_TUPLE, layout("ipos_forward")),

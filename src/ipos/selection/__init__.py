@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which server answers: policies over the candidates of a pool. Pure functions.
 
-policies    candidates, server rows and a random number -> a server and the reason
+candidates  server rows -> who could take a request, and what each of them bears
+policies    candidates, and what a request brings -> a server and the reason
+source      servers and weights -> the table of source-hash, and a client's way through it
+outlook     every decision that could come out now, for people who ask why
 """

@@ -1,22 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """All that `decide` could answer now, for people who ask why.
 
-A decision draws at most one random number. Every outcome of that draw is decided here, by the
-same function, so what is told of a policy is what the policy does.
+A decision draws a few numbers of which little counts: who is drawn by weight, and who has not
+started enough. Every outcome of those draws is decided here, by the same function, so what is
+told of a policy is what the policy does. Where the client's address decides and nobody says whose
+request it is, a thousand clients are asked about.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from ipos.selection.candidates import started
 from ipos.selection.policies import (
     NOWHERE,
     Candidate,
     Decision,
     Load,
     Policy,
+    Request,
     decide,
+    fewest,
     obstacle,
 )
+
+CLIENTS = 1000
+_CIRCLE = 1 << 32
+_BACK = pow(0x9E3779B9, -1, _CIRCLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +50,21 @@ class Outlook:
 
 
 def outlook(
-    policy: Policy, candidates: Sequence[Candidate], loads: Mapping[int, Load], turn: int = 0
+    policy: Policy,
+    candidates: Sequence[Candidate],
+    loads: Mapping[int, Load],
+    request: Request,
+    *,
+    any_client: bool = True,
 ) -> Outlook:
-    """What can become of the next request. `turn` is round-robin's."""
-    usable = sum(not obstacle(one.server, loads) for one in candidates)
+    """What can become of the next request, whatever numbers it brings.
+
+    `any_client`: of whose it is only the pool's side is known; else the client counts.
+    """
+    usable = [one for one in candidates if not obstacle(one.server, loads)]
     parts: dict[Decision, float] = {}
-    drawn = _draws(policy, candidates, loads, usable, turn)
-    for random, at, part in drawn:
-        decision = decide(policy, candidates, loads, random=random, turn=at)
+    for drawn, part in _draws(policy, usable, loads, request, any_client):
+        decision = decide(policy, candidates, loads, drawn)
         parts[decision] = parts.get(decision, 0) + part
     shares: dict[int, float] = {}
     for decision, part in parts.items():
@@ -69,22 +85,65 @@ def outlook(
 
 def _draws(
     policy: Policy,
-    candidates: Sequence[Candidate],
+    usable: Sequence[Candidate],
     loads: Mapping[int, Load],
-    usable: int,
-    turn: int,
-) -> list[tuple[int, int, float]]:
-    """(random number, turn, probability) of each different draw."""
-    if policy is Policy.LEAST_LOADED and usable > 1:
-        pairs = [(i, k) for i in range(usable) for k in range(usable - 1)]
-        return [(i | k << 16, turn, 1 / len(pairs)) for i, k in pairs]
-    if policy is Policy.ROUND_ROBIN and usable:
-        return [(0, turn + i, 1 / usable) for i in range(usable)]
-    if policy is Policy.RANDOM and usable:
-        weights = [one.weight for one in candidates if not obstacle(one.server, loads)]
-        total = sum(weights)
-        starts = [sum(weights[:i]) for i in range(usable)]
-        return [
-            (start, turn, weight / total) for start, weight in zip(starts, weights, strict=True)
-        ]
-    return [(0, turn, 1.0)]
+    request: Request,
+    any_client: bool,
+) -> Iterator[tuple[Request, float]]:
+    """Each different draw as a request that makes it, and its probability."""
+    if not usable or policy is Policy.FIXED:
+        yield request, 1.0
+        return
+    if policy is Policy.SOURCE_HASH:
+        clients = range(CLIENTS) if any_client else (request.client,)
+        for client in clients:
+            yield replace(request, client=client), 1 / len(clients)
+        return
+    for part, likely in _parts(usable):
+        able = started(usable, part)
+        n = len(able)
+        if policy is Policy.ROUND_ROBIN:
+            for i in range(n):
+                yield replace(request, random=part, turn=request.turn + i), likely / n
+            continue
+        if policy is Policy.LEAST_CONNECTIONS:
+            able = fewest(able, loads, request.firsts)
+        for first in able:
+            share = first.weight / _total(able) * likely
+            high = _drawing(able, first, None)
+            if policy is Policy.WEIGHTED:
+                turn = high * _BACK % _CIRCLE
+                yield replace(request, random=part, turn=turn), share
+            elif policy in (Policy.LEAST_LOADED, Policy.LEAST_CPU) and n > 1:
+                rest = _total(able) - first.weight
+                for second in able:
+                    if second is not first:
+                        low = _drawing(able, second, first) & ~0xFF | part
+                        random = high << 32 | low
+                        yield replace(request, random=random), share * second.weight / rest
+            else:
+                yield replace(request, random=high << 32 | part), share
+
+
+def _parts(usable: Sequence[Candidate]) -> Iterator[tuple[int, float]]:
+    """The numbers of slow start that differ in who has started, and how likely each is."""
+    before: list[Candidate] | None = None
+    since = 0
+    for part in range(257):
+        able = started(usable, part) if part < 256 else None
+        if part and able != before:
+            yield since, (part - since) / 256
+            since = part
+        before = able
+
+
+def _drawing(able: Sequence[Candidate], wanted: Candidate, without: Candidate | None) -> int:
+    """A random number of 32 bits, far from its neighbours', that draws this one by weight."""
+    others = [one for one in able if one is not without]
+    position = next(i for i, one in enumerate(others) if one is wanted)
+    start = sum(one.weight for one in others[:position])
+    return (2 * start + wanted.weight) * _CIRCLE // (2 * _total(others))
+
+
+def _total(able: Sequence[Candidate]) -> int:
+    return sum(one.weight for one in able)

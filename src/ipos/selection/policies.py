@@ -1,28 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which of a pool's candidates gets a request, and why.
 
-A candidate is usable if its server is READY, is not among the servers that refused this request,
-and has room: no limit, or fewer connections than the limit. The usable candidates stand in the
-pool's order; n is their number; r is one random 32-bit number, which is an argument.
+The candidates that can take it, and have started enough for it (`ipos.selection.candidates`),
+stand in the pool's order; n is their number, w a weight, W the sum of weights. A request brings
+one random number of 64 bits, whose halves are `high` and `low`, and the client's address.
 
-Load. A server's row says how many connections it had when it wrote the row; what this server has
-sent there since, less what has closed since, is added, and the sum is never below 0:
+    least-loaded       i is drawn by weight with `high`, another one, j, by weight with `low`.
+                       j wins if score[j] * w[i] < score[i] * w[j], else i:
+                           score = (min(connections, 2^24) * (W // n) + w) * cpu price
+                       Two random candidates, the less loaded wins: nearly as even as asking all of
+                       them, and servers that read the same rows do not all run to the same one
+                       (Mitzenmacher, "The Power of Two Choices", 2001).
+    least-cpu          the same with score = 16 + cpu_permille + firsts * (sent since the row came):
+                       each of the `firsts` servers that decide by the same rows adds for all of
+                       them what it has sent itself
+    least-connections  the fewest connections / w of all of them, those since the row came counted
+                       `firsts` times; equals are drawn by weight with `high`
+    weighted           drawn by weight with turn * 0x9e3779b9 mod 2^32, where others draw with a
+                       random number: an additive recurrence with the golden ratio, whose points lie
+                       as evenly in every row of turns as points can (Knuth, TAOCP 3, 6.4)
+    round-robin        turn % n, whatever the weights
+    random             drawn by weight with `high`
+    source-hash        the client's way through the pool's table (`ipos.selection.source`)
+    fixed              the first that can take it, whether it has started or not
 
-    connections = max(0, tcp_connections + (sent - closed) - base)
-    score = (connections + 1) * (16 + (cpu_permille * cpu_permille >> 12))
-
-so a busy CPU makes a server dearer, slowly at first: by a factor of 1 when idle, 4.8 at half,
-16.25 when full.
-
-    least-loaded  i = (r & 0xffff) % n; for n > 1, j = (i + 1 + (r >> 16) % (n - 1)) % n, so j is
-                  another one. j wins if score[j] * weight[i] < score[i] * weight[j], else i. Two
-                  random candidates, the less loaded wins: nearly as even as asking all of them,
-                  and servers that read the same rows do not all run to the same one
-                  (Mitzenmacher, "The Power of Two Choices", 2001).
-    round-robin   turn % n; the caller counts turn up once per decision
-    random        x = r % (sum of the usable weights); the first candidate at which the running
-                  sum of weights exceeds x
-    fixed         the first usable candidate
+The caller counts `turn` up once per decision of round-robin and weighted. What slow start draws is
+`low` & 255, but for source-hash, where it is the client's, so that clients come back one by one.
 """
 
 from __future__ import annotations
@@ -31,15 +34,24 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from ipos.selection import source
+from ipos.selection.candidates import (
+    CONNECTIONS_MAX,
+    NOWHERE,
+    Candidate,
+    Load,
+    ServerState,
+    drawn,
+    has_started,
+    obstacle,
+    started,
+)
 
-class ServerState(IntEnum):
-    """``enum ipos_server_state``."""
+__all__ = ["NOWHERE", "Candidate", "Decision", "Load", "Policy", "Request", "ServerState",
+           "decide", "fewest", "obstacle", "score"]  # fmt: skip
 
-    NONE = 0
-    READY = 1
-    DRAIN = 2
-    MAINT = 3
-    DOWN = 4
+_WORD = 0xFFFF_FFFF
+_GOLDEN = 0x9E3779B9
 
 
 class Policy(IntEnum):
@@ -49,48 +61,39 @@ class Policy(IntEnum):
     ROUND_ROBIN = 1
     RANDOM = 2
     FIXED = 3
+    LEAST_CONNECTIONS = 4
+    WEIGHTED = 5
+    SOURCE_HASH = 6
+    LEAST_CPU = 7
+
+    @property
+    def title(self) -> str:
+        """As configurations have it."""
+        return self.name.lower().replace("_", "-")
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """One server of a pool; ``server`` is its index, ``weight`` 1 to 65535."""
+class Request:
+    """What a decision is made by, besides the candidates and their loads.
 
-    server: int
-    weight: int = 1
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.weight <= 0xFFFF:
-            raise ValueError(f"a weight is 1 to 65535, not {self.weight}")
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What is known of one server's load; ``limit`` is in connections, 0: none.
-
-    ``base`` is ``sent - closed`` at the time the row came.
+    ``client`` is its address as a number; ``table`` has the server's index for each slot of the
+    pool's source-hash table, empty where there is none; ``firsts`` is how many servers decide by
+    the same rows.
     """
 
-    state: ServerState = ServerState.READY
-    tcp_connections: int = 0
-    cpu_permille: int = 0
-    sent: int = 0
-    closed: int = 0
-    base: int = 0
-    limit: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.cpu_permille <= 1000:
-            raise ValueError(f"a CPU's load is 0 to 1000 permille, not {self.cpu_permille}")
+    random: int = 0
+    turn: int = 0
+    client: int = 0
+    firsts: int = 1
+    table: Sequence[int] = ()
 
     @property
-    def connections(self) -> int:
-        """How many connections it has now, as far as this server can know."""
-        return max(0, self.tcp_connections + self.sent - self.closed - self.base)
+    def high(self) -> int:
+        return self.random >> 32 & _WORD
 
     @property
-    def score(self) -> int:
-        """The load as one number; lower is better, and it is at least 16."""
-        return (self.connections + 1) * (16 + (self.cpu_permille * self.cpu_permille >> 12))
+    def low(self) -> int:
+        return self.random & _WORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +104,14 @@ class Decision:
     reason: str
 
 
-NOWHERE = Load(state=ServerState.NONE)
-
-
 def decide(
     policy: Policy,
     candidates: Sequence[Candidate],
     loads: Mapping[int, Load],
-    *,
+    request: Request,
     refused: Container[int] = (),
-    random: int = 0,
-    turn: int = 0,
 ) -> Decision:
-    """Choose among the candidates of a pool. ``random`` is 32 bits; ``turn`` is round-robin's."""
+    """Choose among the candidates of a pool, whose servers are all different."""
     usable = []
     unusable = []
     for candidate in candidates:
@@ -124,49 +122,110 @@ def decide(
             usable.append(candidate)
     if not usable:
         return Decision(None, f"nobody can take it: {', '.join(unusable) or 'the pool is empty'}")
-    if policy is Policy.ROUND_ROBIN:
-        return Decision(usable[turn % len(usable)], f"round-robin: turn {turn} of {len(usable)}")
-    if policy is Policy.RANDOM:
-        return _weighted(usable, random)
     if policy is Policy.FIXED:
         return Decision(usable[0], "fixed: the first that can take it")
-    return _least_loaded(usable, loads, random)
+    if policy is Policy.SOURCE_HASH:
+        return _source_hash(usable, loads, request, refused)
+    usable = started(usable, request.low & 0xFF)
+    if policy is Policy.ROUND_ROBIN:
+        told = f"round-robin: turn {request.turn} of {len(usable)}"
+        return Decision(usable[request.turn % len(usable)], told)
+    if policy is Policy.WEIGHTED:
+        return _by_weight(policy, usable, request.turn * _GOLDEN & _WORD)
+    if policy is Policy.RANDOM:
+        return _by_weight(policy, usable, request.high)
+    if policy is Policy.LEAST_CONNECTIONS:
+        return _least_connections(usable, loads, request)
+    return _better_of_two(policy, usable, loads, request)
 
 
-def obstacle(server: int, loads: Mapping[int, Load], refused: Container[int] = ()) -> str:
-    """Why this server cannot get a request; empty when it can."""
-    load = loads.get(server, NOWHERE)
-    if load.state is not ServerState.READY:
-        return f"is {load.state.name.lower()}"
-    if server in refused:
-        return "has refused"
-    if load.limit and load.connections >= load.limit:
-        return f"is at its limit of {load.limit}"
-    return ""
+def score(
+    policy: Policy, candidate: Candidate, usable: Sequence[Candidate], load: Load, firsts: int = 1
+) -> int:
+    """What the policy compares, per weight, lower is better; 0 for one that compares nothing."""
+    if policy is Policy.LEAST_LOADED:
+        mean = sum(one.weight for one in usable) // max(1, len(usable))
+        return (min(load.connections, CONNECTIONS_MAX) * mean + candidate.weight) * load.cpu_price
+    if policy is Policy.LEAST_CPU:
+        return 16 + load.cpu_permille + load.new * firsts
+    if policy is Policy.LEAST_CONNECTIONS:
+        return load.reckoned(firsts)
+    return 0
 
 
-def _least_loaded(usable: Sequence[Candidate], loads: Mapping[int, Load], random: int) -> Decision:
-    n = len(usable)
-    i = (random & 0xFFFF) % n
-    first = usable[i]
-    if n == 1:
-        return Decision(first, "least-loaded: the only one that can take it")
-    second = usable[(i + 1 + (random >> 16) % (n - 1)) % n]
-    scores = {c.server: loads[c.server].score for c in (first, second)}
+def _better_of_two(
+    policy: Policy, usable: Sequence[Candidate], loads: Mapping[int, Load], request: Request
+) -> Decision:
+    first = usable[drawn(usable, request.high)]
+    if len(usable) == 1:
+        return Decision(first, f"{policy.title}: the only one that can take it")
+    second = usable[drawn(usable, request.low, first)]
+    scores = {
+        c.server: score(policy, c, usable, loads[c.server], request.firsts) for c in (first, second)
+    }
     winner, other = first, second
     if scores[second.server] * first.weight < scores[first.server] * second.weight:
         winner, other = second, first
     told = [
         f"server {c.server} (score {scores[c.server]}, weight {c.weight})" for c in (winner, other)
     ]
-    return Decision(winner, f"least-loaded: {told[0]} against {told[1]}")
+    return Decision(winner, f"{policy.title}: {told[0]} against {told[1]}")
 
 
-def _weighted(usable: Sequence[Candidate], random: int) -> Decision:
+def fewest(
+    usable: Sequence[Candidate], loads: Mapping[int, Load], firsts: int = 1
+) -> list[Candidate]:
+    """The candidates that have the fewest connections per weight, as least-connections reckons."""
+    bearing = {c.server: loads[c.server].reckoned(firsts) for c in usable}
+    best = usable[0]
+    for one in usable:
+        if bearing[one.server] * best.weight < bearing[best.server] * one.weight:
+            best = one
+    return [c for c in usable if bearing[c.server] * best.weight == bearing[best.server] * c.weight]
+
+
+def _least_connections(
+    usable: Sequence[Candidate], loads: Mapping[int, Load], request: Request
+) -> Decision:
+    equals = fewest(usable, loads, request.firsts)
+    chosen = equals[drawn(equals, request.high)]
+    connections = loads[chosen.server].reckoned(request.firsts)
+    others = len(equals) - 1
+    return Decision(
+        chosen,
+        f"least-connections: {connections} connections at weight {chosen.weight}, the fewest of "
+        f"{len(usable)}{f', as {others} more' if others else ''}",
+    )
+
+
+def _by_weight(policy: Policy, usable: Sequence[Candidate], random: int) -> Decision:
+    chosen = usable[drawn(usable, random)]
     total = sum(candidate.weight for candidate in usable)
-    left = drawn = random % total
-    for candidate in usable:
-        if left < candidate.weight:
-            break
-        left -= candidate.weight
-    return Decision(candidate, f"random: {drawn} of {total}")
+    return Decision(chosen, f"{policy.title}: weight {chosen.weight} of {total}")
+
+
+def _source_hash(
+    usable: Sequence[Candidate],
+    loads: Mapping[int, Load],
+    request: Request,
+    refused: Container[int],
+) -> Decision:
+    able = {candidate.server: candidate for candidate in usable}
+    greatest = max(candidate.ramp for candidate in usable)
+    part = source.part(request.client)
+    because = ""
+    for slot in source.way(request.client) if request.table else ():
+        server = request.table[slot]
+        candidate = able.get(server)
+        if candidate is None:
+            reason = obstacle(server, loads, refused) or "is no candidate"
+        elif has_started(candidate, greatest, part):
+            told = f"source-hash: it is server {server}'s client"
+            return Decision(
+                candidate, f"{because}, the next is server {server}" if because else told
+            )
+        else:
+            reason = "is still starting"
+        because = because or f"source-hash: it is server {server}'s client, which {reason}"
+    chosen = usable[source.last_resort(request.client, len(usable))]
+    return Decision(chosen, f"{because or 'source-hash: no table'}, one of {len(usable)} others")

@@ -30,6 +30,10 @@
 #define IPOS_URLS_MAX 128		/* twice IPOS_SERVICES_MAX */
 #define IPOS_PATTERNS_MAX 20480		/* host patterns; index 0 is "none" */
 #define IPOS_PATHS_MAX 20000		/* twice IPOS_RULES_MAX */
+#define IPOS_RAMP_FULL 256		/* a server that has started long ago */
+#define IPOS_SLOTS 65521		/* of one pool's source-hash table; a prime */
+#define IPOS_SLOTS_BLOCK 4096		/* slots of one row of `slots` */
+#define IPOS_SLOTS_BLOCKS 16		/* rows that hold IPOS_SLOTS */
 #define IPOS_EPOCHS 8192		/* cookie keys loaded ahead: 36 hours of 16 s epochs */
 #define IPOS_HEAD_MAX 14600		/* bytes an unattached endpoint can hold: its window */
 #define IPOS_CHUNK 1024			/* bytes of one piece of the hold pool */
@@ -208,7 +212,7 @@ struct ipos_server {			/* map `servers`, by index; Figure 12 "Server state" */
 	__u64 updated_ns;		/* boottime clock, when the row came */
 	__s64 base;			/* sent - closed of `traffic` when the row came */
 	__u32 limit;			/* connections it takes at most; 0: no limit */
-	__u32 ramp;			/* slow start, of 256; 256: full */
+	__u32 sent;			/* low half of `sent` of `traffic` when the row came */
 };
 
 struct ipos_traffic {			/* map `traffic`, by server index; written by the data plane */
@@ -225,6 +229,10 @@ enum ipos_policy {
 	IPOS_ROUND_ROBIN = 1,
 	IPOS_RANDOM = 2,
 	IPOS_FIXED = 3,			/* the first candidate that is ready */
+	IPOS_LEAST_CONNECTIONS = 4,	/* of all; ties at random */
+	IPOS_WEIGHTED = 5,		/* in turn, each as often as its weight says */
+	IPOS_SOURCE_HASH = 6,		/* by the client's address, through `slots` */
+	IPOS_LEAST_CPU = 7,		/* two random candidates, the one with more CPU left wins */
 };
 
 struct ipos_address_key {		/* map `addresses` */
@@ -254,15 +262,16 @@ struct ipos_service {			/* map `services`, by index */
 struct ipos_candidate {
 	__u16 server;			/* index in `servers` */
 	__u16 port;			/* network: the application's port there */
-	__u32 weight;			/* 1 to 65535 */
+	__u16 weight;			/* 1 to 65535 */
+	__u16 ramp;			/* slow start: of IPOS_RAMP_FULL */
 };
 
 struct ipos_pool {			/* map `pools`, by index */
 	__u8 policy;			/* enum ipos_policy */
 	__u8 zero[3];
 	__u32 count;			/* candidates in use */
-	__u32 turn;			/* round-robin; the data plane counts it up */
-	__u32 zero2;
+	__u32 turn;			/* round-robin, weighted; the data plane counts it up */
+	__u32 firsts;			/* servers that decide by the same rows; 0 counts as 1 */
 	struct ipos_candidate candidates[IPOS_CANDIDATES_MAX];
 };
 
@@ -406,6 +415,14 @@ struct ipos_session {			/* map `sessions`, by service index */
 	__u8 name_len;			/* of the cookie; 0: none */
 	__u8 zero[6];
 	__u8 name[IPOS_COOKIE_NAME_MAX];
+};
+
+/*
+ * Map `slots`: the source-hash table of a pool (Maglev), which the agent fills.  Its key is
+ * the pool's index * IPOS_SLOTS_BLOCKS + slot / IPOS_SLOTS_BLOCK.
+ */
+struct ipos_slots {
+	__u8 servers[IPOS_SLOTS_BLOCK];	/* index in `servers`; 0: none that is known */
 };
 
 /* ---- connection tables: Figure 12 --------------------------------------------------------- */

@@ -40,6 +40,9 @@ IPOS_MAP_FLAGS(hosts, HASH, struct ipos_host_key, __u32, IPOS_PATTERNS_MAX, BPF_
 IPOS_MAP_FLAGS(paths, LPM_TRIE, struct ipos_path_key, struct ipos_rule, IPOS_PATHS_MAX,
 	       BPF_F_NO_PREALLOC);
 
+/* Writer: agent.  Room for every pool; only those that hash cost memory. */
+IPOS_MAP_FLAGS(slots, HASH, __u32, struct ipos_slots, 16384, BPF_F_NO_PREALLOC);
+
 /* Writer: data plane.  Never evicted.  Full: serve here, or refuse; DROP_TABLE_FULL. */
 IPOS_MAP(forward, HASH, struct ipos_tuple, struct ipos_forward, 262144);
 IPOS_MAP(local, HASH, struct ipos_tuple, struct ipos_endpoint, 131072);
@@ -73,7 +76,11 @@ struct ipos_scratch {
 	__u8 wscale;			/* IPOS_WSCALE_NONE: absent */
 	__u8 pad;
 	__u32 found;			/* candidates in `usable` */
+	__u32 weights;			/* of all of them */
+	__u16 ramp_least, ramp_most;
+	__u32 left, best, tied;		/* of a draw by weight, and of the fewest connections */
 	__u8 usable[IPOS_CANDIDATES_MAX];
+	__u64 scores[IPOS_CANDIDATES_MAX];	/* of the usable */
 	__u32 state;			/* of the head parser */
 	__u32 end;			/* where it stopped */
 	__u64 words[24];		/* what a MAC is computed over, zero padded */

@@ -6,13 +6,7 @@
 #ifndef IPOS_CORE_SELECT_H
 #define IPOS_CORE_SELECT_H
 
-#include "../maps.h"
-
-/* What a decision may be made by, besides the tables. */
-struct draw {
-	__u32 random;
-	__u32 client_ip;		/* network */
-};
+#include "source.h"
 
 struct choice {
 	__u32 server;			/* index; 0: nobody */
@@ -22,77 +16,119 @@ struct choice {
 	__u16 rule;			/* number of the rule that gave the pool; 0: none fits */
 };
 
-/* Connections now: the row's, plus what went there since, less what ended. */
-IPOS_INLINE __s64 server_connections(const struct ipos_server *server, __u32 index)
+/* A CPU's price: 1 while half of it is left, twice as much whenever half of that is gone. */
+IPOS_INLINE __u64 cpu_price(__u32 permille)
 {
-	struct ipos_traffic *t = bpf_map_lookup_elem(&traffic, &index);
-	__s64 n = server->tcp_connections;
+	__u32 left = permille < 1000 ? 1000 - permille : 0;
+	__u64 price = 1;
 
-	if (t)
-		n += t->sent - t->closed - server->base;
-	return n < 0 ? 0 : n;
+#pragma unroll
+	for (int i = 0; i < 6; i++)
+		if (left * price * 2 <= 1000)
+			price *= 2;
+	return price;
 }
 
-/* Lower is better: connections, dearer by up to 16 times as the CPU fills. */
-IPOS_INLINE __u64 server_score(const struct ipos_server *server, __u32 index)
+/* Lower is better, per weight: connections where `mean` is a usual weight, times the CPU's price. */
+IPOS_INLINE __u64 load_score(const struct ipos_candidate *one, __u32 mean)
 {
-	__u64 cpu = server->cpu_permille;
+	struct ipos_server *server = server_at(one->server);
+	__s64 n;
 
-	return (__u64)(server_connections(server, index) + 1) * (16 + (cpu * cpu >> 12));
-}
-
-IPOS_FUNCTION int server_usable(__u32 index, __u64 refused)
-{
-	struct ipos_server *server = server_at(index);
-
-	if (!server || server->state != IPOS_SERVER_READY || refused >> (index & 63) & 1)
+	if (!server)
 		return 0;
-	return !server->limit || server_connections(server, index) < server->limit;
+	n = server_connections(server, one->server);
+	if (n > CONNECTIONS_MAX)
+		n = CONNECTIONS_MAX;
+	return (n * mean + one->weight) * cpu_price(server->cpu_permille);
 }
 
-IPOS_INLINE const struct ipos_candidate *candidate_at(const struct ipos_pool *pool,
-						      const struct ipos_scratch *w, __u32 nth)
+/* The same: CPU as the row has it, and what all of us may have sent there since it came. */
+IPOS_INLINE __u64 cpu_score(const struct ipos_candidate *one, __u32 firsts)
 {
-	return &pool->candidates[w->usable[nth & (IPOS_CANDIDATES_MAX - 1)] &
-				 (IPOS_CANDIDATES_MAX - 1)];
+	struct ipos_server *server = server_at(one->server);
+	__u32 index = one->server, sent = 0;
+	struct ipos_traffic *t = bpf_map_lookup_elem(&traffic, &index);
+
+	if (!server)
+		return 0;
+	if (t)
+		sent = (__u32)t->sent - server->sent;
+	return 16 + server->cpu_permille + (__u64)sent * firsts;
 }
 
-IPOS_INLINE __u32 choose_least_loaded(const struct ipos_pool *pool, const struct ipos_scratch *w,
-				      __u32 n, __u32 random)
+/* Two at random, the better one wins. */
+IPOS_FUNCTION int choose_of_two(struct ipos_scratch *w, const struct ipos_pool *pool,
+				__u64 random, __u32 firsts)
 {
-	__u32 i = (random & 0xffff) % n, j;
 	const struct ipos_candidate *a, *b;
-	struct ipos_server *sa, *sb;
+	__u64 score_a, score_b;
+	__u32 i, j, mean;
 
-	if (n == 1)
-		return i;
-	j = (i + 1 + (random >> 16) % (n - 1)) % n;
+	if (!w || !pool || !w->found)
+		return 0;
+	i = candidate_drawn(w, pool, random >> 32, IPOS_CANDIDATES_MAX);
+	j = candidate_drawn(w, pool, random, i);
 	a = candidate_at(pool, w, i);
 	b = candidate_at(pool, w, j);
-	sa = server_at(a->server);
-	sb = server_at(b->server);
-	if (!sa || !sb)
-		return i;
-	return server_score(sb, b->server) * a->weight < server_score(sa, a->server) * b->weight ?
-	       j : i;
+	if (pool->policy == IPOS_LEAST_CPU) {
+		score_a = cpu_score(a, firsts);
+		score_b = cpu_score(b, firsts);
+	} else {
+		mean = w->weights / w->found;
+		score_a = load_score(a, mean);
+		score_b = load_score(b, mean);
+	}
+	return score_b * a->weight < score_a * b->weight ? j : i;
 }
 
-IPOS_INLINE __u32 choose_random(const struct ipos_pool *pool, const struct ipos_scratch *w, __u32 n,
-				__u32 random)
+IPOS_INLINE int as_few_as_best(const struct ipos_scratch *w, const struct ipos_pool *pool, __u32 i)
 {
-	__u32 sum = 0, left;
+	__u32 best = w->best & (IPOS_CANDIDATES_MAX - 1);
 
-	for (__u32 i = 0; i < IPOS_CANDIDATES_MAX && i < n; i++)
-		sum += candidate_at(pool, w, i)->weight;
-	left = sum ? random % sum : 0;
-	for (__u32 i = 0; i < IPOS_CANDIDATES_MAX && i < n; i++) {
-		__u32 weight = candidate_at(pool, w, i)->weight;
+	return w->scores[i] * candidate_at(pool, w, best)->weight ==
+	       w->scores[best] * candidate_at(pool, w, i)->weight;
+}
 
-		if (left < weight)
+/* Of all, the one with the fewest per weight; equals are drawn by weight. */
+IPOS_FUNCTION int choose_least_connections(struct ipos_scratch *w, const struct ipos_pool *pool,
+					   __u32 random, __u32 firsts)
+{
+	if (!w || !pool)
+		return 0;
+	w->best = w->tied = 0;
+	for (__u32 i = 0; i < IPOS_CANDIDATES_MAX && i < w->found; i++) {
+		const struct ipos_candidate *one = candidate_at(pool, w, i);
+		struct ipos_server *server = server_at(one->server);
+		__u32 best = w->best & (IPOS_CANDIDATES_MAX - 1);
+
+		w->scores[i] = server ? connections_by(server, one->server, firsts) : 0;
+		if (w->scores[i] * candidate_at(pool, w, best)->weight <
+		    w->scores[best] * one->weight) {
+			w->best = i;
+			w->tied = 0;
+		}
+		if (as_few_as_best(w, pool, i))
+			w->tied += one->weight;
+	}
+	w->left = (__u64)random * w->tied >> 32;
+	for (__u32 i = 0; i < IPOS_CANDIDATES_MAX && i < w->found; i++) {
+		if (!as_few_as_best(w, pool, i))
+			continue;
+		if (w->left < candidate_at(pool, w, i)->weight)
 			return i;
-		left -= weight;
+		w->left -= candidate_at(pool, w, i)->weight;
 	}
 	return 0;
+}
+
+/*
+ * The turn-th point of the additive recurrence with the golden ratio, a fraction of 2^32: in
+ * any row of turns each part of the circle gets nearly its share, and none gets two at once.
+ */
+IPOS_INLINE __u32 turn_point(__u32 turn)
+{
+	return turn * 0x9e3779b9U;
 }
 
 IPOS_FUNCTION int choose(struct ipos_scratch *w, __u32 pool_index, __u64 refused,
@@ -100,7 +136,7 @@ IPOS_FUNCTION int choose(struct ipos_scratch *w, __u32 pool_index, __u64 refused
 {
 	struct ipos_pool *pool = bpf_map_lookup_elem(&pools, &pool_index);
 	const struct ipos_candidate *chosen;
-	__u32 n, nth = 0;
+	__u32 n, firsts, nth = 0;
 
 	if (!w || !d || !c)
 		return 0;
@@ -109,38 +145,42 @@ IPOS_FUNCTION int choose(struct ipos_scratch *w, __u32 pool_index, __u64 refused
 	c->usable = 0;
 	if (!pool)
 		return 0;
-	w->found = 0;
-	for (__u32 i = 0; i < IPOS_CANDIDATES_MAX && i < pool->count; i++)
-		if (server_usable(pool->candidates[i].server, refused))
-			w->usable[w->found++ & (IPOS_CANDIDATES_MAX - 1)] = i;
-	n = w->found;
+	n = candidates_gather(w, pool, refused);
 	if (!n)
 		return 0;
+	c->usable = n;
+	if (w->ramp_least < w->ramp_most && pool->policy != IPOS_FIXED &&
+	    pool->policy != IPOS_SOURCE_HASH)
+		n = candidates_started(w, pool, d->random & 0xff);
+	if (!n)
+		return 0;
+	firsts = pool->firsts ? pool->firsts : 1;
 	switch (pool->policy) {
 	case IPOS_ROUND_ROBIN:
 		nth = __sync_fetch_and_add(&pool->turn, 1) % n;
 		break;
+	case IPOS_WEIGHTED:
+		nth = candidate_drawn(w, pool, turn_point(__sync_fetch_and_add(&pool->turn, 1)),
+				      IPOS_CANDIDATES_MAX);
+		break;
 	case IPOS_RANDOM:
-		nth = choose_random(pool, w, n, d->random);
+		nth = candidate_drawn(w, pool, d->random >> 32, IPOS_CANDIDATES_MAX);
 		break;
 	case IPOS_FIXED:
 		break;
+	case IPOS_LEAST_CONNECTIONS:
+		nth = choose_least_connections(w, pool, d->random >> 32, firsts);
+		break;
+	case IPOS_SOURCE_HASH:
+		nth = choose_by_source(w, pool, pool_index, d->client_ip);
+		break;
 	default:
-		nth = choose_least_loaded(pool, w, n, d->random);
+		nth = choose_of_two(w, pool, d->random, firsts);
 	}
 	chosen = candidate_at(pool, w, nth);
 	c->server = chosen->server;
 	c->port = chosen->port;
-	c->usable = n;
 	return c->server;
-}
-
-/* What a request of this client is decided by. */
-IPOS_INLINE struct draw draw_for(const struct ipos_tuple *t)
-{
-	struct draw d = { .random = bpf_get_prandom_u32(), .client_ip = t->client_ip };
-
-	return d;
 }
 
 /* Whether anybody could serve a request now. */

@@ -264,6 +264,20 @@ int ipos_run_route(struct native_node *n, const struct ipos_request *request, st
 	return number;
 }
 
+/* The server of a request, by itself; `client_ip` in network order, `random` as it is drawn. */
+__u32 ipos_choose(struct native_node *n, __u32 pool, __u64 refused, __u64 random,
+		  __u32 client_ip, __u32 *port)
+{
+	struct draw d = { .random = random, .client_ip = client_ip };
+	struct choice c = {};
+
+	native_enter(n);
+	choose(scratch_of(IPOS_PROG_XDP), pool, refused, &d, &c);
+	native_leave(n);
+	*port = bpf_ntohs(c.port);
+	return c.server;
+}
+
 /* ---- what came of it ---------------------------------------------------------------------------------- */
 
 __s32 ipos_verdict(const struct native_node *n)
