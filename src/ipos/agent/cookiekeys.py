@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cookie keys in the data plane, a day ahead: a dead agent loses no handshake for that long."""
+"""Keys in the data plane, loaded ahead: a dead agent loses no handshake and no session.
+
+Handshake cookies live seconds, so their keys are there for a day to come; session cookies live
+for weeks, so theirs are there for a month that was and a month to come.
+"""
 
 from ipos.agent.plan import key_words
 from ipos.handshake.keys import EPOCH_S, FarmKeys, epoch_of
@@ -9,6 +13,9 @@ from ipos.inic.rows import EpochKey
 
 AHEAD_S = 86_400
 REFILL_S = 3_600
+DAY_S = 86_400
+SESSION_DAYS = 30
+"""How old a session cookie is believed at most, and how long an agent may be dead."""
 
 
 class CookieKeys:
@@ -32,4 +39,26 @@ class CookieKeys:
             if epoch not in self._written:
                 words = key_words(self._keys.cookie(epoch))
                 self._table.put(epoch % self._slots, EpochKey(words, epoch))
+        self._written = wanted
+
+
+class SessionKeys:
+    """Writes the keys of every day from a month ago to a month ahead, each once."""
+
+    def __init__(self, tables: Tables, keys: FarmKeys) -> None:
+        self._table = tables.session_keys
+        self._keys = keys
+        self._slots = constant("IPOS_SESSION_DAYS")
+        self._written: range = range(0)
+
+    def fill(self, wall_s: float) -> None:
+        """Write what is missing. A day that is too old loses its slot to one ahead."""
+        today = int(wall_s // DAY_S)
+        wanted = range(max(today - SESSION_DAYS, 0), today + SESSION_DAYS + 1)
+        if wanted == self._written:
+            return
+        for day in wanted:
+            if day not in self._written:
+                row = EpochKey(key_words(self._keys.session(day)), day)
+                self._table.put(day % self._slots, row)
         self._written = wanted

@@ -20,7 +20,7 @@ import structlog
 from ipos.agent import apiserver, message, orders, places, plan, setup, signs, snapshot
 from ipos.agent.checks import Checks
 from ipos.agent.control import AgentControl, Reloads
-from ipos.agent.cookiekeys import CookieKeys
+from ipos.agent.cookiekeys import CookieKeys, SessionKeys
 from ipos.agent.members import Age, Member, Members
 from ipos.agent.network import Network, interface
 from ipos.agent.notify import READY, STOPPING, Watchdog, notify, reloading
@@ -99,6 +99,7 @@ class Agent(asyncio.DatagramProtocol):
         before = snapshot.read(places.snapshot_file())
         self._slots = plan.number_services(self._config, before.services)
         self._cookie_keys = CookieKeys(self._tables, self._keys)
+        self._session_keys = SessionKeys(self._tables, self._keys)
         cgroup = places.own_cgroup()
         boot = time.time_ns() // 1_000_000
         self._observer = Observer(self._config, self._tables, me, self._back.mac, cgroup, boot)
@@ -275,6 +276,7 @@ class Agent(asyncio.DatagramProtocol):
         """What follows the wall clock: its offset and the cookie keys. Counts for the commands."""
         self._refreshed_ns = now_ns
         self._cookie_keys.fill(time.time())
+        self._session_keys.fill(time.time())
         offset = wall_offset_ns()
         if abs(offset - self._offset_ns) > _SETTLED_NS:
             self._offset_ns = offset

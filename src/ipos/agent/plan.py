@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from ipos.agent.members import Age, Member, Members
+from ipos.agent.sessions import session_row
 from ipos.config.schema import Config, Service
 from ipos.inic import rows
 from ipos.inic.layout import constant
@@ -40,6 +41,7 @@ class Rows:
 
     services: Mapping[int, rows.Service] = field(default_factory=dict)
     pools: Mapping[int, rows.Pool] = field(default_factory=dict)
+    sessions: Mapping[int, rows.Session] = field(default_factory=dict)
     addresses: Mapping[rows.AddressKey, rows.Address] = field(default_factory=dict)
     members: Mapping[bytes, int] = field(default_factory=dict)
     servers: Mapping[int, rows.Server] = field(default_factory=dict)
@@ -115,6 +117,11 @@ def plan(
     return Rows(
         services={index: _service(index, service) for index, service in numbered},
         pools={index: _pool(config, service, heard) for index, service in numbered},
+        sessions={
+            index: session_row(service.session)
+            for index, service in numbered
+            if service.session is not None
+        },
         addresses=_addresses(numbered, heard),
         members={member.state.mac: member.index for member in heard if member.state is not None},
         servers={

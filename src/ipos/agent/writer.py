@@ -18,6 +18,7 @@ V = TypeVar("V")
 
 NO_SERVER = rows.Server(IPv4Address(0), IPv4Address(0), bytes(6), rows.ServerState.NONE)
 NO_SERVICE = rows.Service(0, rows.Select.REQUEST, 0, 0, IPv4Address(0), 0, used=False)
+NO_SESSION = rows.Session()
 
 
 class Writer:
@@ -33,6 +34,9 @@ class Writer:
         self._services = {index: row for index, row in tables.services.items() if row.used}
         self._pools = {
             index: _still(pool) for index, pool in tables.pools.items() if pool.candidates
+        }
+        self._sessions = {
+            index: row for index, row in tables.sessions.items() if row != NO_SESSION
         }
         self._addresses = dict(tables.addresses.items())
         self._members = dict(tables.members.items())
@@ -61,6 +65,7 @@ class Writer:
                 turn = found.turn if found is not None else 0
                 tables.pools.put(index, rows.Pool(pool.policy, pool.candidates, turn))
                 self._pools[index] = pool
+        _put(tables.sessions, self._sessions, wanted.sessions)
         _put(tables.services, self._services, wanted.services)
         _put(tables.addresses, self._addresses, wanted.addresses)
         if prune:
@@ -74,6 +79,9 @@ class Writer:
         for index in self._services.keys() - wanted.services.keys():
             tables.services.put(index, NO_SERVICE)
             del self._services[index]
+        for index in self._sessions.keys() - wanted.sessions.keys():
+            tables.sessions.put(index, NO_SESSION)
+            del self._sessions[index]
         for index in self._pools.keys() - wanted.pools.keys():
             tables.pools.put(index, rows.Pool(rows.Policy.LEAST_LOADED, ()))
             del self._pools[index]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from ipos.config import locate
 from ipos.config.errors import Mistake
 from ipos.config.schema import Config
@@ -15,6 +17,8 @@ SERVICES_MAX = 64
 _RESERVED_ETHERTYPES = {
     0x0800: "IPv4", 0x0806: "ARP", 0x86DD: "IPv6", 0x8100: "802.1Q", 0x88A8: "802.1ad",
 }  # fmt: skip
+_SERVED_SESSIONS = ("insert",)
+_SERVED = " or ".join(f'"{kind}"' for kind in _SERVED_SESSIONS)
 T = TypeVar("T")
 _Say = Callable[[locate.Path, str], None]
 
@@ -29,6 +33,7 @@ def crosscheck(config: Config, file: Path, places: dict[locate.Path, int]) -> li
     _farm(config, say)
     _secret(config, file, say)
     _services(config, say)
+    _sessions(config, say)
     _pools_and_routes(config, say)
     _not_yet(config, say)
     return mistakes
@@ -128,6 +133,36 @@ def _services(config: Config, say: _Say) -> None:
         )
 
 
+def _sessions(config: Config, say: _Say) -> None:
+    for position, service in enumerate(config.service):
+        session = service.session
+        if session is None:
+            continue
+        here = ("service", position, "session")
+        if session.kind != "source" and service.select == "connection":
+            say(
+                here,
+                f'{_of(service.name)} a session by cookie and select = "connection", which decides '
+                'before any cookie comes; say select = "request", or kind = "source"',
+            )
+        if session.kind != "insert":
+            for entry in msgspec.structs.fields(session):
+                given = getattr(session, entry.name) != entry.default
+                if given and entry.name not in ("kind", "cookie"):
+                    say(
+                        (*here, entry.name),
+                        f"{_of(service.name)} session.{entry.name}, which is an attribute of "
+                        f'cookies that kind = "insert" makes, and kind = "{session.kind}"; leave '
+                        "it out",
+                    )
+        if session.same_site == "none" and not session.secure:
+            say(
+                (*here, "same_site"),
+                f'{_of(service.name)} session.same_site = "none" without secure = true; browsers '
+                "throw such cookies away",
+            )
+
+
 def _pools_and_routes(config: Config, say: _Say) -> None:
     services = [service.name for service in config.service]
     pools = [pool.name for pool in config.pool]
@@ -160,8 +195,12 @@ def _not_yet(config: Config, say: _Say) -> None:
                 (*here, "decide"),
                 f'{_of(service.name)} decide = "request"; only "connection" is served',
             )
-        if service.session is not None:
-            say((*here, "session"), f"{_of(service.name)} a session, which is not served; leave it")
+        if service.session is not None and service.session.kind not in _SERVED_SESSIONS:
+            say(
+                (*here, "session", "kind"),
+                f'{_of(service.name)} session.kind "{service.session.kind}", which is not served; '
+                f"{_SERVED} is",
+            )
     for position, route in enumerate(config.route):
         if not route.takes_all:
             key = "host" if route.host != "*" else "path"

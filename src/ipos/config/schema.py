@@ -137,7 +137,10 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Session(Struct, frozen=True, forbid_unknown_fields=True):
-    """`session = { ... }` of a service: how a client comes back to the same server."""
+    """`session = { ... }` of a service: how a client comes back to the same server.
+
+    All but `kind` and `cookie` are attributes of an inserted cookie (RFC 6265, 4.1).
+    """
 
     kind: Annotated[
         Literal["insert", "learn", "redirect", "source"],
@@ -150,6 +153,31 @@ class Session(Struct, frozen=True, forbid_unknown_fields=True):
             description='the name of a cookie, such as "IPOS"',
         ),
     ] = "IPOS"
+    path: Annotated[
+        str, Meta(pattern=r"^/[!-:<-~]{0,127}$", description='a path, such as "/"')
+    ] = "/"
+    domain: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$",
+                max_length=100,
+                description='a domain, such as "example.org"',
+            ),
+        ]
+        | None
+    ) = None
+    max_age_s: (
+        Annotated[int, Meta(ge=1, le=34_560_000, description="1 to 34560000 seconds")] | None
+    ) = None
+    http_only: Annotated[bool, Meta(description="true or false")] = True
+    secure: Annotated[bool, Meta(description="true or false")] = False
+    same_site: (
+        Annotated[
+            Literal["strict", "lax", "none"], Meta(description='"strict", "lax" or "none"')
+        ]
+        | None
+    ) = None
 
 
 class Check(Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,6 +6,7 @@ A key is the first 16 bytes of HMAC-SHA256 (RFC 2104) under the secret over a la
     frame tags      b"ipos frame"
     state datagrams b"ipos state"
     cookies         b"ipos cookie" and the epoch, 8 bytes, big-endian
+    sessions        b"ipos session" and the day since 1970, 8 bytes, big-endian
 
 One secret never stands in two places: what signs a cookie signs no frame. An epoch is 16 seconds
 of wall-clock time counted from 1970, the same on every server; a key of the past cannot be had
@@ -50,6 +51,10 @@ class FarmKeys:
     def cookie(self, epoch: int) -> bytes:
         """The key of the cookies made in one epoch."""
         return self._derive(b"ipos cookie" + epoch.to_bytes(8, "big"))
+
+    def session(self, day: int) -> bytes:
+        """The key of the session cookies that a day's responses are given."""
+        return self._derive(b"ipos session" + day.to_bytes(8, "big"))
 
     def _derive(self, label: bytes) -> bytes:
         return hmac.digest(self.secret, label, "sha256")[:KEY_SIZE]

@@ -16,6 +16,7 @@ from typing import Final
 
 from ipos.inic.libbpf import syscall
 from ipos.inic.libbpf.errors import AttachError, PinError, SlotTaken, explain
+from ipos.inic.libbpf.maps import Map
 from ipos.inic.libbpf.objects import xdp_program_id
 
 
@@ -39,6 +40,9 @@ _ATTACH_TYPE: Final = {
     Hook.XDP: syscall.ATTACH_XDP,
 }
 _ORDER: Final = list(Hook)
+
+_OF_MAPS: Final = {"ipos_insert": ("inserting", syscall.ATTACH_SK_MSG_VERDICT)}
+"""Programs that run on the sockets in a map. The map holds them: no link, gone when it goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,24 @@ def replace(pin_dir: Path, programs: Path, names: Iterable[str]) -> None:
         for path in reversed(done):
             _update_link(path, pin_dir / "progs" / read_link(path).hook.program)
         raise
+
+
+def give_to_maps(pin_dir: Path) -> None:
+    """Let the pinned programs that run on a map's sockets be the map's; repeatable."""
+    for name, (held_by, attach_type) in _OF_MAPS.items():
+        if not (pin_dir / "progs" / name).exists():
+            continue
+        program = open_pin(pin_dir / "progs" / name, f"program {name}")
+        try:
+            with Map.open(pin_dir / "maps" / held_by) as sockets:
+                syscall.program_attach(program, sockets.fd, attach_type)
+        except OSError as error:
+            number = error.errno or 0
+            raise AttachError(
+                f"cannot give {name} to the map {held_by}: {explain(number)}", number
+            ) from error
+        finally:
+            os.close(program)
 
 
 def read_link(path: Path) -> Link:

@@ -132,6 +132,7 @@ def attach(pin_dir: Path | str, plan: Sequence[Attachment]) -> tuple[Link, ...]:
     pin_dir = Path(pin_dir)
     _read_abi(pin_dir)
     with locked(pin_dir):
+        hooks.give_to_maps(pin_dir)
         return hooks.converge(pin_dir, plan)
 
 
@@ -159,6 +160,7 @@ def upgrade(objects_dir: Path | str, pin_dir: Path | str) -> Upgrade:
                 hooks.replace(pin_dir, pin_dir / "progs-new", result.replaced)
                 for name in result.replaced:
                     (pin_dir / "progs-new" / name).rename(pin_dir / "progs" / name)
+                hooks.give_to_maps(pin_dir)
         finally:
             _remove(pin_dir / "progs-new")
     return result

@@ -150,6 +150,15 @@ class Tables:
         return self._array("cookie_keys", Codec(rows.EpochKey, layout("ipos_epoch_key")))
 
     @functools.cached_property
+    def session_keys(self) -> Table[int, rows.EpochKey]:
+        return self._array("session_keys", Codec(rows.EpochKey, layout("ipos_epoch_key")))
+
+    @functools.cached_property
+    def sessions(self) -> Table[int, rows.Session]:
+        """By the index of the service."""
+        return self._array("sessions", rows.SessionCodec())
+
+    @functools.cached_property
     def servers(self) -> Table[int, rows.Server]:
         return self._array("servers", Codec(rows.Server, layout("ipos_server")))
 

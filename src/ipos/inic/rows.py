@@ -62,6 +62,14 @@ class Policy(IntEnum):
     LEAST_CPU = constant("IPOS_LEAST_CPU")
 
 
+class SessionKind(IntEnum):
+    NONE = constant("IPOS_SESSION_NONE")
+    INSERT = constant("IPOS_SESSION_INSERT")
+    LEARN = constant("IPOS_SESSION_LEARN")
+    REDIRECT = constant("IPOS_SESSION_REDIRECT")
+    SOURCE = constant("IPOS_SESSION_SOURCE")
+
+
 class EndpointState(IntEnum):
     PENDING = constant("IPOS_EP_PENDING")
     ADOPTING = constant("IPOS_EP_ADOPTING")
@@ -78,13 +86,14 @@ class TemporaryState(IntEnum):
 
 
 class Option(IntFlag):
-    """TCP options a handshake agreed on."""
+    """TCP options a handshake agreed on, and SESSION: the first response begins one."""
 
     SACK = constant("IPOS_OPT_SACK")
     TIMESTAMPS = constant("IPOS_OPT_TIMESTAMPS")
     WSCALE = constant("IPOS_OPT_WSCALE")
     ECN = constant("IPOS_OPT_ECN")
     USEC_TS = constant("IPOS_OPT_USEC_TS")
+    SESSION = constant("IPOS_OPT_SESSION")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +183,21 @@ class Service:
     used: bool = True
     decide: Decide = Decide.CONNECTION
     listening: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """`struct ipos_session`: how clients of a service come back to the same server.
+
+    `name` is the cookie's; `line` the whole Set-Cookie line of an inserted one, with zeros for
+    the value at `value_at`.
+    """
+
+    kind: SessionKind = SessionKind.NONE
+    name: bytes = b""
+    line: bytes = b""
+    value_at: int = 0
+    lifetime_min: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +363,29 @@ class PoolCodec(Codec[Pool]):
         row = {name: read(values[name]) for name, read in self._readers.items()}
         row["candidates"] = row["candidates"][: values["count"]]
         return Pool(**row)
+
+
+class SessionCodec(Codec[Session]):
+    """The lengths of `name` and `line` stand beside them."""
+
+    def __init__(self) -> None:
+        super().__init__(Session, layout("ipos_session"))
+
+    def encode(self, row: Session) -> bytes:
+        values = {name: write(getattr(row, name)) for name, write in self._writers.items()}
+        for name in ("name", "line"):
+            room = self.shape.field(name).size
+            if len(values[name]) > room:
+                raise ValueError(f"a session's {name} has {len(values[name])} bytes, not {room}")
+            values[f"{name}_len"] = len(values[name])
+            values[name] = values[name].ljust(room, b"\0")
+        return self.shape.pack(values)
+
+    def decode(self, raw: bytes) -> Session:
+        values = self.shape.unpack(raw)
+        for name in ("name", "line"):
+            values[name] = values[name][: values[f"{name}_len"]]
+        return Session(**{name: read(values[name]) for name, read in self._readers.items()})
 
 
 def _same(value: Any) -> Any:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* What our own kernel sends on front: the owner learns here how far each connection is. */
 #include "emit.h"
+#include "inserting.h"
 
 /*
  * The SYN-ACK of a service that selects on connection is the kernel's; the MSS it offers
@@ -35,6 +36,8 @@ IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 		return TC_ACT_OK;
 	}
 	ep->last_seen_ns = now;
+	if (unlikely(ep->insert == IPOS_INSERT_DONE))
+		insert_end(&s->tuple, ep);
 	if (s->flags & TCP_ACK)
 		ep->rcv_nxt = s->ack;
 	if (seq_before(ep->snd_nxt, end))

@@ -92,6 +92,7 @@ enum ipos_options {
 	IPOS_OPT_WSCALE = 4,
 	IPOS_OPT_ECN = 8,
 	IPOS_OPT_USEC_TS = 16,
+	IPOS_OPT_SESSION = 32,		/* no TCP option: the first response is to begin a session */
 };
 
 struct ipos_header {			/* Figure 11b; all network order */
@@ -402,6 +403,13 @@ struct ipos_urls {			/* map `urls`, by bank * IPOS_SERVICES_MAX + service */
 	__u8 zero[2];
 };
 
+/* ---- sessions: which server a client comes back to --------------------------------------------- */
+
+#define IPOS_SESSION_VALUE_LEN 32	/* characters of an inserted value */
+#define IPOS_SESSION_LINE_MAX 416
+#define IPOS_SESSION_DAY_S 86400U
+#define IPOS_SESSION_DAYS 64		/* slots of `session_keys`: day % IPOS_SESSION_DAYS */
+
 enum ipos_session_kind {
 	IPOS_SESSION_NONE = 0,
 	IPOS_SESSION_INSERT = 1,
@@ -413,8 +421,21 @@ enum ipos_session_kind {
 struct ipos_session {			/* map `sessions`, by service index */
 	__u8 kind;			/* enum ipos_session_kind */
 	__u8 name_len;			/* of the cookie; 0: none */
-	__u8 zero[6];
+	__u16 line_len;			/* insert: of `line`; 0: there is none */
+	__u16 value_at;			/* insert: where in `line` the value goes */
+	__u16 lifetime_min;		/* learn: what a row lives without being used */
 	__u8 name[IPOS_COOKIE_NAME_MAX];
+	__u8 line[IPOS_SESSION_LINE_MAX];	/* Set-Cookie, with CR and LF; zeros for the value */
+};
+
+/*
+ * The value of an inserted cookie, in lower-case hexadecimal: the day of its key since 1970
+ * and the server's first address, each four bytes big-endian, and SipHash-2-4 of these eight.
+ */
+struct ipos_session_value {
+	__u32 day;			/* network */
+	__u32 server_ip;		/* network */
+	__u64 tag;
 };
 
 /*
@@ -493,9 +514,22 @@ struct ipos_endpoint {			/* maps `local` and `connect`: full means refuse */
 	__u8 server_fin_seen;
 	__u8 server_fin_acked;
 	__u8 reason;			/* why it was not adopted: enum ipos_refusal */
-	__u32 zero;
+	__u8 insert;			/* enum ipos_insert */
+	__u8 insert_at;			/* place in a status line, up to where it tells nothing more */
+	__u16 zero;
 	__u64 migration;
 	__u64 last_seen_ns;
+};
+
+/* How far the response that begins a session is. Until DONE, what is expected next. */
+enum ipos_insert {
+	IPOS_INSERT_NONE = 0,		/* its socket is not in `inserting` */
+	IPOS_INSERT_STATUS = 1,		/* a byte of a status line */
+	IPOS_INSERT_INTERIM = 2,	/* the same, of an interim response (1xx) */
+	IPOS_INSERT_FIELDS = 3,		/* a byte of an interim response's field line */
+	IPOS_INSERT_LINE = 4,		/* the first byte of such a line; a blank one ends it */
+	IPOS_INSERT_HERE = 5,		/* a status line is out; the cookie's line comes next */
+	IPOS_INSERT_DONE = 6,		/* its socket is to leave `inserting` */
 };
 
 enum ipos_endpoint_flags {
@@ -628,7 +662,11 @@ struct ipos_captured {			/* ring `captured`; then the bytes */
 	X(90, ABSORBED, "acknowledgements that needed no answer") \
 	X(91, ENDED_UNSEEN, "endpoints whose socket the agent found gone") \
 	X(92, TIME_WAIT_SWEPT, "TIME_WAIT sockets that the agent ended, a second late") \
-	X(93, PROBE_ANSWERED, "probes of other servers' agents answered (type 9 sent)")
+	X(93, PROBE_ANSWERED, "probes of other servers' agents answered (type 9 sent)") \
+	X(100, SESSION_KEPT, "requests decided for the server that has their session") \
+	X(101, SESSION_MOVED, "sessions whose server may not have the request: chosen anew") \
+	X(102, SESSION_BEGUN, "session cookies inserted into responses") \
+	X(103, SESSION_UNTOLD, "responses that could not be given a session cookie")
 
 #define IPOS_COUNTERS_MAX 128
 

@@ -17,6 +17,7 @@ IPOS_MAP(services, ARRAY, __u32, struct ipos_service, IPOS_SERVICES_MAX);
 IPOS_MAP(pools, ARRAY, __u32, struct ipos_pool, IPOS_POOLS_MAX);
 IPOS_MAP(sessions, ARRAY, __u32, struct ipos_session, IPOS_SERVICES_MAX);
 IPOS_MAP(cookie_keys, ARRAY, __u32, struct ipos_epoch_key, IPOS_EPOCHS);
+IPOS_MAP(session_keys, ARRAY, __u32, struct ipos_epoch_key, IPOS_SESSION_DAYS);
 
 /* Writer: agent.  Full: the agent says so and keeps what was there. */
 IPOS_MAP(addresses, HASH, struct ipos_address_key, struct ipos_address, 4096);

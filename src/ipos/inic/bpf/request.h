@@ -48,6 +48,14 @@ IPOS_APART int acknowledge_held(struct __sk_buff *skb, const struct ipos_setting
 	return reply_from_tc(skb, set, w, s, &r);
 }
 
+/* The option travels with the handshake to whoever has the socket. */
+IPOS_INLINE void session_note(struct ipos_handshake *hs, const struct choice *c)
+{
+	hs->options &= ~IPOS_OPT_SESSION;
+	if (c->insert)
+		hs->options |= IPOS_OPT_SESSION;
+}
+
 /* ---- decided: here -------------------------------------------------------------------------- */
 
 IPOS_INLINE int local_row(const struct ipos_settings *set, struct ipos_scratch *w,
@@ -151,6 +159,7 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 		if (hold_read(w, h) == IPOS_READ_REFUSED)
 			return reset_held(skb, set, w, t, h);
 		decide(w, t, h->refused, &c);
+		session_note(&h->hs, &c);
 	}
 	server = server_at(c.server);
 	if (!c.server || !server) {
@@ -289,6 +298,7 @@ IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
 		request_open(w, w->holding.service);
 		if (request_feed(w, n) == IPOS_READ_DONE)
 			decide(w, &s->tuple, w->holding.refused, &c);
+		session_note(&w->holding.hs, &c);
 	}
 	if (c.server == set->self && c.server &&
 	    !local_row(set, w, &s->tuple, &w->holding.hs, &c, w->holding.service, now)) {

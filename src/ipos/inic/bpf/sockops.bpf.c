@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* The proof of adoption: the kernel calls here when the socket exists, and not before. */
 #include "endpoints.h"
+#include "inserting.h"
 
 /* A handshake the kernel did itself, for a service that selects on connection. */
 IPOS_INLINE void connected(struct bpf_sock_ops *ctx, const struct ipos_tuple *t, __u64 cookie)
@@ -46,6 +47,18 @@ IPOS_INLINE void connected(struct bpf_sock_ops *ctx, const struct ipos_tuple *t,
 	bpf_map_delete_elem(&temporary, t);
 }
 
+/* What the application sends goes by insert.bpf.c until the first response has its cookie. */
+IPOS_INLINE void insert_begin(struct bpf_sock_ops *ctx, struct ipos_tuple *t,
+			      struct ipos_endpoint *ep)
+{
+	ep->insert = IPOS_INSERT_STATUS;
+	ep->insert_at = 0;
+	if (!bpf_sock_hash_update(ctx, &inserting, t, BPF_ANY))
+		return;
+	ep->insert = IPOS_INSERT_NONE;
+	count(COUNT_SESSION_UNTOLD);
+}
+
 SEC("sockops")
 int ipos_sockops(struct bpf_sock_ops *ctx)
 {
@@ -71,6 +84,8 @@ int ipos_sockops(struct bpf_sock_ops *ctx)
 	}
 	ep->cookie = cookie;
 	ep->state = IPOS_EP_ATTACHED;
+	if (ep->hs.options & IPOS_OPT_SESSION)
+		insert_begin(ctx, &t, ep);
 	count(COUNT_ADOPTED);
 	return 1;
 }

@@ -23,6 +23,7 @@ NOEXIST: Final = 1
 EXIST: Final = 2
 
 ATTACH_CGROUP_SOCK_OPS: Final = 3
+ATTACH_SK_MSG_VERDICT: Final = 7
 ATTACH_XDP: Final = 37
 ATTACH_TCX_INGRESS: Final = 46
 ATTACH_TCX_EGRESS: Final = 47
@@ -42,6 +43,7 @@ class Command(IntEnum):
     MAP_NEXT_KEY = 4
     OBJ_PIN = 6
     OBJ_GET = 7
+    PROG_ATTACH = 8
     PROG_TEST_RUN = 10
     PROG_FD_BY_ID = 13
     MAP_FD_BY_ID = 14
@@ -315,6 +317,12 @@ def map_fd_by_id(number: int) -> int:
 
 def program_fd_by_id(number: int) -> int:
     return bpf(Command.PROG_FD_BY_ID, bytearray(struct.pack("=III", number, 0, 0)))
+
+
+def program_attach(program_fd: int, target_fd: int, attach_type: int) -> None:
+    """Give a program to a map of sockets, in the place of the one it had."""
+    attributes = bytearray(struct.pack("=IIII", target_fd, program_fd, attach_type, 0))
+    bpf(Command.PROG_ATTACH, attributes)
 
 
 def link_create(program_fd: int, target: int, attach_type: int, flags: int) -> int:

@@ -8,6 +8,8 @@
 
 #include "read.h"
 #include "route.h"
+#include "select.h"
+#include "session.h"
 
 /* The request read into w->request; returns the server's index, 0 for nobody. */
 IPOS_FUNCTION int decide(struct ipos_scratch *w, const struct ipos_tuple *t, __u64 refused,
@@ -25,6 +27,12 @@ IPOS_FUNCTION int decide(struct ipos_scratch *w, const struct ipos_tuple *t, __u
 	c->pool = service->pool;
 	c->rule = 0;
 	route(w, c);
+	if (session_choose(w, c->pool, refused, c)) {
+		count(COUNT_SESSION_KEPT);
+		return c->server;
+	}
+	if (c->session == CHOICE_MOVED)
+		count(COUNT_SESSION_MOVED);
 	d = draw_for(t);
 	return choose(w, c->pool, refused, &d, c);
 }

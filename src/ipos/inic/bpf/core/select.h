@@ -8,12 +8,22 @@
 
 #include "source.h"
 
+/* What the request's session had to do with it. */
+enum choice_session {
+	CHOICE_NO_SESSION = 0,		/* the service has none, or no cookie names one */
+	CHOICE_KEPT = 1,		/* its server was chosen */
+	CHOICE_MOVED = 2,		/* its server may not have the request: chosen anew */
+};
+
 struct choice {
 	__u32 server;			/* index; 0: nobody */
 	__u16 port;			/* network: the application's there */
 	__u16 usable;			/* among how many */
 	__u16 pool;			/* index in `pools`: whose candidates they are */
 	__u16 rule;			/* number of the rule that gave the pool; 0: none fits */
+	__u8 session;			/* enum choice_session */
+	__u8 insert;			/* the first response gets a session cookie */
+	__u16 zero;
 };
 
 /* A CPU's price: 1 while half of it is left, twice as much whenever half of that is gone. */

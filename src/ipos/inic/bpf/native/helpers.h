@@ -41,6 +41,8 @@
 #define bpf_map_update_elem(map, key, value, flags) \
 	native_map_update(native_now(), map, key, value, flags)
 #define bpf_map_delete_elem(map, key) native_map_delete(native_now(), map, key)
+#define bpf_sock_hash_update(ctx, map, key, flags) \
+	((void)(ctx), native_map_update(native_now(), map, key, &(__u64){ 0 }, flags))
 #define bpf_map_push_elem(map, value, flags) native_map_push(native_now(), map, value)
 #define bpf_map_pop_elem(map, value) native_map_pop(native_now(), map, value)
 #define bpf_ringbuf_reserve(map, size, flags) native_ring_reserve(native_now(), size)

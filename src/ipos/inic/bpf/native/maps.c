@@ -26,7 +26,7 @@ static struct native_table *table_of(struct native_node *n, const struct native_
 static int is_hash(const struct native_map *m)
 {
 	return m->type == BPF_MAP_TYPE_HASH || m->type == BPF_MAP_TYPE_LRU_HASH ||
-	       m->type == BPF_MAP_TYPE_LPM_TRIE;
+	       m->type == BPF_MAP_TYPE_LPM_TRIE || m->type == BPF_MAP_TYPE_SOCKHASH;
 }
 
 static int is_array(const struct native_map *m)

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A service's session as the data plane reads it. Pure."""
+
+from ipos.config.schema import Session
+from ipos.inic import rows
+from ipos.inic.layout import constant
+
+KINDS = {
+    "insert": rows.SessionKind.INSERT,
+    "learn": rows.SessionKind.LEARN,
+    "redirect": rows.SessionKind.REDIRECT,
+    "source": rows.SessionKind.SOURCE,
+}
+
+
+def session_row(session: Session) -> rows.Session:
+    """The row; for an inserted cookie with its Set-Cookie line (RFC 6265, 4.1.1)."""
+    kind = KINDS[session.kind]
+    name = session.cookie.encode()
+    if kind is not rows.SessionKind.INSERT:
+        return rows.Session(kind, b"" if kind is rows.SessionKind.SOURCE else name)
+    start = b"Set-Cookie: " + name + b"="
+    value = bytes(constant("IPOS_SESSION_VALUE_LEN"))
+    line = start + value + "".join(_attributes(session)).encode() + b"\r\n"
+    return rows.Session(kind, name, line, len(start))
+
+
+def _attributes(session: Session) -> list[str]:
+    found = [f"; Path={session.path}"]
+    if session.domain is not None:
+        found.append(f"; Domain={session.domain}")
+    if session.max_age_s is not None:
+        found.append(f"; Max-Age={session.max_age_s}")
+    if session.http_only:
+        found.append("; HttpOnly")
+    if session.secure:
+        found.append("; Secure")
+    if session.same_site is not None:
+        found.append(f"; SameSite={session.same_site.capitalize()}")
+    return found
