@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from ipos.handshake.segment import Flag, Segment, checksum
+from ipos.requests.h2 import PREFACE
 from tests.golden import packets
 
 CLIENT = IPv4Address(packets.CLIENT)
@@ -160,18 +161,46 @@ def random_options(rng: random.Random) -> bytes:
 def random_head(rng: random.Random) -> bytes:
     """16,000 bytes of a connection: a head of some grammar and what may follow."""
     size = rng.choice((20, 100, 600, 1500, 3000, 9000, 14_590, 14_598, 14_600, 14_602, 16_000))
-    kind = rng.randrange(8)
+    kind = rng.randrange(10)
     if kind < 5:
         ending = rng.choice((b"\r\n\r\n", b"\n\n", b"\r\n\n", b"\n\r\n"))
         lead = rng.choice((b"", b"", b"\r\n", b"\n"))
         head = lead + b"GET /" + b"x" * max(0, size - 5 - len(lead) - len(ending)) + ending
     elif kind == 5:
-        head = b"\x16\x03\x01" + struct.pack("!H", min(size, 0xFFFF)) + rng.randbytes(size)
+        hello = b"\x01" + size.to_bytes(3, "big") + rng.randbytes(size)
+        head = records(rng, hello)
+    elif kind == 8:
+        head = PREFACE + b"".join(random_frame(rng) for _ in range(rng.randrange(5)))
+        head = head[: rng.choice((len(head), len(head), 20, 30))] + rng.randbytes(5)
+    elif kind == 9:
+        head = PREFACE + b"".join(random_frame(rng) for _ in range(30))
     elif kind == 6:
         head = b"P" + bytes(rng.choice(b"\r\nab:") for _ in range(min(size, 3000)))
     else:
         head = rng.randbytes(20)
     return head.ljust(16_000, b"b")
+
+
+def records(rng: random.Random, message: bytes) -> bytes:
+    """A handshake message in TLS records; a little of it may be wrong."""
+    cut = []
+    while message:
+        size = rng.choice((1, 3, 5, 100, 1400, 16_384))
+        piece, message = message[:size], message[size:]
+        cut.append(b"\x16\x03\x01" + struct.pack("!H", len(piece)) + piece)
+    if rng.random() < 0.2:
+        wrong = rng.choice((b"\x15\x03\x03\0\2", b"\x16\x03\x03\0\0", b"\x16\x03\x03\x40\1"))
+        cut.insert(rng.randrange(len(cut) + 1), wrong)
+    return b"".join(cut)
+
+
+def random_frame(rng: random.Random) -> bytes:
+    """A frame of HTTP/2, seldom one that ends a header block."""
+    kind = rng.choice((0, 1, 1, 4, 4, 4, 8, 8, 8, 9, 9, 200))
+    flags = rng.choice((0, 0, 0, 1, 4, 0x2D))
+    length = rng.choice((0, 0, 4, 5, 6, 30, 700, 1391, 3000))
+    told = length if rng.random() < 0.97 else rng.choice((length + 1, 16_384, 16_385, 1 << 23))
+    return told.to_bytes(3, "big") + bytes((kind, flags, 0, 0, 0, 1)) + rng.randbytes(length)
 
 
 def damage(rng: random.Random, packet: bytes) -> bytes:

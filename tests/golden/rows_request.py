@@ -8,6 +8,7 @@ from typing import Any
 
 from ipos.inic.layout import constant
 from ipos.inic.native import Attributes, Socket, SocketState
+from ipos.requests.h2 import PREFACE
 from tests.golden import packets as p
 from tests.golden.machine import (
     APPLICATION_IP,
@@ -101,9 +102,13 @@ HERE = [
           config=Config(one_lan=True)),
     _here("request that begins with CRLF", p.client("PA", b"\r\n\r\n" + p.HEAD)),
     _here("request with bare LF", p.client("PA", b"GET / HTTP/1.0\n\n")),
-    _here("TLS ClientHello", p.client("PA", b"\x16\x03\x01\0\x04abcd")),
+    _here("TLS ClientHello", p.client("PA", b"\x16\x03\x01\0\x08\1\0\0\4abcd")),
+    _here("TLS ClientHello in two records",
+          p.client("PA", b"\x16\x03\x01\0\x02\1\0\x16\x03\x01\0\x06\0\4abcd")),
+    _here("TLS record of another message", p.client("PA", b"\x16\x03\x01\0\x04abcd")),
     _here("TLS record of no bytes", p.client("PA", b"\x16\x03\x01\0\0")),
-    _here("HTTP/2 preface", p.client("PA", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")),
+    _here("HTTP/2 request", p.client("PA", PREFACE + b"\0\0\0\4\0\0\0\0\0"
+                                     b"\0\0\1\1\5\0\0\0\1\x84")),
     _here("a grammar of its own: the first byte decides", p.client("PA", b"\x00")),
     _here("head and body in one segment", p.client("PA", p.HEAD + b"body" * 100)),
     _here("while the other server drains", p.client("PA", p.HEAD),

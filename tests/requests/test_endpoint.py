@@ -217,7 +217,7 @@ def test_the_port_is_used_again_after_the_end(client: Client) -> None:
     assert client.send(A).events == (Event.COOKIE, Event.PURE_ACK)
 
 
-@pytest.mark.parametrize("data", [b"GET", b"\x16\x03\x01\x00\x09ab"])
+@pytest.mark.parametrize("data", [b"GET", b"\x16\x03\x01\x00\x09\1b"])
 def test_a_close_within_a_head_is_reset_and_again(client: Client, data: bytes) -> None:
     result = client.send(A | F, 0, data)
     assert (result.events, result.action) == ((Event.FIN_CUT,), Action.RST)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipos.requests.h2 import PREFACE
 from ipos.requests.head import HEAD_MAX, TRANSITIONS, Byte, Grammar, Head, Progress, State, classify
 
 # RFC 9112 section 3.2.1 and RFC 9110 section 10.1.1, as they stand there.
@@ -29,6 +30,9 @@ def client_hello() -> bytes:
     with pytest.raises(ssl.SSLWantReadError):
         client.do_handshake()
     return outgoing.read()
+
+
+LONG_HELLO = b"\x16\x03\x01\x40\x00\x01\0\x3f\xfc"
 
 
 def in_one(data: bytes) -> Head:
@@ -53,9 +57,22 @@ def test_a_client_hello_of_openssl() -> None:
 
 
 def test_the_http2_preface() -> None:
-    # RFC 9113 section 3.4; a SETTINGS frame follows it.
-    done = in_one(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
-    assert (done.progress, done.length) == (Progress.COMPLETE, 18)
+    # RFC 9113 section 3.4; a SETTINGS frame follows it, and then the client may wait.
+    assert in_one(PREFACE).progress is Progress.MORE
+    assert not in_one(PREFACE).waits
+    first = in_one(PREFACE + b"\0\0\0\4\0\0\0\0\0")
+    assert (first.progress, first.grammar, first.waits) == (Progress.MORE, Grammar.H2, True)
+    done = first.feed(b"\0\0\1\1\5\0\0\0\1\x82more")
+    assert (done.progress, done.length, done.waits) == (Progress.COMPLETE, 43, False)
+
+
+@pytest.mark.parametrize("wrong", range(1, 24))
+def test_almost_the_http2_preface(wrong: int) -> None:
+    """It is HTTP/1, whose head is whole with the empty line in the preface."""
+    data = PREFACE[:wrong] + b"x" + PREFACE[wrong + 1 :]
+    done = in_one(data)
+    assert done.grammar is Grammar.HTTP1
+    assert done.progress is Progress.COMPLETE
 
 
 @pytest.mark.parametrize(
@@ -68,8 +85,12 @@ def test_the_http2_preface() -> None:
         (b"A\nb\n\nrest", 5, Grammar.HTTP1),
         (b"\r\n\n\rA\n\n", 7, Grammar.HTTP1),
         (b"\r\n\x16\x03\x01\x00\x01X", 8, Grammar.TLS),
+        (b"\x16\x03\x01\x00\x05\1\0\0\1X", 10, Grammar.TLS),
+        (b"\x16\x03\x01\x00\x01\1\x16\x03\x01\x00\x09\0\0\0more", 14, Grammar.TLS),
+        (b"\x16\x03\x01\x00\x01\1\x15\x03", 7, Grammar.TLS),
+        (b"\x16\x03\x01\x40\x01", 5, Grammar.TLS),
         (b"\x16\x03\x01\x00\x00", 5, Grammar.TLS),
-        (b"\x16\xff\xff\x00\x02abc", 7, Grammar.TLS),
+        (b"\x16\xff\xff\x00\x02abc", 6, Grammar.TLS),
         (b"a", 1, Grammar.OPAQUE),
         (b"\0", 1, Grammar.OPAQUE),
         (b"\n\n@rest", 3, Grammar.OPAQUE),
@@ -97,9 +118,9 @@ def test_where_heads_do_not_end(data: bytes) -> None:
         (b"A" * (HEAD_MAX - 1) + b"\n\n", Progress.TOO_LONG),
         (b"A" * (HEAD_MAX - 1), Progress.MORE),
         (b"\n" * HEAD_MAX, Progress.TOO_LONG),
-        (b"\x16\x03\x01\x40\x00" + bytes(HEAD_MAX), Progress.COMPLETE),
-        (b"\x16\x03\x01\x40\x00" + bytes(HEAD_MAX - 6), Progress.MORE),
-        (b"\n" * (HEAD_MAX - 4) + b"\x16\x03\x01\x01", Progress.TOO_LONG),
+        (LONG_HELLO + bytes(HEAD_MAX), Progress.COMPLETE),
+        (LONG_HELLO + bytes(HEAD_MAX - 10), Progress.MORE),
+        (PREFACE + b"\0\x40\0\4" + bytes(HEAD_MAX), Progress.COMPLETE),
     ],
 )
 def test_the_limit(data: bytes, expected: Progress) -> None:
@@ -110,9 +131,10 @@ def test_the_limit(data: bytes, expected: Progress) -> None:
 
 
 @given(
-    data=st.text("A\r\n\x16ab", max_size=30).map(str.encode)
+    data=st.text("A\r\n\x16\1\0ab", max_size=30).map(str.encode)
     | st.binary(max_size=30)
-    | st.just(RFC_PUT),
+    | st.text("\0\1\2\4\x09", max_size=90).map(lambda text: PREFACE + text.encode())
+    | st.sampled_from([RFC_PUT, PREFACE, PREFACE + b"\0\0\1\1\4\0\0\0\1\x82"]),
     cuts=st.lists(st.integers(0, 200)),
 )
 def test_any_segmentation_is_the_same(data: bytes, cuts: list[int]) -> None:
@@ -150,5 +172,4 @@ def test_h11_finds_the_same_end(
 def test_the_table_is_whole_and_every_byte_has_a_class() -> None:
     assert set(TRANSITIONS) == set(State)
     assert {len(row) for row in TRANSITIONS.values()} == {len(Byte)}
-    assert [b for b in range(256) if classify(b) is Byte.UPPER] == list(range(65, 91))
     assert {classify(b) for b in range(256)} == set(Byte)

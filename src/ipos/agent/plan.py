@@ -59,12 +59,14 @@ def settings(
     me: int,
     frame_key: bytes,
     wall_offset_ns: int,
-    kept: rows.SettingsFlag,
+    capture: bool,
 ) -> rows.Settings:
-    """The one element of `settings`. `kept` are flags that who captures or watches has set."""
-    flags = kept
+    """The one element of `settings`. `capture` is what it says now: the command's, not ours."""
+    flags = rows.SettingsFlag(0)
     if config.farm.authenticate:
         flags |= rows.SettingsFlag.AUTHENTICATE
+    if capture:
+        flags |= rows.SettingsFlag.CAPTURE
     return rows.Settings(
         abi=constant("IPOS_ABI"),
         flags=flags,

@@ -71,8 +71,13 @@ def decide(
         return Acknowledge.GAP
     if unacknowledged >= SEGMENTS_MAX:
         return Acknowledge.SEGMENTS
-    if length + OPTIONS_MAX < min(mss, OUR_MSS):
+    if is_short(length, mss):
         return Acknowledge.SHORT
     if now_ns - last_seen_ns > PAUSE_NS:
         return Acknowledge.PAUSE
     return Acknowledge.HOLD
+
+
+def is_short(length: int, mss: int) -> bool:
+    """Whether a segment's data and timestamps leave room in it: its writer had no more to send."""
+    return length + OPTIONS_MAX < min(mss, OUR_MSS)

@@ -25,7 +25,8 @@ differences from the client's ISN + 1. A segment is judged by the first rule tha
     FIN: at the end of what is held it is FIN if nothing is held, else FIN_CUT; ahead of it
     FIN_EARLY; behind it DUPLICATE.
 9.  data goes into the window (`ipos.requests.window`), bytes in order go to the head parser
-    (`ipos.requests.head`): OUTSIDE; COMPLETE or COMPLETE_NO_SERVER; TOO_LONG; FIN_CUT if it has
+    (`ipos.requests.head`): OUTSIDE; COMPLETE or COMPLETE_NO_SERVER, also if the head waits for the
+    server, no gap is left and the segment is short or a duplicate; TOO_LONG; FIN_CUT if it has
     FIN and ends where the bytes in order end; NO_ROOM if the window or the hold pool has none; and
     otherwise as `ipos.requests.acknowledge` decides: HOLD, HOLD_ACK or GAP_ACK if it was kept,
     DUPLICATE or GAP_DUPLICATE if not; the GAP ones while nothing at all is in order.
@@ -42,7 +43,7 @@ from ipos.handshake import answers
 from ipos.handshake.cookies import Agreed, CookieKey, Handshake, check, is_syn
 from ipos.handshake.segment import Flag, Segment, signed
 from ipos.handshake.unattached import TABLE, Action, Event, State
-from ipos.requests.acknowledge import decide
+from ipos.requests.acknowledge import decide, is_short
 from ipos.requests.head import Head, Progress
 from ipos.requests.window import WINDOW, Insertion, ReceiveWindow
 
@@ -201,7 +202,9 @@ def _judge_data(
         unacknowledged=endpoint.unacknowledged + kept,
         last_seen_ns=around.now_ns,
     )
-    if head.progress is Progress.COMPLETE:
+    short = is_short(len(segment.data), mss) or insertion is Insertion.DUPLICATE
+    waits = head.waits and short and not window.pieces and around.room
+    if head.progress is Progress.COMPLETE or waits:
         return Event.COMPLETE if around.server_ready else Event.COMPLETE_NO_SERVER, after
     if head.progress is Progress.TOO_LONG:
         return Event.TOO_LONG, after

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a request head ends, byte by byte.
+"""Where a request head ends.
 
 The first byte tells the grammar; CR and LF before it are skipped (RFC 9112 section 2.2):
 
@@ -7,19 +7,17 @@ The first byte tells the grammar; CR and LF before it are skipped (RFC 9112 sect
     with LF; one CR before it belongs to the line end, so CRLF CRLF, LF LF and every mix end a
     head, as nginx has it (RFC 9112 section 2.2 allows a bare LF). A CR elsewhere is content: CR CR
     LF is no empty line. HTTP/0.9, which has no head, never completes.
--   0x16: a TLS record (RFC 8446 section 5.1): 5 bytes of header, the last two of them the length
-    of what follows. The head is the record, or its first 14,600 bytes if it is longer. The
-    version is not looked at.
+-   the 24 bytes of the HTTP/2 preface (RFC 9113 section 3.4), if they are the very first: HTTP/2.
+    The head ends with the first header block (`ipos.requests.h2`). What is not quite the preface
+    is HTTP/1.
+-   0x16: a TLS record (RFC 8446 section 5.1). The head ends with the ClientHello
+    (`ipos.requests.tls`).
 -   anything else: a grammar we do not know; complete with that byte.
 
-The HTTP/2 preface, ``PRI * HTTP/2.0``, is a head of the first kind and ends after its empty line.
-
 A head's length counts from the first byte of the connection, skipped CR and LF included; bytes
-after it (a body, a second request) are no part of it. HTTP/1 heads of up to 14,600 bytes are
-complete; if the first 14,600 bytes end no head it is too long, which bounds every other case too.
-
-``TRANSITIONS[state][byte class]`` is the whole machine but for one number: the bytes missing of a
-TLS record, which the two length bytes set and every byte of its body takes one from.
+after it (a body, a second request) are no part of it. Heads of up to 14,600 bytes are complete.
+Of a longer ClientHello or HTTP/2 flight the first 14,600 bytes are the head; any other is too
+long.
 """
 
 from __future__ import annotations
@@ -27,21 +25,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from ipos.requests import h2, tls
+
 HEAD_MAX = 14_600  # bytes; the window of an unattached endpoint
 
 
 class State(IntEnum):
-    """Where the machine stands; the numbers are ``enum head_state`` of the data plane."""
+    """Where in an HTTP/1 head; the numbers are ``enum head_state`` of the data plane."""
 
-    START = 0  # nothing yet, or only CR and LF
+    START = 0
     LINE = 1  # inside a line
     NEXT = 2  # after a LF: an empty line would end the head
     NEXT_CR = 3  # after a LF and a CR
-    TLS_TYPE = 4  # 0x16 was seen
-    TLS_MAJOR = 5
-    TLS_MINOR = 6
-    TLS_LENGTH = 7  # the first length byte was seen
-    TLS_BODY = 8  # the record's header was seen, bytes are missing
     DONE = 9
 
 
@@ -50,18 +45,17 @@ class Byte(IntEnum):
 
     CR = 0
     LF = 1
-    UPPER = 2
-    HANDSHAKE = 3
-    OTHER = 4
+    OTHER = 2
 
 
 class Grammar(IntEnum):
-    """What the first byte said."""
+    """What the first bytes said; the numbers are ``enum ipos_grammar``."""
 
     UNKNOWN = 0  # no byte yet that tells
     HTTP1 = 1
     TLS = 2
     OPAQUE = 3
+    H2 = 4
 
 
 class Progress(IntEnum):
@@ -74,73 +68,82 @@ class Progress(IntEnum):
 
 def classify(byte: int) -> Byte:
     """The class of one byte."""
-    if byte == 0x0D:
-        return Byte.CR
-    if byte == 0x0A:
-        return Byte.LF
-    if 0x41 <= byte <= 0x5A:
-        return Byte.UPPER
-    return Byte.HANDSHAKE if byte == 0x16 else Byte.OTHER
+    return Byte.CR if byte == 0x0D else Byte.LF if byte == 0x0A else Byte.OTHER
 
 
-def _always(state: State) -> tuple[State, ...]:
-    return (state,) * len(Byte)
-
-
-# Columns: CR, LF, upper-case letter, 0x16, any other.
+# Columns: CR, LF, any other.
 TRANSITIONS: dict[State, tuple[State, ...]] = {
-    State.START: (State.START, State.START, State.LINE, State.TLS_TYPE, State.DONE),
-    State.LINE: (State.LINE, State.NEXT, State.LINE, State.LINE, State.LINE),
-    State.NEXT: (State.NEXT_CR, State.DONE, State.LINE, State.LINE, State.LINE),
-    State.NEXT_CR: (State.LINE, State.DONE, State.LINE, State.LINE, State.LINE),
-    State.TLS_TYPE: _always(State.TLS_MAJOR),
-    State.TLS_MAJOR: _always(State.TLS_MINOR),
-    State.TLS_MINOR: _always(State.TLS_LENGTH),
-    State.TLS_LENGTH: _always(State.TLS_BODY),  # DONE if nothing is missing
-    State.TLS_BODY: _always(State.TLS_BODY),  # DONE with the last byte
-    State.DONE: _always(State.DONE),
+    State.START: (State.START, State.START, State.LINE),
+    State.LINE: (State.LINE, State.NEXT, State.LINE),
+    State.NEXT: (State.NEXT_CR, State.DONE, State.LINE),
+    State.NEXT_CR: (State.LINE, State.DONE, State.LINE),
+    State.DONE: (State.DONE, State.DONE, State.DONE),
 }
-_CLASSES = tuple(classify(byte) for byte in range(256))
-_GRAMMARS = {State.LINE: Grammar.HTTP1, State.TLS_TYPE: Grammar.TLS, State.DONE: Grammar.OPAQUE}
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A head so far: ``length`` bytes were read, and none is read after its end.
+    """A head so far. ``data`` are the connection's bytes up to its end, if that is ``found``."""
 
-    ``missing`` is of a TLS record, in bytes, from its first length byte on.
-    """
-
-    state: State = State.START
+    data: bytes = b""
     grammar: Grammar = Grammar.UNKNOWN
-    length: int = 0
-    missing: int = 0
+    found: bool = False
+
+    @property
+    def length(self) -> int:
+        """Bytes of the head that are here."""
+        return len(self.data)
 
     @property
     def progress(self) -> Progress:
         """COMPLETE: the head is ``length`` bytes. TOO_LONG: no head will be found."""
-        if self.state is State.DONE:
+        if self.found:
             return Progress.COMPLETE
         if self.length < HEAD_MAX:
             return Progress.MORE
-        return Progress.COMPLETE if self.state is State.TLS_BODY else Progress.TOO_LONG
+        bounded = self.grammar in (Grammar.TLS, Grammar.H2)
+        return Progress.COMPLETE if bounded else Progress.TOO_LONG
+
+    @property
+    def waits(self) -> bool:
+        """Whether a client that sends no more now is one that waits for the server."""
+        return self.grammar is Grammar.H2 and not self.found and h2.at_rest(self.data)
 
     def feed(self, data: bytes) -> Head:
         """The head after the next bytes of the connection; stops at its end."""
-        state, grammar, missing, read = self.state, self.grammar, self.missing, 0
-        for byte in data[: HEAD_MAX - self.length]:
-            if state is State.DONE:
-                break
-            read += 1
-            before, state = state, TRANSITIONS[state][_CLASSES[byte]]
-            if before is State.START:
-                grammar = _GRAMMARS.get(state, Grammar.UNKNOWN)
-            elif before is State.TLS_MINOR:
-                missing = byte << 8
-            elif before is State.TLS_LENGTH:
-                missing |= byte
-            elif before is State.TLS_BODY:
-                missing -= 1
-            if state is State.TLS_BODY and not missing:
-                state = State.DONE
-        return Head(state, grammar, self.length + read, missing)
+        if self.progress is not Progress.MORE or not data:
+            return self
+        joined = (self.data + data)[:HEAD_MAX]
+        grammar, end = _find(joined)
+        return Head(joined[:end], grammar, end is not None)
+
+
+def _find(data: bytes) -> tuple[Grammar, int | None]:
+    start = len(data) - len(data.lstrip(b"\r\n"))
+    if start == len(data):
+        return Grammar.UNKNOWN, None
+    first = data[start]
+    if first == tls.HANDSHAKE:
+        return Grammar.TLS, tls.hello_end(data, start)
+    if not 0x41 <= first <= 0x5A:
+        return Grammar.OPAQUE, start + 1
+    if data.startswith(h2.PREFACE):
+        return Grammar.H2, h2.block_end(data)
+    if h2.PREFACE.startswith(data):
+        return Grammar.HTTP1, None  # the empty line inside the preface ends nothing yet
+    state = State.START
+    for at, byte in enumerate(data):
+        state = TRANSITIONS[state][classify(byte)]
+        if state is State.DONE:
+            # A preface that goes wrong after its empty line is known by the byte that is wrong.
+            wrong = _differs(data) + 1
+            return Grammar.HTTP1, max(at + 1, wrong) if wrong > len(_PRI) else at + 1
+    return Grammar.HTTP1, None
+
+
+_PRI = h2.PREFACE[:18]  # an HTTP/1 head by itself
+
+
+def _differs(data: bytes) -> int:
+    """How many bytes are the preface's."""
+    return next((i for i, (a, b) in enumerate(zip(data, h2.PREFACE, strict=False)) if a != b), 0)

@@ -148,6 +148,16 @@ IPOS_FUNCTION int hold_note(struct ipos_holding *h, __u32 start, __u32 end)
 	return HOLD_FULL;
 }
 
+/* Whether bytes are here that others must come before. */
+IPOS_INLINE int hold_gap(const struct ipos_holding *h)
+{
+	__u32 ends = 0;
+
+	for (int i = 0; i < IPOS_RANGES; i++)
+		ends |= h->ranges[i].end;
+	return ends != 0;
+}
+
 /* Feeds what is in order and new to the head parser. */
 IPOS_FUNCTION int hold_parse(struct ipos_scratch *w, struct ipos_holding *h)
 {
@@ -155,6 +165,7 @@ IPOS_FUNCTION int hold_parse(struct ipos_scratch *w, struct ipos_holding *h)
 		return 0;
 	w->state = h->head_state;
 	w->cursor = h->head_left;
+	w->more = h->head_more;
 	for (__u32 nth = 0; nth < IPOS_CHUNKS && !h->complete; nth++) {
 		__u32 low = nth * IPOS_CHUNK, high = low + IPOS_CHUNK;
 
@@ -171,6 +182,7 @@ IPOS_FUNCTION int hold_parse(struct ipos_scratch *w, struct ipos_holding *h)
 	}
 	h->head_state = w->state;
 	h->head_left = w->cursor;
+	h->head_more = w->more;
 	return h->complete;
 }
 

@@ -61,7 +61,6 @@ IPOS_QUEUE(hold_free, __u32, 16384);		/* the loader fills it with every index */
 IPOS_MAP(traffic, ARRAY, __u32, struct ipos_traffic, IPOS_SERVERS_MAX);
 IPOS_MAP(counters, PERCPU_ARRAY, __u32, __u64, IPOS_COUNTERS_MAX);
 IPOS_RING(captured, 4194304);			/* full: CAPTURE_LOST */
-IPOS_RING(decisions, 262144);			/* full: DECISION_LOST */
 
 /*
  * Working space, one per program and CPU: too large for the stack, and a place where the
@@ -85,6 +84,8 @@ struct ipos_scratch {
 	__u64 scores[IPOS_CANDIDATES_MAX];	/* of the usable */
 	__u32 state;			/* of the head parser */
 	__u32 end;			/* where it stopped */
+	__u32 more;			/* of the head parser, beside `cursor` */
+	__u32 pad2;
 	__u64 words[24];		/* what a MAC is computed over, zero padded */
 	__u8 frame[192];		/* a frame being built */
 	__u8 saved[144];		/* the frame it is built in, to be put back */

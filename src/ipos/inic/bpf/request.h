@@ -6,7 +6,6 @@
 #define IPOS_REQUEST_H
 
 #include "core/decide.h"
-#include "decision.h"
 #include "send.h"
 #include "sk.h"
 
@@ -127,23 +126,6 @@ IPOS_INLINE int forward_row(struct ipos_scratch *w, const struct ipos_tuple *t,
 	return bpf_map_update_elem(&forward, t, f, BPF_ANY);
 }
 
-/* Tells who watches where a request goes, or by server 0 that nobody takes it. */
-IPOS_INLINE void report(const struct ipos_settings *set, const struct ipos_tuple *t,
-			const struct ipos_holding *h, __u16 server, __u8 reason)
-{
-	struct verdict v = { .service = h->service, .server = server, .first = set->self,
-			     .outcome = IPOS_OUTCOME_NEW, .reason = reason };
-
-	if (h->again) {
-		v.outcome = IPOS_OUTCOME_AGAIN;
-		if (reason == IPOS_REASON_POLICY)
-			v.reason = h->again;
-	}
-	if (!server)
-		v.outcome = IPOS_OUTCOME_REFUSED;
-	decision_report(set, t, &v);
-}
-
 /*
  * Decides a held request and sends it there; again, when servers have refused it.  The frame
  * at hand is consumed.
@@ -156,7 +138,6 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 	struct ipos_service *service;
 	struct ipos_server *server;
 	struct ipos_holding *h;
-	__u8 reason = IPOS_REASON_POLICY;
 	struct route r = {};
 	struct choice c = {};
 	struct draw d;
@@ -183,7 +164,6 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 	server = server_at(c.server);
 	if (!c.server || !server) {
 		count(COUNT_DROP_NO_SERVER);
-		report(set, t, h, 0, IPOS_REASON_NO_SERVER);
 		return reset_held(skb, set, w, t, h);
 	}
 	r.server = c.server;
@@ -193,27 +173,20 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 		if (!forward_row(w, t, h, &r, now)) {
 			traffic_add(c.server, 1, 0);
 			count(COUNT_MIGRATED);
-			report(set, t, h, c.server, reason);
 			migrate(skb, w, t, &r, now);
 			return CONSUMED;
 		}
 		/* Forward is full: serve here, if that is allowed and was not refused. */
 		count(COUNT_DROP_TABLE_FULL);
 		choose(w, c.pool, h->refused | ~(1ULL << (set->self & 63)), &d, &c);
-		reason = IPOS_REASON_FORWARD_FULL;
-		if (c.server != set->self) {
-			report(set, t, h, 0, reason);
+		if (c.server != set->self)
 			return reset_held(skb, set, w, t, h);
-		}
 		r.server = set->self;
 	}
-	if (local_row(set, w, t, &h->hs, &c, h->service, now)) {
-		report(set, t, h, 0, IPOS_REASON_TABLE_FULL);
+	if (local_row(set, w, t, &h->hs, &c, h->service, now))
 		return reset_held(skb, set, w, t, h);
-	}
 	traffic_add(set->self, 1, 0);
 	count(COUNT_SERVED_HERE);
-	report(set, t, h, set->self, reason);
 	if (pieces_send(skb, w, t, &r, h->held))
 		count(COUNT_DROP_EMIT);
 	return CONSUMED;
@@ -284,8 +257,12 @@ IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	if (s->flags & TCP_FIN && offset + length == h->held)
 		h->fin = 1;
 	hold_parse(w, h);
-	/* A TLS record longer than the window is a head as long as the window. */
-	if (h->held >= IPOS_HEAD_MAX && h->head_state == HEAD_TLS_BODY)
+	/* A ClientHello or a flight longer than the window is a head as long as the window. */
+	if (h->held >= IPOS_HEAD_MAX && head_bounded(h->head_state))
+		h->complete = 1;
+	full = length + 12 >= (h->hs.mss < IPOS_MSS ? h->hs.mss : IPOS_MSS);
+	/* A client of HTTP/2 that has no more to say waits for the server's first frame. */
+	if (h->head_state == HEAD_H2_NEXT && (!full || h->held == before) && !hold_gap(h))
 		h->complete = 1;
 	if (h->complete) {
 		count(COUNT_HELD);
@@ -298,7 +275,6 @@ IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	}
 	count(COUNT_HELD);
 	h->unacknowledged++;
-	full = length + 12 >= (h->hs.mss < IPOS_MSS ? h->hs.mss : IPOS_MSS);
 	if (!full || h->held == before || h->unacknowledged >= HELD_UNACKNOWLEDGED ||
 	    now - last > PAUSE_NS)
 		return acknowledge_held(skb, set, w, s, h);
@@ -335,14 +311,12 @@ IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
 			bpf_map_delete_elem(&temporary, &s->tuple);
 			traffic_add(set->self, 1, 0);
 			count(COUNT_SERVED_HERE);
-			report(set, &s->tuple, &w->holding, set->self, IPOS_REASON_POLICY);
 			return verdict == IPOS_REFUSE_NONE ? TC_ACT_OK :
 			       bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
 		}
 		count(COUNT_DROP_NOT_ADOPTED);
 		bpf_map_delete_elem(&local, &s->tuple);
 		w->holding.refused |= 1ULL << (set->self & 63);
-		w->holding.again = IPOS_REASON_NOT_ADOPTED;
 		count(COUNT_CHOSEN_AGAIN);
 		c.server = 0;
 	}

@@ -69,6 +69,25 @@
 #else
 #define IPOS_FUNCTION __attribute__((noinline))
 #endif
+/*
+ * The statement that follows, up to `n` times.  The verifier looks at it until nothing new comes
+ * out, not `n` times, when all that changes from one round to the next is in a map value.
+ */
+#ifdef IPOS_NATIVE
+#define IPOS_REPEAT(n) for (__u32 ipos_round = 0; ipos_round < (n); ipos_round++)
+#else
+struct bpf_iter_num { __u64 opaque[1]; } __attribute__((aligned(8)));
+extern int bpf_iter_num_new(struct bpf_iter_num *it, int start, int end) __ksym;
+extern int *bpf_iter_num_next(struct bpf_iter_num *it) __ksym;
+extern void bpf_iter_num_destroy(struct bpf_iter_num *it) __ksym;
+#define IPOS_REPEAT(n) \
+	for (struct bpf_iter_num ipos_rounds \
+	     __attribute__((cleanup(bpf_iter_num_destroy))), \
+	     *ipos_round __attribute__((unused)) = \
+		(bpf_iter_num_new(&ipos_rounds, 0, (n)), /* its BTF needs a mention */ \
+		 (void)bpf_iter_num_destroy, (void *)0); \
+	     bpf_iter_num_next(&ipos_rounds);)
+#endif
 /* Keeps the compiler from folding two bounds of `x` into one the verifier cannot read. */
 #define IPOS_OPAQUE(x) asm volatile("" : "+r"(x))
 

@@ -2,7 +2,14 @@
 /*
  * Where a request head ends.  The first byte tells the grammar: 0x16 a TLS record, an upper
  * case letter (or the CR, LF that may come before a request line) HTTP/1, anything else an
- * opaque protocol whose first byte is enough.
+ * opaque protocol whose first byte is enough.  HTTP/1 whose first 24 bytes are the preface of
+ * HTTP/2 is that.
+ *
+ * A ClientHello is as long as its handshake message says, over however many records; a first
+ * flight of HTTP/2 ends with the first header block.  What breaks their framing ends the head
+ * where it is seen: a server has to say what is wrong with it.
+ *
+ * A state is w->state, w->cursor and w->more, which a holding row keeps; its numbers stay.
  */
 #ifndef IPOS_CORE_HEAD_H
 #define IPOS_CORE_HEAD_H
@@ -10,75 +17,230 @@
 #include "../maps.h"
 
 enum head_state {
-	HEAD_START,			/* nothing seen, or only CR and LF */
-	HEAD_LINE,			/* inside a line */
-	HEAD_NEXT,			/* after LF: an empty line ends the head */
-	HEAD_NEXT_CR,			/* after LF CR */
-	HEAD_TLS_TYPE,			/* record header: 0x16 seen */
-	HEAD_TLS_MAJOR,
-	HEAD_TLS_MINOR,
-	HEAD_TLS_LENGTH,
-	HEAD_TLS_BODY,			/* w->cursor bytes of the record are missing */
-	HEAD_DONE,
+	HEAD_START = 0,			/* nothing seen */
+	HEAD_LINE = 1,			/* inside a line */
+	HEAD_NEXT = 2,			/* after LF: an empty line ends the head */
+	HEAD_NEXT_CR = 3,		/* after LF CR */
+	HEAD_TLS_TYPE = 4,		/* record header: 0x16 seen */
+	HEAD_TLS_MAJOR = 5,
+	HEAD_TLS_MINOR = 6,
+	HEAD_TLS_LENGTH = 7,
+	HEAD_TLS_BODY = 8,		/* `cursor` bytes of the record are missing */
+	HEAD_DONE = 9,
+	HEAD_TLS_NEXT = 10,		/* a record ended, the message goes on in the next */
+	HEAD_BLANK = 11,		/* nothing but CR and LF */
+	HEAD_H2_PREFACE = 12,		/* `cursor` bytes of the preface seen */
+	HEAD_H2_FIRST = 13,		/* at the header of the first frame */
+	HEAD_H2_NEXT = 14,		/* after a frame: a client may now wait for the server */
+	HEAD_H2_HEADER = 15,		/* inside a frame's header; `cursor` is its length */
+	HEAD_H2_PAYLOAD = 16,		/* `cursor` bytes of the frame are missing */
 };
 
-/* The transition of one byte; `left` is the missing length of a TLS record. */
-IPOS_INLINE __u32 head_step(__u32 state, __u8 c, __u32 *left)
+/* `more` of TLS: bytes of the message's header seen, then its length: what is missing of it. */
+#define HEAD_TLS_SEEN(more) ((more) >> 24)
+#define HEAD_TLS_LEFT(more) ((more) & 0xffffff)
+
+/* `more` of HTTP/2: bytes of the frame's header seen, its type, its flags, a block is open. */
+#define HEAD_H2_SEEN(more) ((more) & 0xff)
+#define HEAD_H2_TYPE(more) ((more) >> 8 & 0xff)
+#define HEAD_H2_FLAGS(more) ((more) >> 16 & 0xff)
+#define HEAD_H2_OPEN (1U << 24)
+
+#define H2_PREFACE_LEN 24
+const char h2_preface[32] =	/* not static: libbpf gives BTF no place for one that is */
+	 "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+#define H2_FRAME_MAX 16384		/* before any SETTINGS of the server's */
+#define TLS_RECORD_MAX 16384
+#define TLS_CLIENT_HELLO 1
+
+enum h2_frame { H2_HEADERS = 1, H2_CONTINUATION = 9 };
+enum h2_flags { H2_END_HEADERS = 4, H2_PADDED = 8, H2_PRIORITY = 32 };
+
+IPOS_INLINE __u32 head_line(__u32 state, __u8 c)
 {
+	if (state == HEAD_LINE)
+		return c == '\n' ? HEAD_NEXT : HEAD_LINE;
+	if (c == '\n')
+		return HEAD_DONE;
+	return state == HEAD_NEXT && c == '\r' ? HEAD_NEXT_CR : HEAD_LINE;
+}
+
+/* The byte at `at` of the preface; what is not in it is HTTP/1 so far. */
+IPOS_INLINE __u32 head_preface(struct ipos_scratch *w, __u8 c)
+{
+	__u32 at = w->cursor;
+
+	if (at < H2_PREFACE_LEN && c == (__u8)h2_preface[at]) {
+		w->cursor = at + 1;
+		w->more = 0;
+		return at + 1 < H2_PREFACE_LEN ? HEAD_H2_PREFACE : HEAD_H2_FIRST;
+	}
+	if (at > 17)			/* the empty line was there */
+		return HEAD_DONE;
+	return head_line(at == 17 ? HEAD_NEXT_CR : at == 16 ? HEAD_NEXT : HEAD_LINE, c);
+}
+
+/* A byte of a record: of the message's header, or of the message. */
+IPOS_INLINE __u32 head_tls_body(struct ipos_scratch *w, __u8 c)
+{
+	__u32 seen = HEAD_TLS_SEEN(w->more), left = HEAD_TLS_LEFT(w->more);
+
+	w->cursor -= 1;
+	if (seen < 4) {
+		if (!seen && c != TLS_CLIENT_HELLO)
+			return HEAD_DONE;
+		left = seen ? (left << 8 | c) & 0xffffff : 0;
+		seen++;
+	} else {
+		left--;
+	}
+	w->more = seen << 24 | left;
+	if (seen == 4 && !left)
+		return HEAD_DONE;
+	return w->cursor ? HEAD_TLS_BODY : HEAD_TLS_NEXT;
+}
+
+/* A frame has ended. */
+IPOS_INLINE __u32 head_h2_end(struct ipos_scratch *w)
+{
+	__u32 type = HEAD_H2_TYPE(w->more);
+
+	if (type != H2_HEADERS && type != H2_CONTINUATION) {
+		w->more = 0;
+		return HEAD_H2_NEXT;
+	}
+	if (HEAD_H2_FLAGS(w->more) & H2_END_HEADERS)
+		return HEAD_DONE;
+	w->more = HEAD_H2_OPEN;
+	return HEAD_H2_HEADER;
+}
+
+/* A byte of a frame's header (RFC 9113, 4.1). */
+IPOS_INLINE __u32 head_h2_header(struct ipos_scratch *w, __u8 c)
+{
+	__u32 seen = HEAD_H2_SEEN(w->more);
+
+	if (seen < 3) {
+		w->cursor = seen ? w->cursor << 8 | c : c;
+		if (seen == 2 && w->cursor > H2_FRAME_MAX)
+			return HEAD_DONE;
+	} else if (seen == 3) {
+		/* An open header block goes on, and nothing else goes on. */
+		if (!(w->more & HEAD_H2_OPEN) != (c != H2_CONTINUATION))
+			return HEAD_DONE;
+		w->more |= (__u32)c << 8;
+	} else if (seen == 4) {
+		w->more |= (__u32)c << 16;
+	}
+	w->more += 1;
+	if (seen < 8)
+		return HEAD_H2_HEADER;
+	return w->cursor ? HEAD_H2_PAYLOAD : head_h2_end(w);
+}
+
+/* The state after one more byte. */
+IPOS_INLINE __u32 head_step(struct ipos_scratch *w, __u8 c)
+{
+	__u32 state = w->state;
+
 	switch (state) {
 	case HEAD_START:
+	case HEAD_BLANK:
+		w->cursor = w->more = 0;
 		if (c == '\r' || c == '\n')
-			return HEAD_START;
+			return HEAD_BLANK;
 		if (c == 0x16)
 			return HEAD_TLS_TYPE;
+		if (c == 'P' && state == HEAD_START)
+			return head_preface(w, c);
 		return c >= 'A' && c <= 'Z' ? HEAD_LINE : HEAD_DONE;
 	case HEAD_LINE:
-		return c == '\n' ? HEAD_NEXT : HEAD_LINE;
 	case HEAD_NEXT:
-		return c == '\n' ? HEAD_DONE : c == '\r' ? HEAD_NEXT_CR : HEAD_LINE;
 	case HEAD_NEXT_CR:
-		return c == '\n' ? HEAD_DONE : HEAD_LINE;
+		return head_line(state, c);
+	case HEAD_TLS_NEXT:
+		return c == 0x16 ? HEAD_TLS_TYPE : HEAD_DONE;
 	case HEAD_TLS_TYPE:
-		return HEAD_TLS_MAJOR;
 	case HEAD_TLS_MAJOR:
-		return HEAD_TLS_MINOR;
+		return state + 1;
 	case HEAD_TLS_MINOR:
-		*left = (__u32)c << 8;
+		w->cursor = (__u32)c << 8;
 		return HEAD_TLS_LENGTH;
 	case HEAD_TLS_LENGTH:
-		*left |= c;
-		return *left ? HEAD_TLS_BODY : HEAD_DONE;
+		w->cursor |= c;
+		return w->cursor && w->cursor <= TLS_RECORD_MAX ? HEAD_TLS_BODY : HEAD_DONE;
 	case HEAD_TLS_BODY:
-		*left -= 1;
-		return *left ? HEAD_TLS_BODY : HEAD_DONE;
+		return head_tls_body(w, c);
+	case HEAD_H2_PREFACE:
+		return head_preface(w, c);
+	case HEAD_H2_FIRST:
+	case HEAD_H2_NEXT:
+	case HEAD_H2_HEADER:
+		return head_h2_header(w, c);
+	case HEAD_H2_PAYLOAD:
+		w->cursor -= 1;
+		return w->cursor ? HEAD_H2_PAYLOAD : head_h2_end(w);
 	default:
 		return HEAD_DONE;
 	}
 }
 
+/* Of the bytes that come next, how many tell nothing about the end but the last of them. */
+IPOS_INLINE __u32 head_blind(const struct ipos_scratch *w)
+{
+	__u32 left = HEAD_TLS_LEFT(w->more);
+
+	if (w->state == HEAD_H2_PAYLOAD)
+		return w->cursor - 1;
+	if (w->state != HEAD_TLS_BODY || HEAD_TLS_SEEN(w->more) != 4)
+		return 0;
+	return (left < w->cursor ? left : w->cursor) - 1;
+}
+
+/* Passes over `n` of those. */
+IPOS_INLINE void head_pass(struct ipos_scratch *w, __u32 n)
+{
+	w->cursor -= n;
+	if (w->state == HEAD_TLS_BODY)
+		w->more -= n;
+	w->end += n;
+}
+
 /*
- * Feed the first `length` bytes of w->bytes; w->state and w->cursor carry the parser from
- * piece to piece.  Returns 1 when the head is complete, with w->end bytes of this piece
- * belonging to it.
+ * Feed the first `length` bytes of w->bytes; the state carries the parser from piece to piece.
+ * Returns 1 when the head is complete, with w->end bytes of this piece belonging to it.
  */
 IPOS_FUNCTION int head_scan(struct ipos_scratch *w, __u32 length)
 {
 	if (!w)
 		return 0;
-	for (__u32 i = 0; i < IPOS_CHUNK; i++) {
-		__u32 left = w->cursor;
+	w->end = 0;
+	IPOS_REPEAT(IPOS_CHUNK) {
+		__u32 at = w->end, blind;
 
-		if (i >= length)
-			break;
-		w->state = head_step(w->state, w->bytes[i], &left);
-		w->cursor = left;
-		if (w->state == HEAD_DONE) {
-			w->end = i + 1;
-			return 1;
+		if (at >= length || at >= IPOS_CHUNK)
+			return 0;
+		blind = head_blind(w);
+		if (blind > length - at)
+			blind = length - at;
+		if (blind) {
+			head_pass(w, blind);
+			continue;
 		}
+		w->state = head_step(w, w->bytes[at]);
+		w->end = at + 1;
+		if (w->state == HEAD_DONE)
+			return 1;
 	}
-	w->end = length;
 	return 0;
+}
+
+/* Whether what the window holds is all there will be to decide by: no HTTP/1 head is. */
+IPOS_INLINE int head_bounded(__u32 state)
+{
+	return (state >= HEAD_TLS_TYPE && state <= HEAD_TLS_BODY) || state == HEAD_TLS_NEXT ||
+	       (state >= HEAD_H2_FIRST && state <= HEAD_H2_PAYLOAD);
 }
 
 #endif /* IPOS_CORE_HEAD_H */

@@ -18,7 +18,7 @@ IPOS_INLINE void request_open(struct ipos_scratch *w, __u16 service)
 	__builtin_memset(&w->request, 0, sizeof(w->request));
 	w->request.service = service;
 	w->state = HEAD_START;
-	w->cursor = 0;
+	w->cursor = w->more = 0;
 }
 
 /* CR and LF before the first byte that tells; w->end goes to that byte. */

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HTTP/2 with prior knowledge (RFC 9113): where the first flight of a client ends.
+
+After the preface come frames. The first header block is what there is to decide by: a HEADERS
+frame and as many CONTINUATION frames as it takes to END_HEADERS, with no other frame between them.
+Other frames are stepped over, also those of unknown types (RFC 9113 section 5.5).
+
+Some clients, gRPC's among them, send no HEADERS before they have seen the server's SETTINGS. They
+have no more to say when their bytes end with a whole frame; then the connection is decided by
+what it is, not by a path.
+
+Framing that the server must refuse (a frame longer than 16,384 bytes, something else inside a
+header block, a CONTINUATION of nothing) ends the head where it is seen. The server says so to the
+client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntFlag
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+FRAME_MAX = 16_384  # bytes; SETTINGS_MAX_FRAME_SIZE before any SETTINGS of the server's
+HEADER_LEN = 9
+HEADERS = 0x01
+CONTINUATION = 0x09
+
+
+class Flag(IntFlag):
+    """Flags of HEADERS and CONTINUATION (RFC 9113 sections 6.2 and 6.10)."""
+
+    END_HEADERS = 0x04
+    PADDED = 0x08
+    PRIORITY = 0x20
+
+
+class FrameError(Exception):
+    """The frames break a rule; ``end`` is the offset after the byte that shows it."""
+
+    def __init__(self, end: int) -> None:
+        super().__init__(f"broken framing before offset {end}")
+        self.end = end
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame that is whole: its type, its flags, its payload, the offset of its end."""
+
+    type: int
+    flags: int
+    payload: bytes
+    end: int
+
+    @property
+    def is_headers(self) -> bool:
+        """Whether it carries a piece of a header block."""
+        return self.type in (HEADERS, CONTINUATION)
+
+    @property
+    def ends_block(self) -> bool:
+        """Whether the block ends with it."""
+        return self.is_headers and bool(self.flags & Flag.END_HEADERS)
+
+
+def frames(data: bytes) -> Iterator[Frame]:
+    """Whole frames after the preface, up to the end of the first header block."""
+    at, block = len(PREFACE), False
+    while True:
+        header = data[at : at + HEADER_LEN]
+        length = int.from_bytes(header[:3], "big")
+        if len(header) >= 3 and length > FRAME_MAX:
+            raise FrameError(at + 3)
+        if len(header) >= 4 and block != (header[3] == CONTINUATION):
+            raise FrameError(at + 4)
+        end = at + HEADER_LEN + length
+        if len(header) < HEADER_LEN or len(data) < end:
+            return
+        frame = Frame(header[3], header[4], data[at + HEADER_LEN : end], end)
+        yield frame
+        if frame.ends_block:
+            return
+        at, block = end, frame.is_headers
+
+
+def block_end(data: bytes) -> int | None:
+    """The offset after the first header block, or after what breaks the framing; else None."""
+    try:
+        return next((frame.end for frame in frames(data) if frame.ends_block), None)
+    except FrameError as error:
+        return error.end
+
+
+def at_rest(data: bytes) -> bool:
+    """Whether the bytes end with a whole frame, outside of any header block."""
+    whole = list(frames(data))
+    return bool(whole) and not whole[-1].is_headers and whole[-1].end == len(data)
