@@ -3,13 +3,14 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 from ipos.agent import plan
 from ipos.agent.snapshot import Snapshot, advertised
 from ipos.agent.views import View
+from ipos.agent.watching import Feed, Watching
 from ipos.agent.writer import Writer
 from ipos.errors import IposError
-from ipos.inic.maps import Store
 from ipos.inic.rows import ServerState
 from tests.agent.farm import MS, NOW_NS, WALL_MS, Memory, back, config, datagram, members, state
 
@@ -18,6 +19,7 @@ class Running:
     """s1 of a farm of three whose applications all listen; an API's `Control`.
 
     Orders are kept in `orders`, reloads counted; `refusal` is what a reload is answered with.
+    It is the ring of decisions, too: `decided` are its records, `watched` what the flag was set to.
     """
 
     def __init__(self, *services: object, **parts: object) -> None:
@@ -45,13 +47,25 @@ class Running:
         self.orders: list[tuple[str, ServerState]] = []
         self.reloads = 0
         self.refusal = ""
+        self.decided: list[bytes] = []
+        self.watched: list[bool] = []
+        self.watching = Watching(lambda: self, self._switch)
 
     def view(self) -> View:
         return View(self.tables, self.snapshot, NOW_NS + 40 * MS)
 
-    def connection_maps(self) -> Mapping[str, Store]:
-        names = ("forward", "local", "connect", "temporary")
-        return {name: self.memory.store(name) for name in names}
+    def watch(self) -> AbstractContextManager[Feed]:
+        return self.watching.feed()
+
+    def _switch(self, on: bool) -> None:
+        self.watched.append(on)
+
+    def take(self, most: int) -> list[bytes]:
+        taken, self.decided = self.decided[:most], self.decided[most:]
+        return taken
+
+    def close(self) -> None:
+        """A ring's end."""
 
     def limits(self) -> Mapping[str, int]:
         return {"forward": 1000}

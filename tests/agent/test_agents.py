@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Three real agents in a lab: who dies, who is believed, what is taken, what is left behind."""
 
+import json
 import os
 import signal
 import socket
@@ -8,6 +9,7 @@ import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import msgspec
@@ -16,11 +18,12 @@ import pytest
 from ipos.agent import message, snapshot
 from ipos.handshake.keys import FarmKeys
 from ipos.inic import kernel
-from ipos.inic.rows import ServerState
+from ipos.inic.maps import switch
+from ipos.inic.rows import ServerState, SettingsFlag
 from ipos.lab import Settings, faults
 from ipos.lab.lab import Lab
 from tests.agent.farm import state
-from tests.farm.support import CONFIG, Farm, wait_until
+from tests.farm.support import CONFIG, Farm, read_answer, request, wait_until
 
 pytestmark = pytest.mark.farm
 DROPPED = ("short", "version", "tag", "malformed", "source", "clock", "replayed", "farm")
@@ -223,6 +226,42 @@ def test_datagrams_from_the_front_side_do_not_arrive(farm: Farm) -> None:
             out.sendto(bytes(64), ("203.0.113.1", message.PORT))
     farm.get()
     assert datagrams(farm, "s1") == before
+
+
+def watch_flag(farm: Farm, server: str) -> bool:
+    settings = farm.tables[server].settings.get(0)
+    assert settings is not None
+    return SettingsFlag.WATCH in settings.flags
+
+
+def test_who_watches_sees_connections_of_milliseconds(farm: Farm) -> None:
+    watch = ["ipos", "watch", "-o", "json"]
+    watcher = farm.lab.popen("s1", watch, stdout=PIPE, stderr=PIPE, text=True)
+    assert watcher.stdout is not None
+    assert watcher.stderr is not None
+    try:
+        assert "watching" in watcher.stderr.readline()
+        assert watch_flag(farm, "s1")
+        served = []
+        for _ in range(30):
+            with farm.connect() as connection:
+                connection.sendall(request())
+                client = "{}:{}".format(*connection.getsockname())
+                served.append((client, "new", read_answer(connection).served_by))
+        told = [json.loads(watcher.stdout.readline()) for _ in served]
+    finally:
+        watcher.kill()
+        watcher.communicate()
+    assert [(each["client"], each["event"], each["server"]) for each in told] == served
+    wait_until("the flag is cleared", lambda: not watch_flag(farm, "s1"))
+
+
+def test_a_new_agent_clears_the_flag_of_a_dead_one(farm: Farm) -> None:
+    switch(farm.tables["s2"], SettingsFlag.WATCH, on=True)
+    faults.kill_agent(farm.lab, "s2")
+    assert watch_flag(farm, "s2")
+    farm.lab.start_agent("s2")
+    assert not watch_flag(farm, "s2")
 
 
 def test_one_agent_per_server(farm: Farm) -> None:

@@ -20,12 +20,13 @@ from starlette.applications import Starlette
 from ipos.agent import apiserver
 from ipos.agent.api import application
 from ipos.agent.control import NoSuchServer, Reloads
+from ipos.agent.watching import Watching
 from ipos.cli.client import Unanswered, ask, follow
 from ipos.errors import IposError
 from ipos.inic.layout import header
 from ipos.inic.rows import ServerState
 from tests.agent.running import Running
-from tests.agent.test_events import forward, key
+from tests.agent.test_events import record
 
 
 class Client:
@@ -173,11 +174,23 @@ def test_events_come_as_they_happen_and_end_with_the_agent(run_dir: Path, runnin
     with served(running):
         lines = follow("/v1/events")
         assert next(lines) == ""
-        running.tables.forward.put(key(1), forward(1))
+        assert running.watched == [True]
+        running.decided.append(record())
         assert json.loads(next(lines))["server"] == "s2"
-        running.tables.forward.put(key(2), forward(1, server=3))
+        running.decided.append(record(server=3))
         assert json.loads(next(lines))["server"] == "s3"
     assert list(lines) == []
+    assert running.watched == [True, False]
+
+
+def test_who_goes_away_watches_no_more(run_dir: Path, running: Running) -> None:
+    cleared = threading.Event()
+    running.watching = Watching(lambda: running, lambda on: None if on else cleared.set())
+    with served(running):
+        lines = follow("/v1/events")
+        assert next(lines) == ""
+        del lines  # and with it the connection
+        assert cleared.wait(10)
 
 
 def test_nobody_there_is_said_so(run_dir: Path) -> None:

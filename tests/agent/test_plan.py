@@ -119,7 +119,7 @@ def test_settings_are_the_configurations() -> None:
     front_port = plan.Interface(2, 0, b"\2\0\0\0\0\1")
     back_port = plan.Interface(3, 7, b"\2\0\0\0\0\2")
     key = bytes(range(16))
-    found = plan.settings(config(), front_port, back_port, 1, key, 5, capture=True)
+    found = plan.settings(config(), front_port, back_port, 1, key, 5, rows.SettingsFlag.CAPTURE)
     assert found.flags == rows.SettingsFlag.AUTHENTICATE | rows.SettingsFlag.CAPTURE
     assert (found.back_ifindex, found.back_vlan, found.self_ip) == (3, 7, front(1))
     assert b"".join(word.to_bytes(8, "little") for word in found.frame_key) == key

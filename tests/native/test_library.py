@@ -34,7 +34,7 @@ def node() -> Iterator[Node]:
 
 def test_every_map_has_the_size_of_its_struct() -> None:
     for name, shape in maps().items():
-        if name in ("hold_free", "captured", "scratch"):
+        if name in ("hold_free", "captured", "decisions", "scratch"):
             continue
         known = shape_of(name)
         sizes = [part if isinstance(part, int) else part.size for part in (known.key, known.value)]
@@ -137,6 +137,74 @@ def test_capture_sees_what_comes_and_what_goes() -> None:
         told = layout("ipos_captured").unpack(record[:head])
         frames.append((told["outbound"], record[head : head + told["captured"]]))
     assert frames == [(0, came), (1, outcome.sent[0].frame)]
+    machine.close()
+
+
+def decided(machine: NativeMachine, frame: bytes) -> list[dict[str, object]]:
+    """What a client's frame had the data plane report."""
+    outcome = machine.node.xdp(frame, machine.ifindex("front"))
+    records = list(outcome.decided)
+    if outcome.verdict == Xdp.PASS:
+        records += machine.node.ingress(outcome.frame, machine.ifindex("front")).decided
+    return [layout("ipos_decision").unpack(record) for record in records]
+
+
+def watched(config: Config, *, on: bool = True) -> NativeMachine:
+    machine = NativeMachine()
+    configure(machine, config)
+    machine.listen([LISTENER])
+    settings = machine.table("settings")
+    settings[0] = {**settings[0], "flags": constant("IPOS_WATCH") if on else 0}
+    return machine
+
+
+@pytest.mark.parametrize(
+    ("config", "frame", "outcome", "reason", "server"),
+    [
+        (Config(), packets.client("PA", packets.HEAD), "NEW", "POLICY", 1),
+        (Config(candidates=(2,)), packets.client("PA", packets.HEAD), "NEW", "POLICY", 2),
+        (Config(candidates=()), packets.syn(), "REFUSED", "NO_SERVER", 0),
+        (Config(candidates=()), packets.client("PA", packets.HEAD), "REFUSED", "NO_SERVER", 0),
+        (Config(select="CONNECTION", candidates=(3,)), packets.syn(), "NEW", "POLICY", 3),
+        (Config(select="CONNECTION", candidates=()), packets.syn(), "REFUSED", "NO_SERVER", 0),
+    ],
+)
+def test_who_watches_is_told_of_decisions(
+    config: Config, frame: bytes, outcome: str, reason: str, server: int
+) -> None:
+    machine = watched(config)
+    (told,) = decided(machine, frame)
+    assert told == {
+        "length": layout("ipos_decision").size,
+        "text": 0,
+        "outcome": constant(f"IPOS_OUTCOME_{outcome}"),
+        "reason": constant(f"IPOS_REASON_{reason}"),
+        "service": 1,
+        "server": server,
+        "first": 1,
+        "zero": 0,
+        "when_ns": machine.now_ns(),
+        "tuple": {**connection_key(), "zero": bytes(3)},
+    }
+    assert decided(machine, frame) == [] or outcome == "REFUSED", "a retransmission decides nothing"
+    machine.close()
+
+
+def test_a_refusal_is_decided_again() -> None:
+    machine = watched(Config(candidates=(2, 3)))
+    (first,) = decided(machine, packets.client("PA", packets.HEAD))
+    came = machine.node.xdp(packets.notice(7, reason=2), machine.ifindex("back"))
+    outcome = machine.node.ingress(came.frame, machine.ifindex("back"))
+    (again,) = (layout("ipos_decision").unpack(record) for record in outcome.decided)
+    assert (first["server"], again["server"]) == (2, 3)
+    assert again["outcome"] == constant("IPOS_OUTCOME_AGAIN")
+    assert again["reason"] == constant("IPOS_REASON_REFUSED")
+    machine.close()
+
+
+def test_nobody_watches_and_nothing_is_written() -> None:
+    machine = watched(Config(), on=False)
+    assert decided(machine, packets.client("PA", packets.HEAD)) == []
     machine.close()
 
 

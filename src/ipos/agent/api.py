@@ -15,7 +15,9 @@ A fault is {"error": sentence}: 400 for a request that makes no sense, 404 for w
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager, aclosing
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
@@ -25,14 +27,16 @@ from starlette.routing import Route
 
 from ipos.agent import metrics, report
 from ipos.agent.control import NoSuchServer
-from ipos.agent.events import LOOK_S, Watcher
+from ipos.agent.events import event, more
 from ipos.agent.explain import Unexplained, explain
+from ipos.agent.observer import wall_offset_ns
 from ipos.agent.views import View, server_list
+from ipos.agent.watching import LOOK_S, Feed
 from ipos.errors import IposError
-from ipos.inic.maps import Store
 from ipos.inic.rows import ServerState
 
 ORDERABLE = ("ready", "drain", "maint")
+_LINES = "application/x-ndjson"
 
 
 class Control(Protocol):
@@ -42,7 +46,7 @@ class Control(Protocol):
     def stopping(self) -> asyncio.Event: ...
     @property
     def view(self) -> Callable[[], View]: ...
-    def connection_maps(self) -> Mapping[str, Store]: ...
+    def watch(self) -> AbstractContextManager[Feed]: ...
     def limits(self) -> Mapping[str, int]: ...
     async def order(self, server: str, state: ServerState) -> None: ...
     async def reload(self) -> None: ...
@@ -83,7 +87,9 @@ def _routes(control: Control) -> list[Route]:
         return JSONResponse(found.document())
 
     async def events(request: Request) -> Response:
-        return StreamingResponse(_lines(control), media_type="application/x-ndjson")
+        lines = _lines(control)
+        first = await anext(lines)  # a fault is an answer, and no broken line
+        return StreamingResponse(_after(first, lines), media_type=_LINES)
 
     async def reload(request: Request) -> Response:
         await control.reload()
@@ -104,14 +110,26 @@ def _routes(control: Control) -> list[Route]:
     ]
 
 
-async def _lines(control: Control) -> AsyncIterator[str]:
+async def _lines(control: Control) -> AsyncGenerator[str, None]:
     """An empty line at once, so that who watches knows from when on."""
-    watcher = Watcher(control.connection_maps())
-    yield "\n"
-    while not control.stopping.is_set():
-        for event in watcher.look(control.view().snapshot):
-            yield json.dumps(event) + "\n"
-        await asyncio.sleep(LOOK_S)
+    with control.watch() as feed:
+        yield "\n"
+        while not control.stopping.is_set():
+            records, lost = feed.take()
+            if records:
+                snapshot, offset_ns = control.view().snapshot, wall_offset_ns()
+                for record in records:
+                    yield json.dumps(event(record, snapshot, offset_ns)) + "\n"
+            if lost:
+                yield json.dumps(more(lost, time.time())) + "\n"
+            await asyncio.sleep(LOOK_S)
+
+
+async def _after(first: str, lines: AsyncGenerator[str, None]) -> AsyncIterator[str]:
+    async with aclosing(lines):
+        yield first
+        async for line in lines:
+            yield line
 
 
 def _state(body: bytes) -> ServerState | None:

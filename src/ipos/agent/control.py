@@ -3,14 +3,15 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
 from ipos.agent import orders, places
 from ipos.agent.views import View, server_list
+from ipos.agent.watching import Feed, Watching
 from ipos.errors import IposError
 from ipos.inic.libbpf.maps import Map
-from ipos.inic.maps import Store
 from ipos.inic.rows import ServerState
 
 _WAIT_S = 3.0
@@ -66,19 +67,25 @@ class AgentControl:
     """`ipos.agent.api.Control` of a running agent."""
 
     def __init__(
-        self, maps: Path, view: Callable[[], View], reloads: Reloads, stopping: asyncio.Event
+        self,
+        maps: Path,
+        view: Callable[[], View],
+        reloads: Reloads,
+        stopping: asyncio.Event,
+        watching: Watching,
     ) -> None:
         self.view = view
         self.stopping = stopping
         self._directory = maps
         self._reloads = reloads
+        self._watching = watching
 
     @cached_property
     def _maps(self) -> dict[str, Map]:
         return {name: Map.open(self._directory / name) for name in _TABLES.values()}
 
-    def connection_maps(self) -> Mapping[str, Store]:
-        return self._maps
+    def watch(self) -> AbstractContextManager[Feed]:
+        return self._watching.feed()
 
     def limits(self) -> Mapping[str, int]:
         return {name: self._maps[map_].max_entries for name, map_ in _TABLES.items()}

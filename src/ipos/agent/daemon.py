@@ -28,6 +28,7 @@ from ipos.agent.observer import Observer, boottime_ns, wall_offset_ns
 from ipos.agent.reaping import Reaping
 from ipos.agent.snapshot import Snapshot
 from ipos.agent.views import View
+from ipos.agent.watching import Watching
 from ipos.agent.writer import Writer
 from ipos.config.changes import refused
 from ipos.config.crosscheck import read_secret, secret_path
@@ -36,7 +37,8 @@ from ipos.config.schema import Config
 from ipos.errors import IposError
 from ipos.handshake.keys import FarmKeys
 from ipos.inic import kernel
-from ipos.inic.maps import Tables
+from ipos.inic.decisions import DecisionRing
+from ipos.inic.maps import Tables, switch
 from ipos.inic.pins import pin_directory
 from ipos.inic.rows import SettingsFlag
 
@@ -73,6 +75,7 @@ class Agent(asyncio.DatagramProtocol):
         self._refused = ""
         self._started_ns = 0
         self._reloads = Reloads()
+        self._watching = Watching(self._decision_ring, self._switch_watch)
         self._stop = asyncio.Event()
         self._watchdog = Watchdog()
         self._answering: asyncio.Task[None] | None = None
@@ -217,7 +220,9 @@ class Agent(asyncio.DatagramProtocol):
             places.ready_file().touch()
             notify(READY)
             self._ready = True
-            control = AgentControl(self._pins / "maps", self.view, self._reloads, self._stop)
+            control = AgentControl(
+                self._pins / "maps", self.view, self._reloads, self._stop, self._watching
+            )
             self._answering = asyncio.create_task(apiserver.serve(self._listener, control))
 
     def _speak(self, transport: asyncio.DatagramTransport, now_ns: int) -> None:
@@ -281,7 +286,9 @@ class Agent(asyncio.DatagramProtocol):
         if abs(offset - self._offset_ns) > _SETTLED_NS:
             self._offset_ns = offset
             found = self._tables.settings.get(0)
-            capture = found is not None and SettingsFlag.CAPTURE in found.flags
+            kept = found.flags & SettingsFlag.CAPTURE if found else SettingsFlag(0)
+            if self._watching.is_on:
+                kept |= SettingsFlag.WATCH
             server = self._config.server
             self._tables.settings.put(
                 0,
@@ -292,10 +299,21 @@ class Agent(asyncio.DatagramProtocol):
                     self._members.myself.index,
                     self._keys.frame,
                     offset,
-                    capture,
+                    kept,
                 ),
             )
         self._save()
+
+    def _decision_ring(self) -> DecisionRing:
+        if not (self._pins / "maps" / "decisions").exists():
+            raise IposError(
+                "the loaded data plane is older than this agent and reports no decisions: "
+                "run `ipos upgrade`"
+            )
+        return DecisionRing(self._pins / "maps")
+
+    def _switch_watch(self, on: bool) -> None:
+        switch(self._tables, SettingsFlag.WATCH, on=on)
 
     async def _reload(self) -> None:
         """Take all of a changed file, or none of it."""

@@ -59,14 +59,12 @@ def settings(
     me: int,
     frame_key: bytes,
     wall_offset_ns: int,
-    capture: bool,
+    kept: rows.SettingsFlag,
 ) -> rows.Settings:
-    """The one element of `settings`. `capture` is what it says now: the command's, not ours."""
-    flags = rows.SettingsFlag(0)
+    """The one element of `settings`. `kept` are flags that who captures or watches has set."""
+    flags = kept
     if config.farm.authenticate:
         flags |= rows.SettingsFlag.AUTHENTICATE
-    if capture:
-        flags |= rows.SettingsFlag.CAPTURE
     return rows.Settings(
         abi=constant("IPOS_ABI"),
         flags=flags,

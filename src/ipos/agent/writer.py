@@ -35,7 +35,9 @@ class Writer:
         self._pools = {
             index: _still(pool) for index, pool in tables.pools.items() if pool.candidates
         }
-        self._sessions = {index: row for index, row in tables.sessions.items() if row != NO_SESSION}
+        self._sessions = {
+            index: row for index, row in tables.sessions.items() if row != NO_SESSION
+        }
         self._addresses = dict(tables.addresses.items())
         self._members = dict(tables.members.items())
 

@@ -21,8 +21,9 @@ def watch(
 ) -> None:
     """Print what becomes of connections that this server meets, until Ctrl-C.
 
-    JSON is one object per line. Of a connection shorter than a fifth of a second only its end may
-    be seen, and not who served it.
+    The data plane reports each decision as it makes it, and only while somebody watches. JSON is
+    one object per line. Events: new, again (after a refusal, or the death of the server chosen
+    before), moved, refused, and at the owner: taken over.
     """
     from ipos.cli.client import follow
 
@@ -50,6 +51,7 @@ def _text(event: dict[str, Any]) -> str:
         return f"{when}  and {event['count']} more"
     text = f"{when}  {event['client']} -> {event['service_address']}  "
     text += f"{event['service'] or '-'}  {event['event']}"
-    if event["event"] == "forwarded":
-        return f"{text} to {event['server']}"
-    return f"{text} from {event['first_server']}" if event["event"] == "taken over" else text
+    if event["event"] == "taken over":
+        return f"{text} from {event['first_server'] or '-'}"
+    server = f" {event['server']}" if event["server"] else ""
+    return f"{text}{server}: {event['reason']}"

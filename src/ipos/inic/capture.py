@@ -11,14 +11,14 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from ipos.errors import IposError
-from ipos.inic.layout import constant, layout
+from ipos.inic.layout import layout
 from ipos.inic.libbpf import Map, RingBuffer
-from ipos.inic.maps import Tables
+from ipos.inic.maps import Tables, switch
 from ipos.inic.rows import SettingsFlag
 
 _MAGIC_MICROSECONDS: Final = 0xA1B2C3D4
@@ -92,11 +92,11 @@ def capturing(pin_dir: Path) -> Iterator[Iterator[Frame | None]]:
         with Map.open(maps / "captured") as ring, RingBuffer(ring.fd, records.append) as reader:
             reader.consume()
             records.clear()  # what an earlier capture left unread
-            _switch(tables, on=True)
+            switch(tables, SettingsFlag.CAPTURE, on=True)
             try:
                 yield _frames(reader, records)
             finally:
-                _switch(tables, on=False)
+                switch(tables, SettingsFlag.CAPTURE, on=False)
     finally:
         os.close(lock)
 
@@ -110,13 +110,3 @@ def _frames(reader: RingBuffer, records: list[bytes]) -> Iterator[Frame | None]:
             yield from found
         else:
             yield None
-
-
-def _switch(tables: Tables, *, on: bool) -> None:
-    settings = tables.settings.get(0)
-    if settings is None:
-        return
-    flags = settings.flags & ~SettingsFlag.CAPTURE
-    if on:
-        flags |= SettingsFlag(constant("IPOS_CAPTURE"))
-    tables.settings.put(0, replace(settings, flags=flags))

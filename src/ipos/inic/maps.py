@@ -9,6 +9,7 @@ said in `ipos.h`.
 import functools
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -239,3 +240,11 @@ class Tables:
 
     def deny_prefix(self, ip: IPv4Address, prefix_len: int) -> None:
         self.deny.put(rows.Prefix(prefix_len, ip), 1)
+
+
+def switch(tables: Tables, flag: rows.SettingsFlag, *, on: bool) -> None:
+    """Set or clear a flag of the settings, where there are any, and leave the rest."""
+    settings = tables.settings.get(0)
+    if settings is not None:
+        flags = settings.flags | flag if on else settings.flags & ~flag
+        tables.settings.put(0, replace(settings, flags=flags))

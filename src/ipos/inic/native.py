@@ -129,7 +129,7 @@ class Outcome:
     """What a program did with a frame.
 
     `frame` is the packet after it and `metadata` the bytes of XDP metadata before it. A frame that
-    the verdict redirects is the last of `sent`. `captured` are records of the capture ring.
+    the verdict redirects is the last of `sent`. `captured` and `decided` are records of the rings.
     """
 
     verdict: int
@@ -139,6 +139,7 @@ class Outcome:
     metadata: int = 0
     mark: int = 0
     captured: tuple[bytes, ...] = ()
+    decided: tuple[bytes, ...] = ()
 
 
 class _Map(ctypes.Structure):
@@ -214,7 +215,11 @@ class _Choice(ctypes.Structure):
 
 
 class _Record(ctypes.Structure):
-    _fields_ = [("length", ctypes.c_uint32), ("bytes", ctypes.c_ubyte * 2048)]
+    _fields_ = [
+        ("length", ctypes.c_uint32),
+        ("map", ctypes.c_uint32),
+        ("bytes", ctypes.c_ubyte * 2048),
+    ]
 
 
 _NODE = ctypes.c_void_p
@@ -509,10 +514,15 @@ class Node:
             self._assignment(lib.ipos_assigned_at(handle, i).contents)
             for i in range(lib.ipos_assigned(handle))
         ]
-        captured = []
+        rings: dict[int, list[bytes]] = {
+            maps()["captured"].index: [],
+            maps()["decisions"].index: [],
+        }
         for i in range(lib.ipos_records(handle)):
             record: _Record = lib.ipos_record_at(handle, i).contents
-            captured.append(ctypes.string_at(ctypes.addressof(record) + 4, record.length))
+            raw = ctypes.string_at(ctypes.addressof(record) + _Record.bytes.offset, record.length)
+            rings[record.map].append(raw)
+        captured, decided = rings.values()
         return Outcome(
             lib.ipos_verdict(handle),
             after.data,
@@ -521,6 +531,7 @@ class Node:
             lib.ipos_metadata(handle),
             after.mark,
             tuple(captured),
+            tuple(decided),
         )
 
     def _assignment(self, raw: _Assignment) -> Assignment:

@@ -29,6 +29,7 @@ SLOTS_BLOCKS = constant("IPOS_SLOTS_BLOCKS")
 class SettingsFlag(IntFlag):
     AUTHENTICATE = constant("IPOS_AUTHENTICATE")
     CAPTURE = constant("IPOS_CAPTURE")
+    WATCH = constant("IPOS_WATCH")
 
 
 class ServerState(IntEnum):
@@ -308,6 +309,31 @@ class Holding:
     service: int
     created_ns: int
     last_seen_ns: int
+
+
+class Outcome(IntEnum):
+    """What a decision means for its connection."""
+
+    NEW = constant("IPOS_OUTCOME_NEW")
+    AGAIN = constant("IPOS_OUTCOME_AGAIN")
+    MOVED = constant("IPOS_OUTCOME_MOVED")
+    REFUSED = constant("IPOS_OUTCOME_REFUSED")
+    TAKEN = constant("IPOS_OUTCOME_TAKEN")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`struct ipos_decision`: a record of the ring `decisions`. `reason`: see `decisions`."""
+
+    length: int
+    text: int
+    outcome: Outcome
+    reason: int
+    service: int
+    server: int
+    first: int
+    when_ns: int
+    tuple: Tuple
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ class TcpState(IntEnum):
 
 
 class ControlFlags(IntFlag, boundary=STRICT):
-    """What the handshake agreed on. A bit that version 1 does not have is an error."""
+    """What the handshake agreed on, and ours. A bit that version 1 does not have is an error."""
 
     NONE = 0
     SACK = 1
@@ -46,6 +46,7 @@ class ControlFlags(IntFlag, boundary=STRICT):
     WINDOW_SCALE = 4
     ECN = 8
     MICROSECOND_TIMESTAMPS = 16
+    SESSION = 32  # of ours: the first response is to begin a session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

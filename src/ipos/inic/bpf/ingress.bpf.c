@@ -160,12 +160,14 @@ IPOS_INLINE int owned_unattached(struct __sk_buff *skb, struct ipos_settings *se
 	count(COUNT_DROP_NOT_ADOPTED);
 	count(COUNT_CHOSEN_AGAIN);
 	request_begin(w, &ep->hs, ep->service, 1ULL << (set->self & 63));
+	w->holding.again = IPOS_REASON_NOT_ADOPTED;
 	bpf_map_delete_elem(&local, &s->tuple);
 	traffic_add(set->self, 0, 1);
 	h = bpf_map_lookup_elem(&holding, &s->tuple);
 	if (!h)
 		return first_segment(skb, set, w, s);
 	h->refused |= w->holding.refused;
+	h->again = IPOS_REASON_NOT_ADOPTED;
 	return DECIDE_HELD;
 }
 
@@ -269,6 +271,7 @@ IPOS_APART int choose_again(struct __sk_buff *skb, struct ipos_scratch *w,
 	if (!f || !h || f->acknowledged)
 		return shot(COUNT_DROP_FRAME_UNKNOWN);
 	h->refused |= 1ULL << (f->server & 63);
+	h->again = IPOS_REASON_REFUSED;
 	traffic_add(f->server, 0, 1);
 	bpf_map_delete_elem(&forward, t);
 	count(COUNT_CHOSEN_AGAIN);
@@ -318,6 +321,7 @@ IPOS_INLINE int given_away(struct __sk_buff *skb, struct ipos_settings *set, str
 		return shot(COUNT_DROP_FRAME_UNKNOWN);
 	if (owner->state == IPOS_SERVER_DOWN) {
 		h->refused |= 1ULL << (f->server & 63);
+		h->again = IPOS_REASON_OWNER_DOWN;
 		traffic_add(f->server, 0, 1);
 		bpf_map_delete_elem(&forward, &s->tuple);
 		count(COUNT_CHOSEN_AGAIN);

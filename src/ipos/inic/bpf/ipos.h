@@ -164,6 +164,7 @@ struct ipos_probe {			/* after types 8 and 9, in the trailer's place */
 enum ipos_settings_flags {
 	IPOS_AUTHENTICATE = 1,		/* back frames need a valid tag */
 	IPOS_CAPTURE = 2,		/* copy frames into the capture ring */
+	IPOS_WATCH = 4,			/* report decisions into the decision ring */
 };
 
 struct ipos_settings {			/* map `settings`, one element */
@@ -581,7 +582,8 @@ struct ipos_holding {			/* map `holding`: full means drop, unacknowledged */
 	__u16 server;			/* chosen already; 0: not yet */
 	__u16 port;			/* network: the application's there */
 	__u16 pool;			/* whom it was chosen from */
-	__u16 zero;
+	__u8 again;			/* why it is decided again: enum ipos_reason; 0: it is not */
+	__u8 zero;
 	__u32 head_more;		/* of the parser: the rest of its state */
 	__u32 zero2;
 };
@@ -599,6 +601,41 @@ struct ipos_captured {			/* ring `captured`; then the bytes */
 	__u32 length;			/* of the frame */
 	__u32 captured;			/* of it, how many follow */
 	__u32 outbound;			/* 1: we sent it */
+};
+
+/* ---- decisions: what `ipos watch` tells ----------------------------------------------------- */
+
+enum ipos_outcome {
+	IPOS_OUTCOME_NEW = 1,		/* decided for the first time */
+	IPOS_OUTCOME_AGAIN = 2,		/* decided again */
+	IPOS_OUTCOME_MOVED = 3,		/* a live connection goes to another server */
+	IPOS_OUTCOME_REFUSED = 4,	/* nobody serves it: its client is reset */
+	IPOS_OUTCOME_TAKEN = 5,		/* what another server decided has a socket here */
+};
+
+/* Append only, never renumbered: the texts are what logs and `ipos watch` say. */
+enum ipos_reason {
+	IPOS_REASON_POLICY = 1,		/* the policy's choice */
+	IPOS_REASON_REFUSED = 2,	/* the server chosen before refused it */
+	IPOS_REASON_OWNER_DOWN = 3,	/* the server chosen before is down */
+	IPOS_REASON_NOT_ADOPTED = 4,	/* this server's kernel did not take it */
+	IPOS_REASON_FORWARD_FULL = 5,	/* the Forward table has no room */
+	IPOS_REASON_TABLE_FULL = 6,	/* the Local table has no room */
+	IPOS_REASON_NO_SERVER = 7,	/* no server is ready for the service */
+	IPOS_REASON_OFFERED = 8,	/* the first server's decision */
+};
+
+struct ipos_decision {			/* ring `decisions`; then `text` bytes */
+	__u16 length;			/* of this struct: readers take what they know of it */
+	__u16 text;			/* bytes that follow it: none yet */
+	__u8 outcome;			/* enum ipos_outcome */
+	__u8 reason;			/* enum ipos_reason */
+	__u16 service;			/* index in `services` */
+	__u16 server;			/* index of the server chosen; 0: nobody */
+	__u16 first;			/* index of the first server */
+	__u32 zero;
+	__u64 when_ns;			/* boottime clock */
+	struct ipos_tuple tuple;
 };
 
 /* ---- counters: append only, never renumbered ----------------------------------------------- */
@@ -665,6 +702,7 @@ struct ipos_captured {			/* ring `captured`; then the bytes */
 	X(91, ENDED_UNSEEN, "endpoints whose socket the agent found gone") \
 	X(92, TIME_WAIT_SWEPT, "TIME_WAIT sockets that the agent ended, a second late") \
 	X(93, PROBE_ANSWERED, "probes of other servers' agents answered (type 9 sent)") \
+	X(94, DECISION_LOST, "decisions the ring had no room for, while somebody watched") \
 	X(100, SESSION_KEPT, "requests decided for the server that has their session") \
 	X(101, SESSION_MOVED, "sessions whose server may not have the request: chosen anew") \
 	X(102, SESSION_BEGUN, "session cookies inserted into responses") \

@@ -6,6 +6,7 @@
 #define IPOS_REQUEST_H
 
 #include "core/decide.h"
+#include "decision.h"
 #include "send.h"
 #include "sk.h"
 
@@ -126,6 +127,23 @@ IPOS_INLINE int forward_row(struct ipos_scratch *w, const struct ipos_tuple *t,
 	return bpf_map_update_elem(&forward, t, f, BPF_ANY);
 }
 
+/* Tells who watches where a request goes, or by server 0 that nobody takes it. */
+IPOS_INLINE void report(const struct ipos_settings *set, const struct ipos_tuple *t,
+			const struct ipos_holding *h, __u16 server, __u8 reason)
+{
+	struct verdict v = { .service = h->service, .server = server, .first = set->self,
+			     .outcome = IPOS_OUTCOME_NEW, .reason = reason };
+
+	if (h->again) {
+		v.outcome = IPOS_OUTCOME_AGAIN;
+		if (reason == IPOS_REASON_POLICY)
+			v.reason = h->again;
+	}
+	if (!server)
+		v.outcome = IPOS_OUTCOME_REFUSED;
+	decision_report(set, t, &v);
+}
+
 /*
  * Decides a held request and sends it there; again, when servers have refused it.  The frame
  * at hand is consumed.
@@ -138,6 +156,7 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 	struct ipos_service *service;
 	struct ipos_server *server;
 	struct ipos_holding *h;
+	__u8 reason = IPOS_REASON_POLICY;
 	struct route r = {};
 	struct choice c = {};
 	struct draw d;
@@ -164,6 +183,7 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 	server = server_at(c.server);
 	if (!c.server || !server) {
 		count(COUNT_DROP_NO_SERVER);
+		report(set, t, h, 0, IPOS_REASON_NO_SERVER);
 		return reset_held(skb, set, w, t, h);
 	}
 	r.server = c.server;
@@ -173,20 +193,27 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 		if (!forward_row(w, t, h, &r, now)) {
 			traffic_add(c.server, 1, 0);
 			count(COUNT_MIGRATED);
+			report(set, t, h, c.server, reason);
 			migrate(skb, w, t, &r, now);
 			return CONSUMED;
 		}
 		/* Forward is full: serve here, if that is allowed and was not refused. */
 		count(COUNT_DROP_TABLE_FULL);
 		choose(w, c.pool, h->refused | ~(1ULL << (set->self & 63)), &d, &c);
-		if (c.server != set->self)
+		reason = IPOS_REASON_FORWARD_FULL;
+		if (c.server != set->self) {
+			report(set, t, h, 0, reason);
 			return reset_held(skb, set, w, t, h);
+		}
 		r.server = set->self;
 	}
-	if (local_row(set, w, t, &h->hs, &c, h->service, now))
+	if (local_row(set, w, t, &h->hs, &c, h->service, now)) {
+		report(set, t, h, 0, IPOS_REASON_TABLE_FULL);
 		return reset_held(skb, set, w, t, h);
+	}
 	traffic_add(set->self, 1, 0);
 	count(COUNT_SERVED_HERE);
+	report(set, t, h, set->self, reason);
 	if (pieces_send(skb, w, t, &r, h->held))
 		count(COUNT_DROP_EMIT);
 	return CONSUMED;
@@ -311,12 +338,14 @@ IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
 			bpf_map_delete_elem(&temporary, &s->tuple);
 			traffic_add(set->self, 1, 0);
 			count(COUNT_SERVED_HERE);
+			report(set, &s->tuple, &w->holding, set->self, IPOS_REASON_POLICY);
 			return verdict == IPOS_REFUSE_NONE ? TC_ACT_OK :
 			       bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
 		}
 		count(COUNT_DROP_NOT_ADOPTED);
 		bpf_map_delete_elem(&local, &s->tuple);
 		w->holding.refused |= 1ULL << (set->self & 63);
+		w->holding.again = IPOS_REASON_NOT_ADOPTED;
 		count(COUNT_CHOSEN_AGAIN);
 		c.server = 0;
 	}

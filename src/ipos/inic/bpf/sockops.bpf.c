@@ -1,7 +1,18 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* The proof of adoption: the kernel calls here when the socket exists, and not before. */
+#include "decision.h"
 #include "endpoints.h"
 #include "inserting.h"
+
+/* Another server's decision has a socket here. */
+IPOS_INLINE void report_taken(const struct ipos_settings *set, const struct ipos_tuple *t,
+			      const struct ipos_endpoint *ep)
+{
+	struct verdict v = { .service = ep->service, .server = set->self, .first = ep->first,
+			     .outcome = IPOS_OUTCOME_TAKEN, .reason = IPOS_REASON_OFFERED };
+
+	decision_report(set, t, &v);
+}
 
 /* A handshake the kernel did itself, for a service that selects on connection. */
 IPOS_INLINE void connected(struct bpf_sock_ops *ctx, const struct ipos_tuple *t, __u64 cookie)
@@ -42,6 +53,8 @@ IPOS_INLINE void connected(struct bpf_sock_ops *ctx, const struct ipos_tuple *t,
 	if (ep.first == set->self) {
 		traffic_add(set->self, 1, 0);
 		count(COUNT_SERVED_HERE);
+	} else {
+		report_taken(set, t, &ep);
 	}
 	count(COUNT_ADOPTED);
 	bpf_map_delete_elem(&temporary, t);
@@ -63,6 +76,7 @@ SEC("sockops")
 int ipos_sockops(struct bpf_sock_ops *ctx)
 {
 	struct ipos_tuple t = { .protocol = IPPROTO_TCP };
+	struct ipos_settings *set;
 	struct ipos_endpoint *ep;
 	__u64 cookie;
 
@@ -86,6 +100,9 @@ int ipos_sockops(struct bpf_sock_ops *ctx)
 	ep->state = IPOS_EP_ATTACHED;
 	if (ep->hs.options & IPOS_OPT_SESSION)
 		insert_begin(ctx, &t, ep);
+	set = settings_now();
+	if (set && ep->first != set->self)
+		report_taken(set, &t, ep);
 	count(COUNT_ADOPTED);
 	return 1;
 }

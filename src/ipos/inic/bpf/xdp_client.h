@@ -8,6 +8,7 @@
 #define IPOS_XDP_CLIENT_H
 
 #include "core/select.h"
+#include "decision.h"
 #include "endpoints.h"
 #include "frame.h"
 #include "reply.h"
@@ -183,6 +184,20 @@ IPOS_INLINE int client_forward(struct xdp_md *ctx, struct ipos_settings *set,
 
 /* ---- unattached endpoints ------------------------------------------------------------------- */
 
+/* Tells who watches what became of a SYN; server 0: its client is reset. */
+IPOS_APART int report_syn(const struct ipos_settings *set, const struct segment *s, __u16 server)
+{
+	struct ipos_address *a = address_of(s->tuple.service_ip, s->tuple.service_port);
+	struct verdict v = { .server = server, .first = set->self,
+			     .outcome = server ? IPOS_OUTCOME_NEW : IPOS_OUTCOME_REFUSED,
+			     .reason = server ? IPOS_REASON_POLICY : IPOS_REASON_NO_SERVER };
+
+	if (a)
+		v.service = a->service;
+	decision_report(set, &s->tuple, &v);
+	return 0;
+}
+
 /* The server speaks first: its own kernel must shake hands, the SYN itself travels. */
 IPOS_INLINE int client_syn_on_connection(struct xdp_md *ctx, struct ipos_settings *set,
 					 struct ipos_scratch *w, struct segment *s,
@@ -203,7 +218,11 @@ IPOS_INLINE int client_syn_on_connection(struct xdp_md *ctx, struct ipos_setting
 			c.port = t->port;
 		}
 	}
-	if (!c.server && !choose(w, service->pool, 0, &d, &c)) {
+	if (!c.server) {
+		choose(w, service->pool, 0, &d, &c);
+		report_syn(set, s, c.server);
+	}
+	if (!c.server) {
 		count(COUNT_DROP_NO_SERVER);
 		return answer_reset(ctx, w, s);
 	}
@@ -241,6 +260,7 @@ IPOS_INLINE int client_syn(struct xdp_md *ctx, struct ipos_settings *set, struct
 	if (!pool_has_server(service->listening) ||
 	    !cookie_make(w, s, now + set->wall_offset_ns, &c)) {
 		count(COUNT_DROP_NO_SERVER);
+		report_syn(set, s, 0);
 		return answer_reset(ctx, w, s);
 	}
 	if (w->option_flags & IPOS_OPT_TIMESTAMPS && c.options & COOKIE_ECN)

@@ -45,7 +45,7 @@
 	((void)(ctx), native_map_update(native_now(), map, key, &(__u64){ 0 }, flags))
 #define bpf_map_push_elem(map, value, flags) native_map_push(native_now(), map, value)
 #define bpf_map_pop_elem(map, value) native_map_pop(native_now(), map, value)
-#define bpf_ringbuf_reserve(map, size, flags) native_ring_reserve(native_now(), size)
+#define bpf_ringbuf_reserve(map, size, flags) native_ring_reserve(native_now(), map, size)
 #define bpf_ringbuf_submit(record, flags) native_ring_submit(native_now(), record)
 
 /* ---- the world ------------------------------------------------------------------------------- */

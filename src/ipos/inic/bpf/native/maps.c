@@ -316,9 +316,9 @@ int native_map_next(struct native_node *n, const struct native_map *m, const voi
 	return index < t->entries;
 }
 
-/* ---- the capture ring ---------------------------------------------------------------------------- */
+/* ---- rings -------------------------------------------------------------------------------------- */
 
-void *native_ring_reserve(struct native_node *n, __u32 size)
+void *native_ring_reserve(struct native_node *n, const struct native_map *m, __u32 size)
 {
 	struct native_record *r = &n->record[n->records];
 
@@ -326,6 +326,7 @@ void *native_ring_reserve(struct native_node *n, __u32 size)
 		return NULL;
 	memset(r->bytes, 0, size);
 	r->length = size;
+	r->map = m - native_map_at(0);
 	return r->bytes;
 }
 

@@ -77,7 +77,10 @@ struct native_assignment {		/* a packet given to a listener */
 	struct bpf_tcp_req_attrs attributes;
 };
 
-struct native_record { __u32 length; __u8 bytes[2048]; };	/* of the capture ring */
+struct native_record {			/* of a ring */
+	__u32 length, map;		/* index of the ring */
+	__u8 bytes[2048];
+};
 
 struct native_xdp {			/* struct xdp_md */
 	unsigned long data, data_end, data_meta;
@@ -154,7 +157,7 @@ int native_map_next(struct native_node *n, const struct native_map *m, const voi
 		    void *next);
 void native_dead_free(struct native_node *n);
 
-void *native_ring_reserve(struct native_node *n, __u32 size);
+void *native_ring_reserve(struct native_node *n, const struct native_map *m, __u32 size);
 void native_ring_submit(struct native_node *n, void *record);
 
 /* A copy of the packet in hand leaves the node. */

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who watches decisions, and what each of them is told.
+
+The data plane reports only while somebody watches, so the first watcher sets its flag and the last
+one clears it; a new agent clears what a dead one left. Several watchers share the ring's one
+reader: whoever looks first hands on to the others what it finds.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+LOOK_S = 0.05
+READ = 1000
+"""Records of one look; what the ring has no room for meanwhile is counted by the data plane."""
+KEPT = 2000
+"""Of one watcher that is slower than the others."""
+
+
+class Ring(Protocol):
+    """`ipos.inic.decisions.DecisionRing`, or a stand-in of a test."""
+
+    def take(self, most: int) -> list[bytes]: ...
+    def close(self) -> None: ...
+
+
+class Feed:
+    """What one watcher has not been told yet."""
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        self._look = look
+        self._waiting: deque[bytes] = deque()
+        self._lost = 0
+
+    def put(self, records: list[bytes]) -> None:
+        room = max(0, KEPT - len(self._waiting))
+        self._waiting.extend(records[:room])
+        self._lost += len(records[room:])
+
+    def take(self) -> tuple[list[bytes], int]:
+        """(records, how many more there were that nobody kept) since the last time."""
+        self._look()
+        told, lost = list(self._waiting), self._lost
+        self._waiting.clear()
+        self._lost = 0
+        return told, lost
+
+
+class Watching:
+    """All watchers of one data plane. `switch` sets and clears the flag in its settings."""
+
+    def __init__(self, open_ring: Callable[[], Ring], switch: Callable[[bool], None]) -> None:
+        self._open = open_ring
+        self._switch = switch
+        self._ring: Ring | None = None
+        self._feeds: list[Feed] = []
+
+    @property
+    def is_on(self) -> bool:
+        return bool(self._feeds)
+
+    @contextmanager
+    def feed(self) -> Iterator[Feed]:
+        """A watcher, as long as the block lasts. IposError when there is no ring to read."""
+        feed = Feed(self._look)
+        if self._ring is None:
+            self._ring = self._open()
+        self._feeds.append(feed)
+        try:
+            self._switch(True)
+            yield feed
+        finally:
+            self._feeds.remove(feed)
+            if not self._feeds:
+                self._switch(False)
+                self._ring.close()
+                self._ring = None
+
+    def _look(self) -> None:
+        records = self._ring.take(READ) if self._ring is not None else []
+        if records:
+            for feed in self._feeds:
+                feed.put(records)

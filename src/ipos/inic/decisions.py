@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decisions as the data plane makes them: the ring `decisions` and what its records say.
+
+The programs write a record per decision while the flag WATCH stands in `settings`, and none
+otherwise. The ring has one reader, the agent.
+"""
+
+import functools
+import re
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ipos.inic.layout import HEADER, constant, header, layout
+from ipos.inic.libbpf import Map, RingBuffer
+from ipos.inic.rows import Codec, Decision
+
+_CODEC = Codec(Decision, layout("ipos_decision"))
+
+
+def decode(record: bytes) -> tuple[Decision, bytes]:
+    """A record and the text behind its struct.
+
+    A data plane of another version may write a longer or a shorter struct: what is unknown here is
+    passed over, what is missing is zero.
+    """
+    length = int.from_bytes(record[:2], "little")
+    size = _CODEC.shape.size
+    decision = _CODEC.decode(record[: min(length, size)].ljust(size, b"\0"))
+    return decision, record[length : length + decision.text]
+
+
+@functools.cache
+def reasons() -> dict[int, str]:
+    """What each number of `enum ipos_reason` means, in the header's own words."""
+    body = re.search(r"^enum ipos_reason \{(.*?)^\};", HEADER.read_text(), re.DOTALL | re.MULTILINE)
+    found = re.findall(r"(IPOS_REASON_\w+).*?/\*\s*(.*?)\s*\*/", body[1] if body else "", re.DOTALL)
+    assert len(found) == len(header().enums["ipos_reason"]), "every reason has its words"
+    return {constant(name): text for name, text in found}
+
+
+class _Enough(Exception):
+    """Ends a reading; libbpf has counted the record that raised it as read."""
+
+
+class DecisionRing:
+    """The reading end. What an earlier reader left is thrown away."""
+
+    def __init__(self, maps: Path) -> None:
+        self._found: list[bytes] = []
+        self._most = 0
+        self._map = Map.open(maps / "decisions")
+        self._ring = RingBuffer(self._map.fd, self._receive)
+        while self.take(1000):
+            pass
+
+    def take(self, most: int) -> list[bytes]:
+        """The records that wait, `most` of them at a time: a writer may be faster than we are."""
+        self._most = most
+        try:
+            self._ring.consume()
+        except _Enough:
+            pass
+        taken, self._found = self._found, []
+        return taken
+
+    def close(self) -> None:
+        self._ring.close()
+        self._map.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _receive(self, record: bytes) -> None:
+        self._found.append(record)
+        if len(self._found) >= self._most:
+            raise _Enough
