@@ -13,6 +13,7 @@ from ipos.inic import rows
 from tests.agent.farm import MS, NOW_NS, WALL_MS, back, config, datagram, front, members, state
 
 ANY = IPv4Address(0)
+TRAFFIC = {1: rows.Traffic(5, 2), 2: rows.Traffic((3 << 32) + 7, (3 << 32) + 11)}
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def farm() -> Members:
 
 def rows_of(wanted: Config, farm: Members, now_ns: int = NOW_NS) -> Rows:
     slots = plan.number_services(wanted, [])
-    return plan.plan(wanted, slots, farm, {1: 3, 2: -4}, now_ns)
+    return plan.plan(wanted, slots, farm, TRAFFIC, now_ns)
 
 
 def candidates(found: Rows, pool: int = 0) -> list[tuple[int, int, int]]:
@@ -68,6 +69,51 @@ def test_a_route_for_all_gives_a_pool_and_its_weights(farm: Members) -> None:
     assert candidates(rows_of(wanted, farm)) == [(2, 80, 7)]
 
 
+def test_who_starts_is_a_candidate_with_a_ramp(farm: Members) -> None:
+    chosen = config(Service(name="web", port=80), Service(name="mail", port=25))
+    farm.hear_myself(state(1, services=["web", "mail"]), NOW_NS)
+    slots = plan.number_services(chosen, [])
+    found = plan.plan(chosen, slots, farm, {}, NOW_NS, {("web", 2): 40, ("mail", 1): 7})
+    assert [one.ramp for one in found.pools[0].candidates] == [256, 40]
+    assert [one.ramp for one in found.pools[1].candidates] == [7]
+
+
+def test_every_server_that_is_not_down_decides_by_the_same_rows(farm: Members) -> None:
+    drained = datagram(2, state=int(rows.ServerState.DRAIN), sequence=2)
+    assert farm.receive(drained, back(2), NOW_NS, WALL_MS)
+    assert rows_of(config(), farm).pools[0].firsts == 2
+    farm.hear_myself(state(1), NOW_NS + 1000 * MS)
+    assert rows_of(config(), farm, NOW_NS + 1000 * MS).pools[0].firsts == 1
+
+
+def test_a_servers_limit_is_what_it_says(farm: Members) -> None:
+    assert farm.receive(datagram(2, limit=900, sequence=2), back(2), NOW_NS, WALL_MS)
+    assert [row.limit for row in rows_of(config(), farm).servers.values()] == [0, 900]
+
+
+def test_only_pools_that_hash_have_a_table_of_all_servers_of_their_pool(farm: Members) -> None:
+    hashing = Service(name="web", port=80, policy="source-hash")
+    assert not rows_of(config(), farm).slots
+    everyone = rows_of(config(hashing), farm).slots[0]
+    assert len(everyone) == rows.SLOTS
+    assert abs(everyone.count(1) - everyone.count(2)) <= 1
+    assert set(everyone) == {1, 2}
+    wanted = config(
+        hashing,
+        pool=[Pool(name="some", servers={"s1": 0, "s2": 1, "s3": 3})],
+        route=[Route(service="web", pool="some")],
+    )
+    routed = rows_of(wanted, farm).slots[0]
+    assert routed.count(0) == pytest.approx(rows.SLOTS * 3 / 4, abs=1), "s3 was not heard yet"
+    assert farm.receive(datagram(3), back(3), NOW_NS, WALL_MS)
+    heard = rows_of(wanted, farm).slots[0]
+    assert heard == routed.replace(b"\0", b"\3")
+    gone = datagram(2, sequence=2, services=[], state=int(rows.ServerState.MAINT))
+    assert farm.receive(gone, back(2), NOW_NS, WALL_MS)
+    assert rows_of(wanted, farm).slots[0] == heard, "its clients are where they were"
+    assert candidates(rows_of(wanted, farm)) == [(3, 80, 3)]
+
+
 def test_every_service_has_every_address_that_is_known(farm: Members) -> None:
     found = rows_of(config(Service(name="a", port=80), Service(name="b", port=25)), farm)
     assert found.addresses == {
@@ -100,7 +146,8 @@ def test_server_rows_say_what_was_said_and_how_old_it_is(farm: Members) -> None:
     assert found[2] == rows.Server(
         address=front(2), back_ip=back(2), mac=bytes((2, 0, 0, 0, 0, 2)),
         state=rows.ServerState.READY, stale=False, tcp_connections=20, cpu_permille=200,
-        memory_available=2 << 30, bandwidth_available=1_000_000_000, updated_ns=NOW_NS, base=-4,
+        memory_available=2 << 30, bandwidth_available=1_000_000_000, updated_ns=NOW_NS,
+        base=-4, sent=7,
     )  # fmt: skip
     stale = rows_of(config(), farm, NOW_NS + 500 * MS).servers[2]
     assert (stale.state, stale.stale) == (rows.ServerState.READY, True)

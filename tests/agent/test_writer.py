@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent's hand on the maps: only what changed is written, nothing vanishes before its time."""
 
+import dataclasses
+
 import pytest
 
 from ipos.agent import plan
@@ -129,3 +131,32 @@ def test_cookie_keys_follow_a_clock_that_steps(tables: Tables) -> None:
         row = tables.cookie_keys.get(epoch % constant("IPOS_EPOCHS"))
         assert row is not None
         assert row.epoch == epoch
+
+
+def test_a_table_is_written_once_and_goes_when_nobody_hashes(
+    tables: Tables, memory: Memory, farm: Members
+) -> None:
+    writer = Writer(tables)
+    hashing = wanted(farm, Service(name="web", port=80, policy="source-hash"))
+    writer.write(hashing, prune=True)
+    assert tables.slots_of(0) == hashing.slots[0]
+    assert tables.slots_of(1) == b""
+    writes = memory.writes
+    writer.write(hashing, prune=True)
+    assert memory.writes == writes
+    Writer(tables).write(wanted(farm), prune=False)
+    assert tables.slots_of(0) == hashing.slots[0], "too early to judge"
+    Writer(tables).write(wanted(farm), prune=True)
+    assert tables.slots.count() == 0
+
+
+def test_the_turn_is_the_data_planes(tables: Tables, farm: Members) -> None:
+    writer = Writer(tables)
+    writer.write(wanted(farm), prune=True)
+    pool = tables.pools.get(0)
+    assert pool is not None
+    tables.pools.put(0, dataclasses.replace(pool, turn=41))
+    writer.write(wanted(farm, Service(name="web", port=80, policy="weighted")), prune=True)
+    pool = tables.pools.get(0)
+    assert pool is not None
+    assert (pool.policy, pool.turn) == (rows.Policy.WEIGHTED, 41)

@@ -227,7 +227,7 @@ def test_explain_needs_no_agent(pins: Path) -> None:
     assert [(s["address"], s["weight"], s["share"]) for s in told["servers"]] == [
         ("203.0.113.1", 3, 1.0)
     ]
-    assert "random: 0 of 3" in text
+    assert "random: weight 3 of 3" in text
 
 
 @pytest.mark.parametrize("command_", [("reload",), ("watch",), ("server", "set", "s1", "drain")])

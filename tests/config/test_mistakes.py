@@ -58,7 +58,10 @@ WEIGHTS = "servers with weights from 0 to 65535, such as { s2 = 1, s3 = 3 }"
 CHECKS = "a number of checks from 1 to 100"
 SECRET = 'the path of a file with the secret, such as "/etc/ipos/farm.key"'
 APPLICATION = 'the address its application has, such as "127.0.0.1:8080"'
-POLICY = '"least-loaded", "round-robin", "random" or "fixed"'
+POLICY = (
+    '"least-loaded", "least-connections", "least-cpu", "weighted", "round-robin", "random", '
+    '"source-hash" or "fixed"'
+)
 
 # field of the schema, what is replaced, by what, line, sentence
 FIELDS = [
@@ -99,6 +102,9 @@ FIELDS = [
      f"server.front_vlan is 5000; it must be {VLAN}"),
     ("Server.back_vlan", 'back = "eth1"', 'back = "eth1"\nback_vlan = "7"', 16,
      f'server.back_vlan is "7"; it must be {VLAN}'),
+    ("Server.max_connections", 'back = "eth1"', 'back = "eth1"\nmax_connections = "few"', 16,
+     ('server.max_connections is "few"; it must be connections from 1 to 16777216, or 0 for no '
+     'limit')),
     ("Service.name", '"web"\nport', '"web site"\nport', 19,
      f'service[1].name is "web site"; it must be {NAME} "web"'),
     ("Service.port", "port = 80", "port = 80000", 20,
@@ -111,6 +117,8 @@ FIELDS = [
      'service[1].decide is "often"; it must be "connection" or "request"'),
     ("Service.policy", "port = 80", 'port = 80\npolicy = "best"', 21,
      f'service[1].policy is "best"; it must be {POLICY}'),
+    ("Service.slow_start_ms", "port = 80", "port = 80\nslow_start_ms = -1", 21,
+     "service[1].slow_start_ms is -1; it must be 0 to 3600000 milliseconds"),
     ("Service.application", '"127.0.0.1:8080"', '"127.0.0.1"', 21,
      f'service[1].application is "127.0.0.1"; it must be {APPLICATION}'),
     ("Service.session", "port = 80", "port = 80\nsession = true", 21,
@@ -178,7 +186,7 @@ OTHERS = [
      '[farm] has no key "idle"; did you mean "idle_s"?'),
     ("unknown key far from any", 'front = "eth0"', 'front = "eth0"\ncolour = 1', 15,
      ('[server] has no key "colour"; its keys are name, front, back, addresses, front_vlan, '
-     "back_vlan")),
+     "back_vlan, max_connections")),
     ("missing key", 'name = "web"\nport = 80', 'name = "web"', 18,
      f'[[service]] has no "port"; it must be {PORT}'),
     ("a table that should be many", '[[pool]]\nname = "all"', '[pool]\nname = "all"', 29,

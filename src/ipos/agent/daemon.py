@@ -11,6 +11,7 @@ import asyncio
 import functools
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -26,6 +27,7 @@ from ipos.agent.network import Network, interface
 from ipos.agent.notify import READY, STOPPING, Watchdog, notify, reloading
 from ipos.agent.observer import Observer, boottime_ns, wall_offset_ns
 from ipos.agent.reaping import Reaping
+from ipos.agent.slowstart import Starts
 from ipos.agent.snapshot import Snapshot
 from ipos.agent.views import View
 from ipos.agent.watching import Watching
@@ -36,7 +38,7 @@ from ipos.config.reader import load
 from ipos.config.schema import Config
 from ipos.errors import IposError
 from ipos.handshake.keys import FarmKeys
-from ipos.inic import kernel
+from ipos.inic import kernel, rows
 from ipos.inic.decisions import DecisionRing
 from ipos.inic.maps import Tables, switch
 from ipos.inic.pins import pin_directory
@@ -61,7 +63,9 @@ class Agent(asyncio.DatagramProtocol):
         self._keys = FarmKeys(read_secret(secret_path(config, file)))
         self._pins = pin_directory(config.farm.name, config.server.name)
         self._tables = Tables(self._pins / "maps")
-        self._bases: dict[int, int] = {}
+        self._traffic: dict[int, rows.Traffic] = {}
+        self._starts = Starts()
+        self._ramps: Mapping[tuple[str, int], int] = {}
         self._seen: dict[IPv4Address, tuple[object, ...]] = {}
         self._routes: set[IPv4Address] = set()
         self._foreign: set[IPv4Address] = set()
@@ -159,9 +163,7 @@ class Agent(asyncio.DatagramProtocol):
         member = self._members.receive(data, _address(addr[0]), now_ns, wall_ms)
         if member is not None and member.state is not None:
             self._orders.hear(member.state.orders)
-            self._bases[member.index] = self._base(member.index)
-            row = plan.server_row(member, self._bases[member.index], now_ns)
-            self._writer.server(member.index, row)
+            self._row(member, now_ns)
 
     def _signs_of_life(self, prober: signs.Prober) -> None:
         settings = self._tables.settings.get(0)
@@ -232,8 +234,7 @@ class Agent(asyncio.DatagramProtocol):
         state = self._observer.observe(now_ns, wall_ms, self._orders.orders, self._checks.well)
         me = self._members.myself
         self._members.hear_myself(state, now_ns)
-        self._bases[me.index] = self._base(me.index)
-        self._writer.server(me.index, plan.server_row(me, self._bases[me.index], now_ns))
+        self._row(me, now_ns)
         datagram = message.encode(state, self._keys.state)
         if self._config.farm.discover:
             transport.sendto(datagram, (str(setup.broadcast(self._back, me.back_ip)), message.PORT))
@@ -244,19 +245,29 @@ class Agent(asyncio.DatagramProtocol):
     def error_received(self, exc: Exception) -> None:
         """A member that cannot be reached is seen by its silence."""
 
-    def _base(self, index: int) -> int:
-        traffic = self._tables.traffic.get(index)
-        return 0 if traffic is None else traffic.sent - traffic.closed
+    def _row(self, member: Member, now_ns: int) -> None:
+        """Write what a server has just said, beside what we had sent it by then."""
+        traffic = self._tables.traffic.get(member.index) or plan.NO_TRAFFIC
+        self._traffic[member.index] = traffic
+        self._writer.server(member.index, plan.server_row(member, traffic, now_ns))
 
     def _converge(self, now_ns: int, *, prune: bool) -> None:
         """Rewrite the maps when anybody's standing has changed."""
         standing = {
             member.back_ip: _standing(member, now_ns) for member in self._members.by_ip.values()
         }
-        if standing != self._seen or prune != self._settled:
-            self._report(standing)
-            wanted = plan.plan(self._config, self._slots, self._members, self._bases, now_ns)
+        services = self._config.service
+        self._starts.look(services, self._members, now_ns, opening=not prune)
+        ramps = self._starts.ramps(services, now_ns)
+        changed = standing != self._seen or prune != self._settled
+        if changed or ramps != self._ramps:
+            wanted = plan.plan(
+                self._config, self._slots, self._members, self._traffic, now_ns, ramps
+            )
             self._writer.write(wanted, prune=prune)
+            self._ramps = ramps
+        if changed:
+            self._report(standing)
             self._foreign = plan.foreign_addresses(self._members)
             self._seen, self._settled = standing, prune
             self._save()

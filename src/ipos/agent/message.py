@@ -56,7 +56,8 @@ class State(msgspec.Struct, frozen=True, array_like=True):
     `boot` is when its agent started and `sent_ms` when this was sent, both wall-clock time since
     1970 in milliseconds; (boot, sequence) rises strictly. Addresses are numbers, `mac` is the
     back interface's. `services` are the names of those whose application listens and is well.
-    `bandwidth` is in bits per second, memory in bytes. New fields go to the end, with a default.
+    `bandwidth` is in bits per second, memory in bytes; `limit` is how many connections it takes,
+    0 for any number. New fields go to the end, with a default.
     """
 
     farm: str
@@ -75,6 +76,7 @@ class State(msgspec.Struct, frozen=True, array_like=True):
     services: list[str]
     listening: list[Listening]
     orders: list[Order] = []
+    limit: int = 0
 
 
 _encoder = msgspec.msgpack.Encoder()

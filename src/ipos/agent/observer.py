@@ -81,6 +81,7 @@ class Observer:
             services=services,
             listening=self._listening(found),
             orders=orders.said(),
+            limit=self.config.server.max_connections,
         )
 
     def _connections(self) -> int:

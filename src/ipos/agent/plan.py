@@ -10,18 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
+from ipos.agent import hashing
 from ipos.agent.members import Age, Member, Members
 from ipos.agent.sessions import session_row
 from ipos.config.schema import Config, Service
 from ipos.inic import rows
 from ipos.inic.layout import constant
 
-POLICIES = {
-    "least-loaded": rows.Policy.LEAST_LOADED,
-    "round-robin": rows.Policy.ROUND_ROBIN,
-    "random": rows.Policy.RANDOM,
-    "fixed": rows.Policy.FIXED,
-}
+POLICIES = {policy.name.lower().replace("_", "-"): policy for policy in rows.Policy}
+NO_TRAFFIC = rows.Traffic(0, 0)
 SELECTS = {"request": rows.Select.REQUEST, "connection": rows.Select.CONNECTION}
 PROTOCOLS = {"tcp": rows.PROTOCOL_TCP, "udp": rows.PROTOCOL_UDP}
 
@@ -45,6 +42,7 @@ class Rows:
     addresses: Mapping[rows.AddressKey, rows.Address] = field(default_factory=dict)
     members: Mapping[bytes, int] = field(default_factory=dict)
     servers: Mapping[int, rows.Server] = field(default_factory=dict)
+    slots: Mapping[int, bytes] = field(default_factory=dict)
 
 
 def key_words(key: bytes) -> tuple[int, int]:
@@ -102,19 +100,23 @@ def plan(
     config: Config,
     slots: Sequence[str],
     members: Members,
-    bases: Mapping[int, int],
+    traffic: Mapping[int, rows.Traffic],
     now_ns: int,
+    ramps: Mapping[tuple[str, int], int] | None = None,
 ) -> Rows:
     """Every row, from what is known now.
 
-    `slots` are the services' names by index; each has its own pool. `bases` are the `sent - closed`
-    of each server's traffic at the time its state came.
+    `slots` are the services' names by index; each has its own pool. `traffic` is each server's at
+    the time its state came; `ramps` those by (service, server's index) that are still starting.
     """
     heard = [member for member in members.by_ip.values() if member.state is not None]
     numbered = [(slots.index(service.name), service) for service in config.service]
+    firsts = sum(member.age(now_ns) is not Age.DOWN for member in heard)
     return Rows(
         services={index: _service(index, service) for index, service in numbered},
-        pools={index: _pool(config, service, heard) for index, service in numbered},
+        pools={
+            index: _pool(config, service, heard, ramps or {}, firsts) for index, service in numbered
+        },
         sessions={
             index: session_row(service.session)
             for index, service in numbered
@@ -123,13 +125,19 @@ def plan(
         addresses=_addresses(numbered, heard),
         members={member.state.mac: member.index for member in heard if member.state is not None},
         servers={
-            member.index: server_row(member, bases.get(member.index, 0), now_ns) for member in heard
+            member.index: server_row(member, traffic.get(member.index, NO_TRAFFIC), now_ns)
+            for member in heard
+        },
+        slots={
+            index: hashing.table(_weights(config, service), heard)
+            for index, service in numbered
+            if POLICIES[service.policy] is rows.Policy.SOURCE_HASH
         },
     )
 
 
-def server_row(member: Member, base: int, now_ns: int) -> rows.Server:
-    """A heard member's row of Server state."""
+def server_row(member: Member, traffic: rows.Traffic, now_ns: int) -> rows.Server:
+    """A heard member's row of Server state; `traffic` is what we had sent it when it spoke."""
     state = member.state
     assert state is not None
     age = member.age(now_ns)
@@ -145,7 +153,9 @@ def server_row(member: Member, base: int, now_ns: int) -> rows.Server:
         memory_available=state.memory_available,
         bandwidth_available=state.bandwidth_available,
         updated_ns=member.heard_ns,
-        base=base,
+        base=traffic.sent - traffic.closed,
+        limit=state.limit,
+        sent=traffic.sent & 0xFFFF_FFFF,
     )
 
 
@@ -172,7 +182,13 @@ def _service(pool: int, service: Service) -> rows.Service:
     )
 
 
-def _pool(config: Config, service: Service, heard: list[Member]) -> rows.Pool:
+def _pool(
+    config: Config,
+    service: Service,
+    heard: list[Member],
+    ramps: Mapping[tuple[str, int], int],
+    firsts: int,
+) -> rows.Pool:
     weights = _weights(config, service)
     candidates = []
     for member in sorted(heard, key=lambda member: member.index):
@@ -180,9 +196,10 @@ def _pool(config: Config, service: Service, heard: list[Member]) -> rows.Pool:
         assert state is not None
         weight = 1 if weights is None else weights.get(state.server, 0)
         if weight and service.name in state.services:
-            candidates.append(rows.Candidate(member.index, service.listener.port, weight))
+            ramp = ramps.get((service.name, member.index), rows.RAMP_FULL)
+            candidates.append(rows.Candidate(member.index, service.listener.port, weight, ramp))
     most = constant("IPOS_CANDIDATES_MAX")
-    return rows.Pool(POLICIES[service.policy], tuple(candidates[:most]))
+    return rows.Pool(POLICIES[service.policy], tuple(candidates[:most]), firsts=firsts)
 
 
 def _weights(config: Config, service: Service) -> dict[str, int] | None:

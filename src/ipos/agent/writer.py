@@ -5,6 +5,7 @@ An agent that starts finds the rows of the one before it. They are the truth unt
 the others itself, so rows that its plan does not have are removed only when it is told to.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from ipaddress import IPv4Address
 from typing import TypeVar
@@ -38,6 +39,9 @@ class Writer:
         self._sessions = {
             index: row for index, row in tables.sessions.items() if row != NO_SESSION
         }
+        self._slots: dict[int, bytes] = {
+            key // rows.SLOTS_BLOCKS: b"" for key, _ in tables.slots.items()
+        }
         self._addresses = dict(tables.addresses.items())
         self._members = dict(tables.members.items())
 
@@ -59,17 +63,27 @@ class Writer:
         tables = self._tables
         _put(tables.servers, self._servers, wanted.servers)
         _put(tables.members, self._members, wanted.members)
+        for index, slots in wanted.slots.items():
+            if self._slots.get(index) != slots:
+                self._put_slots(index, slots)
         for index, pool in wanted.pools.items():
             if self._pools.get(index) != pool:
                 found = tables.pools.get(index)
                 turn = found.turn if found is not None else 0
-                tables.pools.put(index, rows.Pool(pool.policy, pool.candidates, turn))
+                tables.pools.put(index, dataclasses.replace(pool, turn=turn))
                 self._pools[index] = pool
         _put(tables.sessions, self._sessions, wanted.sessions)
         _put(tables.services, self._services, wanted.services)
         _put(tables.addresses, self._addresses, wanted.addresses)
         if prune:
             self._prune(wanted)
+
+    def _put_slots(self, pool: int, slots: bytes) -> None:
+        """Block by block: for a moment some clients go by the old table and some by the new."""
+        for number in range(rows.SLOTS_BLOCKS):
+            block = slots[number * rows.SLOTS_BLOCK : (number + 1) * rows.SLOTS_BLOCK]
+            self._tables.slots.put(pool * rows.SLOTS_BLOCKS + number, rows.Slots(block))
+        self._slots[pool] = slots
 
     def _prune(self, wanted: Rows) -> None:
         tables = self._tables
@@ -85,6 +99,10 @@ class Writer:
         for index in self._pools.keys() - wanted.pools.keys():
             tables.pools.put(index, rows.Pool(rows.Policy.LEAST_LOADED, ()))
             del self._pools[index]
+        for index in self._slots.keys() - wanted.slots.keys():
+            for number in range(rows.SLOTS_BLOCKS):
+                tables.slots.delete(index * rows.SLOTS_BLOCKS + number)
+            del self._slots[index]
         for mac in self._members.keys() - wanted.members.keys():
             tables.members.delete(mac)
             del self._members[mac]
@@ -95,7 +113,7 @@ class Writer:
 
 def _still(pool: rows.Pool) -> rows.Pool:
     """A pool as we write it: the turn is the data plane's."""
-    return rows.Pool(pool.policy, pool.candidates)
+    return dataclasses.replace(pool, turn=0)
 
 
 def _put(table: Table[K, V], written: dict[K, V], wanted: Mapping[K, V]) -> None:

@@ -134,6 +134,10 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     ]
     front_vlan: Vlan = 0
     back_vlan: Vlan = 0
+    max_connections: Annotated[
+        int,
+        Meta(ge=0, le=16_777_216, description="connections from 1 to 16777216, or 0 for no limit"),
+    ] = 0
 
 
 class Session(Struct, frozen=True, forbid_unknown_fields=True):
@@ -209,9 +213,24 @@ class Service(Struct, frozen=True, forbid_unknown_fields=True):
         Literal["connection", "request"], Meta(description='"connection" or "request"')
     ] = "connection"
     policy: Annotated[
-        Literal["least-loaded", "round-robin", "random", "fixed"],
-        Meta(description='"least-loaded", "round-robin", "random" or "fixed"'),
+        Literal[
+            "least-loaded",
+            "least-connections",
+            "least-cpu",
+            "weighted",
+            "round-robin",
+            "random",
+            "source-hash",
+            "fixed",
+        ],
+        Meta(
+            description='"least-loaded", "least-connections", "least-cpu", "weighted", '
+            '"round-robin", "random", "source-hash" or "fixed"'
+        ),
     ] = "least-loaded"
+    slow_start_ms: Annotated[
+        int, Meta(ge=0, le=3_600_000, description="0 to 3600000 milliseconds")
+    ] = 10_000
     application: (
         Annotated[
             Listener, Meta(description='the address its application has, such as "127.0.0.1:8080"')

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The source-hash tables of pools as the data plane's map has them.
+
+A table is made of names and weights, which all servers have from the same configuration, and then
+filled with this server's own numbers for them. Who is drained, down or without its application
+stays in it: the data plane goes on to the next slot, and its clients find it where it was.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+
+from ipos.agent.members import Member
+from ipos.inic.rows import SLOTS
+from ipos.selection import source
+
+
+def table(weights: Mapping[str, int] | None, heard: Sequence[Member]) -> bytes:
+    """A server's index for each slot, 0 for a server that was not heard yet.
+
+    `weights` are the pool's by name; None is every server that was heard, all alike.
+    """
+    indices: dict[str, int] = {}
+    for member in heard:
+        if member.state is not None:
+            indices.setdefault(member.state.server, member.index)
+    servers = dict.fromkeys(indices, 1) if weights is None else weights
+    named = tuple(sorted((name, weight) for name, weight in servers.items() if weight))
+    numbers = bytes(indices.get(name, 0) for name, _ in named)
+    return _numbered(named, numbers)
+
+
+@functools.lru_cache(maxsize=64)
+def _numbered(servers: tuple[tuple[str, int], ...], indices: bytes) -> bytes:
+    return bytes(indices[position] for position in _positions(servers))
+
+
+@functools.lru_cache(maxsize=64)
+def _positions(servers: tuple[tuple[str, int], ...]) -> bytes:
+    """Some fifty milliseconds of work, for a pool has new servers or weights but rarely."""
+    return bytes(source.table(servers, SLOTS))

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slow start: since when each server serves a service, and what part of requests it is offered.
+
+Pure: time is an argument. Every agent keeps its own account of the servers, for what matters is
+how long this one has been able to send there: a server that comes back from being down, drained,
+in maintenance or without its application starts anew. What serves already when the account is
+opened has done so for an unknown time and is not held back, and neither is a server whose agent
+was restarted: its data plane and its application went on.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ipos.agent.members import Age, Members
+from ipos.config.schema import Service
+from ipos.inic.rows import RAMP_FULL, ServerState
+
+FIRST = RAMP_FULL // 16
+"""What a server is offered when it has just come: none at all would never warm it up."""
+_RESTART_NS = 3_000_000_000
+_LONG_AGO = -(1 << 62)
+
+
+@dataclass(slots=True)
+class _Service:
+    """One service on one server: since when, until when, and the agent that said so."""
+
+    since_ns: int
+    until_ns: int | None = None
+    boot: int = 0
+
+
+class Starts:
+    """The account of one agent."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], _Service] = {}
+
+    def look(
+        self, services: Iterable[Service], members: Members, now_ns: int, *, opening: bool
+    ) -> None:
+        """Take in who serves what now. While `opening`, who is there was there before."""
+        serving = {
+            (service.name, member.index): member.state.boot
+            for service in services
+            for member in members.by_ip.values()
+            if member.state is not None
+            and member.age(now_ns) is not Age.DOWN
+            and member.state.state == ServerState.READY
+            and service.name in member.state.services
+        }
+        for key, known in self._known.items():
+            if key not in serving and known.until_ns is None:
+                known.until_ns = now_ns
+        for key, boot in serving.items():
+            known = self._known.setdefault(key, _Service(_LONG_AGO if opening else now_ns))
+            if known.until_ns is not None:
+                restarted = known.boot != boot and now_ns - known.until_ns < _RESTART_NS
+                if not restarted:
+                    known.since_ns = now_ns
+                known.until_ns = None
+            known.boot = boot
+
+    def ramps(self, services: Iterable[Service], now_ns: int) -> Mapping[tuple[str, int], int]:
+        """(service, server's index) -> its ramp, of 256, for those that are still starting."""
+        durations = {service.name: service.slow_start_ms * 1_000_000 for service in services}
+        found = {}
+        for (name, index), known in self._known.items():
+            duration, elapsed = durations.get(name, 0), now_ns - known.since_ns
+            if elapsed < duration and known.until_ns is None:
+                found[name, index] = FIRST + (RAMP_FULL - FIRST) * max(0, elapsed) // duration
+        return found

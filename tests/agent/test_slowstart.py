@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who starts, since when, and what part of requests it is offered meanwhile."""
+
+from typing import Any
+
+from ipos.agent.members import Members
+from ipos.agent.slowstart import Starts
+from ipos.config.schema import Service
+from tests.agent.farm import MS, NOW_NS, WALL_MS, back, datagram, members, state
+
+WEB = (Service(name="web", port=80, slow_start_ms=1600),)
+
+
+class Account:
+    """s1's account of s2, which speaks every 100 ms unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.starts = Starts()
+        self.farm: Members = members()
+        self.now_ns = NOW_NS
+        self.sequence = 0
+        self.boot = WALL_MS
+
+    def wait(self, ms: int, *, opening: bool = False, silent: bool = False, **said: object) -> None:
+        for _ in range(ms // 100):
+            self.now_ns += 100 * MS
+            self.sequence += 1
+            self.farm.hear_myself(state(1), self.now_ns)
+            if not silent:
+                told = datagram(2, boot=self.boot, sequence=self.sequence, **said)
+                assert self.farm.receive(told, back(2), self.now_ns, WALL_MS)
+            self.starts.look(WEB, self.farm, self.now_ns, opening=opening)
+
+    @property
+    def ramp(self) -> int:
+        assert ("web", 1) not in self.starts.ramps(WEB, self.now_ns)
+        return self.starts.ramps(WEB, self.now_ns).get(("web", 2), 256)
+
+
+def opened() -> Account:
+    account = Account()
+    account.wait(100, opening=True)
+    return account
+
+
+def test_who_was_there_before_is_not_held_back() -> None:
+    assert opened().ramp == 256
+
+
+def test_who_joins_later_starts_slowly() -> None:
+    account = Account()
+    account.wait(100, opening=True, silent=True)
+    account.wait(100)
+    ramps = [account.ramp]
+    for _ in range(4):
+        account.wait(400)
+        ramps.append(account.ramp)
+    assert ramps == [16, 76, 136, 196, 256]
+
+
+def test_every_way_back_is_a_start() -> None:
+    ways: tuple[dict[str, Any], ...] = ({"silent": True}, {"state": 2}, {"services": []})
+    for away in ways:
+        account = opened()
+        account.wait(1500, **away)
+        account.wait(100)
+        assert account.ramp == 16, away
+        account.wait(1600)
+        assert account.ramp == 256, away
+
+
+def test_a_server_that_goes_again_starts_again() -> None:
+    account = opened()
+    account.wait(200, state=2)
+    account.wait(900)
+    assert account.ramp == 136
+    account.wait(200, state=2)
+    account.wait(100)
+    assert account.ramp == 16
+
+
+def test_an_agent_that_restarts_stops_nothing() -> None:
+    account = opened()
+    account.boot += 5000
+    account.wait(400, services=[])  # its checks have not answered yet
+    account.wait(100)
+    assert account.ramp == 256
+    account.boot += 5000
+    account.wait(3000, services=[])
+    account.wait(100)
+    assert account.ramp == 16, "that was no mere restart"
+
+
+def test_no_slow_start_is_none() -> None:
+    account = Account()
+    account.wait(100, opening=True, silent=True)
+    account.wait(100)
+    at_once = (Service(name="web", port=80, slow_start_ms=0),)
+    assert account.starts.ramps(at_once, account.now_ns) == {}
