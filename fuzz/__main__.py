@@ -14,12 +14,13 @@ import os
 import sys
 from multiprocessing import Pool
 
-from fuzz import endpoints, frames, kernel, selection
+from fuzz import endpoints, frames, hellos, kernel, selection
 from tests.golden.kernel_machine import kernel_machine
 
-SHARES = (("endpoints", 0.8), ("frames", 0.15), ("selection", 0.05))
+SHARES = (("endpoints", 0.8), ("frames", 0.1), ("selection", 0.05), ("hellos", 0.05))
 _BATCH = 10_000
-_JUDGES = {"endpoints": endpoints.run, "frames": frames.run, "selection": selection.run}
+_JUDGES = {"endpoints": endpoints.run, "frames": frames.run, "selection": selection.run,
+           "hellos": hellos.run}  # fmt: skip
 
 Batch = tuple[str, int, int]
 

@@ -18,7 +18,7 @@ import ctypes
 import functools
 import struct
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address
@@ -248,6 +248,9 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "ipos_run_sockops": (_INT, [_NODE, _U32, ctypes.POINTER(_Socket), _U64, _U32]),
     "ipos_run_route": (_INT, [_NODE, _BYTES, ctypes.POINTER(_Choice)]),
     "ipos_choose": (_U32, [_NODE, _U32, _U64, _U64, _U32, ctypes.POINTER(_U32)]),
+    "ipos_request_open": (None, [_NODE, _U32]),
+    "ipos_request_feed": (_INT, [_NODE, _BYTES, _U32]),
+    "ipos_request": (ctypes.c_void_p, [_NODE]),
     "ipos_verdict": (ctypes.c_int32, [_NODE]),
     "ipos_metadata": (_U32, [_NODE]),
     "ipos_frame": (ctypes.POINTER(_Frame), [_NODE]),
@@ -500,6 +503,18 @@ class Node:
         raw = int.from_bytes(client.packed, sys.byteorder)
         server = library().ipos_choose(self.handle, pool, refused, random, raw, ctypes.byref(port))
         return server, port.value
+
+    def read(self, pieces: Iterable[bytes], service: int = 0) -> bytes:
+        """A request head by itself: `struct ipos_request` after these pieces, of 1 to 1024 bytes.
+
+        As the data plane does, it stops at the piece that decides.
+        """
+        lib, handle = library(), self.handle
+        lib.ipos_request_open(handle, service)
+        for piece in pieces:
+            if lib.ipos_request_feed(handle, piece, len(piece)):
+                break
+        return ctypes.string_at(lib.ipos_request(handle), layout("ipos_request").size)
 
     def _ran(self, error: int, frame: bytes) -> Outcome:
         if error:

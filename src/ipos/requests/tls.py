@@ -117,7 +117,9 @@ class _Bytes:
 
 
 def read(hello: bytes) -> Hello:
-    """What a whole ClientHello message says; nothing if it breaks its own lengths."""
+    """What a ClientHello message says; nothing if it is not whole or breaks its own lengths."""
+    if len(hello) != 4 + int.from_bytes(hello[1:4], "big"):
+        return Hello()
     try:
         return _read(_Bytes(hello))
     except _Malformed:

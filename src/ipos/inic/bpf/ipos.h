@@ -344,13 +344,20 @@ enum ipos_request_flags {
 	IPOS_REQUEST_PATH_CUT = 32,	/* the path is longer than IPOS_PATH_MAX */
 };
 
+enum ipos_alpn {			/* what a ClientHello offers (RFC 7301) */
+	IPOS_ALPN_H2 = 1,
+	IPOS_ALPN_HTTP1 = 2,
+	IPOS_ALPN_OTHER = 4,
+};
+
 struct ipos_request {			/* in `scratch`: what the head at hand says */
 	__u8 grammar;			/* enum ipos_grammar */
 	__u8 progress;			/* enum ipos_progress */
 	__u8 refusal;			/* enum ipos_ambiguity */
 	__u8 body;			/* enum ipos_body */
 	__u8 flags;			/* enum ipos_request_flags */
-	__u8 zero[3];
+	__u8 alpn;			/* enum ipos_alpn, of a ClientHello */
+	__u8 zero[2];
 	__u16 host_len;			/* 0: it names none */
 	__u16 path_len;			/* 0: it has none */
 	__u16 cookie_len;		/* 0: no cookie of the service's session */

@@ -12,6 +12,7 @@
 #define IPOS_CORE_READ_H
 
 #include "head.h"
+#include "tls.h"
 
 IPOS_INLINE void request_open(struct ipos_scratch *w, __u16 service)
 {
@@ -61,7 +62,7 @@ IPOS_FUNCTION int request_feed(struct ipos_scratch *w, __u32 length)
 	if (r->grammar == IPOS_GRAMMAR_HTTP1) {
 		r->progress = end_feed(w, length);
 	} else if (r->grammar == IPOS_GRAMMAR_TLS) {
-		r->progress = end_feed(w, length);
+		r->progress = tls_feed(w, length);
 	} else if (r->grammar == IPOS_GRAMMAR_OPAQUE) {
 		w->end += 1;			/* one byte is its whole head */
 		r->progress = IPOS_READ_DONE;

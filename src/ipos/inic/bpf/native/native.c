@@ -278,6 +278,42 @@ __u32 ipos_choose(struct native_node *n, __u32 pool, __u64 refused, __u64 random
 	return c.server;
 }
 
+/* ---- a request head by itself: what the ingress program reads ------------------------------------- */
+
+void ipos_request_open(struct native_node *n, __u32 service)
+{
+	native_enter(n);
+	request_open(scratch_of(IPOS_PROG_INGRESS), service);
+	native_leave(n);
+}
+
+/* At most IPOS_CHUNK bytes.  Returns enum ipos_progress. */
+int ipos_request_feed(struct native_node *n, const void *bytes, __u32 len)
+{
+	struct ipos_scratch *w;
+	int progress;
+
+	if (len > IPOS_CHUNK)
+		return -EINVAL;
+	native_enter(n);
+	w = scratch_of(IPOS_PROG_INGRESS);
+	memcpy(w->bytes, bytes, len);
+	progress = request_feed(w, len);
+	native_leave(n);
+	return progress;
+}
+
+/* What was read; until the node runs again. */
+const struct ipos_request *ipos_request(struct native_node *n)
+{
+	struct ipos_scratch *w;
+
+	native_enter(n);
+	w = scratch_of(IPOS_PROG_INGRESS);
+	native_leave(n);
+	return &w->request;
+}
+
 /* ---- what came of it ---------------------------------------------------------------------------------- */
 
 __s32 ipos_verdict(const struct native_node *n)
