@@ -60,19 +60,23 @@ IPOS_INLINE const struct ipos_candidate *candidate_at(const struct ipos_pool *po
 }
 
 /* Takes a candidate among the usable ones. */
-IPOS_FUNCTION int candidate_take(struct ipos_scratch *w, const struct ipos_pool *pool, __u32 i)
+IPOS_INLINE void candidate_add(struct ipos_scratch *w, const struct ipos_pool *pool, __u32 i)
 {
-	const struct ipos_candidate *one;
+	const struct ipos_candidate *one = &pool->candidates[i & (IPOS_CANDIDATES_MAX - 1)];
 
-	if (!w || !pool)
-		return 0;
-	one = &pool->candidates[i & (IPOS_CANDIDATES_MAX - 1)];
 	w->usable[w->found++ & (IPOS_CANDIDATES_MAX - 1)] = i;
 	w->weights += one->weight;
 	if (one->ramp < w->ramp_least)
 		w->ramp_least = one->ramp;
 	if (one->ramp > w->ramp_most)
 		w->ramp_most = one->ramp;
+}
+
+/* The same, out of a loop that would not converge otherwise. */
+IPOS_FUNCTION int candidate_take(struct ipos_scratch *w, const struct ipos_pool *pool, __u32 i)
+{
+	if (w && pool)
+		candidate_add(w, pool, i);
 	return 0;
 }
 
@@ -88,7 +92,7 @@ IPOS_FUNCTION int candidates_gather(struct ipos_scratch *w, const struct ipos_po
 	w->ramp_most = 0;
 	for (__u32 i = 0; i < IPOS_CANDIDATES_MAX && i < pool->count; i++)
 		if (server_usable(pool->candidates[i].server, refused))
-			candidate_take(w, pool, i);
+			candidate_add(w, pool, i);
 	return w->found;
 }
 
