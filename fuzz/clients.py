@@ -36,16 +36,22 @@ class Session:
     told: tuple[int, int] | None = None  # our ISN and TSval
     sent: int = 0
     stamp: int = 1000
+    endless: bool = False  # its head is too long, and most of what it sends is the next of it
+    answered: int = 0  # bytes of an answer of our own, FIN included
 
     @classmethod
     def begin(cls, rng: random.Random, port: int) -> Session:
-        return cls(rng, port, rng.getrandbits(32), random_options(rng), random_head(rng),
-                   stamp=rng.getrandbits(32))  # fmt: skip
+        endless = rng.random() < 0.1
+        head = b"GET /".ljust(16_000, b"x") if endless else random_head(rng)
+        return cls(rng, port, rng.getrandbits(32), random_options(rng), head,
+                   stamp=rng.getrandbits(32), endless=endless)  # fmt: skip
 
     def next_packet(self) -> bytes:
         """An IPv4 packet."""
         rng = self.rng
         roll = rng.random()
+        if self.endless and self.told is not None and not self.answered and roll > 0.05:
+            roll = 0.5
         if self.told is None or roll < 0.06:
             segment = self._syn()
         elif roll < 0.62:
@@ -67,6 +73,7 @@ class Session:
     def heard(self, seq: int, ts_value: int) -> None:
         """Our SYN-ACK."""
         self.told = (seq, ts_value)
+        self.answered = 0
 
     @property
     def stamped(self) -> bool:
@@ -83,9 +90,15 @@ class Session:
             source=CLIENT, source_port=self.port, destination=SERVICE,
             destination_port=packets.WEB,
             seq=(self.isn + 1 + self.sent if seq is None else seq) & _U32,
-            ack=iss + 1 & _U32 if Flag.ACK in flags else 0,
+            ack=iss + 1 + self._heard() & _U32 if Flag.ACK in flags else 0,
             flags=flags, window=self.rng.getrandbits(16), options=options, data=data,
         )  # fmt: skip
+
+    def _heard(self) -> int:
+        """How much of an answer of our own it acknowledges: all, some, nothing, too much."""
+        if not self.answered or self.rng.random() < 0.3:
+            return 0
+        return self.answered + self.rng.choice((0, 0, 0, -1, -30, 1))
 
     def _syn(self) -> Segment:
         rng = self.rng
@@ -107,7 +120,9 @@ class Session:
         rng = self.rng
         size = rng.choice((1, 2, 19, 100, 524, 536, 1220, 1420, 1432, 1448, 1460, 2000))
         offset = self.sent
-        if rng.random() < 0.3:
+        if self.endless and not self.answered:
+            size = 2000
+        elif rng.random() < 0.3:
             offset = max(0, offset + rng.randint(-1500, 1500))
         if rng.random() < 0.03:
             offset = rng.choice(EDGES)

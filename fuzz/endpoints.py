@@ -137,6 +137,7 @@ class Bench:
         _compare("counters", counters, _counted(told.counters))
         _compare("answer", _answers(ran), _answer(told))
         _compare("endpoint", self._seen(segment), _expected(told.endpoint))
+        client.answered = client.answered or len(told.endpoint.answer) + bool(told.endpoint.answer)
         if Flag.SYN in (told.answer.flags if told.answer else Flag(0)):
             assert told.answer is not None
             stamps = told.answer.options.find(b"\x08\x0a")
@@ -159,6 +160,8 @@ class Bench:
             return (State.DECIDED,)
         if rows["holding"]:
             row = unpack(layout("ipos_holding"), rows["holding"])
+            if row["answer"]:
+                return (State.ANSWERED, row["answer"], row["client_end"], row["fin"])
             state = State.ACKNOWLEDGED if row["acknowledged"] else State.HOLDING
             if not row["held"] and not any(piece["end"] for piece in row["ranges"]):
                 state = State.OPEN  # a row that was made for a segment, which then had no place
@@ -263,6 +266,8 @@ def _expected(endpoint: Endpoint) -> tuple[Any, ...]:
     state = endpoint.state
     if state in (State.OPEN, State.HOLDING, State.ACKNOWLEDGED):
         return (state, _agreed(endpoint.handshake), endpoint.window.held, endpoint.acknowledged)
+    if state is State.ANSWERED:
+        return (state, len(endpoint.answer), endpoint.client_end, endpoint.fin)
     return (state, endpoint.client_end) if state is State.CLOSED else (state,)
 
 

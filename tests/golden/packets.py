@@ -175,6 +175,7 @@ def answer(
     by_port: int = WEB,
     vlan: int = 0,
     source_mac: str = FRONT,
+    data: bytes = b"",
 ) -> bytes:
     """A segment of the iNIC's own: DF, id 0, TTL 64, not padded."""
     tcp = TCP(
@@ -186,7 +187,7 @@ def answer(
         window=window,
         options=options or [],
     )
-    packet = bytes(IP(src=by, dst=CLIENT, id=0, flags="DF", ttl=64) / tcp)
+    packet = bytes(IP(src=by, dst=CLIENT, id=0, flags="DF", ttl=64) / tcp / data)
     return ether(packet, ROUTER, source_mac, vlan, 0)
 
 

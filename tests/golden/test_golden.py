@@ -9,6 +9,7 @@ import pytest
 
 from ipos.inic.layout import header
 from tests.golden import (
+    rows_answer,
     rows_close,
     rows_frames,
     rows_handshake,
@@ -18,11 +19,10 @@ from tests.golden import (
 from tests.golden.kernel_machine import KernelMachine, kernel_machine
 from tests.golden.row import Row, check, check_alike, check_native
 
-ROWS = [
-    row
-    for module in (rows_handshake, rows_request, rows_migration, rows_close, rows_frames)
-    for row in module.ROWS
-]
+MODULES = (
+    rows_handshake, rows_request, rows_answer, rows_migration, rows_close, rows_frames,
+)  # fmt: skip
+ROWS = [row for module in MODULES for row in module.ROWS]
 
 
 def _named(row: Row) -> str:

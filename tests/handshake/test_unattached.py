@@ -54,7 +54,11 @@ def test_what_was_acknowledged_is_delivered_or_reset() -> None:
         for event, then in TABLE[State.ACKNOWLEDGED].items()
         if then.state is not State.ACKNOWLEDGED and event is not Event.RST_EXACT
     }
-    assert ends == {(State.DECIDED, Action.DECIDE), (State.RESET, Action.RST)}
+    assert ends == {
+        (State.DECIDED, Action.DECIDE),
+        (State.RESET, Action.RST),
+        (State.ANSWERED, Action.ANSWER),
+    }
     assert Event.COOKIE not in TABLE[State.ACKNOWLEDGED]
 
 

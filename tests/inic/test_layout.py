@@ -31,7 +31,10 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
         "#include <linux/types.h>\n#include <stddef.h>\n#include <stdio.h>\n"
         f'#include "{layout.HEADER}"\n'
         "enum {\n#define X(number, name, text) IPOS_COUNT_##name = number,\n"
-        "IPOS_COUNTERS(X)\n#undef X\n};\n"
+        "IPOS_COUNTERS(X)\n#undef X\n"
+        "#define X(number, name, text) "
+        "IPOS_COUNT_AMBIGUOUS_##name = IPOS_COUNTERS_AMBIGUOUS + number,\n"
+        "IPOS_AMBIGUITIES(X)\n#undef X\n};\n"
         'static void say(const char *what, unsigned long n) { printf("%s %lu\\n", what, n); }\n'
         "int main(void)\n{\n" + "\n".join(lines) + "\nreturn 0;\n}\n"
     )

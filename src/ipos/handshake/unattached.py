@@ -14,6 +14,10 @@ Rules the table keeps:
 5.  A reset that got lost is repeated: RESET answers every late segment. Silence would leave the
     client waiting.
 6.  A reset or a stranger's segment is never answered by anything.
+7.  A head that nobody may serve is answered in HTTP: a whole response and FIN. The endpoint then
+    is a TCP that has closed first: it sends the answer again until the client has it, acknowledges
+    what the client still sends and throws it away, for a reset would take from some clients the
+    answer they have not read (RFC 9112 section 9.6), and ends with the client's FIN.
 
 A pair that is not in the table cannot happen. `ipos.requests.endpoint` says which event a segment
 is; COOKIE is the one event after which the same segment is judged again, by OPEN.
@@ -32,6 +36,7 @@ class State(Enum):
     OPEN = "handshake proven, nothing held"
     HOLDING = "part of a request held, none of it acknowledged"
     ACKNOWLEDGED = "part of a request held and acknowledged: cannot be forgotten"
+    ANSWERED = "answered by us, which the client has yet to hear, or has yet to close"
     CLOSED = "ended in order, or reset by the client"
     RESET = "reset by us"
     SYN_GIVEN = "the SYN went to the selected server's kernel"
@@ -56,6 +61,10 @@ class Event(Enum):
     COMPLETE = "the request head is whole"
     COMPLETE_NO_SERVER = "the request head is whole, no server is ready"
     TOO_LONG = "14,600 bytes and no head"
+    MISSING = "part of our answer is missing"
+    MORE = "more of the client's, behind our whole answer"
+    LAST_FIN = "the client's FIN, behind our whole answer"
+    HEARD = "our whole answer is acknowledged, the client has closed"
     NO_ROOM = "data, no room to keep it"
     OUTSIDE = "outside the window"
     FIN = "FIN before any request"
@@ -77,6 +86,7 @@ class Action(Enum):
     SYN_ACK = "SYN-ACK"
     ACK = "ACK"
     FIN_ACK = "FIN and ACK"
+    ANSWER = "our own response, FIN and ACK"
     RST = "RST"
     DECIDE = "the request, to the selected server"
     GIVE = "the segment itself, to the selected server"
@@ -120,7 +130,9 @@ def _request(state: State) -> dict[Event, Transition]:
         Event.COMPLETE_NO_SERVER: Transition(
             State.RESET, Action.RST, ("DROP_NO_SERVER", "RST_SENT")
         ),
-        Event.TOO_LONG: Transition(State.RESET, Action.RST, ("DROP_HEAD_TOO_LONG", "RST_SENT")),
+        Event.TOO_LONG: Transition(
+            State.ANSWERED, Action.ANSWER, ("DROP_HEAD_TOO_LONG", "ANSWERED")
+        ),
         Event.NO_ROOM: _drop(state, "DROP_HOLD_FULL"),
         Event.OUTSIDE: _drop(state, "DROP_BAD_SEQUENCE"),
         Event.FIN_CUT: Transition(end.state, end.action, ("FIN_ANSWERED", *end.counters)),
@@ -166,6 +178,20 @@ TABLE: dict[State, dict[Event, Transition]] = {
         Event.SYN: Transition(State.ACKNOWLEDGED, Action.ACK, ("ACK_REPEATED",)),
         Event.NO_COOKIE: _drop(State.ACKNOWLEDGED, "DROP_NO_COOKIE"),
         Event.BAD_FLAGS: _drop(State.ACKNOWLEDGED, "DROP_BAD_FLAGS"),
+    },
+    State.ANSWERED: {
+        Event.SYN: Transition(State.ANSWERED, Action.ACK, ("ACK_REPEATED",)),
+        Event.BAD_FLAGS: _drop(State.ANSWERED, "DROP_BAD_FLAGS"),
+        Event.NO_COOKIE: _drop(State.ANSWERED, "DROP_NO_COOKIE"),
+        Event.OUTSIDE: _drop(State.ANSWERED, "DROP_BAD_SEQUENCE"),
+        Event.PURE_ACK: _drop(State.ANSWERED, "ABSORBED"),
+        Event.MISSING: Transition(State.ANSWERED, Action.ANSWER, ("ANSWER_REPEATED",)),
+        Event.MORE: Transition(State.ANSWERED, Action.ACK, ("ANSWER_ACKED",)),
+        Event.LAST_FIN: Transition(State.CLOSED, Action.ACK, ("ANSWER_ACKED",)),
+        Event.HEARD: _drop(State.CLOSED, "ABSORBED"),
+        Event.RST_EXACT: _drop(State.CLOSED, "ABSORBED"),
+        Event.RST_OTHER: _drop(State.ANSWERED, "DROP_BAD_SEQUENCE"),
+        Event.TIMEOUT: _drop(State.RESET, "ANSWER_EXPIRED"),
     },
     State.CLOSED: {
         **_syn(State.CLOSED),

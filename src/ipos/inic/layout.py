@@ -18,7 +18,7 @@ import functools
 import re
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from pathlib import Path
@@ -234,9 +234,18 @@ def parse(text: str) -> Header:
     for match in _STRUCT.finditer(text):
         tag, body, packed = match.groups()
         structs[tag] = _struct(tag, body, packed is not None, constants, structs)
-    return Header(
-        constants, enums, structs, _listed(plain, "COUNTERS"), _listed(plain, "AMBIGUITIES")
-    )
+    ambiguities = _listed(plain, "AMBIGUITIES")
+    counters = (*_listed(plain, "COUNTERS"), *_ambiguous(constants, ambiguities))
+    in_order = tuple(sorted(counters, key=lambda counter: counter.number))
+    return Header(constants, enums, structs, in_order, ambiguities)
+
+
+def _ambiguous(constants: Mapping[str, int], ambiguities: tuple[Counter, ...]) -> Iterator[Counter]:
+    """A counter for each reason to refuse a head; one that is too long has its own already."""
+    for reason in ambiguities:
+        if reason.name != "TOO_LONG":
+            number = constants["IPOS_COUNTERS_AMBIGUOUS"] + reason.number
+            yield Counter(number, f"AMBIGUOUS_{reason.name}", f"answered by 400: {reason.text}")
 
 
 def _listed(plain: str, which: str) -> tuple[Counter, ...]:

@@ -4,27 +4,34 @@
 Four-tuples that Local, Forward or Forward-Connect know never come here. Offsets are signed 32-bit
 differences from the client's ISN + 1. A segment is judged by the first rule that applies:
 
-1.  SYN without ACK, RST and FIN: SYN, SYN_NO_SERVER or SYN_ON_CONNECTION. An ACKNOWLEDGED
-    endpoint takes any of them as SYN; one whose SYN was given away takes them as
+1.  SYN without ACK, RST and FIN: SYN, SYN_NO_SERVER or SYN_ON_CONNECTION. An ACKNOWLEDGED or
+    ANSWERED endpoint takes any of them as SYN; one whose SYN was given away takes them as
     SYN_ON_CONNECTION.
 2.  neither ACK nor RST, or SYN with anything: BAD_FLAGS.
 3.  SYN_GIVEN: ANY.
 4.  CLOSED or RESET, and it acknowledges our ISN + 1 or (CLOSED) ends where the client's stream
     ended: RST_EXACT if RST; FIN_AGAIN if CLOSED and a FIN that ends there; PURE_ACK if CLOSED and
     empty and ends there; else LATE.
-5.  RST: RST_EXACT if there is a row that awaits a request and the segment's offset is the end of
+5.  ANSWERED: by where it stands behind what we acknowledged of the client, and by how much of our
+    answer and its FIN it acknowledges. RST_EXACT if RST and exactly there, or if it acknowledges
+    some of it and is at most 14,600 bytes away; other RST: RST_OTHER. Acknowledges what we did not
+    send: NO_COOKIE. Further away than that: OUTSIDE. Data and FIN that are next in order are taken.
+    While not all of our answer is acknowledged: MISSING, but PURE_ACK if it is empty and stands
+    elsewhere. When it is: LAST_FIN or HEARD if the client has closed, else MORE or PURE_ACK; the
+    second of each if it is empty and next in order.
+6.  RST: RST_EXACT if there is a row that awaits a request and the segment's offset is the end of
     what is held or of what was acknowledged, or it has ACK for our ISN + 1 and an offset of 0 to
     14,600; else RST_OTHER.
-6.  no row that awaits a request, or the segment does not acknowledge its ISN + 1: COOKIE if it
+7.  no row that awaits a request, or the segment does not acknowledge its ISN + 1: COOKIE if it
     proves one and the row is not ACKNOWLEDGED, else LATE if RESET (the client may be far into a
     connection that an owner has denied), else NO_COOKIE. After COOKIE it is judged again, by the
     new OPEN row.
-7.  at most one byte of data, no FIN, offset from -1 to before what was acknowledged: KEEPALIVE
+8.  at most one byte of data, no FIN, offset from -1 to before what was acknowledged: KEEPALIVE
     (RFC 9293 section 3.8.4). It is told again what it was told before, and nothing more.
-8.  no data: an offset of -1 or less or above 14,600 is OUTSIDE; without FIN it is PURE_ACK; with
+9.  no data: an offset of -1 or less or above 14,600 is OUTSIDE; without FIN it is PURE_ACK; with
     FIN: at the end of what is held it is FIN if nothing is held, else FIN_CUT; ahead of it
     FIN_EARLY; behind it DUPLICATE.
-9.  data goes into the window (`ipos.requests.window`), bytes in order go to the head parser
+10. data goes into the window (`ipos.requests.window`), bytes in order go to the head parser
     (`ipos.requests.head`): OUTSIDE; COMPLETE or COMPLETE_NO_SERVER, also if the head waits for the
     server, no gap is left and the segment is short or a duplicate; TOO_LONG; FIN_CUT if it has
     FIN and ends where the bytes in order end; NO_ROOM if the window or the hold pool has none; and
@@ -41,12 +48,17 @@ from dataclasses import dataclass, replace
 
 from ipos.handshake import answers
 from ipos.handshake.cookies import Agreed, CookieKey, Handshake, check, is_syn
+from ipos.handshake.options import Timestamps, parse_options, write_timestamps
 from ipos.handshake.segment import Flag, Segment, signed
 from ipos.handshake.unattached import TABLE, Action, Event, State
+from ipos.requests import responses
 from ipos.requests.acknowledge import decide, is_short
 from ipos.requests.head import Head, Progress
 from ipos.requests.window import WINDOW, Insertion, ReceiveWindow
 
+_TAKES = (
+    Event.HOLD_ACK, Event.GAP_ACK, Event.DUPLICATE, Event.GAP_DUPLICATE,
+)  # fmt: skip
 _AWAITING = (State.OPEN, State.HOLDING, State.ACKNOWLEDGED)
 _U32 = 0xFFFF_FFFF
 _EMPTY_WINDOW = ReceiveWindow()
@@ -70,8 +82,9 @@ class Endpoint:
     """What is kept of one four-tuple; counts are bytes of the request, from the ISN + 1.
 
     ``unacknowledged`` counts segments; ``last_seen_ns`` is when the last data within the window
-    came; ``client_end`` is the sequence number after the client's last
-    byte or FIN, known when CLOSED.
+    came; ``client_end`` is the sequence number after the client's last byte or FIN, known when
+    CLOSED and, of what we took, when ANSWERED: ``fin`` says that a FIN is part of it, ``answer`` is
+    our response.
     """
 
     state: State = State.NONE
@@ -82,6 +95,8 @@ class Endpoint:
     unacknowledged: int = 0
     last_seen_ns: int = 0
     client_end: int = 0
+    fin: bool = False
+    answer: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +123,12 @@ def step(endpoint: Endpoint, segment: Segment, around: Around) -> Step:
             break
         endpoint = replace(judged, state=State.OPEN)
     after = replace(judged, state=then.state)
-    if then.action is Action.ACK and event not in (Event.KEEPALIVE, Event.SYN):
+    if then.action is Action.ACK and event in _TAKES:
         after = replace(after, acknowledged=after.window.held, unacknowledged=0)
-    if then.state is State.CLOSED and endpoint.state is not State.CLOSED:
+    if then.state is State.CLOSED and endpoint.state not in (State.CLOSED, State.ANSWERED):
         after = replace(after, client_end=segment.end)
+    if then.state is State.ANSWERED and endpoint.state is not State.ANSWERED:
+        after = _answered(after, segment)
     return Step(after, events, then.action, counters, _answer(then.action, after, segment, around))
 
 
@@ -129,6 +146,8 @@ def _judge(endpoint: Endpoint, segment: Segment, around: Around) -> tuple[Event,
         return _judge_closed(endpoint, segment), endpoint
     if state is State.RESET and ours:
         return Event.RST_EXACT if Flag.RST in flags else Event.LATE, endpoint
+    if state is State.ANSWERED and handshake is not None:
+        return _judge_answered(endpoint, handshake, segment)
     if Flag.RST in flags:
         return _judge_reset(endpoint, segment), endpoint
     if state not in _AWAITING or handshake is None or not ours:
@@ -147,7 +166,7 @@ def _judge(endpoint: Endpoint, segment: Segment, around: Around) -> tuple[Event,
 
 
 def _judge_syn(state: State, around: Around) -> Event:
-    if state is State.ACKNOWLEDGED:
+    if state in (State.ACKNOWLEDGED, State.ANSWERED):
         return Event.SYN
     if around.on_connection or state is State.SYN_GIVEN:
         return Event.SYN_ON_CONNECTION
@@ -176,6 +195,57 @@ def _judge_reset(endpoint: Endpoint, segment: Segment) -> Event:
     return Event.RST_OTHER
 
 
+def _judge_answered(
+    endpoint: Endpoint, handshake: Handshake, segment: Segment
+) -> tuple[Event, Endpoint]:
+    """Rule 5."""
+    whole = len(endpoint.answer) + 1
+    had = segment.ack - handshake.iss - 1 & _U32
+    known = Flag.ACK in segment.flags and had <= whole
+    offset = signed(segment.seq - endpoint.client_end)
+    near = abs(offset) <= WINDOW
+    if Flag.RST in segment.flags:
+        if offset and not (known and near):
+            return Event.RST_OTHER, endpoint
+        return Event.RST_EXACT, replace(endpoint, client_end=segment.end)
+    if not known:
+        return Event.NO_COOKIE, endpoint
+    if not near:
+        return Event.OUTSIDE, endpoint
+    after = _noted(endpoint, segment)
+    if offset <= 0 < signed(segment.end - endpoint.client_end) and not endpoint.fin:
+        after = replace(after, client_end=segment.end, fin=Flag.FIN in segment.flags)
+    empty = segment.end == segment.seq
+    if had < whole:
+        return Event.PURE_ACK if empty and offset else Event.MISSING, after
+    if empty and not offset:
+        return Event.HEARD if after.fin else Event.PURE_ACK, after
+    return Event.LAST_FIN if after.fin else Event.MORE, after
+
+
+def _answered(endpoint: Endpoint, segment: Segment) -> Endpoint:
+    """The endpoint when it has just been given its answer, by the segment that decided that."""
+    assert endpoint.handshake is not None
+    end = endpoint.handshake.irs + 1 + endpoint.window.held & _U32
+    fin = Flag.FIN in segment.flags and segment.end - 1 & _U32 == end
+    return replace(
+        endpoint,
+        acknowledged=endpoint.window.held,
+        client_end=end + fin & _U32,
+        fin=fin,
+        answer=responses.too_long(),
+    )
+
+
+def _noted(endpoint: Endpoint, segment: Segment) -> Endpoint:
+    """With the timestamps of a segment that was taken: an answer without one to answer has them."""
+    stamps = parse_options(segment.options).timestamps
+    if stamps is None or endpoint.handshake is None:
+        return endpoint
+    told = replace(endpoint.handshake, ts_recent=stamps.value, ts_sent=stamps.echo)
+    return replace(endpoint, handshake=told)
+
+
 def _judge_empty(endpoint: Endpoint, offset: int, *, fin: bool) -> Event:
     held = endpoint.window.held
     if not 0 <= offset <= WINDOW:
@@ -196,7 +266,7 @@ def _judge_data(
     head = endpoint.head.feed(window.data[endpoint.window.held :])
     kept = insertion in (Insertion.EXTENDED, Insertion.GAP)
     after = replace(
-        endpoint,
+        _noted(endpoint, segment),
         window=window,
         head=head,
         unacknowledged=endpoint.unacknowledged + kept,
@@ -233,9 +303,14 @@ def _answer(action: Action, after: Endpoint, to: Segment, around: Around) -> Seg
     if action is Action.RST:
         return answers.reset(to)
     handshake = after.handshake
+    if action is Action.ANSWER:
+        return _response(after, to)
     if action not in (Action.ACK, Action.FIN_ACK) or handshake is None:
         return None
     scaled = Agreed.WINDOW_SCALE in handshake.options
+    if action is Action.ACK and after.answer:
+        behind = handshake.iss + 1 + len(after.answer) + 1 & _U32
+        return answers.acknowledge(to, seq=behind, ack=after.client_end, held=0, scaled=scaled)
     if action is Action.ACK:
         held = after.acknowledged
         ack = handshake.irs + 1 + held & _U32
@@ -246,3 +321,23 @@ def _answer(action: Action, after: Endpoint, to: Segment, around: Around) -> Seg
     # A client that acknowledges our FIN needs only its own acknowledged again.
     ours_unseen = to.ack == handshake.iss + 1 & _U32
     return replace(answer, flags=answer.flags | Flag.FIN) if ours_unseen else answer
+
+
+def _response(after: Endpoint, to: Segment) -> Segment:
+    """What the client has not acknowledged of our answer, and FIN: one segment."""
+    assert after.handshake is not None
+    handshake, scaled = after.handshake, Agreed.WINDOW_SCALE in after.handshake.options
+    had = to.ack - handshake.iss - 1 & _U32
+    start = had if had < len(after.answer) else 0
+    stamps = b""
+    if Agreed.TIMESTAMPS in handshake.options:
+        stamps = write_timestamps(Timestamps(handshake.ts_sent, handshake.ts_recent))
+    acknowledgement = answers.acknowledge(
+        to, seq=handshake.iss + 1 + start & _U32, ack=after.client_end, held=0, scaled=scaled
+    )
+    return replace(
+        acknowledgement,
+        flags=Flag.ACK | Flag.PSH | Flag.FIN,
+        options=stamps,
+        data=after.answer[start:],
+    )

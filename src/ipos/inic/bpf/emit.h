@@ -133,25 +133,49 @@ IPOS_INLINE void endpoint_end(struct __sk_buff *skb, const struct ipos_settings 
 	notice_beside(skb, set, w, t, &n);
 }
 
-/* A reply to the client, out of whatever frame is at hand, by way of `mac`. */
-IPOS_APART int reply_from_tc(struct __sk_buff *skb, const struct ipos_settings *set,
+/* A sum of payload bytes that a checksum can be made of; w->bytes is zero padded. */
+IPOS_INLINE __u64 bytes_sum(struct ipos_scratch *w)
+{
+	return (__u64)bpf_csum_diff(NULL, 0, (void *)w->bytes, 512, 0) +
+	       bpf_csum_diff(NULL, 0, (void *)w->bytes + 512, 512, 0);
+}
+
+/* The frame at hand becomes a segment to the client, by way of r->mac, with the first
+ * r->payload bytes of w->bytes, which is zero padded. */
+IPOS_APART int reply_becomes(struct __sk_buff *skb, const struct ipos_settings *set,
 			     struct ipos_scratch *w, const struct segment *s,
 			     const struct tc_reply *r)
 {
 	__u32 tcp_len = reply_header(w, s, &r->reply) & 63, l2 = l2_length(set->front_vlan);
-	__u32 len;
+	struct tcphdr *tcp = (void *)w->frame;
+	__u32 len, n = r->payload;
 
 	if (tcp_len < sizeof(struct tcphdr))
-		return TC_ACT_SHOT;
+		return -1;
+	if (n)
+		tcp->check = (__u16)~fold((__u16)~tcp->check + bytes_sum(w) + bpf_htons(n));
 	l2_write(w->saved, r->mac, set->front_mac, set->front_vlan, ETH_P_IP);
 	ip_write((void *)w->saved + l2, s->tuple.service_ip, s->tuple.client_ip,
-		 sizeof(struct iphdr) + tcp_len);
+		 sizeof(struct iphdr) + tcp_len + n);
 	l2 += sizeof(struct iphdr);
 	len = l2 + tcp_len;
 	tag_off(skb);
-	if (bpf_skb_change_tail(skb, len, 0) ||
+	if (bpf_skb_change_tail(skb, len + n, 0) ||
 	    bpf_skb_store_bytes(skb, 0, w->saved, l2, 0) ||
 	    bpf_skb_store_bytes(skb, l2, w->frame, tcp_len, 0))
+		return -1;
+	IPOS_OPAQUE(n);
+	if (n < 1 || n > IPOS_CHUNK)
+		return 0;
+	return bpf_skb_store_bytes(skb, len, w->bytes, n, 0);
+}
+
+/* A reply to the client, out of whatever frame is at hand. */
+IPOS_INLINE int reply_from_tc(struct __sk_buff *skb, const struct ipos_settings *set,
+			      struct ipos_scratch *w, const struct segment *s,
+			      const struct tc_reply *r)
+{
+	if (reply_becomes(skb, set, w, s, r))
 		return shot(COUNT_DROP_EMIT);
 	leaving(skb, set, set->front_ifindex);
 	return bpf_redirect(set->front_ifindex, 0);

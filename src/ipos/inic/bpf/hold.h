@@ -206,13 +206,6 @@ IPOS_FUNCTION int hold_read(struct ipos_scratch *w, struct ipos_holding *h)
 	return progress;
 }
 
-/* A sum of payload bytes that a checksum can be made of; w->bytes is zero padded. */
-IPOS_INLINE __u64 bytes_sum(struct ipos_scratch *w)
-{
-	return (__u64)bpf_csum_diff(NULL, 0, (void *)w->bytes, 512, 0) +
-	       bpf_csum_diff(NULL, 0, (void *)w->bytes + 512, 512, 0);
-}
-
 /*
  * Whether the segment's checksum is right.  Its bytes will be sent again under a checksum
  * of ours, which must not make wrong ones right.

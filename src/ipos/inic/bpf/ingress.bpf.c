@@ -284,6 +284,7 @@ IPOS_INLINE int own_frame(struct __sk_buff *skb, struct ipos_settings *set, stru
 	struct ipos_trailer *trailer = (void *)w->words + IPOS_HEADER_LEN;
 	struct ipos_header *h = (void *)w->words;
 	struct ipos_tuple t = { .protocol = IPPROTO_TCP };
+	int verdict;
 
 	if (bpf_skb_load_bytes(skb, s->l2, w->words, IPOS_HEADER_LEN + IPOS_TRAILER_LEN))
 		return shot(COUNT_DROP_FRAME_SHORT);
@@ -293,8 +294,10 @@ IPOS_INLINE int own_frame(struct __sk_buff *skb, struct ipos_settings *set, stru
 	t.service_port = trailer->service_port;
 	if (h->type == IPOS_ACKNOWLEDGEMENT && skb->mark == IPOS_MARK)
 		return notice_returns(skb, set, w, &t);
-	if (h->type == IPOS_REFUSED)
-		return choose_again(skb, w, &t);
+	if (h->type == IPOS_REFUSED) {
+		verdict = choose_again(skb, w, &t);
+		return verdict == ANSWER_HELD ? answer_held(skb, w, &t) : verdict;
+	}
 	if (h->type == IPOS_PROBE_ANSWER)
 		return TC_ACT_OK;		/* to the agent's socket */
 	return shot(COUNT_DROP_FRAME_TYPE);
@@ -345,8 +348,11 @@ IPOS_INLINE int unowned(struct __sk_buff *skb, struct ipos_settings *set, struct
 	if (f)
 		return given_away(skb, set, w, s, f, now);
 	h = bpf_map_lookup_elem(&holding, &s->tuple);
+	if (h && !segment_sound(skb, w, s))
+		return TC_ACT_SHOT;
 	if (h)
-		return segment_sound(skb, w, s) ? hold_segment(skb, set, w, s, h) : TC_ACT_SHOT;
+		return h->answer ? answered_segment(skb, set, w, s, h) :
+				   hold_segment(skb, set, w, s, h);
 	t = bpf_map_lookup_elem(&temporary, &s->tuple);
 	if (!t || t->state == IPOS_TEMP_CLOSED || t->state == IPOS_TEMP_RESET)
 		return TC_ACT_OK;		/* our kernel's own affair */
@@ -413,7 +419,9 @@ IPOS_INLINE int tcp_packet(struct __sk_buff *skb, struct ipos_settings *set, str
 	if (ep && ep->state == IPOS_EP_ATTACHED)
 		return owned_attached(skb, set, w, s, ep);
 	verdict = ep ? owned_unattached(skb, set, w, s, ep) : unowned(skb, set, w, s, a, now);
-	return verdict == DECIDE_HELD ? decide_held(skb, w, &s->tuple) : verdict;
+	if (verdict == DECIDE_HELD)
+		verdict = decide_held(skb, w, &s->tuple);
+	return verdict == ANSWER_HELD ? answer_held(skb, w, &s->tuple) : verdict;
 }
 
 SEC("tc")

@@ -329,6 +329,8 @@ enum ipos_body {
 	X(20, LENGTH_AND_ENCODING, "both Content-Length and Transfer-Encoding") \
 	X(21, TOO_LONG, "a head that does not end within 14,600 bytes")
 
+#define IPOS_AMBIGUITIES_MAX 32
+
 enum ipos_ambiguity {
 #define X(number, name, text) IPOS_AMBIGUOUS_##name = number,
 	IPOS_AMBIGUITIES(X)
@@ -592,7 +594,9 @@ struct ipos_holding {			/* map `holding`: full means drop, unacknowledged */
 	__u8 again;			/* why it is decided again: enum ipos_reason; 0: it is not */
 	__u8 zero;
 	__u32 head_more;		/* of the parser: the rest of its state */
-	__u32 zero2;
+	__u32 client_end;		/* answered: what we acknowledge, from a refused head on */
+	__u16 answer;			/* bytes of our answer, in the first piece; 0: none was given */
+	__u16 zero2[3];
 };
 
 struct ipos_chunk { __u8 bytes[IPOS_CHUNK]; };
@@ -659,7 +663,7 @@ struct ipos_decision {			/* ring `decisions`; then `text` bytes */
 	X(7, DROP_BAD_FLAGS, "a combination of TCP flags that no state expects") \
 	X(8, DROP_NO_SERVER, "no server is ready for the service; answered by RST") \
 	X(9, DROP_HOLD_FULL, "the hold pool or its table has no room; the client sends again") \
-	X(10, DROP_HEAD_TOO_LONG, "a request head longer than the window; answered by RST") \
+	X(10, DROP_HEAD_TOO_LONG, "a request head longer than the window; answered by 431") \
 	X(11, DROP_TABLE_FULL, "a connection table has no room") \
 	X(12, DROP_FRAME_ON_FRONT, "an ipOS frame from the front side") \
 	X(13, DROP_FRAME_FOREIGN, "an ipOS frame from a MAC address that is no member's") \
@@ -710,16 +714,24 @@ struct ipos_decision {			/* ring `decisions`; then `text` bytes */
 	X(92, TIME_WAIT_SWEPT, "TIME_WAIT sockets that the agent ended, a second late") \
 	X(93, PROBE_ANSWERED, "probes of other servers' agents answered (type 9 sent)") \
 	X(94, DECISION_LOST, "decisions the ring had no room for, while somebody watched") \
+	X(95, ANSWERED, "requests answered by the iNIC itself") \
+	X(96, ANSWER_REPEATED, "such answers sent again") \
+	X(97, ANSWER_ACKED, "acknowledgements sent behind such answers") \
+	X(98, ANSWER_EXPIRED, "answered clients that had not closed by the header timeout") \
 	X(100, SESSION_KEPT, "requests decided for the server that has their session") \
 	X(101, SESSION_MOVED, "sessions whose server may not have the request: chosen anew") \
 	X(102, SESSION_BEGUN, "session cookies inserted into responses") \
 	X(103, SESSION_UNTOLD, "responses that could not be given a session cookie")
 
 #define IPOS_COUNTERS_MAX 128
+#define IPOS_COUNTERS_AMBIGUOUS 32	/* + enum ipos_ambiguity: AMBIGUOUS_* */
 
 enum ipos_counter {
 #define X(number, name, text) COUNT_##name = number,
 	IPOS_COUNTERS(X)
+#undef X
+#define X(number, name, text) COUNT_AMBIGUOUS_##name = IPOS_COUNTERS_AMBIGUOUS + number,
+	IPOS_AMBIGUITIES(X)
 #undef X
 };
 

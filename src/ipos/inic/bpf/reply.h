@@ -21,7 +21,7 @@ struct reply {
 	__u8 options;			/* enum reply_options */
 };
 
-struct tc_reply { struct reply reply; __u8 mac[ETH_ALEN]; __u16 zero; };
+struct tc_reply { struct reply reply; __u8 mac[ETH_ALEN]; __u16 payload; };
 
 /*
  * The window of an unattached endpoint that holds `held` bytes, as on the wire.  Rounded up:

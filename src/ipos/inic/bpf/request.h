@@ -5,6 +5,7 @@
 #ifndef IPOS_REQUEST_H
 #define IPOS_REQUEST_H
 
+#include "answer.h"
 #include "core/decide.h"
 #include "decision.h"
 #include "send.h"
@@ -146,7 +147,7 @@ IPOS_INLINE void report(const struct ipos_settings *set, const struct ipos_tuple
 
 /*
  * Decides a held request and sends it there; again, when servers have refused it.  The frame
- * at hand is consumed.
+ * at hand is consumed, or ANSWER_HELD asks for it.
  */
 IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 			      const struct ipos_tuple *t)
@@ -176,7 +177,7 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 	h->server = 0;
 	if (!c.server) {
 		if (hold_read(w, h) == IPOS_READ_REFUSED)
-			return reset_held(skb, set, w, t, h);
+			return answer_refusal(h, w->request.refusal);
 		decide(w, t, h->refused, &c);
 		session_note(&h->hs, &c);
 	}
@@ -256,7 +257,7 @@ IPOS_INLINE int segment_sound(struct __sk_buff *skb, struct ipos_scratch *w,
 	return 0;
 }
 
-/* One more sound segment of a held request.  Consumes the frame, or says DECIDE_HELD. */
+/* One more sound segment of a held request.  Consumes the frame, or says DECIDE_HELD or ANSWER_HELD. */
 IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 			    struct ipos_scratch *w, const struct segment *s, struct ipos_holding *h)
 {
@@ -295,9 +296,10 @@ IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 		count(COUNT_HELD);
 		return DECIDE_HELD;
 	}
-	if (h->fin || h->held >= IPOS_HEAD_MAX) {
-		/* The head will never be complete. */
-		count(h->held >= IPOS_HEAD_MAX ? COUNT_DROP_HEAD_TOO_LONG : COUNT_FIN_ANSWERED);
+	if (h->held >= IPOS_HEAD_MAX)
+		return answer_refusal(h, IPOS_AMBIGUOUS_TOO_LONG);
+	if (h->fin) {			/* the head will never be complete */
+		count(COUNT_FIN_ANSWERED);
 		return reset_held(skb, set, w, &s->tuple, h);
 	}
 	count(COUNT_HELD);

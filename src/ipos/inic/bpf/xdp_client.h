@@ -240,6 +240,12 @@ IPOS_INLINE int client_syn_on_connection(struct xdp_md *ctx, struct ipos_setting
 	return encapsulate(ctx, set, w, s, &to);
 }
 
+/* Our sequence number behind the answer and its FIN. */
+IPOS_INLINE __u32 answer_end(const struct ipos_holding *h)
+{
+	return h->hs.iss + 1 + h->answer + 1;
+}
+
 IPOS_INLINE int client_syn(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
 			   struct segment *s, struct ipos_service *service, __u64 now)
 {
@@ -255,6 +261,13 @@ IPOS_INLINE int client_syn(struct xdp_md *ctx, struct ipos_settings *set, struct
 	h = bpf_map_lookup_elem(&holding, &s->tuple);
 	if (h && h->acknowledged) {	/* RFC 5961 4: the client resets exactly, then asks again */
 		count(COUNT_ACK_REPEATED);
+		if (h->answer) {
+			r.seq = answer_end(h);
+			r.ack = h->client_end;
+			r.flags = TCP_ACK;
+			r.window = reply_window(&h->hs, 0);
+			return answer(ctx, w, s, &r);
+		}
 		return acknowledge(ctx, w, s, &h->hs, h->acknowledged, 0);
 	}
 	if (!pool_has_server(service->listening) ||
@@ -313,12 +326,33 @@ IPOS_INLINE int reset_proven(const struct segment *s, const struct ipos_handshak
 	       (s->flags & TCP_ACK && s->ack == hs->iss + 1 && offset <= IPOS_HEAD_MAX);
 }
 
+/* A segment for an endpoint that has answered by itself: tc, which has the answer, goes on. */
+IPOS_INLINE int client_answered(struct xdp_md *ctx, const struct segment *s,
+				const struct ipos_holding *h, __u64 now)
+{
+	int known = s->flags & TCP_ACK && answer_end(h) - s->ack <= (__u32)h->answer + 1;
+	int near = s->seq - h->client_end + IPOS_HEAD_MAX <= 2 * IPOS_HEAD_MAX;
+
+	if (s->flags & TCP_RST) {
+		if (s->seq != h->client_end && !(known && near))
+			return drop(COUNT_DROP_BAD_SEQUENCE);
+		closed_remember(&s->tuple, &h->hs, segment_end(s), now, IPOS_TEMP_CLOSED);
+		holding_release(&s->tuple);
+		return drop(COUNT_ABSORBED);
+	}
+	if (!known)
+		return drop(COUNT_DROP_NO_COOKIE);
+	return near ? pass_alone(ctx) : drop(COUNT_DROP_BAD_SEQUENCE);
+}
+
 /* A segment for an endpoint that holds part of a request. */
 IPOS_INLINE int client_held(struct xdp_md *ctx, struct ipos_scratch *w, const struct segment *s,
 			    const struct ipos_holding *h, __u64 now)
 {
 	__u32 offset = s->seq - (h->hs.irs + 1);
 
+	if (h->answer)
+		return client_answered(ctx, s, h, now);
 	if (s->flags & TCP_RST) {
 		if (!reset_proven(s, &h->hs, h->acknowledged) && !reset_proven(s, &h->hs, h->held))
 			return drop(COUNT_DROP_BAD_SEQUENCE);

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the iNIC answers itself: a response and FIN, and a small TCP until the client has closed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.golden import packets as p
+from tests.golden.machine import Config
+from tests.golden.row import Row, Step, rx, to_front
+from tests.golden.rows_handshake import BARE, CLOSED, KEY
+from tests.golden.rows_request import HOLDING
+
+FULL = 14_600
+END = p.IRS + 1 + FULL  # behind the bytes that a refused head of this length takes
+
+
+def response(status: str, why: str) -> bytes:
+    """Written down once more, from RFC 9112."""
+    body = b"refused: " + why.encode() + b"\n"
+    head = (
+        f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: text/plain\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+TOO_LONG = response(
+    "431 Request Header Fields Too Large", "a head that does not end within 14,600 bytes"
+)
+HEARD = p.ISS + 1 + len(TOO_LONG) + 1
+
+
+def answered(data: bytes = TOO_LONG, *, seq: int = p.ISS + 1, ack: int = END, ts: int = p.TS_LATER,
+             flags: str = "FPA", **fields: Any) -> bytes:  # fmt: skip
+    """Our response, or what is left of it."""
+    given = {"options": p.echo(p.OUR_TS, ts), "window": -(-p.WINDOW >> p.OUR_SCALE), **fields}
+    return p.answer(flags, seq=seq, ack=ack, data=data, **given)
+
+
+def acked(ack: int = END, seq: int = HEARD, ts: int = p.TS_LATER) -> bytes:
+    """A pure ACK behind all of the response."""
+    return answered(b"", seq=seq, ack=ack, ts=ts, flags="A")
+
+
+def _nearly(**fields: Any) -> dict[str, Any]:
+    """A head that 100 more bytes make too long."""
+    return {**HOLDING, "held": FULL - 100, "parsed": FULL - 100, "head_state": 1,
+            "acknowledged": FULL - 100, **fields}  # fmt: skip
+
+
+LAST = p.client("A", b"a" * 100, seq=END - 100)
+REFUSED = rx("front", LAST, "shot", to_front(answered()))
+COUNTS = {"DROP_HEAD_TOO_LONG": 1, "ANSWERED": 1}
+ANSWER = {"answer": len(TOO_LONG), "held": FULL, "acknowledged": FULL, "client_end": END}
+
+
+def _row(about: str, *steps: Step, counts: dict[str, int], after: dict[str, Any] | None = None,
+         closed: int = 0, **fields: Any) -> Row:  # fmt: skip
+    """From a nearly too long head on; `closed`: the end of the client's stream, when it is over."""
+    before = fields.pop("row", _nearly())
+    left: dict[str, Any] = {"holding": [(KEY, {**ANSWER, **(after or {})})]}
+    if closed:
+        left = {"holding": [], "temporary": [(KEY, {"state": CLOSED, "client_end": closed})]}
+    return Row(about=about, steps=[fields.pop("first", REFUSED), *steps],
+               counts={**COUNTS, **counts}, before={"holding": [(KEY, before)]}, after=left,
+               **fields)  # fmt: skip
+
+
+def _small(mss: int) -> Row:
+    """A client without options: MSS 536, no timestamps."""
+    hs = {**BARE, "mss": mss}
+    frame = p.client("A", b"a" * 100, seq=END - 100, ack=p.ISS_BARE + 1, options=[])
+    told = answered(seq=p.ISS_BARE + 1, options=[], window=p.WINDOW)
+    return _row("a response to a client without options", counts={}, row=_nearly(hs=hs),
+                first=rx("front", frame, "shot", to_front(told)))  # fmt: skip
+
+
+ROWS = [
+    _row("a head that fills the window without an end: 431", counts={}),
+    _row(
+        "a head that is too long, in front's VLAN",
+        counts={},
+        config=Config(front_vlan=p.VLAN),
+        first=rx(
+            "front",
+            p.client("A", b"a" * 100, seq=END - 100, vlan=p.VLAN),
+            "shot",
+            to_front(answered(vlan=p.VLAN)),
+        ),
+    ),
+    _small(536),
+    _row(
+        "a response that is heard whole",
+        rx("front", p.client("A", seq=END, ack=HEARD), "shot"),
+        counts={"ABSORBED": 1},
+    ),
+    _row(
+        "a response that got lost: the client sends its request again",
+        rx("front", LAST, "shot", to_front(answered())),
+        counts={"ANSWER_REPEATED": 1},
+    ),
+    _row(
+        "a response of which the client has a part",
+        rx(
+            "front",
+            p.client("A", seq=END, ack=p.ISS + 1 + 40),
+            "shot",
+            to_front(answered(TOO_LONG[40:], seq=p.ISS + 1 + 40)),
+        ),
+        counts={"ANSWER_REPEATED": 1},
+    ),
+    _row(
+        "an old acknowledgement behind a response",
+        rx("front", p.client("A"), "shot"),
+        counts={"ABSORBED": 1},
+    ),
+    _row(
+        "a client that closes before it has heard: the response acknowledges its FIN",
+        rx("front", p.client("FA", seq=END), "shot", to_front(answered(ack=END + 1))),
+        rx("front", p.client("A", seq=END + 1, ack=HEARD), "shot"),
+        counts={"ANSWER_REPEATED": 1, "ABSORBED": 1},
+        closed=END + 1,
+    ),
+    _row(
+        "a client that has heard and closes, its FIN twice",
+        rx("front", p.client("FA", seq=END, ack=HEARD), "redirect", to_front(acked(END + 1))),
+        rx(
+            "front",
+            p.client("FA", seq=END, ack=HEARD),
+            "redirect",
+            to_front(answered(b"", seq=HEARD, ack=END + 1, flags="A")),
+        ),
+        counts={"ANSWER_ACKED": 1, "FIN_REPEATED": 1},
+        closed=END + 1,
+    ),
+    _row(
+        "more of a request behind its response: taken and thrown away",
+        rx(
+            "front",
+            p.client("PA", b"the body", seq=END, ack=HEARD),
+            "redirect",
+            to_front(acked(END + 8)),
+        ),
+        counts={"ANSWER_ACKED": 1},
+        after={"client_end": END + 8},
+    ),
+    _row(
+        "a gap behind a response: asked for",
+        rx(
+            "front",
+            p.client("PA", b"the body", seq=END + 9, ack=HEARD),
+            "redirect",
+            to_front(acked()),
+        ),
+        counts={"ANSWER_ACKED": 1},
+    ),
+    _row(
+        "a keepalive behind a response",
+        rx("front", p.client("A", seq=END - 1, ack=HEARD), "redirect", to_front(acked())),
+        counts={"ANSWER_ACKED": 1},
+    ),
+    _row(
+        "a segment behind a response with a wrong checksum",
+        rx(
+            "front",
+            p.from_router(p.wrong_checksum(p.ip("A", b"x" * 40, seq=END, ack=HEARD))),
+            "shot",
+        ),
+        counts={"DROP_BAD_CHECKSUM": 1},
+    ),
+    _row(
+        "an acknowledgement of more than the response",
+        rx("front", p.client("A", seq=END, ack=HEARD + 1), "drop"),
+        counts={"DROP_NO_COOKIE": 1},
+    ),
+    _row(
+        "a segment far behind a response",
+        rx("front", p.client("A", b"x", seq=END + FULL + 1, ack=HEARD), "drop"),
+        counts={"DROP_BAD_SEQUENCE": 1},
+    ),
+    _row(
+        "RST of a client that was answered",
+        rx("front", p.client("R", seq=END), "drop"),
+        counts={"ABSORBED": 1},
+        closed=END,
+    ),
+    _row(
+        "RST that knows the response's numbers",
+        rx("front", p.client("RA", seq=END - 7, ack=HEARD), "drop"),
+        counts={"ABSORBED": 1},
+        closed=END - 7,
+    ),
+    _row(
+        "RST at a guessed number against a response",
+        rx("front", p.client("R", seq=END + 1), "drop"),
+        counts={"DROP_BAD_SEQUENCE": 1},
+    ),
+    _row(
+        "a SYN for a connection that was answered",
+        rx(
+            "front",
+            p.syn(),
+            "redirect",
+            to_front(answered(b"", seq=HEARD, flags="A", options=p.echo(0, p.TS))),
+        ),
+        counts={"ACK_REPEATED": 1},
+    ),
+]
