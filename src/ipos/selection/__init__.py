@@ -5,4 +5,6 @@ candidates  server rows -> who could take a request, and what each of them bears
 policies    candidates, and what a request brings -> a server and the reason
 source      servers and weights -> the table of source-hash, and a client's way through it
 outlook     every decision that could come out now, for people who ask why
+urlmap      rules, host and path -> the rule that gives the pool
+urlpath     a path as rules see it
 """
