@@ -14,13 +14,20 @@ import os
 import sys
 from multiprocessing import Pool
 
-from fuzz import endpoints, frames, hellos, kernel, selection
+from fuzz import endpoints, frames, hellos, kernel, routes, selection
 from tests.golden.kernel_machine import kernel_machine
 
-SHARES = (("endpoints", 0.8), ("frames", 0.1), ("selection", 0.05), ("hellos", 0.05))
+SHARES = (
+    ("endpoints", 0.75), ("frames", 0.1), ("selection", 0.05), ("hellos", 0.05), ("routes", 0.05),
+)  # fmt: skip
 _BATCH = 10_000
-_JUDGES = {"endpoints": endpoints.run, "frames": frames.run, "selection": selection.run,
-           "hellos": hellos.run}  # fmt: skip
+_JUDGES = {
+    "endpoints": endpoints.run,
+    "frames": frames.run,
+    "selection": selection.run,
+    "hellos": hellos.run,
+    "routes": routes.run,
+}
 
 Batch = tuple[str, int, int]
 

@@ -5,8 +5,9 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
-from ipos.agent import plan
+from ipos.agent import plan, pools
 from ipos.agent.snapshot import Snapshot, advertised
+from ipos.agent.urls import compile_urls
 from ipos.agent.views import View
 from ipos.agent.watching import Feed, Watching
 from ipos.agent.writer import Writer
@@ -33,13 +34,18 @@ class Running:
             said = datagram(n, services=names)
             assert self.members.receive(said, back(n), NOW_NS, WALL_MS)
         slots = plan.number_services(self.config, [])
-        wanted = plan.plan(self.config, slots, self.members, {}, NOW_NS)
-        Writer(self.tables).write(wanted, prune=True)
+        known = pools.definitions(self.config)
+        numbers = pools.number_pools(known)
+        wanted = plan.plan(self.config, slots, numbers, self.members, {}, NOW_NS)
+        writer = Writer(self.tables)
+        writer.prepare(compile_urls(self.config, slots, numbers))
+        writer.write(wanted, prune=True)
         self.snapshot = Snapshot(
             farm="shop",
             me="s1",
             services=slots,
-            pools=[plan.pool_of(self.config, name) for name in slots],
+            pools=numbers,
+            labels=[known[key].label for key in numbers],
             servers=advertised(self.members),
             datagrams={"accepted": 2},
         )

@@ -6,7 +6,8 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from ipos.agent.explain import Explanation, Unexplained, explain
+from ipos.agent.explain import Explanation, explain
+from ipos.agent.routing import Unexplained
 from ipos.config.schema import Pool, Route, Service
 from ipos.inic import rows
 from tests.agent.running import Running
@@ -67,7 +68,7 @@ def test_what_was_sent_since_counts(running: Running) -> None:
 def test_a_pool_by_route(running: Running) -> None:
     found = explain(running.view(), "http://203.0.113.3:8001/")
     assert (found.service, found.pool, found.first_server) == ("images", "two", "s3")
-    assert "pool two, by its route" in found.rule
+    assert found.rule == "route 1, */, gives it to two: the only one that fits"
     assert reasons(found)["s1"] == "is not in pool two"
     assert {one.server: one.weight for one in found.servers} == {"s2": 1, "s3": 3, "s1": 0}
 

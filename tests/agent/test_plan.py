@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from ipos.agent import plan
+from ipos.agent import plan, pools
 from ipos.agent.members import Members
 from ipos.agent.plan import Rows
 from ipos.config.schema import Config, Listener, Pool, Route, Service
@@ -27,7 +27,8 @@ def farm() -> Members:
 
 def rows_of(wanted: Config, farm: Members, now_ns: int = NOW_NS) -> Rows:
     slots = plan.number_services(wanted, [])
-    return plan.plan(wanted, slots, farm, TRAFFIC, now_ns)
+    numbers = pools.number_pools(pools.definitions(wanted))
+    return plan.plan(wanted, slots, numbers, farm, TRAFFIC, now_ns)
 
 
 def candidates(found: Rows, pool: int = 0) -> list[tuple[int, int, int]]:
@@ -134,7 +135,8 @@ def test_a_service_keeps_its_index_over_changes(farm: Members) -> None:
     slots = plan.number_services(config(c, b), slots)
     assert slots == ["c", "b"]
     assert plan.number_services(config(c, b, a), slots) == ["c", "b", "a"]
-    found = plan.plan(config(b, c), slots, farm, {}, NOW_NS)
+    numbers = pools.number_pools(pools.definitions(config(b, c)))
+    found = plan.plan(config(b, c), slots, numbers, farm, {}, NOW_NS)
     assert {index: service.port for index, service in found.services.items()} == {0: 3, 1: 2}
     key = rows.AddressKey(front(2), 2, rows.PROTOCOL_TCP)
     assert found.addresses[key] == rows.Address(1, 2)

@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 
-from ipos.agent import plan
+from ipos.agent import plan, pools
 from ipos.agent.cookiekeys import CookieKeys
 from ipos.agent.members import Members
 from ipos.agent.plan import Rows
@@ -38,7 +38,8 @@ def farm() -> Members:
 
 def wanted(farm: Members, *services: Service) -> Rows:
     chosen = config(*services)
-    return plan.plan(chosen, plan.number_services(chosen, []), farm, {}, NOW_NS)
+    numbers = pools.number_pools(pools.definitions(chosen))
+    return plan.plan(chosen, plan.number_services(chosen, []), numbers, farm, {}, NOW_NS)
 
 
 def test_what_is_planned_is_in_the_maps_and_written_once(

@@ -160,10 +160,14 @@ FIELDS = [
      f'pool[1].name is 3; it must be {NAME} "images"'),
     ("Pool.servers", "{ s1 = 1, s2 = 3 }", "{ s1 = -1 }", 31,
      f"pool[1].servers is {{ s1 = -1 }}; it must be {WEIGHTS}"),
+    ("Pool.policy", "{ s1 = 1, s2 = 3 }", '{ s1 = 1, s2 = 3 }\npolicy = "best"', 32,
+     f'pool[1].policy is "best"; it must be {POLICY}'),
     ("Route.service", 'service = "web"', "service = 1", 34,
      f'route[1].service is 1; it must be {NAME} "web"'),
     ("Route.pool", 'pool = "all"', "pool = []", 35,
      f'route[1].pool is []; it must be {NAME} "images"'),
+    ("Route.servers", 'pool = "all"', "servers = []", 35,
+     'route[1].servers is []; it must be a list of servers\' names, such as ["s1", "s2"]'),
     ("Route.host", 'pool = "all"', 'pool = "all"\nhost = "a b"', 36,
      ('route[1].host is "a b"; it must be a host name, such as "www.example.org" or '
      '"*.example.org"')),
@@ -236,9 +240,6 @@ OTHERS = [
      'port = 80\nsession = { kind = "insert", same_site = "none" }', 21,
      ('service "web" has session.same_site = "none" without secure = true; browsers throw such '
      "cookies away")),
-    ("route by host", 'pool = "all"', 'pool = "all"\nhost = "*.example.org"', 36,
-     ("a route by host is not served; only one without host and path is, which gives all of a "
-     "service's requests to a pool")),
     ("not TOML", "port = 80", "port = ", 20, "is not TOML: invalid value"),
 ]  # fmt: skip
 

@@ -28,8 +28,9 @@ from starlette.routing import Route
 from ipos.agent import metrics, report
 from ipos.agent.control import NoSuchServer
 from ipos.agent.events import event, more
-from ipos.agent.explain import Unexplained, explain
+from ipos.agent.explain import explain
 from ipos.agent.observer import wall_offset_ns
+from ipos.agent.routing import Unexplained, route_list, route_test
 from ipos.agent.views import View, server_list
 from ipos.agent.watching import LOOK_S, Feed
 from ipos.errors import IposError
@@ -86,6 +87,15 @@ def _routes(control: Control) -> list[Route]:
         )
         return JSONResponse(found.document())
 
+    async def routes(request: Request) -> Response:
+        return JSONResponse(route_list(control.view()))
+
+    async def tested(request: Request) -> Response:
+        asked = request.query_params
+        if not asked.get("url"):
+            return _error(400, "a test needs ?url=, such as http://www.example.org/img/")
+        return JSONResponse(route_test(control.view(), asked["url"], asked.get("service", "")))
+
     async def events(request: Request) -> Response:
         lines = _lines(control)
         first = await anext(lines)  # a fault is an answer, and no broken line
@@ -104,6 +114,8 @@ def _routes(control: Control) -> list[Route]:
         Route("/v1/servers", servers),
         Route("/v1/servers/{name}/state", order, methods=["PUT"]),
         Route("/v1/explain", explained),
+        Route("/v1/routes", routes),
+        Route("/v1/routes/test", tested),
         Route("/v1/events", events),
         Route("/v1/reload", reload, methods=["POST"]),
         Route("/metrics", scrape),

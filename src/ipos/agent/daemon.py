@@ -18,7 +18,7 @@ from pathlib import Path
 
 import structlog
 
-from ipos.agent import apiserver, message, orders, places, plan, setup, signs, snapshot
+from ipos.agent import apiserver, message, orders, places, plan, pools, setup, signs, snapshot
 from ipos.agent.checks import Checks
 from ipos.agent.control import AgentControl, Reloads
 from ipos.agent.cookiekeys import CookieKeys, SessionKeys
@@ -29,6 +29,7 @@ from ipos.agent.observer import Observer, boottime_ns, wall_offset_ns
 from ipos.agent.reaping import Reaping
 from ipos.agent.slowstart import Starts
 from ipos.agent.snapshot import Snapshot
+from ipos.agent.urls import compile_urls
 from ipos.agent.views import View
 from ipos.agent.watching import Watching
 from ipos.agent.writer import Writer
@@ -105,6 +106,9 @@ class Agent(asyncio.DatagramProtocol):
         self._orders = orders.Kept(places.orders_file())
         before = snapshot.read(places.snapshot_file())
         self._slots = plan.number_services(self._config, before.services)
+        wanted = pools.definitions(self._config)
+        self._numbers = pools.number_pools(wanted, before.pools, before.pools)
+        self._writer.prepare(compile_urls(self._config, self._slots, self._numbers))
         self._cookie_keys = CookieKeys(self._tables, self._keys)
         self._session_keys = SessionKeys(self._tables, self._keys)
         cgroup = places.own_cgroup()
@@ -209,6 +213,7 @@ class Agent(asyncio.DatagramProtocol):
     async def _tick(
         self, transport: asyncio.DatagramTransport, prober: signs.Prober, now_ns: int
     ) -> None:
+        self._writer.tidy()
         self._speak(transport, now_ns)
         self._probe_the_silent(prober, now_ns)
         heard_all = all(m.state is not None for m in self._members.by_ip.values())
@@ -262,7 +267,13 @@ class Agent(asyncio.DatagramProtocol):
         changed = standing != self._seen or prune != self._settled
         if changed or ramps != self._ramps:
             wanted = plan.plan(
-                self._config, self._slots, self._members, self._traffic, now_ns, ramps
+                self._config,
+                self._slots,
+                self._numbers,
+                self._members,
+                self._traffic,
+                now_ns,
+                ramps,
             )
             self._writer.write(wanted, prune=prune)
             self._ramps = ramps
@@ -339,14 +350,19 @@ class Agent(asyncio.DatagramProtocol):
                 raise IposError("; ".join(problems))
             front = await asyncio.to_thread(interface, fresh.server.front)
             addresses = fresh.server.addresses
+            slots = plan.number_services(fresh, self._slots)
+            # Until we are settled, requests still follow the rules of the agent before us.
+            live = pools.definitions(self._config) if self._settled else self._numbers
+            numbers = pools.number_pools(pools.definitions(fresh), self._numbers, live)
             await asyncio.to_thread(self._network.prepare, front, self._back, addresses)
+            self._writer.prepare(compile_urls(fresh, slots, numbers))
         except (IposError, OSError) as error:
             self._refused = str(error)
             log.error("configuration not taken", reason=self._refused)
         else:
             self._refused = ""
             self._config = self._observer.config = fresh
-            self._slots = plan.number_services(fresh, self._slots)
+            self._slots, self._numbers = slots, numbers
             self._members.expect(fresh.farm.members)
             self._checks.converge(fresh.service)
             self._seen, self._offset_ns, self._refreshed_ns = {}, 0, 0
@@ -363,6 +379,7 @@ class Agent(asyncio.DatagramProtocol):
         snapshot.write(places.snapshot_file(), self._snapshot())
 
     def _snapshot(self) -> Snapshot:
+        known = pools.definitions(self._config)
         return Snapshot(
             farm=self._config.farm.name,
             me=self._config.server.name,
@@ -370,7 +387,8 @@ class Agent(asyncio.DatagramProtocol):
             loaded=self._loaded,
             refused=self._refused,
             services=self._slots,
-            pools=[plan.pool_of(self._config, name) for name in self._slots],
+            pools=self._numbers,
+            labels=[known[key].label if key in known else "" for key in self._numbers],
             servers=snapshot.advertised(self._members),
             datagrams=dict(self._members.counts),
         )

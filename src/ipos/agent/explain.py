@@ -4,20 +4,13 @@
 from dataclasses import asdict, dataclass
 from ipaddress import AddressValueError, IPv4Address
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
+from ipos.agent.routing import Routed, Unexplained, asked, pool_label, routed
 from ipos.agent.views import STATES, View
-from ipos.errors import IposError
 from ipos.inic import rows
 from ipos.selection.candidates import RAMP_FULL
 from ipos.selection.outlook import Outlook, outlook
 from ipos.selection.policies import Candidate, Load, Policy, Request, ServerState, score
-
-_PORTS = {"http": 80, "https": 443}
-
-
-class Unexplained(IposError):
-    """The question is no request that this farm could get."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +45,19 @@ class Possible:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`first_server` is who is asked, None where only a name is known."""
+    """`first_server` is who is asked, None where only a name is known.
+
+    `route` is the place in the configuration of the rule that gave the pool, None for no rule.
+    """
 
     url: str
     service: str
     service_address: str | None
     first_server: str | None
     select: str
+    host: str
+    path: str
+    route: int | None
     rule: str
     pool: str | None
     policy: str
@@ -72,10 +71,12 @@ class Explanation:
 
 def explain(view: View, url: str, client: str = "", cookie: str = "") -> Explanation:
     """Unexplained when the URL leads to no service here, or the client is no IPv4 address."""
-    host, port = _target(url)
+    request = asked(url)
+    host, port = _address(request.host), request.port
     index, holder = _service(view, host, port)
     service = view.tables.services.get(index)
-    pool = None if service is None else view.tables.pools.get(service.pool)
+    found = routed(view, index, request.host, request.path)
+    pool = view.tables.pools.get(found.pool)
     if service is None or pool is None:
         raise Unexplained(f"service {index} has no row in the iNIC any more: ask again")
     known = dict(view.servers())
@@ -89,14 +90,17 @@ def explain(view: View, url: str, client: str = "", cookie: str = "") -> Explana
     )
     names = _names(view)
     name = _at(view.snapshot.services, index) or f"service {index}"
-    pool_name = _at(view.snapshot.pools, index)
+    pool_name = _at(view.snapshot.labels, found.pool)
     return Explanation(
         url=url,
         service=name,
         service_address=f"{host}:{port}" if isinstance(host, IPv4Address) else None,
         first_server=names.get(holder) if holder else None,
         select=service.select.name.lower(),
-        rule=_rule(name, pool_name, service.select),
+        host=request.host,
+        path=request.path,
+        route=found.route,
+        rule=_rule(view, name, found),
         pool=pool_name or None,
         policy=policy.title,
         notes=_notes(view, client, cookie),
@@ -112,19 +116,12 @@ def explain(view: View, url: str, client: str = "", cookie: str = "") -> Explana
     )
 
 
-def _target(url: str) -> tuple[IPv4Address | str, int]:
-    """Host and port of a URL; a host that is no address stays a name."""
+def _address(host: str) -> IPv4Address | str:
+    """A host that is no address stays a name."""
     try:
-        parts: SplitResult = urlsplit(url if "://" in url else f"http://{url}")
-        port = parts.port or _PORTS.get(parts.scheme, 0)
-    except ValueError as error:
-        raise Unexplained(f"{url} is no URL: {error}") from None
-    if not parts.hostname or not port:
-        raise Unexplained(f"{url} names no host and port: such as http://203.0.113.1/img/")
-    try:
-        return IPv4Address(parts.hostname), port
+        return IPv4Address(host)
     except AddressValueError:
-        return parts.hostname, port
+        return host
 
 
 def _service(view: View, host: IPv4Address | str, port: int) -> tuple[int, int]:
@@ -183,10 +180,13 @@ def _names(view: View) -> dict[int, str]:
     return {index: said.get(index, str(server.address)) for index, server in view.servers()}
 
 
-def _rule(service: str, pool: str, select: rows.Select) -> str:
-    when = "request" if select is rows.Select.REQUEST else "connection"
-    who = f"pool {pool}, by its route" if pool else "every server whose application listens"
-    return f"every {when} of service {service} may go to {who}; no other rule looks at the URL"
+def _rule(view: View, service: str, found: Routed) -> str:
+    """What gave the pool, in a sentence."""
+    label = pool_label(view, found.pool)
+    if found.route is None:
+        return f"{found.reason}, so service {service} gives it to {label}"
+    others = "".join(f"; not route {one.route}, {one.rule}: {one.reason}" for one in found.others)
+    return f"route {found.route}, {found.rule}, gives it to {label}: {found.reason}{others}"
 
 
 def _notes(view: View, client: str, cookie: str) -> list[str]:

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the data plane's maps should hold. Pure: configuration and members in, rows out.
 
-A service's pool has the service's index: every server that says its application
-listens and is well, or those of the pool that a route gives all requests to. A server that is
-down stays a candidate; its row's state keeps it from being chosen, without a pool being rewritten.
+A pool's candidates are those of its servers that say their application listens and is well. A
+server that is down stays one; its row's state keeps it from being chosen, without a pool being
+rewritten. Where rules lead is in `ipos.agent.urls`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
-from ipos.agent import hashing
+from ipos.agent import hashing, pools
 from ipos.agent.members import Age, Member, Members
 from ipos.agent.sessions import session_row
 from ipos.config.schema import Config, Service
@@ -99,6 +99,7 @@ def number_services(config: Config, before: Sequence[str]) -> list[str]:
 def plan(
     config: Config,
     slots: Sequence[str],
+    numbers: Sequence[str],
     members: Members,
     traffic: Mapping[int, rows.Traffic],
     now_ns: int,
@@ -106,16 +107,19 @@ def plan(
 ) -> Rows:
     """Every row, from what is known now.
 
-    `slots` are the services' names by index; each has its own pool. `traffic` is each server's at
-    the time its state came; `ramps` those by (service, server's index) that are still starting.
+    `slots` are the services' names by index, `numbers` the pools' keys. `traffic` is each server's
+    at the time its state came; `ramps` those by (service, server's index) that are still starting.
     """
     heard = [member for member in members.by_ip.values() if member.state is not None]
+    services = {service.name: service for service in config.service}
     numbered = [(slots.index(service.name), service) for service in config.service]
+    places = {key: index for index, key in enumerate(numbers) if key}
     firsts = sum(member.age(now_ns) is not Age.DOWN for member in heard)
     return Rows(
-        services={index: _service(index, service) for index, service in numbered},
+        services={index: _service(config, service, places) for index, service in numbered},
         pools={
-            index: _pool(config, service, heard, ramps or {}, firsts) for index, service in numbered
+            places[key]: _pool(one, services[one.service], heard, ramps or {}, firsts)
+            for key, one in pools.definitions(config).items()
         },
         sessions={
             index: session_row(service.session)
@@ -169,13 +173,13 @@ def foreign_addresses(members: Members) -> set[IPv4Address]:
     }
 
 
-def _service(pool: int, service: Service) -> rows.Service:
+def _service(config: Config, service: Service, places: Mapping[str, int]) -> rows.Service:
     listener = service.listener
     return rows.Service(
         protocol=PROTOCOLS[service.protocol],
         select=SELECTS[service.select],
-        pool=pool,
-        listening=pool,
+        pool=places[pools.default(config, service).key],
+        listening=places[pools.listening(service).key],
         port=service.port,
         application_ip=listener.ip,
         application_port=listener.port,
@@ -183,13 +187,13 @@ def _service(pool: int, service: Service) -> rows.Service:
 
 
 def _pool(
-    config: Config,
+    definition: pools.Definition,
     service: Service,
     heard: list[Member],
     ramps: Mapping[tuple[str, int], int],
     firsts: int,
 ) -> rows.Pool:
-    weights = _weights(config, service)
+    weights = None if definition.weights is None else dict(definition.weights)
     candidates = []
     for member in sorted(heard, key=lambda member: member.index):
         state = member.state
@@ -199,20 +203,7 @@ def _pool(
             ramp = ramps.get((service.name, member.index), rows.RAMP_FULL)
             candidates.append(rows.Candidate(member.index, service.listener.port, weight, ramp))
     most = constant("IPOS_CANDIDATES_MAX")
-    return rows.Pool(POLICIES[service.policy], tuple(candidates[:most]), firsts=firsts)
-
-
-def _weights(config: Config, service: Service) -> dict[str, int] | None:
-    """Server names and weights of the pool that serves it; None: all servers alike."""
-    name = pool_of(config, service.name)
-    return next((pool.servers for pool in config.pool if pool.name == name), None)
-
-
-def pool_of(config: Config, service: str) -> str:
-    """The pool that a service's route gives all requests to; "": every server may serve it."""
-    return next(
-        (route.pool for route in config.route if route.service == service and route.takes_all), ""
-    )
+    return rows.Pool(POLICIES[definition.policy], tuple(candidates[:most]), firsts=firsts)
 
 
 def _addresses(

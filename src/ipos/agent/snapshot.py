@@ -32,8 +32,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     """All servers, the services' names by index, and what became of state datagrams.
 
     `config` is the file the agent was started with, `loaded` how often it was read, and `refused`
-    why the last reading was not taken, empty when it was. `services` has "" where there is none;
-    `pools` names each one's pool, "" where every server may serve it.
+    why the last reading was not taken, empty when it was. `services` has "" where there is none.
+    `pools` are their keys by index and `labels` what people call them, "" for every server that
+    listens.
     """
 
     farm: str = ""
@@ -43,6 +44,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     refused: str = ""
     services: list[str] = []
     pools: list[str] = []
+    labels: list[str] = []
     servers: list[Advertised] = []
     datagrams: dict[str, int] = {}
 

@@ -13,6 +13,7 @@ from typing import Any
 from ipos.agent import snapshot
 from ipos.agent.places import snapshot_file
 from ipos.agent.snapshot import Advertised, Snapshot
+from ipos.agent.urlreader import installed, pool_of_service
 from ipos.inic import rows
 from ipos.inic.maps import Tables
 from ipos.inic.pins import find_pin_directory
@@ -176,20 +177,27 @@ def _sockets(server: Advertised, services: Mapping[int, str]) -> Iterator[Row]:
 
 
 def _url(view: View) -> Iterator[Row]:
-    """Without routes by host or path, every URL of a service may go to its whole pool."""
+    """Every rule in use with the servers of its pool; last, those for what no rule fits."""
     addresses = {index: server.address for index, server in view.servers()}
+    rules = installed(view.tables)
+    pools: dict[int, tuple[rows.Candidate, ...]] = {}
     for index, name in enumerate(view.snapshot.services):
         service = view.tables.services.get(index)
         if service is None or not service.used:
             continue
-        pool = view.tables.pools.get(service.pool)
-        for candidate in pool.candidates if pool is not None else ():
-            yield UrlRow(
-                url="*/",
-                server_ip=addresses.get(candidate.server, IPv4Address(0)),
-                service=name,
-                weight=candidate.weight,
-            )
+        urls = {str(rule): pool for rule, pool in rules.get(index, [])}
+        urls.setdefault("*/", pool_of_service(view.tables, index, service))
+        for url, place in urls.items():
+            if place not in pools:
+                pool = view.tables.pools.get(place)
+                pools[place] = pool.candidates if pool is not None else ()
+            for candidate in pools[place]:
+                yield UrlRow(
+                    url=url,
+                    server_ip=addresses.get(candidate.server, IPv4Address(0)),
+                    service=name,
+                    weight=candidate.weight,
+                )
 
 
 def _cookie(view: View) -> Iterator[CookieRow]:

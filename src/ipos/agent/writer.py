@@ -11,6 +11,8 @@ from ipaddress import IPv4Address
 from typing import TypeVar
 
 from ipos.agent.plan import Rows
+from ipos.agent.urls import UrlMap
+from ipos.agent.urlwriter import UrlWriter
 from ipos.inic import rows
 from ipos.inic.maps import Table, Tables
 
@@ -27,12 +29,15 @@ class Writer:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
+        self._urls = UrlWriter(tables)
+        self._idle: set[int] = set()
         self._servers = {
             index: row
             for index, row in tables.servers.items()
             if row.state is not rows.ServerState.NONE
         }
         self._services = {index: row for index, row in tables.services.items() if row.used}
+        self._judging = not self._services
         self._pools = {
             index: _still(pool) for index, pool in tables.pools.items() if pool.candidates
         }
@@ -54,11 +59,17 @@ class Writer:
         self._servers[index] = row
         self._tables.servers.put(index, row)
 
+    def prepare(self, wanted: UrlMap) -> None:
+        """Have a URL map ready for the next `write`. MapError when it has no room."""
+        self._urls.prepare(wanted)
+
     def write(self, wanted: Rows, *, prune: bool) -> None:
-        """Make the maps say this. Without `prune`, other rows stay.
+        """Make the maps say this. Without `prune`, other rows stay, and so do the rules and
+        services of an agent before us: their new pools may lack servers we have not heard yet.
 
         In an order that never points at what is not there yet: servers before pools before the
-        services and addresses that lead to them.
+        rules, services and addresses that lead to them. Pools that nothing leads to any more stay
+        until `tidy`, for the requests that are being decided.
         """
         tables = self._tables
         _put(tables.servers, self._servers, wanted.servers)
@@ -67,13 +78,12 @@ class Writer:
             if self._slots.get(index) != slots:
                 self._put_slots(index, slots)
         for index, pool in wanted.pools.items():
-            if self._pools.get(index) != pool:
-                found = tables.pools.get(index)
-                turn = found.turn if found is not None else 0
-                tables.pools.put(index, dataclasses.replace(pool, turn=turn))
-                self._pools[index] = pool
-        _put(tables.sessions, self._sessions, wanted.sessions)
-        _put(tables.services, self._services, wanted.services)
+            self._pool(index, pool if prune else self._with_unheard(index, pool, wanted))
+        self._judging |= prune
+        if self._judging:
+            self._urls.switch()
+            _put(tables.sessions, self._sessions, wanted.sessions)
+            _put(tables.services, self._services, wanted.services)
         _put(tables.addresses, self._addresses, wanted.addresses)
         if prune:
             self._prune(wanted)
@@ -84,6 +94,30 @@ class Writer:
             block = slots[number * rows.SLOTS_BLOCK : (number + 1) * rows.SLOTS_BLOCK]
             self._tables.slots.put(pool * rows.SLOTS_BLOCKS + number, rows.Slots(block))
         self._slots[pool] = slots
+
+    def _pool(self, index: int, pool: rows.Pool) -> None:
+        if self._pools.get(index) != pool:
+            found = self._tables.pools.get(index)
+            turn = found.turn if found is not None else 0
+            self._tables.pools.put(index, dataclasses.replace(pool, turn=turn))
+            self._pools[index] = pool
+
+    def _with_unheard(self, index: int, pool: rows.Pool, wanted: Rows) -> rows.Pool:
+        """A pool with the candidates it has already whose servers have not spoken yet."""
+        found = self._pools.get(index, pool).candidates
+        silent = [one for one in found if one.server not in wanted.servers]
+        together = sorted((*pool.candidates, *silent), key=lambda one: one.server)
+        return dataclasses.replace(pool, candidates=tuple(together))
+
+    def tidy(self) -> None:
+        """Empty the pools that the last `write` left without a use; a moment later."""
+        for index in self._idle:
+            self._tables.pools.put(index, rows.Pool(rows.Policy.LEAST_LOADED, ()))
+            del self._pools[index]
+            if self._slots.pop(index, None) is not None:
+                for number in range(rows.SLOTS_BLOCKS):
+                    self._tables.slots.delete(index * rows.SLOTS_BLOCKS + number)
+        self._idle = set()
 
     def _prune(self, wanted: Rows) -> None:
         tables = self._tables
@@ -96,13 +130,7 @@ class Writer:
         for index in self._sessions.keys() - wanted.sessions.keys():
             tables.sessions.put(index, NO_SESSION)
             del self._sessions[index]
-        for index in self._pools.keys() - wanted.pools.keys():
-            tables.pools.put(index, rows.Pool(rows.Policy.LEAST_LOADED, ()))
-            del self._pools[index]
-        for index in self._slots.keys() - wanted.slots.keys():
-            for number in range(rows.SLOTS_BLOCKS):
-                tables.slots.delete(index * rows.SLOTS_BLOCKS + number)
-            del self._slots[index]
+        self._idle = self._pools.keys() - wanted.pools.keys()
         for mac in self._members.keys() - wanted.members.keys():
             tables.members.delete(mac)
             del self._members[mac]

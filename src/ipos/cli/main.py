@@ -34,6 +34,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "table": Subcommand("ipos.cli.table", "Print a table of the iNIC."),
     "counters": Subcommand("ipos.cli.counters", "Print the iNIC's counters."),
     "capture": Subcommand("ipos.cli.capture", "Write what the iNIC receives and sends as pcap."),
+    "route": Subcommand("ipos.cli.route", "List the rules by host and path, or test a URL."),
     "explain": Subcommand("ipos.cli.explain", "Which server would get a request now, and why."),
     "watch": Subcommand("ipos.cli.watch", "Print connections as they are decided."),
     "config": Subcommand("ipos.cli.config", "Check or show a config file."),

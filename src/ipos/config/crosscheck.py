@@ -10,6 +10,7 @@ import msgspec
 
 from ipos.config import locate
 from ipos.config.errors import Mistake
+from ipos.config.routes import check_routes
 from ipos.config.schema import Config
 
 SECRET_MIN = 16
@@ -34,7 +35,8 @@ def crosscheck(config: Config, file: Path, places: dict[locate.Path, int]) -> li
     _secret(config, file, say)
     _services(config, say)
     _sessions(config, say)
-    _pools_and_routes(config, say)
+    _pools(config, say)
+    check_routes(config, places, say)
     _not_yet(config, say)
     return mistakes
 
@@ -163,8 +165,7 @@ def _sessions(config: Config, say: _Say) -> None:
             )
 
 
-def _pools_and_routes(config: Config, say: _Say) -> None:
-    services = [service.name for service in config.service]
+def _pools(config: Config, say: _Say) -> None:
     pools = [pool.name for pool in config.pool]
     for position, name in _repeated(pools):
         say(("pool", position, "name"), f'a second pool is called "{name}"; give each its own name')
@@ -174,14 +175,6 @@ def _pools_and_routes(config: Config, say: _Say) -> None:
                 ("pool", position, "servers"),
                 f'pool "{pool.name}" gives every server weight 0; at least one must have more',
             )
-    for position, route in enumerate(config.route):
-        for key, name, known in (
-            ("service", route.service, services),
-            ("pool", route.pool, pools),
-        ):
-            if name not in known:
-                there = f"there is {', '.join(known)}" if known else f"add a [[{key}]] table"
-                say(("route", position, key), f'no {key} is called "{name}"; {there}')
 
 
 def _not_yet(config: Config, say: _Say) -> None:
@@ -200,14 +193,6 @@ def _not_yet(config: Config, say: _Say) -> None:
                 (*here, "session", "kind"),
                 f'{_of(service.name)} session.kind "{service.session.kind}", which is not served; '
                 f"{_SERVED} is",
-            )
-    for position, route in enumerate(config.route):
-        if not route.takes_all:
-            key = "host" if route.host != "*" else "path"
-            say(
-                ("route", position, key),
-                f"a route by {key} is not served; only one without host and path is, which gives "
-                "all of a service's requests to a pool",
             )
 
 

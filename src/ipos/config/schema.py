@@ -86,6 +86,22 @@ Entries = Annotated[
 Vlan = Annotated[int, Meta(ge=0, le=4094, description="a VLAN id from 1 to 4094, or 0 for none")]
 Port = Annotated[int, Meta(ge=1, le=65535, description="a port number from 1 to 65535")]
 Weight = Annotated[int, Meta(ge=0, le=65535)]
+PolicyName = Annotated[
+    Literal[
+        "least-loaded",
+        "least-connections",
+        "least-cpu",
+        "weighted",
+        "round-robin",
+        "random",
+        "source-hash",
+        "fixed",
+    ],
+    Meta(
+        description='"least-loaded", "least-connections", "least-cpu", "weighted", '
+        '"round-robin", "random", "source-hash" or "fixed"'
+    ),
+]
 Addresses = Annotated[list[IPv4Address], Meta(min_length=1, max_length=255)]
 
 
@@ -212,22 +228,7 @@ class Service(Struct, frozen=True, forbid_unknown_fields=True):
     decide: Annotated[
         Literal["connection", "request"], Meta(description='"connection" or "request"')
     ] = "connection"
-    policy: Annotated[
-        Literal[
-            "least-loaded",
-            "least-connections",
-            "least-cpu",
-            "weighted",
-            "round-robin",
-            "random",
-            "source-hash",
-            "fixed",
-        ],
-        Meta(
-            description='"least-loaded", "least-connections", "least-cpu", "weighted", '
-            '"round-robin", "random", "source-hash" or "fixed"'
-        ),
-    ] = "least-loaded"
+    policy: PolicyName = "least-loaded"
     slow_start_ms: Annotated[
         int, Meta(ge=0, le=3_600_000, description="0 to 3600000 milliseconds")
     ] = 10_000
@@ -247,7 +248,7 @@ class Service(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Pool(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[[pool]]`: servers by name, each with a weight."""
+    """`[[pool]]`: servers by name, each with a weight; without `policy`, the service's counts."""
 
     name: Annotated[str, _named("images")]
     servers: Annotated[
@@ -258,24 +259,36 @@ class Pool(Struct, frozen=True, forbid_unknown_fields=True):
             description="servers with weights from 0 to 65535, such as { s2 = 1, s3 = 3 }",
         ),
     ]
+    policy: PolicyName | None = None
 
 
 class Route(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[[route]]`: which requests of a service go to which pool."""
+    """`[[route]]`: which requests of a service go to which pool, or to which servers alike."""
 
     service: Annotated[str, _named("web")]
-    pool: Annotated[str, _named("images")]
+    pool: Annotated[str, _named("images")] | None = None
+    servers: (
+        Annotated[
+            list[Annotated[str, Meta(pattern=NAME_PATTERN)]],
+            Meta(
+                min_length=1,
+                max_length=64,
+                description='a list of servers\' names, such as ["s1", "s2"]',
+            ),
+        ]
+        | None
+    ) = None
     host: Annotated[
         str,
         Meta(
-            pattern=r"^(\*|(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*)$",
+            pattern=r"^(\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*)$",
             description='a host name, such as "www.example.org" or "*.example.org"',
         ),
     ] = "*"
     path: Annotated[
         str,
         Meta(
-            pattern=r"^=?/[!-~]*$",
+            pattern=r"^=?/[^\x00-\x1f\x7f]*$",
             description='a path prefix such as "/img/", or an exact path such as "=/img"',
         ),
     ] = "/"

@@ -184,6 +184,29 @@ class Tables:
         return whole[: rows.SLOTS] if len(whole) >= rows.SLOTS else b""
 
     @functools.cached_property
+    def url_bank(self) -> Table[int, int]:
+        """One element: which bank of the URL map requests look at, 0 or 1."""
+        return Table(self._open("url_bank"), Index(), Index())
+
+    @functools.cached_property
+    def urls(self) -> Table[int, rows.Urls]:
+        return self._array("urls", Codec(rows.Urls, layout("ipos_urls")))
+
+    @functools.cached_property
+    def patterns(self) -> Table[int, rows.Pattern]:
+        return self._array("patterns", Codec(rows.Pattern, layout("ipos_pattern")))
+
+    @functools.cached_property
+    def hosts(self) -> Table[rows.HostKey, int]:
+        key = Codec(rows.HostKey, layout("ipos_host_key"))
+        return Table(self._open("hosts"), key, Index())
+
+    @functools.cached_property
+    def paths(self) -> Table[rows.PathKey, rows.Rule]:
+        key = Codec(rows.PathKey, layout("ipos_path_key"))
+        return Table(self._open("paths"), key, Codec(rows.Rule, layout("ipos_rule")))
+
+    @functools.cached_property
     def addresses(self) -> Table[rows.AddressKey, rows.Address]:
         return Table(
             self._open("addresses"),

@@ -235,6 +235,52 @@ class Slots:
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """`struct ipos_rule`: the pool of a rule, the length of its path, its place in the file."""
+
+    pool: int
+    length: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """`struct ipos_pattern`: the rules of one host pattern. Rule number 0: none."""
+
+    root: Rule
+    wider: int
+    longest: int
+
+
+@dataclass(frozen=True, slots=True)
+class PathKey:
+    """`struct ipos_path_key`: a prefix of a pattern's paths. `prefix_len` in bits."""
+
+    prefix_len: int
+    pattern: int
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HostKey:
+    """`struct ipos_host_key`: a host, or a wildcard from its dot on."""
+
+    scope: int
+    name: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """`struct ipos_urls`: where a service's rules begin, and its pool without one."""
+
+    any: int
+    pool: int
+    wildcards: int
+    hosts: bool
+    used: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Tuple:
     """`struct ipos_tuple`: the key of every connection table."""
 

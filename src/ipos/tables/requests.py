@@ -15,7 +15,7 @@ class UrlRow(Row):
 
     KEY: ClassVar[tuple[str, ...]] = ("url", "server_ip")
 
-    url: str  # host and path prefix, such as *.example.org/img/
+    url: str  # host and path prefix, such as *.example.org/img/; www.example.org=/img is exact
     server_ip: Address
     service: str
     weight: Weight

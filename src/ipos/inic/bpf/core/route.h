@@ -72,7 +72,8 @@ IPOS_INLINE __u32 host_pattern(struct ipos_scratch *w, const struct ipos_urls *u
 	__u32 *pattern, found = 0;
 
 	r->host_scope = scope;
-	if (u->hosts && r->host_len && r->host_len <= IPOS_RULE_HOST_MAX) {
+	/* What begins with a dot is a wildcard's key, and no name of a host. */
+	if (u->hosts && r->host_len && r->host_len <= IPOS_RULE_HOST_MAX && r->host[0] != '.') {
 		pattern = bpf_map_lookup_elem(&hosts, &r->host_scope);
 		if (pattern)
 			return *pattern;

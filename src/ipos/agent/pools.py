@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which pools there are, and their numbers in the data plane. Pure.
+
+A pool is known by what it says: service, policy and weights. Routes that say the same share one,
+and one that comes to say something else is another pool with another number. So the rules in use
+keep leading where they led, until the data plane goes over to new ones.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from ipos.config.schema import Config, Route, Service
+from ipos.errors import IposError
+from ipos.inic.layout import constant
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """`weights` by server name; None: every server that listens, alike. `label`: for people."""
+
+    service: str
+    policy: str
+    weights: tuple[tuple[str, int], ...] | None
+    label: str = field(default="", compare=False)
+
+    @property
+    def key(self) -> str:
+        """Says it all in one line."""
+        if self.weights is None:
+            return f"{self.service} {self.policy} *"
+        return f"{self.service} {self.policy} {','.join(f'{n}={w}' for n, w in self.weights)}"
+
+
+def listening(service: Service) -> Definition:
+    """All who could serve any of its requests."""
+    return Definition(service.name, service.policy, None)
+
+
+def default(config: Config, service: Service) -> Definition:
+    """Who gets the requests that no other rule fits."""
+    for route in config.route:
+        if route.service == service.name and route.takes_all:
+            return target(config, service, route)
+    return listening(service)
+
+
+def target(config: Config, service: Service, route: Route) -> Definition:
+    """Who gets the requests that a route's rule fits."""
+    if route.servers is not None:
+        weights = tuple((name, 1) for name in sorted(route.servers))
+        return Definition(service.name, service.policy, weights, ", ".join(route.servers))
+    pool = next(pool for pool in config.pool if pool.name == route.pool)
+    weights = tuple(sorted(pool.servers.items()))
+    return Definition(service.name, pool.policy or service.policy, weights, pool.name)
+
+
+def definitions(config: Config) -> dict[str, Definition]:
+    """Every pool by its key: those of the services first."""
+    services = {service.name: service for service in config.service}
+    found = [default(config, service) for service in config.service]
+    found += [listening(service) for service in config.service]
+    known: dict[tuple[str, str | None, tuple[str, ...]], Definition] = {}
+    for route in config.route:
+        said = (route.service, route.pool, tuple(route.servers or ()))
+        if said not in known:
+            known[said] = target(config, services[route.service], route)
+    by_key: dict[str, Definition] = {}
+    for one in (*found, *known.values()):
+        by_key.setdefault(one.key, one)
+    return by_key
+
+
+def number_pools(
+    wanted: Collection[str], before: Sequence[str] = (), live: Collection[str] = ()
+) -> list[str]:
+    """Keys by index, "" where there is none. Those wanted, and those `live` that rules still use.
+
+    IposError when there are too many.
+    """
+    slots = [key if key in wanted or key in live else "" for key in before]
+    free = [index for index, key in enumerate(slots) if not key]
+    taken = set(slots)
+    for key in wanted:
+        if key in taken:
+            continue
+        if free:
+            slots[free.pop(0)] = key
+        else:
+            slots.append(key)
+    most = constant("IPOS_POOLS_MAX")
+    if len(slots) > most:
+        raise IposError(f"the pools of old and new routes are {len(slots)}; {most} have room")
+    return slots
