@@ -85,7 +85,7 @@ def explain(view: View, url: str, client: str = "", cookie: str = "") -> Explana
         policy,
         [Candidate(one.server, one.weight, one.ramp) for one in pool.candidates],
         {number: _load(view, number, server) for number, server in known.items()},
-        _request(view, policy, service.pool, pool, client),
+        _request(view, policy, found.pool, pool, client),
         any_client=not client,
     )
     names = _names(view)

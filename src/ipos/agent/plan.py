@@ -133,9 +133,9 @@ def plan(
             for member in heard
         },
         slots={
-            index: hashing.table(_weights(config, service), heard)
-            for index, service in numbered
-            if POLICIES[service.policy] is rows.Policy.SOURCE_HASH
+            places[key]: hashing.table(one.servers, heard)
+            for key, one in pools.definitions(config).items()
+            if POLICIES[one.policy] is rows.Policy.SOURCE_HASH
         },
     )
 
@@ -193,7 +193,7 @@ def _pool(
     ramps: Mapping[tuple[str, int], int],
     firsts: int,
 ) -> rows.Pool:
-    weights = None if definition.weights is None else dict(definition.weights)
+    weights = definition.servers
     candidates = []
     for member in sorted(heard, key=lambda member: member.index):
         state = member.state

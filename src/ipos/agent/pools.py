@@ -24,6 +24,11 @@ class Definition:
     label: str = field(default="", compare=False)
 
     @property
+    def servers(self) -> dict[str, int] | None:
+        """The weights as a mapping."""
+        return None if self.weights is None else dict(self.weights)
+
+    @property
     def key(self) -> str:
         """Says it all in one line."""
         if self.weights is None:

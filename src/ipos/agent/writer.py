@@ -113,7 +113,7 @@ class Writer:
         """Empty the pools that the last `write` left without a use; a moment later."""
         for index in self._idle:
             self._tables.pools.put(index, rows.Pool(rows.Policy.LEAST_LOADED, ()))
-            del self._pools[index]
+            self._pools.pop(index, None)
             if self._slots.pop(index, None) is not None:
                 for number in range(rows.SLOTS_BLOCKS):
                     self._tables.slots.delete(index * rows.SLOTS_BLOCKS + number)
@@ -130,7 +130,7 @@ class Writer:
         for index in self._sessions.keys() - wanted.sessions.keys():
             tables.sessions.put(index, NO_SESSION)
             del self._sessions[index]
-        self._idle = self._pools.keys() - wanted.pools.keys()
+        self._idle = (self._pools.keys() | self._slots.keys()) - wanted.pools.keys()
         for mac in self._members.keys() - wanted.members.keys():
             tables.members.delete(mac)
             del self._members[mac]

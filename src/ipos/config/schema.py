@@ -173,9 +173,9 @@ class Session(Struct, frozen=True, forbid_unknown_fields=True):
             description='the name of a cookie, such as "IPOS"',
         ),
     ] = "IPOS"
-    path: Annotated[
-        str, Meta(pattern=r"^/[!-:<-~]{0,127}$", description='a path, such as "/"')
-    ] = "/"
+    path: Annotated[str, Meta(pattern=r"^/[!-:<-~]{0,127}$", description='a path, such as "/"')] = (
+        "/"
+    )
     domain: (
         Annotated[
             str,
@@ -193,9 +193,7 @@ class Session(Struct, frozen=True, forbid_unknown_fields=True):
     http_only: Annotated[bool, Meta(description="true or false")] = True
     secure: Annotated[bool, Meta(description="true or false")] = False
     same_site: (
-        Annotated[
-            Literal["strict", "lax", "none"], Meta(description='"strict", "lax" or "none"')
-        ]
+        Annotated[Literal["strict", "lax", "none"], Meta(description='"strict", "lax" or "none"')]
         | None
     ) = None
 
