@@ -74,7 +74,9 @@ def test_who_starts_is_a_candidate_with_a_ramp(farm: Members) -> None:
     chosen = config(Service(name="web", port=80), Service(name="mail", port=25))
     farm.hear_myself(state(1, services=["web", "mail"]), NOW_NS)
     slots = plan.number_services(chosen, [])
-    found = plan.plan(chosen, slots, farm, {}, NOW_NS, {("web", 2): 40, ("mail", 1): 7})
+    numbers = pools.number_pools(pools.definitions(chosen))
+    ramps = {("web", 2): 40, ("mail", 1): 7}
+    found = plan.plan(chosen, slots, numbers, farm, {}, NOW_NS, ramps)
     assert [one.ramp for one in found.pools[0].candidates] == [256, 40]
     assert [one.ramp for one in found.pools[1].candidates] == [7]
 

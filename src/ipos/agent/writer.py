@@ -31,6 +31,7 @@ class Writer:
         self._tables = tables
         self._urls = UrlWriter(tables)
         self._idle: set[int] = set()
+        self._idle_slots: set[int] = set()
         self._servers = {
             index: row
             for index, row in tables.servers.items()
@@ -41,9 +42,7 @@ class Writer:
         self._pools = {
             index: _still(pool) for index, pool in tables.pools.items() if pool.candidates
         }
-        self._sessions = {
-            index: row for index, row in tables.sessions.items() if row != NO_SESSION
-        }
+        self._sessions = {index: row for index, row in tables.sessions.items() if row != NO_SESSION}
         self._slots: dict[int, bytes] = {
             key // rows.SLOTS_BLOCKS: b"" for key, _ in tables.slots.items()
         }
@@ -113,11 +112,12 @@ class Writer:
         """Empty the pools that the last `write` left without a use; a moment later."""
         for index in self._idle:
             self._tables.pools.put(index, rows.Pool(rows.Policy.LEAST_LOADED, ()))
-            self._pools.pop(index, None)
-            if self._slots.pop(index, None) is not None:
-                for number in range(rows.SLOTS_BLOCKS):
-                    self._tables.slots.delete(index * rows.SLOTS_BLOCKS + number)
-        self._idle = set()
+            del self._pools[index]
+        for index in self._idle_slots:
+            for number in range(rows.SLOTS_BLOCKS):
+                self._tables.slots.delete(index * rows.SLOTS_BLOCKS + number)
+            del self._slots[index]
+        self._idle, self._idle_slots = set(), set()
 
     def _prune(self, wanted: Rows) -> None:
         tables = self._tables
@@ -130,7 +130,8 @@ class Writer:
         for index in self._sessions.keys() - wanted.sessions.keys():
             tables.sessions.put(index, NO_SESSION)
             del self._sessions[index]
-        self._idle = (self._pools.keys() | self._slots.keys()) - wanted.pools.keys()
+        self._idle = self._pools.keys() - wanted.pools.keys()
+        self._idle_slots = self._slots.keys() - wanted.slots.keys()
         for mac in self._members.keys() - wanted.members.keys():
             tables.members.delete(mac)
             del self._members[mac]
