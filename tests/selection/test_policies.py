@@ -179,7 +179,7 @@ def test_weighted_is_a_pattern_without_bursts() -> None:
 @given(
     weights=st.lists(st.integers(1, 0xFFFF), min_size=1, max_size=8),
     start=st.integers(0, 0xFFFF_FFFF),
-    turns=st.integers(1, 500),
+    turns=st.integers(1, 1000),
 )
 def test_weighted_gives_everyone_its_share_in_any_row_of_turns(
     weights: list[int], start: int, turns: int
@@ -193,7 +193,7 @@ def test_weighted_gives_everyone_its_share_in_any_row_of_turns(
         counts[candidate.server] += 1
     for candidate in pool:
         fair = turns * candidate.weight / sum(weights)
-        assert abs(counts[candidate.server] - fair) < 3
+        assert abs(counts[candidate.server] - fair) < 4
 
 
 @pytest.mark.parametrize("policy", Policy)
