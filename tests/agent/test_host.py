@@ -40,7 +40,18 @@ def test_a_quota_is_all_there_is(cgroup: Path) -> None:
     use(cgroup, 250_000)
     assert cpu.sample(SECOND) == 500
     (cgroup / "cpu.max").write_text("max 100000\n")
-    assert cpu.sample(SECOND) == 125
+    assert cpu.sample(2 * SECOND) == 62, "of two seconds"
+
+
+def test_who_waits_for_a_cpu_is_busy(cgroup: Path) -> None:
+    pressure = cgroup / "cpu.pressure"
+    text = "some avg10=1.00 avg60=0.00 avg300=0.00 total={}\nfull avg10=0.00 total=7\n"
+    pressure.write_text(text.format(5_000))
+    cpu = Cpu(cgroup, cpus=64)
+    cpu.sample(0)
+    pressure.write_text(text.format(805_000))
+    use(cgroup, 640_000)
+    assert cpu.sample(SECOND) == 800
 
 
 def test_without_a_cgroup_it_is_the_machine(tmp_path: Path) -> None:

@@ -10,16 +10,19 @@ nothing in the kernel; that is what `ipos detach` is for.
 import asyncio
 import functools
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from ipos.agent import apiserver, message, orders, places, plan, pools, setup, signs, snapshot
 from ipos.agent.checks import Checks
+from ipos.agent.columns import Columns
 from ipos.agent.control import AgentControl, Reloads
 from ipos.agent.cookiekeys import CookieKeys, SessionKeys
 from ipos.agent.members import Age, Member, Members
@@ -41,6 +44,7 @@ from ipos.errors import IposError
 from ipos.handshake.keys import FarmKeys
 from ipos.inic import kernel, rows
 from ipos.inic.decisions import DecisionRing
+from ipos.inic.libbpf.maps import Map
 from ipos.inic.maps import Tables, switch
 from ipos.inic.pins import pin_directory
 from ipos.inic.rows import SettingsFlag
@@ -51,6 +55,8 @@ GRACE_S = 3.0
 _LATE_NS = 300_000_000
 _SETTLED_NS = 1_000_000
 _SECOND_NS = 1_000_000_000
+_KEEP_NS = 10_000_000_000
+_TRAFFIC = Columns("ipos_traffic", ("sent", "closed"), tuple)
 
 log = structlog.get_logger()
 
@@ -70,7 +76,8 @@ class Agent(asyncio.DatagramProtocol):
         self._seen: dict[IPv4Address, tuple[object, ...]] = {}
         self._routes: set[IPv4Address] = set()
         self._foreign: set[IPv4Address] = set()
-        self._refreshed_ns = 0
+        self._refreshed_ns = self._saved_ns = 0
+        self._saved = Snapshot()
         self._offset_ns = 0
         self._checks = Checks()
         self._settled = False
@@ -102,6 +109,7 @@ class Agent(asyncio.DatagramProtocol):
         if not kernel.is_loaded(self._pins):
             kernel.load(kernel.objects_directory(), self._pins, setup.sizes(self._config))
         self._writer = Writer(self._tables)
+        self._traffic_map = Map.open(self._pins / "maps" / "traffic")
         self._members.expect(self._config.farm.members, self._writer.known_servers())
         self._orders = orders.Kept(places.orders_file())
         before = snapshot.read(places.snapshot_file())
@@ -208,7 +216,7 @@ class Agent(asyncio.DatagramProtocol):
                     self._failure = str(error)
                     log.error("cannot do all of it, trying on", reason=self._failure)
             # Not a wait for `_stop`: that wakes the loop four times for each sleep.
-            await asyncio.sleep(INTERVAL_S)
+            await asyncio.sleep(INTERVAL_S - time.time() % INTERVAL_S)
 
     async def _tick(
         self, transport: asyncio.DatagramTransport, prober: signs.Prober, now_ns: int
@@ -245,14 +253,15 @@ class Agent(asyncio.DatagramProtocol):
             transport.sendto(datagram, (str(setup.broadcast(self._back, me.back_ip)), message.PORT))
             return
         for member in self._members.others():
-            transport.sendto(datagram, (str(member.back_ip), message.PORT))
+            transport.sendto(datagram, (_text(member.back_ip), message.PORT))
 
     def error_received(self, exc: Exception) -> None:
         """A member that cannot be reached is seen by its silence."""
 
     def _row(self, member: Member, now_ns: int) -> None:
         """Write what a server has just said, beside what we had sent it by then."""
-        traffic = self._tables.traffic.get(member.index) or plan.NO_TRAFFIC
+        raw = self._traffic_map.get(member.index.to_bytes(4, sys.byteorder))
+        traffic = plan.NO_TRAFFIC if raw is None else rows.Traffic(*_TRAFFIC.read(raw))
         self._traffic[member.index] = traffic
         self._writer.server(member.index, plan.server_row(member, traffic, now_ns))
 
@@ -376,7 +385,13 @@ class Agent(asyncio.DatagramProtocol):
         return View(self._tables, self._snapshot(), boottime_ns())
 
     def _save(self) -> None:
-        snapshot.write(places.snapshot_file(), self._snapshot())
+        """At once when it says something new; that datagrams are accepted is news of no hurry."""
+        fresh, now_ns = self._snapshot(), boottime_ns()
+        counts = {reason: n for reason, n in fresh.datagrams.items() if reason != "accepted"}
+        said = msgspec.structs.replace(fresh, datagrams=counts)
+        if said != self._saved or now_ns - self._saved_ns > _KEEP_NS:
+            snapshot.write(places.snapshot_file(), fresh)
+            self._saved, self._saved_ns = said, now_ns
 
     def _snapshot(self) -> Snapshot:
         known = pools.definitions(self._config)
@@ -398,6 +413,11 @@ class Agent(asyncio.DatagramProtocol):
 def _address(text: str) -> IPv4Address:
     """A sender's, of whom there are few: parsing it costs more than believing it."""
     return IPv4Address(text)
+
+
+@functools.lru_cache(maxsize=512)
+def _text(address: IPv4Address) -> str:
+    return str(address)
 
 
 def _standing(member: Member, now_ns: int) -> tuple[object, ...]:

@@ -11,6 +11,9 @@ import psutil
 WINDOW = 5
 """CPU time is averaged over this many samples: half a second of them."""
 _DEFAULT_MBIT = 1000
+_TICKS = os.sysconf("SC_CLK_TCK")
+_CAPACITY_NS = 1_000_000_000
+"""A quota is looked up once a second."""
 
 
 def read(path: Path | str) -> bytes:
@@ -22,30 +25,61 @@ def read(path: Path | str) -> bytes:
         os.close(fd)
 
 
+class Steady:
+    """A file that is read again and again without being opened anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self) -> bytes:
+        return os.pread(self._fd, 1 << 12, 0)
+
+
 class Cpu:
-    """CPU utilisation in permille of what there is to use, over the last samples."""
+    """How busy the CPU is, in permille, over the last samples.
+
+    Of a cgroup it is what it used of its quota (else of the machine), or the time in which one of
+    its tasks had to wait for a CPU (PSI, "some"), whichever is more: one with a small share of the
+    machine is busy when it gets no more.
+    """
 
     def __init__(self, cgroup: Path | None, cpus: int | None = None) -> None:
         self._cgroup = cgroup if cgroup is not None and (cgroup / "cpu.stat").exists() else None
-        self._stat, self._max = f"{cgroup}/cpu.stat", f"{cgroup}/cpu.max"
+        where = self._cgroup
+        self._stat = Steady(Path("/proc/stat") if where is None else where / "cpu.stat")
+        has_pressure = where is not None and (where / "cpu.pressure").exists()
+        self._pressure = Steady(where / "cpu.pressure") if where and has_pressure else None
+        self._max = f"{cgroup}/cpu.max"
         self._cpus = cpus or os.cpu_count() or 1
-        self._samples: deque[tuple[int, int]] = deque(maxlen=WINDOW + 1)
+        self._samples: deque[tuple[int, int, int]] = deque(maxlen=WINDOW + 1)
+        self._share, self._looked_ns = float(self._cpus), 0
 
     def sample(self, now_ns: int) -> int:
         """Permille since the oldest sample kept; 0 for the first one."""
-        self._samples.append((now_ns, self._used_us()))
-        (since_ns, before_us), (now, used_us) = self._samples[0], self._samples[-1]
+        self._samples.append((now_ns, self._used_us(), self._waited_us()))
+        (since_ns, before_us, waiting_us), (now, used_us, waited_us) = (
+            self._samples[0],
+            self._samples[-1],
+        )
         elapsed_us = (now - since_ns) / 1000
         if elapsed_us <= 0:
             return 0
-        share = (used_us - before_us) / (elapsed_us * self._capacity())
+        if now_ns - self._looked_ns >= _CAPACITY_NS:
+            self._share, self._looked_ns = self._capacity(), now_ns
+        share = max((used_us - before_us) / self._share, waited_us - waiting_us) / elapsed_us
         return max(0, min(1000, round(1000 * share)))
 
     def _used_us(self) -> int:
-        if self._cgroup is None:
-            times = psutil.cpu_times()
-            return int(1e6 * (times.user + times.nice + times.system + times.irq + times.softirq))
-        return _number(read(self._stat), b"usage_usec")
+        if self._cgroup is not None:
+            return _number(self._stat.read(), b"usage_usec")
+        fields = self._stat.read().split(None, 8)
+        user, nice, system, _, _, irq, softirq = map(int, fields[1:8])
+        return (user + nice + system + irq + softirq) * 1_000_000 // _TICKS
+
+    def _waited_us(self) -> int:
+        if self._pressure is None:
+            return 0
+        return int(self._pressure.read().split(b"\n", 1)[0].rpartition(b"total=")[2])
 
     def _capacity(self) -> float:
         """In CPUs: the cgroup's quota when it has one."""

@@ -15,6 +15,8 @@ from ipos.inic.layout import counter
 from ipos.inic.maps import Tables
 
 _LOOK_AGAIN_NS = 1_000_000_000
+_LISTENERS_NS = 150_000_000
+"""Every second time: a request that finds nobody listening is refused and goes elsewhere."""
 _SAMPLE_NS = 450_000_000
 """Memory and bandwidth are read twice a second: nothing is decided by them ten times."""
 
@@ -41,7 +43,8 @@ class Observer:
         self._cpu = host.Cpu(cgroup)
         self._bandwidth = host.Bandwidth(config.server.front)
         self._listeners = listeners.Listeners()
-        self._sampled_ns = 0
+        self._found: frozenset[listeners.Listener] = frozenset()
+        self._asked_ns = self._sampled_ns = 0
         self._memory_left = self._bandwidth_left = 0
         self._processes: dict[int, Process] = {}
         self._looked_ns = 0
@@ -52,7 +55,9 @@ class Observer:
     ) -> State:
         """This server at this moment. `well` says of a service whether its check passes."""
         self._sequence += 1
-        found = self._listeners.now()
+        if now_ns - self._asked_ns >= _LISTENERS_NS:
+            self._asked_ns, self._found = now_ns, self._listeners.now()
+        found = self._found
         if now_ns - self._sampled_ns >= _SAMPLE_NS:
             self._sampled_ns = now_ns
             self._memory_left = host.memory_available(self._cgroup)

@@ -7,6 +7,7 @@ reaches a server that was away when it was given, and the halves of a cut LAN ag
 """
 
 import fcntl
+import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -90,6 +91,7 @@ class Kept:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._name = str(file)
         self._modified_ns = 0
         self.orders = Orders()
         self.look()
@@ -97,7 +99,7 @@ class Kept:
     def look(self) -> None:
         """Take in what the command has written since the last look."""
         try:
-            modified_ns = self._file.stat().st_mtime_ns
+            modified_ns = os.stat(self._name).st_mtime_ns
         except FileNotFoundError:
             return
         if modified_ns != self._modified_ns:

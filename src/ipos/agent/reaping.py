@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Walks the connection tables and does what `ipos.agent.reaper` decides.
 
-A pass four times a second, in pieces of a few milliseconds, so that the agent goes on speaking in
+A pass twice a second, in pieces of a few milliseconds, so that the agent goes on speaking in
 between: all of `holding`, where a second counts, and of each other table the next few thousand
 rows. What a row needs from the kernel or from another server is bounded for each pass too; a large
 table takes longer to walk, nothing takes longer at once.
@@ -10,6 +10,7 @@ table takes longer to walk, nothing takes longer at once.
 import asyncio
 import dataclasses
 import socket
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -33,7 +34,7 @@ from ipos.inic.layout import constant, layout
 from ipos.inic.libbpf.maps import Map
 from ipos.inic.rows import Codec, Settings
 
-PASS_S = 0.25
+PASS_S = 0.5
 ACTIONS = 128
 """Rows that are acted on before others have their turn."""
 CHECKS = 256
@@ -73,7 +74,7 @@ class Reaping(AbstractContextManager["Reaping"]):
         self._connect = RowTable(at["connect"], reaper.OWNED, reaper.OWNED_SINCE)
         self._forward = RowTable(at["forward"], reaper.FORWARDED, reaper.FORWARDED_SINCE)
         self._suspects: deque[tuple[RowTable[Owned], bytes]] = deque()
-        self._servers: list[Known] = []
+        self._servers: dict[int, Known | None] = {}
         self._now_ns = 0
         self._ledger = Ledger(at["traffic"], at["counters"])
         self._inquiry = Inquiry(key, send)
@@ -107,7 +108,7 @@ class Reaping(AbstractContextManager["Reaping"]):
             idle_ns=self._settings.idle_s * 1_000_000_000,
         )
         self._now_ns = now_ns
-        self._servers = [reaper.KNOWN.read(row) for _, row in self._maps["servers"].items()]
+        self._servers = {}
         try:
             yield from self._reap_held()
             yield from self._reap_owned(self._local)
@@ -262,8 +263,7 @@ class Reaping(AbstractContextManager["Reaping"]):
         if not questions.is_one(datagram):
             return False
         self._now_ns = now_ns
-        members = {IPv4Address(server.back_ip) for server in self._servers if server.state}
-        for key, iss in self._inquiry.receive(datagram, source, members, self._knows):
+        for key, iss in self._inquiry.receive(datagram, source, self._members(), self._knows):
             self._forget(key, reaper.CLOSED, self._is_denied(iss))
         self._ledger.book()
         return True
@@ -282,8 +282,17 @@ class Reaping(AbstractContextManager["Reaping"]):
         self._maps["temporary"].update(key, reaper.ended(row, state, self._now_ns))
 
     def _server(self, index: int) -> Known | None:
-        known = self._servers[index] if index < len(self._servers) else None
-        return known if known is not None and known.state != reaper.NO_SERVER else None
+        """Of the rows a pass needs, each is read once."""
+        if index not in self._servers:
+            raw = self._maps["servers"].get(index.to_bytes(4, sys.byteorder))
+            known = None if raw is None else reaper.KNOWN.read(raw)
+            is_there = known is not None and known.state != reaper.NO_SERVER
+            self._servers[index] = known if is_there else None
+        return self._servers[index]
+
+    def _members(self) -> set[IPv4Address]:
+        rows = (reaper.KNOWN.read(row) for _, row in self._maps["servers"].items())
+        return {IPv4Address(server.back_ip) for server in rows if server.state}
 
     def __exit__(
         self,

@@ -11,6 +11,8 @@ from ipos.inic.libbpf.maps import Map
 
 ROWS = 4096
 """About as many are read at once."""
+FEW = 64
+"""And at first so many: most tables are small, and making room for rows costs more than none."""
 
 R = TypeVar("R", bound=tuple[Any, ...])
 Old = list[tuple[bytes, R]]
@@ -44,7 +46,7 @@ class RowTable(Generic[R]):
         """The rows from before that, of the whole table, in batches."""
         position: bytes | None = None
         while True:
-            keys, values, position = self._table.block(position, ROWS)
+            keys, values, position = self._block(position)
             yield self._old(keys, values, before_ns)
             if position is None:
                 return
@@ -55,8 +57,11 @@ class RowTable(Generic[R]):
             if now_ns < self._due_ns:
                 return []
             self._due_ns = now_ns + again_ns
-        keys, values, self._position = self._table.block(self._position, ROWS)
+        keys, values, self._position = self._block(self._position)
         return self._old(keys, values, before_ns)
+
+    def _block(self, position: bytes | None) -> tuple[bytes, bytes, bytes | None]:
+        return self._table.block(position, FEW if position is None else ROWS)
 
     def _old(self, keys: bytes, values: bytes, before_ns: int) -> Old[R]:
         key, value = self._table.key_size, self._table.value_size

@@ -43,6 +43,7 @@ class Map:
         self._slot = (self.info.value_size + 7) & ~7
         self._cpus = possible_cpus() if self.per_cpu else 1
         self._read_size = self._slot * self._cpus if self.per_cpu else self.info.value_size
+        self._element = syscall.Element(fd, self.info.key_size, self._read_size)
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
@@ -66,6 +67,7 @@ class Map:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+            self._element = syscall.Element(-1, self.info.key_size, self._read_size)
 
     def __enter__(self) -> Self:
         return self
@@ -185,7 +187,7 @@ class Map:
     def _lookup(self, key: bytes) -> bytes | None:
         self._check(key)
         try:
-            return syscall.map_lookup(self.fd, key, self._read_size)
+            return self._element.lookup(key)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -201,7 +203,7 @@ class Map:
 
     def _store(self, key: bytes, value: bytes, flags: int) -> bool:
         try:
-            syscall.map_update(self.fd, key, value, flags)
+            self._element.update(key, value, flags)
         except FileExistsError:
             return False
         except FileNotFoundError:

@@ -11,6 +11,7 @@ import ctypes
 import os
 import platform
 import struct
+import threading
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -133,6 +134,8 @@ class TestRun:
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_ELEMENT = struct.Struct("=i4xQQQ")
+_FLAGS = struct.Struct("=Q")
 
 
 def _address(buffer: bytearray | None) -> int:
@@ -176,14 +179,41 @@ def _element(command: Command, fd: int, key: bytes, value: bytearray | None, fla
     key_buffer = bytearray(key)
     bpf(
         command,
-        bytearray(struct.pack("=I4xQQQ", fd, _address(key_buffer), _address(value), flags)),
+        bytearray(_ELEMENT.pack(fd, _address(key_buffer), _address(value), flags)),
     )
 
 
-def map_lookup(fd: int, key: bytes, value_size: int) -> bytes:
-    value = bytearray(value_size)
-    _element(Command.MAP_LOOKUP, fd, key, value, 0)
-    return bytes(value)
+class Element:
+    """Lookups and updates of one map, with buffers and attributes that are made once.
+
+    The agent does some hundred of them a second, and making a buffer costs more than the call.
+    """
+
+    def __init__(self, fd: int, key_size: int, value_size: int) -> None:
+        self._key = ctypes.create_string_buffer(max(key_size, 1))
+        self._value = ctypes.create_string_buffer(max(value_size, 1))
+        self._key_size, self._value_size = key_size, value_size
+        places = ctypes.addressof(self._key) if key_size else 0, ctypes.addressof(self._value)
+        self._attributes = ctypes.create_string_buffer(_ELEMENT.pack(fd, *places, 0), _ELEMENT.size)
+        self._lock = threading.Lock()
+
+    def lookup(self, key: bytes) -> bytes:
+        with self._lock:
+            self._call(Command.MAP_LOOKUP, key, 0)
+            return ctypes.string_at(self._value, self._value_size)
+
+    def update(self, key: bytes, value: bytes, flags: int = ANY) -> None:
+        """Also the push of a queue or stack, with an empty key."""
+        with self._lock:
+            ctypes.memmove(self._value, value, self._value_size)
+            self._call(Command.MAP_UPDATE, key, flags)
+
+    def _call(self, command: Command, key: bytes, flags: int) -> None:
+        ctypes.memmove(self._key, key, self._key_size)
+        _FLAGS.pack_into(self._attributes, _ELEMENT.size - _FLAGS.size, flags)
+        if _libc.syscall(_NUMBER, int(command), self._attributes, _ELEMENT.size) < 0:
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error))
 
 
 def map_lookup_and_delete(fd: int, key: bytes, value_size: int) -> bytes:
@@ -194,7 +224,6 @@ def map_lookup_and_delete(fd: int, key: bytes, value_size: int) -> bytes:
 
 
 def map_update(fd: int, key: bytes, value: bytes, flags: int = ANY) -> None:
-    """Also the push of a queue or stack, with an empty key."""
     _element(Command.MAP_UPDATE, fd, key, bytearray(value), flags)
 
 
