@@ -97,3 +97,26 @@ def test_no_slow_start_is_none() -> None:
     account.wait(100)
     at_once = (Service(name="web", port=80, slow_start_ms=0),)
     assert account.starts.ramps(at_once, account.now_ns) == {}
+
+
+def test_who_was_cut_off_itself_holds_nobody_back() -> None:
+    starts, farm, now_ns = Starts(), members(), NOW_NS
+
+    def wait(ms: int, *heard: int) -> None:
+        nonlocal now_ns
+        for _ in range(ms // 100):
+            now_ns += 100 * MS
+            farm.hear_myself(state(1), now_ns)
+            for number in heard:
+                told = datagram(number, sequence=now_ns // MS)
+                assert farm.receive(told, back(number), now_ns, WALL_MS)
+            starts.look(WEB, farm, now_ns, opening=now_ns <= NOW_NS + 1000 * MS)
+
+    wait(1000, 2, 3)
+    wait(300, 2)  # s3 falls silent first, s2 a little later
+    wait(3000)
+    wait(100, 2, 3)
+    assert starts.ramps(WEB, now_ns) == {}
+    wait(3000, 2)
+    wait(100, 2, 3)
+    assert starts.ramps(WEB, now_ns) == {("web", 3): 16}, "s3 alone was away"

@@ -174,7 +174,9 @@ def test_a_server_that_comes_back_is_offered_little_at_first(farm: Farm) -> None
     order(farm, "s3", ServerState.READY)
 
     def ramp() -> int:
-        pool = farm.tables["s1"].pools.get(2)
+        tables = farm.tables["s1"]
+        service = next(row for _, row in tables.services.items() if row.port == LEAST)
+        pool = tables.pools.get(service.pool)
         assert pool is not None
         return next((one.ramp for one in pool.candidates if one.server == 3), RAMP_FULL)
 

@@ -5,7 +5,8 @@ Pure: time is an argument. Every agent keeps its own account of the servers, for
 how long this one has been able to send there: a server that comes back from being down, drained,
 in maintenance or without its application starts anew. What serves already when the account is
 opened has done so for an unknown time and is not held back, and neither is a server whose agent
-was restarted: its data plane and its application went on.
+was restarted: its data plane and its application went on. When all others, two or more, are gone at
+once, it is we who were cut off, and they have not started anew when they are back.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,7 @@ from ipos.inic.rows import RAMP_FULL, ServerState
 FIRST = RAMP_FULL // 16
 """What a server is offered when it has just come: none at all would never warm it up."""
 _RESTART_NS = 3_000_000_000
+_AT_ONCE_NS = 1_500_000_000
 _LONG_AGO = -(1 << 62)
 
 
@@ -49,8 +51,14 @@ class Starts:
             and member.state.state == ServerState.READY
             and service.name in member.state.services
         }
+        cut_off = _is_cut_off(members, now_ns)
         for key, known in self._known.items():
-            if key not in serving and known.until_ns is None:
+            if key in serving:
+                continue
+            if cut_off and key[1] != members.myself.index:
+                if known.until_ns is not None and now_ns - known.until_ns < _AT_ONCE_NS:
+                    known.until_ns = None
+            elif known.until_ns is None:
                 known.until_ns = now_ns
         for key, boot in serving.items():
             known = self._known.setdefault(key, _Service(_LONG_AGO if opening else now_ns))
@@ -70,3 +78,8 @@ class Starts:
             if elapsed < duration and known.until_ns is None:
                 found[name, index] = FIRST + (RAMP_FULL - FIRST) * max(0, elapsed) // duration
         return found
+
+
+def _is_cut_off(members: Members, now_ns: int) -> bool:
+    ages = [member.age(now_ns) for member in members.others() if member.state is not None]
+    return len(ages) > 1 and all(age is Age.DOWN for age in ages)
