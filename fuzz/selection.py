@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 from fuzz.endpoints import SIZES, Mismatch
 from ipos.inic.layout import constant
 from ipos.inic.native import Node
+from ipos.selection.candidates import CONNECTIONS_MAX
 from ipos.selection.policies import Candidate, Load, Policy, Request, ServerState, decide
 from ipos.selection.source import SLOTS, way
 
@@ -43,7 +44,8 @@ def _decision(node: Node, rng: random.Random, table: list[int]) -> None:
         Candidate(server, rng.choice(weights), rng.choice(ramps))
         for server in rng.sample(SERVERS, rng.choice((0, 1, 2, 3, 5, 64)))
     ]
-    loads = {candidate.server: _load(rng) for candidate in candidates}
+    alike = rng.random() < 0.5
+    loads = {candidate.server: _load(rng, alike) for candidate in candidates}
     for server, load in loads.items():
         node.table("servers")[server] = {
             "address": server, "mac": bytes(6), "state": load.state,
@@ -112,10 +114,23 @@ def _put(node: Node, table: list[int], slot: int, server: int) -> None:
     node.table("slots")[key] = {"servers": bytes(servers)}
 
 
-def _load(rng: random.Random) -> Load:
+def _load(rng: random.Random, alike: bool) -> Load:
+    """Any load; or, `alike`, one near which others are, so that little things decide."""
+    state = rng.choice((*[ServerState.READY] * 9, *ServerState))
+    if alike:
+        sent, closed = rng.randrange(30), rng.randrange(10)
+        return Load(
+            state=state,
+            tcp_connections=rng.choice((rng.randrange(100), CONNECTIONS_MAX + rng.randrange(9))),
+            cpu_permille=rng.randrange(1001),
+            sent=sent,
+            closed=closed,
+            base=sent - closed - rng.randrange(6),
+            row_sent=max(0, sent - rng.randrange(20)),
+        )
     sent = rng.choice((0, 5, 1000, 1 << 40))
     return Load(
-        state=rng.choice((*[ServerState.READY] * 9, *ServerState)),
+        state=state,
         tcp_connections=rng.choice((0, 0, 1, 50, 2**31)),
         cpu_permille=rng.choice((0, 1, 500, 999, 1000, rng.randrange(1001))),
         sent=sent,
