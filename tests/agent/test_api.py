@@ -66,6 +66,19 @@ def test_status_and_servers(client: Client) -> None:
     assert client.get("/v1/servers").json() == status["servers"]
 
 
+def test_routes(client: Client) -> None:
+    (default,) = client.get("/v1/routes").json()
+    assert (default["route"], default["service"], len(default["servers"])) == (None, "web", 3)
+    asked = {"url": "http://www.example.org/a/../b", "service": "web"}
+    found = client.get("/v1/routes/test", params=asked).json()
+    assert (found["host"], found["path"], found["route"]) == ("www.example.org", "/b", None)
+    assert found["reason"] == "the service has no routes"
+    for wrong in ({}, {"url": "http://a/", "service": "x"}, {"url": "http://a:1/"}):
+        refused = client.get("/v1/routes/test", params=wrong)
+        assert refused.status_code == 400
+        assert refused.json()["error"]
+
+
 def test_explain(client: Client) -> None:
     found = client.get("/v1/explain", params={"url": "http://203.0.113.1/"}).json()
     assert found["service"] == "web"

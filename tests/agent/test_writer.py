@@ -9,8 +9,9 @@ from ipos.agent import plan, pools
 from ipos.agent.cookiekeys import CookieKeys
 from ipos.agent.members import Members
 from ipos.agent.plan import Rows
+from ipos.agent.urls import UrlMap, compile_urls
 from ipos.agent.writer import Writer
-from ipos.config.schema import Service
+from ipos.config.schema import Route, Service
 from ipos.handshake.keys import FarmKeys
 from ipos.inic import rows
 from ipos.inic.layout import constant
@@ -75,6 +76,55 @@ def test_a_new_agent_keeps_what_it_finds_until_it_may_judge(tables: Tables, farm
     assert gone.state is rows.ServerState.NONE
     assert tables.addresses.get(key) is None
     assert len(dict(tables.members.items())) == 1
+
+
+def test_rules_stay_until_a_new_agent_may_judge(tables: Tables, farm: Members) -> None:
+    def planned(members: Members, *servers: str) -> tuple[Rows, UrlMap]:
+        service = Service(name="web", port=80)
+        routes = [Route(service="web", path="/a", servers=list(servers))]
+        chosen = config(service, route=routes)
+        numbers = pools.number_pools(pools.definitions(chosen), ["web least-loaded *"], [])
+        return (
+            plan.plan(chosen, ["web"], numbers, members, {}, NOW_NS),
+            compile_urls(chosen, ["web"], numbers),
+        )
+
+    def write(writer: Writer, found: tuple[Rows, UrlMap], *, prune: bool) -> None:
+        writer.prepare(found[1])
+        writer.write(found[0], prune=prune)
+
+    write(Writer(tables), planned(farm, "s1", "s2"), prune=True)
+    bank, pool = tables.url_bank.get(0), tables.pools.get(1)
+    assert pool is not None
+    assert [one.server for one in pool.candidates] == [1, 2]
+    alone = members()
+    alone.hear_myself(state(1), NOW_NS)
+    writer = Writer(tables)
+    write(writer, planned(alone, "s1", "s2"), prune=False)
+    pool = tables.pools.get(1)
+    assert pool is not None
+    assert [one.server for one in pool.candidates] == [1, 2], "who has not spoken is not forgotten"
+    assert tables.url_bank.get(0) == bank
+    writer.write(planned(alone, "s1", "s2")[0], prune=True)
+    assert tables.url_bank.get(0) != bank
+    pool = tables.pools.get(1)
+    assert pool is not None
+    assert [one.server for one in pool.candidates] == [1]
+
+
+def test_a_pool_outlives_the_rules_that_led_to_it(tables: Tables, farm: Members) -> None:
+    writer = Writer(tables)
+    web, mail = Service(name="web", port=80), Service(name="mail", port=25)
+    farm.hear_myself(state(1, services=["web", "mail"]), NOW_NS)
+    writer.write(wanted(farm, web, mail), prune=True)
+    writer.write(wanted(farm, web), prune=True)
+    pool = tables.pools.get(1)
+    assert pool is not None
+    assert pool.candidates, "a request may be on its way to it"
+    writer.tidy()
+    pool = tables.pools.get(1)
+    assert pool is not None
+    assert pool.candidates == ()
 
 
 def test_a_service_that_goes_takes_all_of_itself_away(tables: Tables, farm: Members) -> None:

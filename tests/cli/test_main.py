@@ -69,7 +69,12 @@ def test_asking_the_agent_imports_nothing_of_the_data_plane() -> None:
 
 @pytest.mark.parametrize(
     ("typed", "offered"),
-    [("ipos wat", "watch"), ("ipos explain --cl", "--client"), ("ipos server s", "set")],
+    [
+        ("ipos wat", "watch"),
+        ("ipos explain --cl", "--client"),
+        ("ipos server s", "set"),
+        ("ipos route t", "test"),
+    ],
 )
 def test_shells_can_complete(typed: str, offered: str) -> None:
     position = str(len(typed.split()) - 1)

@@ -209,6 +209,19 @@ def test_status(pins: Path) -> None:
     assert "203.0.113.1" in ipos(pins, "status").stdout
 
 
+def test_routes_need_no_agent(pins: Path) -> None:
+    done = ipos(pins, "route", "list", "-o", "json")
+    assert done.returncode == 0, done.stderr
+    (default,) = json.loads(done.stdout)
+    assert (default["route"], default["host"], default["path"]) == (None, "*", "/")
+    text = ipos(pins, "route", "test", "http://203.0.113.1/a/../b").stdout
+    assert "host 203.0.113.1, path /b" in text
+    assert "the service has no routes: every server that listens" in text
+    wrong = ipos(pins, "route", "test", "http://203.0.113.1:81/")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert "no service has port 81" in wrong.stderr
+
+
 def test_explain_needs_no_agent(pins: Path) -> None:
     done = ipos(pins, "explain", "http://203.0.113.1/", "-o", "json")
     assert (done.returncode, done.stdout) == (1, "")

@@ -12,10 +12,11 @@ import functools
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -58,6 +59,7 @@ _SECOND_NS = 1_000_000_000
 _KEEP_NS = 10_000_000_000
 _TRAFFIC = Columns("ipos_traffic", ("sent", "closed"), tuple)
 
+T = TypeVar("T")
 log = structlog.get_logger()
 
 
@@ -206,7 +208,7 @@ class Agent(asyncio.DatagramProtocol):
             last_ns = now_ns
             self._watchdog.alive(now_ns)
             if self._reloads.is_due:
-                await self._reload()
+                await self._reload(transport)
             try:
                 await self._tick(transport, prober, now_ns)
                 self._failure = ""
@@ -346,12 +348,20 @@ class Agent(asyncio.DatagramProtocol):
     def _switch_watch(self, on: bool) -> None:
         switch(self._tables, SettingsFlag.WATCH, on=on)
 
-    async def _reload(self) -> None:
+    async def _aside(self, transport: asyncio.DatagramTransport, work: Callable[[], T]) -> T:
+        """What takes its time, in a thread; the others keep hearing of us meanwhile."""
+        task = asyncio.ensure_future(asyncio.to_thread(work))
+        while not (await asyncio.wait({task}, timeout=INTERVAL_S))[0]:
+            with suppress(IposError, OSError):
+                self._speak(transport, boottime_ns())
+        return task.result()
+
+    async def _reload(self, transport: asyncio.DatagramTransport) -> None:
         """Take all of a changed file, or none of it."""
         self._reloads.begin()
         notify(*reloading())
         try:
-            fresh = load(self._file)
+            fresh = await self._aside(transport, lambda: load(self._file))
             problems = refused(self._config, fresh)
             if FarmKeys(read_secret(secret_path(fresh, self._file))) != self._keys:
                 problems.append("the farm's secret cannot change while the data plane runs")
@@ -364,7 +374,9 @@ class Agent(asyncio.DatagramProtocol):
             live = pools.definitions(self._config) if self._settled else self._numbers
             numbers = pools.number_pools(pools.definitions(fresh), self._numbers, live)
             await asyncio.to_thread(self._network.prepare, front, self._back, addresses)
-            self._writer.prepare(compile_urls(fresh, slots, numbers))
+            await self._aside(
+                transport, lambda: self._writer.prepare(compile_urls(fresh, slots, numbers))
+            )
         except (IposError, OSError) as error:
             self._refused = str(error)
             log.error("configuration not taken", reason=self._refused)
@@ -375,6 +387,8 @@ class Agent(asyncio.DatagramProtocol):
             self._members.expect(fresh.farm.members)
             self._checks.converge(fresh.service)
             self._seen, self._offset_ns, self._refreshed_ns = {}, 0, 0
+            with suppress(IposError, OSError):  # the next tick tries again, and says so
+                self._converge(boottime_ns(), prune=self._settled)
         self._loaded += 1
         self._save()
         notify(READY)

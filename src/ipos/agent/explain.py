@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
-from ipos.agent.routing import Routed, Unexplained, asked, pool_label, routed
+from ipos.agent.routing import Routed, Unexplained, asked, pool_label, routed, service_name
 from ipos.agent.views import STATES, View
 from ipos.inic import rows
 from ipos.selection.candidates import RAMP_FULL
@@ -89,7 +89,7 @@ def explain(view: View, url: str, client: str = "", cookie: str = "") -> Explana
         any_client=not client,
     )
     names = _names(view)
-    name = _at(view.snapshot.services, index) or f"service {index}"
+    name = service_name(view, index)
     pool_name = _at(view.snapshot.labels, found.pool)
     return Explanation(
         url=url,

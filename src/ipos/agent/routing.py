@@ -100,6 +100,12 @@ def _why_not(rule: Rule, winner: Rule) -> str:
     return "it is no exact path"
 
 
+def service_name(view: View, service: int) -> str:
+    """A service's name, or its number where no agent has told any."""
+    names = view.snapshot.services
+    return (names[service] if service < len(names) else "") or f"service {service}"
+
+
 def pool_label(view: View, pool: int) -> str:
     """What people call a pool; a sentence's part for the one of all servers."""
     labels = view.snapshot.labels
@@ -124,10 +130,10 @@ def route_list(view: View) -> list[dict[str, Any]]:
     rules = installed(view.tables)
     names = server_names(view)
     pools: dict[int, tuple[str, list[str]]] = {}
-    for service, name in enumerate(view.snapshot.services):
-        row = view.tables.services.get(service)
-        if row is None or not row.used:
+    for service, row in view.tables.services.items():
+        if not row.used:
             continue
+        name = service_name(view, service)
         own: list[tuple[Rule | None, int]] = list(rules.get(service, []))
         if not any(rule is not None and str(rule) == "*/" for rule, _ in own):
             own.append((None, pool_of_service(view.tables, service, row)))
@@ -155,7 +161,7 @@ def route_test(view: View, url: str, service: str = "") -> dict[str, Any]:
     found = routed(view, index, request.host, request.path)
     return {
         "url": url,
-        "service": view.snapshot.services[index] if index < len(view.snapshot.services) else "",
+        "service": service_name(view, index),
         "host": request.host,
         "path": request.path,
         "route": found.route,
