@@ -226,7 +226,8 @@ OTHERS = [
     ("udp", "port = 25", 'port = 25\nprotocol = "udp"', 27,
      'service "mail" has protocol "udp"; only "tcp" is served'),
     ("decide at requests", "port = 25", 'port = 25\ndecide = "request"', 27,
-     'service "mail" has decide = "request"; only "connection" is served'),
+     ('service "mail" has decide = "request" and select = "connection"; who chooses before any '
+     "request cannot choose at each, so one of them must go")),
     ("session not served", "port = 80", 'port = 80\nsession = { kind = "redirect" }', 21,
      'service "web" has session.kind "redirect", which is not served; "insert" is'),
     ("session on connection", "port = 25", 'port = 25\nsession = { kind = "insert" }', 27,

@@ -66,7 +66,7 @@ def test_a_migration_as_figure_11_draws_it(farm: Farm, port: int, application: i
     assert block.rcv_nxt == block.irs + 1
     assert (block.peer_mss, block.rcv_wscale) == (1460, 7)
     assert block.flags & 7 == 7, "SACK, timestamps and window scale, as the client's Linux offers"
-    assert (block.zero54, block.zero104, block.receive_queue_bytes) == (0, bytes(20), 0)
+    assert (block.zero54, block.zero113, block.receive_queue_bytes) == (0, bytes(11), 0)
     assert block.tag == tagger.wide(connection_frame[14:160])
 
     packets = _of_type(capture, 2)

@@ -77,6 +77,7 @@ class Config:
     candidates: tuple[int, ...] = (1,)
     states: tuple[tuple[int, str], ...] = ()
     select: str = "REQUEST"
+    decide: str = "CONNECTION"
     service_port: int = packets.WEB
     application: str = APPLICATION_IP
     used: bool = True
@@ -158,6 +159,7 @@ def configure(machine: Machine, config: Config) -> None:
         "protocol": 6,
         "select": constant(f"IPOS_SELECT_{config.select}"),
         "used": config.used,
+        "decide": constant(f"IPOS_DECIDE_{config.decide}"),
         "pool": 1,
         "port": config.service_port,
         "application_ip": network(config.application),

@@ -363,22 +363,26 @@ def connection(
     ts: tuple[int, int] = (TS_LATER, OUR_TS),
     version: int = 1,
     migration: int = 0,
+    request: int = 0,
+    rcv_nxt: int | None = None,
+    snd_nxt: int | None = None,
     tag: bytes | None = None,
     vlan: int = 0,
     cut: int | None = None,
     **fields: Any,
 ) -> bytes:
     """Type 1: an endpoint that waits for the first bytes of its request."""
-    rcv_nxt = IRS + 1 + acknowledged
+    rcv_nxt = (IRS + 1 if rcv_nxt is None else rcv_nxt) + acknowledged
+    snd_nxt = iss + 1 if snd_nxt is None else snd_nxt
     block = ControlBlockV1(
-        version=version, state=1, flags=options, iss=iss, irs=IRS, snd_una=iss + 1,
-        snd_nxt=iss + 1, snd_max=iss + 1, snd_wl1=rcv_nxt, snd_wl2=iss + 1,
+        version=version, state=1, flags=options, iss=iss, irs=IRS, snd_una=snd_nxt,
+        snd_nxt=snd_nxt, snd_max=snd_nxt, snd_wl1=rcv_nxt, snd_wl2=snd_nxt,
         snd_wnd=window << scale, rcv_nxt=rcv_nxt, rcv_wnd=WINDOW - acknowledged,
-        rcv_adv=IRS + 1 + WINDOW, peer_mss=mss, effective_mss=min(mss, OUR_MSS),
+        rcv_adv=rcv_nxt - acknowledged + WINDOW, peer_mss=mss, effective_mss=min(mss, OUR_MSS),
         snd_wscale=scale, rcv_wscale=OUR_SCALE if options & SCALE else 0,
         ts_recent=ts[0], ts_last_sent=ts[1], snd_cwnd_segments=10,
         snd_ssthresh_segments=0x7FFFFFFF, receive_queue_bytes=acknowledged,
-        migration_number=migration,
+        migration_number=migration, request_bytes=request,
     )  # fmt: skip
     body = header(1, **fields) + bytes(ConnectionInformation(server=service, port=service_port))
     body += bytes(block)[:124]

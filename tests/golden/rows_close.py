@@ -175,7 +175,7 @@ _THERE = given(SYN_THERE, 2)
 _MAIL_HS = {**_NOTHING, "iss": p.ISS}
 _MAIL_SOCKET = Socket(SocketState.ESTABLISHED, SOCKET.service, p.MAIL, SOCKET.client, p.PORT,
                       p.IRS + 1)  # fmt: skip
-_MAIL_ROW = {"first": 2, "state": ATTACHED, "cookie": 77, "hs": _MAIL_HS, "flags": 1,
+_MAIL_ROW = {"first": 2, "giver": 2, "state": ATTACHED, "cookie": 77, "hs": _MAIL_HS, "flags": 1,
              "endpoint_ip": network(p.SERVICE), "endpoint_port": p.APPLICATION}  # fmt: skip
 
 
@@ -222,7 +222,7 @@ ON_CONNECTION = [
                Establishes(socket=_MAIL_SOCKET)],
         counts={"ADOPTED": 1, "SERVED_HERE": 1}, config=mail(), before=given(SYN_HERE, 1),
         traffic={1: (1, 0)},
-        after={"temporary": [], "local": [(MAIL, {**_MAIL_ROW, "first": 1})]}),
+        after={"temporary": [], "local": [(MAIL, {**_MAIL_ROW, "first": 1, "giver": 1})]}),
     Row(about="type 2 with a SYN: on front's ingress",
         steps=[rx("back", p.packet(_SYN, endpoint_port=p.APPLICATION), "redirect",
                   into_front(_inner(_SYN)))],

@@ -123,7 +123,6 @@ FRAMES = [
         for kind in (3, 4, 7)
     ),
     _broken("type 5: locate is not served yet", p.packet(_REQUEST, kind=5), "DROP_FRAME_LOCATE"),
-    _broken("type 6: moved is not served yet", p.notice(6), "DROP_FRAME_TYPE"),
     _broken("type 200: nobody knows it", p.notice(200), "DROP_FRAME_TYPE"),
     *(
         _broken(f"type {kind} with a wrong tag", p.probe(kind, tag=b"no tag.."), "DROP_FRAME_TAG")
@@ -164,9 +163,9 @@ FRAMES = [
     Row(about="our own kind of frame on ingress without our mark: type 4",
         steps=[Step(hook="tc", where="back", frame=p.notice(4), verdict="shot")],
         counts={"DROP_FRAME_TYPE": 1}, before=_TABLES),
-    Row(about="type 3 on ingress without our mark",
-        steps=[Step(hook="tc", where="back", frame=p.notice(3), verdict="shot")],
-        counts={"DROP_FRAME_TYPE": 1}, before=_TABLES),
+    Row(about="type 3 on ingress for a connection that is not here",
+        steps=[Step(hook="tc", where="back", frame=p.notice(3, port=9), verdict="shot")],
+        counts={"DROP_FRAME_UNKNOWN": 1}, before=_TABLES),
     Row(about="a frame cut short on ingress",
         steps=[Step(hook="tc", where="back", frame=p.notice(3, cut=30), verdict="shot")],
         counts={"DROP_FRAME_SHORT": 1}, before=_TABLES),

@@ -231,7 +231,7 @@ def told(kind: int, reason: int = 0, **fields: Any) -> bytes:
     return p.notice(kind, to=p.MAC2, by=p.BACK, reason=reason, **{"endpoint": p.SERVICE, **fields})
 
 
-OURS: dict[str, Any] = {**LOCAL, "first": 2}
+OURS: dict[str, Any] = {**LOCAL, "first": 2, "giver": 2}
 
 
 def ours(state: int, **fields: Any) -> dict[str, Any]:

@@ -35,11 +35,13 @@ LONG = b"GET /" + b"a" * 14_595
 
 LOCAL: dict[str, Any] = {
     "endpoint_ip": network(p.SERVICE), "endpoint_port": p.APPLICATION, "first": 1,
+    "giver": 1,
     "hs": HANDSHAKE, "state": PENDING, "service": 1, "adopt_seq": p.IRS + 1,
     "rcv_need": p.IRS + 1, "rcv_nxt": p.IRS + 1, "snd_nxt": p.ISS + 1,
 }  # fmt: skip
 HOLDING: dict[str, Any] = {
-    "hs": HANDSHAKE, "service": 1, "window": 502, "client_mac": bytes.fromhex("020000000099"),
+    "hs": HANDSHAKE, "iss": p.ISS, "irs": p.IRS, "service": 1, "window": 502,
+    "client_mac": bytes.fromhex("020000000099"),
 }  # fmt: skip
 
 
@@ -48,7 +50,7 @@ def forward(size: int = len(p.HEAD), **fields: Any) -> dict[str, Any]:
     return {
         "destination_ip": network(p.S2), "destination_port": p.APPLICATION, "server": 2,
         "iss": p.ISS, "irs": p.IRS, "acknowledged": 0, "service": 1, "client_end": end,
-        "client_ack": p.ISS + 1, "request_end": end, "packets": 1, **fields,
+        "client_ack": p.ISS + 1, "request_end": end, "packets": 1, "first": 1, **fields,
     }  # fmt: skip
 
 

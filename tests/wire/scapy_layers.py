@@ -79,7 +79,9 @@ class ControlBlockV1(Packet):
         IntField("send_queue_bytes", 0),
         IntField("receive_queue_bytes", 0),
         LongField("migration_number", 0),
-        StrFixedLenField("zero104", bytes(20), 20),
+        LongField("request_bytes", 0),
+        ByteField("body", 0),
+        StrFixedLenField("zero113", bytes(11), 11),
         StrFixedLenField("tag", bytes(16), 16),
     ]
 

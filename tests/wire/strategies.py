@@ -22,7 +22,7 @@ from ipos.wire import (
     TcpState,
     VlanTag,
 )
-from ipos.wire.control import CONTROL_BLOCK
+from ipos.wire.control import CONTROL_BLOCK, Body
 
 KEY = bytes(range(0x40, 0x50))
 
@@ -51,10 +51,11 @@ CONTROL = ControlBlock(
     flags=ControlFlags.SACK | ControlFlags.TIMESTAMPS | ControlFlags.WINDOW_SCALE,
     snd_wscale=10,
     rcv_wscale=7,
+    body=Body.CHUNKED,
     **{
         row.name: int.from_bytes(bytes(range(row.at.offset + 64, row.at.end + 64)), "big")
         for row in CONTROL_BLOCK.fields
-        if row.name not in ("version", "state", "flags", "snd_wscale", "rcv_wscale")
+        if row.name not in ("version", "state", "flags", "snd_wscale", "rcv_wscale", "body")
     },
 )
 
@@ -114,12 +115,13 @@ control_blocks = st.builds(
     ControlBlock,
     state=st.sampled_from(TcpState),
     flags=st.integers(0, 31).map(ControlFlags),
+    body=st.sampled_from(Body),
     snd_wscale=st.integers(0, 14),
     rcv_wscale=st.integers(0, 14),
     **{
         row.name: st.integers(0, (1 << 8 * row.at.size) - 1)
         for row in CONTROL_BLOCK.fields
-        if row.name not in ("version", "state", "flags", "snd_wscale", "rcv_wscale")
+        if row.name not in ("version", "state", "flags", "snd_wscale", "rcv_wscale", "body")
     },
 )
 

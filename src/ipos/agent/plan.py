@@ -20,6 +20,7 @@ from ipos.inic.layout import constant
 POLICIES = {policy.name.lower().replace("_", "-"): policy for policy in rows.Policy}
 NO_TRAFFIC = rows.Traffic(0, 0)
 SELECTS = {"request": rows.Select.REQUEST, "connection": rows.Select.CONNECTION}
+DECIDES = {"connection": rows.Decide.CONNECTION, "request": rows.Decide.REQUEST}
 PROTOCOLS = {"tcp": rows.PROTOCOL_TCP, "udp": rows.PROTOCOL_UDP}
 
 
@@ -178,6 +179,7 @@ def _service(config: Config, service: Service, places: Mapping[str, int]) -> row
     return rows.Service(
         protocol=PROTOCOLS[service.protocol],
         select=SELECTS[service.select],
+        decide=DECIDES[service.decide],
         pool=places[pools.default(config, service).key],
         listening=places[pools.listening(service).key],
         port=service.port,

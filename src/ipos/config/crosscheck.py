@@ -183,10 +183,11 @@ def _not_yet(config: Config, say: _Say) -> None:
         here = ("service", position)
         if service.protocol == "udp":
             say((*here, "protocol"), f'{_of(service.name)} protocol "udp"; only "tcp" is served')
-        if service.decide == "request":
+        if service.decide == "request" and service.select == "connection":
             say(
                 (*here, "decide"),
-                f'{_of(service.name)} decide = "request"; only "connection" is served',
+                f'{_of(service.name)} decide = "request" and select = "connection"; who chooses '
+                "before any request cannot choose at each, so one of them must go",
             )
         if service.session is not None and service.session.kind not in _SERVED_SESSIONS:
             say(

@@ -88,6 +88,9 @@ class Socket:
     rcv_nxt: int = 0
     queued: int = 0
     backlog: int = 128
+    copied_seq: int = 0
+    snd_nxt: int = 0
+    write_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,9 @@ class _Socket(ctypes.Structure):
         ("rcv_nxt", ctypes.c_uint32),
         ("ack_backlog", ctypes.c_uint32),
         ("max_ack_backlog", ctypes.c_uint32),
+        ("copied_seq", ctypes.c_uint32),
+        ("snd_nxt", ctypes.c_uint32),
+        ("write_seq", ctypes.c_uint32),
     ]
 
 
@@ -571,6 +577,9 @@ def _socket(socket: Socket) -> _Socket:
         rcv_nxt=socket.rcv_nxt,
         ack_backlog=socket.queued,
         max_ack_backlog=socket.backlog,
+        copied_seq=socket.copied_seq,
+        snd_nxt=socket.snd_nxt,
+        write_seq=socket.write_seq,
     )
     # c_char arrays end at a zero byte when they are assigned; addresses do not.
     ctypes.memmove(ctypes.addressof(raw), socket.client.packed + socket.service.packed, 8)

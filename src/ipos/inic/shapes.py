@@ -58,6 +58,7 @@ _SHAPES: Mapping[str, Shape] = {
     "local": Shape(_TUPLE, layout("ipos_endpoint")),
     "connect": Shape(_TUPLE, layout("ipos_endpoint")),
     "temporary": Shape(_TUPLE, layout("ipos_temporary")),
+    "left_behind": Shape(_TUPLE, layout("ipos_left")),
     "holding": Shape(_TUPLE, layout("ipos_holding")),
     "inserting": Shape(_TUPLE, 8),
     "hold_pool": Shape(4, layout("ipos_chunk")),

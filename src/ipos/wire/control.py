@@ -49,11 +49,22 @@ class ControlFlags(IntFlag, boundary=STRICT):
     SESSION = 32  # of ours: the first response is to begin a session
 
 
+class Body(IntEnum):
+    """How the request that moves says where it ends (RFC 9112 section 6)."""
+
+    NONE = 0
+    LENGTH = 1
+    CHUNKED = 2
+    OPAQUE = 3  # no HTTP any more: an upgrade, or CONNECT
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlBlock:
     """One endpoint. ``snd`` is the server's direction, ``rcv`` the client's.
 
     Sequence numbers are as they are on the wire, windows are in bytes with the scale applied.
+    ``request_bytes`` is the length of the request that moves, of its head alone where its body
+    says itself where it ends; 0 where the service decides once for each connection.
     """
 
     version: Annotated[int, At(0, 1, least=VERSION, most=VERSION)] = VERSION
@@ -84,7 +95,9 @@ class ControlBlock:
     snd_ssthresh_segments: Annotated[int, At(84, 4)]
     send_queue_bytes: Annotated[int, At(88, 4)]  # that follow in frames of their own
     receive_queue_bytes: Annotated[int, At(92, 4)]  # likewise
-    migration_number: Annotated[int, At(96, 8)]  # rising per sender
+    migration_number: Annotated[int, At(96, 8)]  # rising with every migration of the connection
+    request_bytes: Annotated[int, At(104, 8)] = 0
+    body: Annotated[Body, At(112, 1)] = Body.NONE
 
     def __post_init__(self) -> None:
         CONTROL_BLOCK.check(self)
@@ -93,6 +106,6 @@ class ControlBlock:
 CONTROL_BLOCK = Layout(
     ControlBlock,
     140,
-    zero=(At(54, 2), At(104, 20)),
+    zero=(At(54, 2), At(113, 11)),
     computed={"tag": At(124, 16)},
 )

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* What our own kernel sends on front: the owner learns here how far each connection is. */
+#include "sk.h"
 #include "emit.h"
 #include "inserting.h"
 
@@ -23,6 +24,17 @@ IPOS_INLINE void clamp_mss(struct __sk_buff *skb, const struct segment *s)
 		count(COUNT_DROP_EMIT);
 }
 
+/*
+ * What a socket says whose connection has moved, or is about to.  Dropped here, TCP would not
+ * take it for sent; so it goes to our own ingress, and ends there or is what it was made to be.
+ */
+IPOS_INLINE int swallow(struct __sk_buff *skb, const struct ipos_settings *set, __u32 mark)
+{
+	count(COUNT_DROP_MOVED);
+	skb->mark = mark;
+	return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
+}
+
 IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 			       struct ipos_scratch *w, const struct segment *s,
 			       struct ipos_endpoint *ep)
@@ -35,6 +47,10 @@ IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 			return shot(COUNT_DROP_NOT_ADOPTED);
 		return TC_ACT_OK;
 	}
+	if (ep->flags & IPOS_EP_MOVING)
+		return swallow(skb, set, IPOS_MARK_VOID);
+	if (ep->follow)
+		bpf_skb_load_bytes(skb, 0, ep->client_mac, ETH_ALEN);
 	ep->last_seen_ns = now;
 	if (unlikely(ep->insert == IPOS_INSERT_DONE))
 		insert_end(&s->tuple, ep);
@@ -54,6 +70,45 @@ IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 	    !seq_before(s->ack, ep->client_fin))
 		endpoint_end(skb, set, w, &s->tuple, ep, now);
 	return TC_ACT_OK;
+}
+
+/*
+ * A socket whose connection has moved says something; only its FIN is answered, as the client
+ * would, by a frame for our own kernel.
+ */
+IPOS_APART int left_behind_says(struct __sk_buff *skb, struct ipos_settings *set,
+				struct ipos_scratch *w, const struct segment *s)
+{
+	struct segment to = *s;
+	struct reply r = { .seq = s->ack, .ack = segment_end(s), .flags = TCP_ACK,
+			   .window = 0xffff };
+	__u32 len, l2 = l2_length(set->front_vlan);
+
+	if (!(s->flags & TCP_FIN) || load_options(skb, w, s))
+		return swallow(skb, set, IPOS_MARK_VOID);
+	r.ts_value = w->ts_echo;
+	r.ts_echo = w->ts_value;
+	r.options = w->option_flags & IPOS_OPT_TIMESTAMPS ? REPLY_TIMESTAMPS : REPLY_BARE;
+	/* reply_header() answers a client: the sides change places once more. */
+	to.tuple.client_ip = s->tuple.service_ip;
+	to.tuple.client_port = s->tuple.service_port;
+	to.tuple.service_ip = s->tuple.client_ip;
+	to.tuple.service_port = s->tuple.client_port;
+	if (bpf_skb_load_bytes(skb, 0, w->saved, ETH_ALEN))
+		return shot(COUNT_DROP_EMIT);
+	len = reply_header(w, &to, &r) & 63;
+	l2_write(w->saved + 32, set->front_mac, w->saved, set->front_vlan, ETH_P_IP);
+	ip_write((void *)w->saved + 32 + l2, s->tuple.client_ip, s->tuple.service_ip,
+		 sizeof(struct iphdr) + len);
+	l2 += sizeof(struct iphdr);
+	if (len < sizeof(struct tcphdr))
+		return shot(COUNT_DROP_EMIT);
+	tag_off(skb);
+	if (bpf_skb_change_tail(skb, l2 + len, 0) ||
+	    bpf_skb_store_bytes(skb, 0, w->saved + 32, l2, 0) ||
+	    bpf_skb_store_bytes(skb, l2, w->frame, len, 0))
+		return shot(COUNT_DROP_EMIT);
+	return swallow(skb, set, IPOS_MARK_OURS);
 }
 
 SEC("tc")
@@ -83,6 +138,10 @@ int ipos_egress(struct __sk_buff *skb)
 		ep = bpf_map_lookup_elem(&connect, &s.tuple);
 	if (unlikely(set->flags & IPOS_CAPTURE) && address_of(ip, port))
 		capture_skb(skb, skb->ifindex, 1);
+	if (ep && ep->state == IPOS_EP_ATTACHED)
+		return egress_tracked(skb, set, w, &s, ep);
+	if (bpf_map_lookup_elem(&left_behind, &s.tuple))
+		return left_behind_says(skb, set, w, &s);
 	if (ep)
 		return egress_tracked(skb, set, w, &s, ep);
 	if ((s.flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK) && address_of(ip, port))

@@ -13,6 +13,10 @@
 
 /* Between two passes through tc: on a frame we put back on ingress. */
 #define IPOS_MARK 0x69704f53
+/* On a segment we made for our own kernel, which goes up as it is. */
+#define IPOS_MARK_OURS 0x69704f54
+/* On what goes to an ingress only to end there. */
+#define IPOS_MARK_VOID 0x69704f55
 
 /*
  * The frame at hand has been sent, as clones or as something else.  Not TC_ACT_STOLEN: tcx
@@ -124,6 +128,8 @@ IPOS_INLINE void endpoint_end(struct __sk_buff *skb, const struct ipos_settings 
 
 	closed_remember(t, &ep->hs, end, now, IPOS_TEMP_CLOSED);
 	count(COUNT_CLOSED);
+	if (ep->flags & IPOS_EP_WAITING)
+		holding_release(t);
 	if (ep->first == set->self) {
 		traffic_add(set->self, 0, 1);
 		bpf_map_delete_elem(&local, t);

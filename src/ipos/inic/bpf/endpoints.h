@@ -6,6 +6,8 @@
 #include "core/parse.h"
 #include "maps.h"
 
+#define OFFER_AGAIN_NS 50000000ULL	/* an unanswered type 1 is repeated after this */
+
 /* The service at an address, or NULL. */
 IPOS_INLINE struct ipos_address *address_of(__u32 ip, __u16 port)
 {
@@ -79,6 +81,41 @@ IPOS_APART int kernel_has(void *ctx, const struct ipos_tuple *t)
 	alive = sk->state != BPF_TCP_LISTEN;
 	bpf_sk_release(sk);
 	return alive;
+}
+
+/* ---- where the next request starts ----------------------------------------------------------- */
+
+#define STRETCH (1U << 29)		/* of sequence numbers that are compared */
+
+/* The request of `len` bytes at `from` is our application's; `answer` is our next number. */
+IPOS_INLINE void endpoint_follow(struct ipos_endpoint *ep, __u32 from, __u64 len, __u8 body,
+				 __u32 answer)
+{
+	__u32 near = len < STRETCH ? len : STRETCH;
+
+	ep->follow = body == IPOS_BODY_OPAQUE ? IPOS_FOLLOW_OPAQUE :
+		     body == IPOS_BODY_CHUNKED ? IPOS_FOLLOW_CHUNKED : IPOS_FOLLOW_LENGTH;
+	ep->request_end = from + near;
+	ep->body_left = len - near;
+	ep->answer_start = answer;
+}
+
+/* Whether a segment of a followed connection has bytes that must be looked at. */
+IPOS_INLINE int follows(const struct ipos_endpoint *ep, const struct segment *s)
+{
+	return (ep->follow == IPOS_FOLLOW_LENGTH || ep->follow == IPOS_FOLLOW_CHUNKED) &&
+	       s->length && seq_before(ep->request_end, s->seq + s->length);
+}
+
+/* A body longer than half of the sequence space: the mark goes on with the stream. */
+IPOS_INLINE void follow_stretch(struct ipos_endpoint *ep, __u32 end)
+{
+	__u64 more = ep->body_left < STRETCH ? ep->body_left : STRETCH;
+
+	if (!more || seq_before(end + STRETCH / 2, ep->request_end))
+		return;
+	ep->request_end += more;
+	ep->body_left -= more;
 }
 
 #endif /* IPOS_ENDPOINTS_H */

@@ -95,9 +95,9 @@ struct notice {
 	__u32 endpoint_ip;		/* network */
 	__u16 endpoint_port;		/* network */
 	__u8 type;
-	__u8 reason;			/* enum ipos_refusal */
+	__u8 zero;
+	__u16 reason;			/* enum ipos_refusal; type 6: which move, modulo 2^16 */
 	__u16 server;			/* index of the receiver, where it is not the sender */
-	__u16 zero;
 	__u32 iss;
 };
 

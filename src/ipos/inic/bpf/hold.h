@@ -206,35 +206,44 @@ IPOS_FUNCTION int hold_read(struct ipos_scratch *w, struct ipos_holding *h)
 	return progress;
 }
 
-/*
- * Whether the segment's checksum is right.  Its bytes will be sent again under a checksum
- * of ours, which must not make wrong ones right.
- */
-IPOS_FUNCTION int payload_sound(struct __sk_buff *skb, struct ipos_scratch *w,
-				const struct segment *s)
+/* The sum of the first `bytes` of a segment from its TCP header on; -1 if it cannot be read. */
+IPOS_FUNCTION __s64 segment_sum(struct __sk_buff *skb, struct ipos_scratch *w, __u32 at,
+				__u32 bytes)
 {
-	__u32 tcp_bytes, at, left;
-	__u64 sum;
+	__u64 sum = 0;
 
-	if (!w || !s)
-		return 0;
-	tcp_bytes = s->tcp_len + s->length;
-	sum = sum_pseudo(s->tuple.client_ip, s->tuple.service_ip, tcp_bytes);
+	if (!w)
+		return -1;
 	for (__u32 nth = 0; nth < IPOS_CHUNKS + 1; nth++) {
-		at = nth * IPOS_CHUNK;
-		if (at >= tcp_bytes)
+		__u32 done = nth * IPOS_CHUNK, left;
+
+		if (done >= bytes)
 			break;
-		left = tcp_bytes - at;
+		left = bytes - done;
 		if (left > IPOS_CHUNK)
 			left = IPOS_CHUNK;
 		__builtin_memset(w->bytes, 0, sizeof(w->bytes));
 		IPOS_OPAQUE(left);
 		if (left < 1 || left > IPOS_CHUNK ||
-		    bpf_skb_load_bytes(skb, s->l4 + at, w->bytes, left))
-			return 0;
+		    bpf_skb_load_bytes(skb, at + done, w->bytes, left))
+			return -1;
 		sum += bytes_sum(w);
 	}
-	return fold(sum) == 0xffff;
+	return sum;
+}
+
+/*
+ * Whether the segment's checksum is right.  Its bytes will be sent again under a checksum
+ * of ours, which must not make wrong ones right.
+ */
+IPOS_INLINE int payload_sound(struct __sk_buff *skb, struct ipos_scratch *w,
+			      const struct segment *s)
+{
+	__u32 tcp_bytes = s->tcp_len + s->length;
+	__s64 sum = segment_sum(skb, w, s->l4, tcp_bytes);
+
+	return sum >= 0 &&
+	       fold(sum + sum_pseudo(s->tuple.client_ip, s->tuple.service_ip, tcp_bytes)) == 0xffff;
 }
 
 #endif /* IPOS_HOLD_H */

@@ -10,7 +10,7 @@
  * first server.  When that notice comes by, the kernel has either made a socket or not: it
  * goes out as a migration acknowledgement, or turns into a refusal.
  */
-#include "request.h"
+#include "move.h"
 
 /* ---- endpoints we own -------------------------------------------------------------------------- */
 
@@ -102,6 +102,8 @@ IPOS_APART int owned_attached(struct __sk_buff *skb, struct ipos_settings *set,
 	if (again)
 		skb->mark = 0;
 	ep->last_seen_ns = now;
+	if (ep->flags & IPOS_EP_MOVING)
+		return moving(skb, set, w, s, now);
 	if (s->flags & TCP_RST) {
 		/*
 		 * TCP takes some that are not exact by what we know, such as one with the number
@@ -119,6 +121,12 @@ IPOS_APART int owned_attached(struct __sk_buff *skb, struct ipos_settings *set,
 		endpoint_end(skb, set, w, &s->tuple, ep, now);
 		return shot(COUNT_DROP_BAD_FLAGS);
 	}
+	follow_stretch(ep, s->seq + s->length);
+	/* When our application has closed, our kernel resets what comes after. */
+	if (!ep->server_fin_seen && follows(ep, s))
+		return FOLLOW;
+	if (ep->flags & IPOS_EP_WAITING && !ep->server_fin_seen)
+		return waiting(skb, s, ep);
 	if (s->flags & TCP_FIN) {
 		ep->client_fin = segment_end(s);
 		ep->client_fin_seen = 1;
@@ -145,13 +153,13 @@ IPOS_INLINE int owned_unattached(struct __sk_buff *skb, struct ipos_settings *se
 			return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
 		if (verdict == IPOS_REFUSE_NONE)
 			return TC_ACT_OK;
-		if (ep->first != set->self)
+		if (ep->giver != set->self)
 			return shot(COUNT_DROP_NOT_ADOPTED);
-	} else if (ep->first != set->self) {
+	} else if (ep->giver != set->self) {
 		return shot(COUNT_DROP_OUT_OF_ORDER);
 	} else if (s->seq != ep->adopt_seq || !s->length) {
 		/* In one NAPI batch with the packet that is being adopted, and behind it. */
-		return ep->state == IPOS_EP_ADOPTING && !ep->reason ?
+		return ep->state == IPOS_EP_ADOPTING && !ep->reason && !follows(ep, s) ?
 		       TC_ACT_OK : shot(COUNT_DROP_OUT_OF_ORDER);
 	} else if (bpf_ktime_get_boot_ns() - ep->last_seen_ns < ADOPTION_NS) {
 		return shot(COUNT_DROP_OUT_OF_ORDER);	/* a duplicate, too soon to tell */
@@ -200,7 +208,7 @@ IPOS_APART int deliver(struct __sk_buff *skb, struct ipos_settings *set, struct 
 		n.endpoint_ip = ep->endpoint_ip;
 		n.endpoint_port = ep->endpoint_port;
 		n.iss = ep->hs.iss;
-		n.server = ep->first;
+		n.server = ep->giver;
 	} else {
 		t = bpf_map_lookup_elem(&temporary, &s->tuple);
 		if (!t || t->state != IPOS_TEMP_SYN_HERE || s->flags & TCP_SYN)
@@ -224,7 +232,7 @@ IPOS_APART int deliver(struct __sk_buff *skb, struct ipos_settings *set, struct 
 IPOS_APART int notice_returns(struct __sk_buff *skb, struct ipos_settings *set,
 			      struct ipos_scratch *w, const struct ipos_tuple *t)
 {
-	struct ipos_endpoint *ep = bpf_map_lookup_elem(&connect, t);
+	struct ipos_endpoint *ep = endpoint_of(t);
 	struct notice n = { .type = IPOS_ACKNOWLEDGEMENT };
 	struct ipos_server *first;
 	__u32 len;
@@ -234,7 +242,7 @@ IPOS_APART int notice_returns(struct __sk_buff *skb, struct ipos_settings *set,
 	n.endpoint_ip = ep->endpoint_ip;
 	n.endpoint_port = ep->endpoint_port;
 	n.iss = ep->hs.iss;
-	first = server_at(ep->first);
+	first = server_at(ep->giver);
 	if (!first)
 		return shot(COUNT_DROP_EMIT);
 	if (ep->state == IPOS_EP_ATTACHED) {
@@ -250,6 +258,7 @@ IPOS_APART int notice_returns(struct __sk_buff *skb, struct ipos_settings *set,
 	} else {
 		n.type = IPOS_REFUSED;
 		n.reason = ep->reason ? ep->reason : IPOS_REFUSE_NOT_ADOPTED;
+		bpf_map_delete_elem(&local, t);
 		bpf_map_delete_elem(&connect, t);
 		count(COUNT_REFUSED);
 	}
@@ -262,8 +271,7 @@ IPOS_APART int notice_returns(struct __sk_buff *skb, struct ipos_settings *set,
 }
 
 /* Type 7, checked by XDP: the request is still held here, so choose again at once. */
-IPOS_APART int choose_again(struct __sk_buff *skb, struct ipos_scratch *w,
-			    const struct ipos_tuple *t)
+IPOS_APART int choose_again(const struct ipos_tuple *t)
 {
 	struct ipos_forward *f = bpf_map_lookup_elem(&forward, t);
 	struct ipos_holding *h = bpf_map_lookup_elem(&holding, t);
@@ -275,29 +283,30 @@ IPOS_APART int choose_again(struct __sk_buff *skb, struct ipos_scratch *w,
 	traffic_add(f->server, 0, 1);
 	bpf_map_delete_elem(&forward, t);
 	count(COUNT_CHOSEN_AGAIN);
-	return decide_held(skb, w, t);
+	return DECIDE_HELD;
 }
 
+/* Fills in s->tuple.  A TC verdict, or DECIDE_HELD. */
 IPOS_INLINE int own_frame(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w,
-			  const struct segment *s)
+			  struct segment *s)
 {
 	struct ipos_trailer *trailer = (void *)w->words + IPOS_HEADER_LEN;
 	struct ipos_header *h = (void *)w->words;
-	struct ipos_tuple t = { .protocol = IPPROTO_TCP };
-	int verdict;
+	struct ipos_tuple *t = &s->tuple;
 
 	if (bpf_skb_load_bytes(skb, s->l2, w->words, IPOS_HEADER_LEN + IPOS_TRAILER_LEN))
 		return shot(COUNT_DROP_FRAME_SHORT);
-	t.client_ip = h->client_ip;
-	t.client_port = h->client_port;
-	t.service_ip = trailer->service_ip;
-	t.service_port = trailer->service_port;
+	t->client_ip = h->client_ip;
+	t->client_port = h->client_port;
+	t->service_ip = trailer->service_ip;
+	t->service_port = trailer->service_port;
+	t->protocol = IPPROTO_TCP;
 	if (h->type == IPOS_ACKNOWLEDGEMENT && skb->mark == IPOS_MARK)
-		return notice_returns(skb, set, w, &t);
-	if (h->type == IPOS_REFUSED) {
-		verdict = choose_again(skb, w, &t);
-		return verdict == ANSWER_HELD ? answer_held(skb, w, &t) : verdict;
-	}
+		return notice_returns(skb, set, w, t);
+	if (h->type == IPOS_ACKNOWLEDGEMENT)
+		return moved_on(skb, set, w, t);
+	if (h->type == IPOS_REFUSED)
+		return choose_again(t);
 	if (h->type == IPOS_PROBE_ANSWER)
 		return TC_ACT_OK;		/* to the agent's socket */
 	return shot(COUNT_DROP_FRAME_TYPE);
@@ -305,38 +314,8 @@ IPOS_INLINE int own_frame(struct __sk_buff *skb, struct ipos_settings *set, stru
 
 /* ---- nobody's yet -------------------------------------------------------------------------------------- */
 
-/*
- * A packet of a connection we gave away: one that XDP had no room to encapsulate, or a sign
- * that the owner has not heard of it.
- */
-IPOS_INLINE int given_away(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w,
-			   const struct segment *s, struct ipos_forward *f, __u64 now)
-{
-	struct ipos_server *owner = server_at(f->server);
-	struct ipos_holding *h = bpf_map_lookup_elem(&holding, &s->tuple);
-	struct route r = { .server = f->server, .endpoint_ip = f->destination_ip,
-			   .endpoint_port = f->destination_port };
-
-	if (f->acknowledged || s->flags & (TCP_FIN | TCP_SYN | TCP_RST) ||
-	    seq_before(f->request_end, segment_end(s)))
-		return encapsulate_skb(skb, set, w, s, &r);
-	if (!h || !owner)
-		return shot(COUNT_DROP_FRAME_UNKNOWN);
-	if (owner->state == IPOS_SERVER_DOWN) {
-		h->refused |= 1ULL << (f->server & 63);
-		h->again = IPOS_REASON_OWNER_DOWN;
-		traffic_add(f->server, 0, 1);
-		bpf_map_delete_elem(&forward, &s->tuple);
-		count(COUNT_CHOSEN_AGAIN);
-		return decide_held(skb, w, &s->tuple);
-	}
-	f->offered_ns = now;
-	migrate(skb, w, &s->tuple, &r, f->migration);
-	return CONSUMED;
-}
-
 IPOS_INLINE int unowned(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w,
-			const struct segment *s, const struct ipos_address *a, __u64 now)
+			const struct segment *s, const struct ipos_address *a)
 {
 	struct ipos_forward *f = bpf_map_lookup_elem(&forward, &s->tuple);
 	struct ipos_service *service = service_at(a->service);
@@ -346,7 +325,7 @@ IPOS_INLINE int unowned(struct __sk_buff *skb, struct ipos_settings *set, struct
 	struct route r = {};
 
 	if (f)
-		return given_away(skb, set, w, s, f, now);
+		return given_away(skb, set, w, s, f);
 	h = bpf_map_lookup_elem(&holding, &s->tuple);
 	if (h && !segment_sound(skb, w, s))
 		return TC_ACT_SHOT;
@@ -386,16 +365,15 @@ IPOS_INLINE int first_pass(const struct __sk_buff *skb, const struct ipos_settin
 		return 0;
 	if (skb->ifindex != set->front_ifindex)
 		return 1;
-	return ep && ep->first != set->self && ep->state != IPOS_EP_ATTACHED;
+	return ep && ep->giver != set->self && ep->state != IPOS_EP_ATTACHED;
 }
 
+/* A TC verdict, or what is to be done instead: DECIDE_HELD, GIVE_UP or FOLLOW. */
 IPOS_INLINE int tcp_packet(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w,
 			   const struct segment *s)
 {
 	struct ipos_address *a = address_of(s->tuple.service_ip, s->tuple.service_port);
-	__u64 now = bpf_ktime_get_boot_ns();
 	struct ipos_endpoint *ep;
-	int verdict;
 
 	/* What XDP took out of a frame stands in front's VLAN, like what came in on front. */
 	if (!a || s->vlan != set->front_vlan)
@@ -403,7 +381,12 @@ IPOS_INLINE int tcp_packet(struct __sk_buff *skb, struct ipos_settings *set, str
 	ep = bpf_map_lookup_elem(&local, &s->tuple);
 	if (!ep)
 		ep = bpf_map_lookup_elem(&connect, &s->tuple);
-	if (ep && ep->state == IPOS_EP_ATTACHED && !notice_due(s, ep)) {
+	if (skb->mark == IPOS_MARK_OURS) {
+		skb->mark = 0;
+		return TC_ACT_OK;
+	}
+	if (ep && ep->state == IPOS_EP_ATTACHED && (!notice_due(s, ep) ||
+	    !first_pass(skb, set, ep))) {
 		/* On back it is as good as on front now: firewalls know the connection. */
 		bpf_skb_change_type(skb, PACKET_HOST);
 		return owned_attached(skb, set, w, s, ep);
@@ -416,12 +399,7 @@ IPOS_INLINE int tcp_packet(struct __sk_buff *skb, struct ipos_settings *set, str
 		return deliver(skb, set, w, s, ep);
 	if (skb->mark == IPOS_MARK)
 		skb->mark = 0;
-	if (ep && ep->state == IPOS_EP_ATTACHED)
-		return owned_attached(skb, set, w, s, ep);
-	verdict = ep ? owned_unattached(skb, set, w, s, ep) : unowned(skb, set, w, s, a, now);
-	if (verdict == DECIDE_HELD)
-		verdict = decide_held(skb, w, &s->tuple);
-	return verdict == ANSWER_HELD ? answer_held(skb, w, &s->tuple) : verdict;
+	return ep ? owned_unattached(skb, set, w, s, ep) : unowned(skb, set, w, s, a);
 }
 
 SEC("tc")
@@ -430,24 +408,34 @@ int ipos_ingress(struct __sk_buff *skb)
 	struct ipos_scratch *w = scratch_of(IPOS_PROG_INGRESS);
 	struct ipos_settings *set = settings_now();
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	int verdict = TC_ACT_OK;
 	enum parsed what;
 	struct segment s;
 
 	if (!w || !set || set->abi != IPOS_ABI)
 		return TC_ACT_OK;
+	if (skb->mark == IPOS_MARK_VOID)
+		return TC_ACT_SHOT;
 	what = parse_l2(data, end, set->ethertype, &s);
-	if (what == PARSED_IPOS)
-		return own_frame(skb, set, w, &s);
+	if (what == PARSED_IPOS) {
+		verdict = own_frame(skb, set, w, &s);
+		goto decided;
+	}
 	if (what != PARSED_IP || !frame_to(data, end, set->front_mac))
 		return TC_ACT_OK;		/* what a switch floods is not ours here either */
 	if (skb->vlan_present)			/* the kernel has taken the tag out of the frame */
 		s.vlan = skb->vlan_tci & 0xfff;
 	what = parse_ip(data, end, skb->len, &s);
 	if (what == PARSED_TCP)
-		return tcp_packet(skb, set, w, &s);
-	if (what == PARSED_ICMP && skb->ifindex != set->front_ifindex && s.vlan == set->front_vlan)
+		verdict = tcp_packet(skb, set, w, &s);
+	else if (what == PARSED_ICMP && skb->ifindex != set->front_ifindex && s.vlan == set->front_vlan)
 		return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
-	return TC_ACT_OK;
+decided:
+	if (verdict == FOLLOW)
+		verdict = follow(skb, set, w, &s);
+	if (verdict != DECIDE_HELD && verdict != GIVE_UP && verdict != ANSWER_HELD)
+		return verdict;
+	return decide_next(skb, set, w, &s.tuple, verdict);
 }
 
 const volatile __u32 ipos_abi = IPOS_ABI;

@@ -135,8 +135,10 @@ struct ipos_tcb {			/* TCP control block, version 1; all network order */
 	__u32 snd_ssthresh;
 	__u32 send_queue_len;
 	__u32 receive_queue_len;
-	__u64 migration;
-	__u8 zeros[20];
+	__u64 migration;		/* rises with every migration of the connection */
+	__u64 request_len;		/* of the request that moves: enum ipos_body says of what */
+	__u8 body;			/* enum ipos_body */
+	__u8 zeros[11];
 	__u8 tag[16];
 } __attribute__((packed));
 
@@ -495,7 +497,8 @@ struct ipos_forward {			/* map `forward`: full means serve here or refuse */
 	__u64 last_seen_ns;
 	__u64 offered_ns;		/* when the last type 1 went out */
 	__u32 last_syn;			/* sequence number of the last SYN sent on to the owner */
-	__u32 zero2;
+	__u16 first;			/* index of the first server; not self: we own it, and offer it */
+	__u16 zero2;
 };
 
 enum ipos_endpoint_state {
@@ -526,9 +529,15 @@ struct ipos_endpoint {			/* maps `local` and `connect`: full means refuse */
 	__u8 reason;			/* why it was not adopted: enum ipos_refusal */
 	__u8 insert;			/* enum ipos_insert */
 	__u8 insert_at;			/* place in a status line, up to where it tells nothing more */
-	__u16 zero;
+	__u16 giver;			/* index of who gave it to us; self: we ourselves */
 	__u64 migration;
 	__u64 last_seen_ns;
+	__u64 body_left;		/* bytes of the body beyond request_end */
+	__u32 request_end;		/* followed: our kernel may have all before this */
+	__u32 answer_start;		/* our sequence number when the request came */
+	__u8 client_mac[6];		/* followed: next hop towards the client */
+	__u8 follow;			/* enum ipos_follow */
+	__u8 zero;
 };
 
 /* How far the response that begins a session is. Until DONE, what is expected next. */
@@ -546,6 +555,35 @@ enum ipos_endpoint_flags {
 	IPOS_EP_HANDSHAKE = 1,		/* our kernel shook hands itself; `reason` counts notices */
 	IPOS_EP_RETRIED = 2,		/* the packet is on its way again, behind a reset */
 	IPOS_EP_NOTICE_RETRIED = 4,	/* and so is the notice that follows it */
+	IPOS_EP_MOVING = 8,		/* offered to another server; the socket is still ours */
+	IPOS_EP_WAITING = 16,		/* the next request is held, here */
+	IPOS_EP_LIVE = 32,		/* it was another server's before, with a socket there */
+};
+
+/* What is known of where the next request of a connection starts. */
+enum ipos_follow {
+	IPOS_FOLLOW_NOT = 0,		/* the service decides once */
+	IPOS_FOLLOW_LENGTH = 1,		/* at request_end + body_left */
+	IPOS_FOLLOW_CHUNKED = 2,	/* behind a body whose end it says itself */
+	IPOS_FOLLOW_OPAQUE = 3,		/* there will be none */
+};
+
+/*
+ * Map `left_behind`, LRU: a connection that was ours and has moved.  Its socket's application
+ * is told the end, and what it still sends is swallowed; packets that the first server sends
+ * us until it hears of the move go on.  A row that is lost was the longest gone.
+ */
+struct ipos_left {
+	__u64 told_ns;			/* when the first server was told */
+	__u64 migration;		/* the number it went with */
+	__u32 next;			/* the sequence number our kernel expects of the client */
+	__u32 iss;
+	__u32 destination_ip;		/* network */
+	__u16 destination_port;		/* network */
+	__u16 server;			/* index of who has it; 0: it was reset */
+	__u16 first;			/* index of the first server */
+	__u16 zero;
+	__u32 zero2;
 };
 
 enum ipos_temporary_state {
@@ -592,11 +630,16 @@ struct ipos_holding {			/* map `holding`: full means drop, unacknowledged */
 	__u16 port;			/* network: the application's there */
 	__u16 pool;			/* whom it was chosen from */
 	__u8 again;			/* why it is decided again: enum ipos_reason; 0: it is not */
-	__u8 zero;
+	__u8 moving;			/* a later request of a connection that is ours */
 	__u32 head_more;		/* of the parser: the rest of its state */
 	__u32 client_end;		/* answered: what we acknowledge, from a refused head on */
 	__u16 answer;			/* bytes of our answer, in the first piece; 0: none was given */
-	__u16 zero2[3];
+	__u8 body;			/* of a request decided: enum ipos_body */
+	__u8 zero;
+	__u32 zero2;
+	__u32 iss, irs;			/* of the connection; hs has those of the stream from here on */
+	__u64 request_len;		/* and its bytes as far as they are known in advance */
+	__u64 migration;		/* number of the last offer */
 };
 
 struct ipos_chunk { __u8 bytes[IPOS_CHUNK]; };
@@ -682,6 +725,9 @@ struct ipos_decision {			/* ring `decisions`; then `text` bytes */
 	X(26, DROP_BAD_CHECKSUM, "an IP or TCP checksum that is wrong, before an endpoint exists") \
 	X(27, DROP_BACK_DIRECT, "a client's packet on the back interface") \
 	X(28, DROP_FRAME_ELSEWHERE, "an ipOS frame to another MAC address, flooded by a switch") \
+	X(29, DROP_AHEAD, "a segment ahead of a request head that is not all here; it comes again") \
+	X(30, DROP_LOOP, "a packet that went round between servers until its TTL ran out") \
+	X(31, DROP_MOVED, "sent by an application whose connection has moved to another server") \
 	/* events: the frame went on, or an answer went out */ \
 	X(64, SYN_ACK, "handshakes answered") \
 	X(65, COOKIE_ACCEPTED, "acknowledgements that proved a cookie") \
@@ -721,7 +767,10 @@ struct ipos_decision {			/* ring `decisions`; then `text` bytes */
 	X(100, SESSION_KEPT, "requests decided for the server that has their session") \
 	X(101, SESSION_MOVED, "sessions whose server may not have the request: chosen anew") \
 	X(102, SESSION_BEGUN, "session cookies inserted into responses") \
-	X(103, SESSION_UNTOLD, "responses that could not be given a session cookie")
+	X(103, SESSION_UNTOLD, "responses that could not be given a session cookie") \
+	X(104, MOVED, "live connections given to another server between two requests") \
+	X(105, MOVE_TOLD, "moves of connections we are the first server of (type 6 received)") \
+	X(106, BOUNCED, "packets sent on by a server that has given their connection on")
 
 #define IPOS_COUNTERS_MAX 128
 #define IPOS_COUNTERS_AMBIGUOUS 32	/* + enum ipos_ambiguity: AMBIGUOUS_* */

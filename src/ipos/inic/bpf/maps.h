@@ -52,6 +52,9 @@ IPOS_MAP(connect, HASH, struct ipos_tuple, struct ipos_endpoint, 131072);
 /* Writer: data plane.  Evicts the least recently used: its cookie still validates. */
 IPOS_MAP(temporary, LRU_HASH, struct ipos_tuple, struct ipos_temporary, 262144);
 
+/* Writer: data plane.  Evicts the least recently used: its socket is long gone. */
+IPOS_MAP(left_behind, LRU_HASH, struct ipos_tuple, struct ipos_left, 65536);
+
 /* Writer: data plane.  Never evicted.  Full: DROP_HOLD_FULL, the client sends again. */
 IPOS_MAP(holding, HASH, struct ipos_tuple, struct ipos_holding, 65536);
 IPOS_MAP(hold_pool, ARRAY, __u32, struct ipos_chunk, 16384);

@@ -6,26 +6,30 @@
 #define IPOS_REQUEST_H
 
 #include "answer.h"
-#include "core/decide.h"
 #include "decision.h"
-#include "send.h"
+#include "follow.h"
 #include "sk.h"
 
 #define PAUSE_NS 5000000ULL		/* a writer this slow waits for acknowledgements */
 #define HELD_UNACKNOWLEDGED 4		/* segments held before the client is told */
 #define DECIDE_HELD 0x100		/* no TC verdict: the held request is complete */
+#define FOLLOW 0x102			/* no TC verdict: bytes of a later request; see follow() */
+#define GIVE_UP 0x101			/* no TC verdict: nobody may or can serve it */
 
 /* Gives a held request up: its client is reset, through the frame at hand. */
 IPOS_APART int reset_held(struct __sk_buff *skb, const struct ipos_settings *set,
 			  struct ipos_scratch *w, const struct ipos_tuple *t,
-			  const struct ipos_holding *h)
+			  struct ipos_holding *h)
 {
 	struct tc_reply r = { .reply = { .seq = h->hs.iss + 1, .flags = TCP_RST } };
+	__u32 end = h->hs.irs + 1 + h->held;
 	struct segment s = {};
 
 	s.tuple = *t;
 	__builtin_memcpy(r.mac, h->client_mac, ETH_ALEN);
-	closed_remember(t, &h->hs, h->hs.irs + 1 + h->held, bpf_ktime_get_boot_ns(), IPOS_TEMP_RESET);
+	h->hs.iss = h->iss;
+	h->hs.irs = h->irs;
+	closed_remember(t, &h->hs, end, bpf_ktime_get_boot_ns(), IPOS_TEMP_RESET);
 	holding_release(t);
 	count(COUNT_RST_SENT);
 	return reply_from_tc(skb, set, w, &s, &r);
@@ -64,23 +68,45 @@ IPOS_INLINE int local_row(const struct ipos_settings *set, struct ipos_scratch *
 			  const struct ipos_tuple *t, const struct ipos_handshake *hs,
 			  const struct choice *c, __u16 service, __u64 now)
 {
+	struct ipos_service *configured = service_at(service);
 	struct ipos_endpoint *ep = &w->endpoint;
+	__u64 len;
+	__u8 body;
 
 	__builtin_memset(ep, 0, sizeof(*ep));
 	ep->endpoint_ip = set->self_ip;
 	ep->endpoint_port = c->port;
-	ep->first = set->self;
+	ep->first = ep->giver = set->self;
 	ep->hs = *hs;
 	ep->state = IPOS_EP_PENDING;
 	ep->service = service;
 	ep->adopt_seq = ep->rcv_need = ep->rcv_nxt = hs->irs + 1;
 	ep->snd_nxt = hs->iss + 1;
 	ep->last_seen_ns = now;
+	if (configured && configured->decide == IPOS_DECIDE_REQUEST) {
+		len = request_measure(w, &body);
+		endpoint_follow(ep, hs->irs + 1, len, body, hs->iss + 1);
+	}
 	if (bpf_map_update_elem(&local, t, ep, BPF_ANY)) {
 		count(COUNT_DROP_TABLE_FULL);
 		return -1;
 	}
 	return 0;
+}
+
+/* The length of a request that is decided, for its owner; of the next one nothing travels. */
+IPOS_INLINE void held_measure(const struct ipos_scratch *w, struct ipos_holding *h,
+			      const struct ipos_service *service)
+{
+	if (service->decide == IPOS_DECIDE_REQUEST)
+		h->request_len = request_measure(w, &h->body);
+}
+
+/* And the held bytes behind it come again, when it is their turn. */
+IPOS_INLINE void held_cut(struct ipos_holding *h)
+{
+	if (h->request_len && h->body != IPOS_BODY_OPAQUE && h->held > h->request_len)
+		h->held = h->request_len;
 }
 
 #define ADOPT_AGAIN 0x100		/* no refusal: the packet must go to front's ingress again */
@@ -93,12 +119,25 @@ IPOS_APART int adopt_here(struct __sk_buff *skb, const struct ipos_settings *set
 			  struct ipos_scratch *w, const struct segment *s, struct ipos_endpoint *ep)
 {
 	struct ipos_service *service = service_at(ep->service);
+	struct ipos_left *left;
 	__u32 next = 0;
 
 	ep->state = IPOS_EP_ADOPTING;
 	ep->reason = service ? adopt(skb, w, s, ep, service) : IPOS_REFUSE_NO_LISTENER;
-	if (ep->reason != IPOS_REFUSE_TUPLE_LIVE || ep->flags & IPOS_EP_RETRIED ||
-	    !time_wait_expects(skb, &s->tuple, &next) || reset_kernel(skb, set, s, next))
+	if (ep->reason != IPOS_REFUSE_TUPLE_LIVE)
+		return ep->reason;
+	/* Or the connection was here before, and our application has not closed it yet. */
+	left = bpf_map_lookup_elem(&left_behind, &s->tuple);
+	if (left && ep->flags & IPOS_EP_RETRIED) {
+		ep->state = IPOS_EP_PENDING;	/* it holds the socket; the packet comes again */
+		ep->flags &= ~(IPOS_EP_RETRIED | IPOS_EP_NOTICE_RETRIED);
+		return ep->reason;
+	}
+	if (left)
+		next = left->next;
+	if (ep->flags & IPOS_EP_RETRIED ||
+	    (!left && !time_wait_expects(skb, &s->tuple, &next)) ||
+	    reset_kernel(skb, set, s, next))
 		return ep->reason;
 	ep->flags |= IPOS_EP_RETRIED;
 	ep->state = IPOS_EP_PENDING;
@@ -109,7 +148,8 @@ IPOS_APART int adopt_here(struct __sk_buff *skb, const struct ipos_settings *set
 /* ---- decided: a held request ------------------------------------------------------------------ */
 
 IPOS_INLINE int forward_row(struct ipos_scratch *w, const struct ipos_tuple *t,
-			    const struct ipos_holding *h, const struct route *r, __u64 now)
+			    const struct ipos_holding *h, const struct route *r, __u16 first,
+			    __u64 now)
 {
 	struct ipos_forward *f = &w->forward;
 
@@ -117,12 +157,13 @@ IPOS_INLINE int forward_row(struct ipos_scratch *w, const struct ipos_tuple *t,
 	f->destination_ip = r->endpoint_ip;
 	f->destination_port = r->endpoint_port;
 	f->server = r->server;
-	f->iss = h->hs.iss;
-	f->irs = h->hs.irs;
+	f->iss = h->iss;
+	f->irs = h->irs;
+	f->first = first;
 	f->service = h->service;
 	f->client_end = f->request_end = h->hs.irs + 1 + h->held;
 	f->client_ack = h->hs.iss + 1;
-	f->migration = now;		/* rises with every migration of this server's */
+	f->migration = h->migration;
 	f->packets = 1;
 	f->last_seen_ns = f->offered_ns = now;
 	return bpf_map_update_elem(&forward, t, f, BPF_ANY);
@@ -180,6 +221,7 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 			return answer_refusal(h, w->request.refusal);
 		decide(w, t, h->refused, &c);
 		session_note(&h->hs, &c);
+		held_measure(w, h, service);
 	}
 	server = server_at(c.server);
 	if (!c.server || !server) {
@@ -187,11 +229,13 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 		report(set, t, h, 0, IPOS_REASON_NO_SERVER);
 		return reset_held(skb, set, w, t, h);
 	}
+	held_cut(h);
 	r.server = c.server;
 	r.endpoint_ip = server->address;
 	r.endpoint_port = c.port;
 	if (c.server != set->self) {
-		if (!forward_row(w, t, h, &r, now)) {
+		h->migration = now;
+		if (!forward_row(w, t, h, &r, set->self, now)) {
 			traffic_add(c.server, 1, 0);
 			count(COUNT_MIGRATED);
 			report(set, t, h, c.server, reason);
@@ -228,6 +272,8 @@ IPOS_INLINE void request_begin(struct ipos_scratch *w, const struct ipos_handsha
 {
 	__builtin_memset(&w->holding, 0, sizeof(w->holding));
 	w->holding.hs = *hs;
+	w->holding.iss = hs->iss;
+	w->holding.irs = hs->irs;
 	w->holding.service = service;
 	w->holding.refused = refused;
 }
@@ -257,7 +303,7 @@ IPOS_INLINE int segment_sound(struct __sk_buff *skb, struct ipos_scratch *w,
 	return 0;
 }
 
-/* One more sound segment of a held request.  Consumes the frame, or says DECIDE_HELD or ANSWER_HELD. */
+/* One more sound segment of a held request.  Consumes the frame, or says what is to be done. */
 IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 			    struct ipos_scratch *w, const struct segment *s, struct ipos_holding *h)
 {
@@ -296,11 +342,15 @@ IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 		count(COUNT_HELD);
 		return DECIDE_HELD;
 	}
+	if (h->moving && (h->fin || h->held >= IPOS_HEAD_MAX)) {
+		h->complete = 1;	/* it will never be; an answer may be on its way yet */
+		return DECIDE_HELD;
+	}
 	if (h->held >= IPOS_HEAD_MAX)
 		return answer_refusal(h, IPOS_AMBIGUOUS_TOO_LONG);
 	if (h->fin) {			/* the head will never be complete */
 		count(COUNT_FIN_ANSWERED);
-		return reset_held(skb, set, w, &s->tuple, h);
+		return GIVE_UP;
 	}
 	count(COUNT_HELD);
 	h->unacknowledged++;
@@ -335,7 +385,9 @@ IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	if (c.server == set->self && c.server &&
 	    !local_row(set, w, &s->tuple, &w->holding.hs, &c, w->holding.service, now)) {
 		ep = bpf_map_lookup_elem(&local, &s->tuple);
-		verdict = ep ? adopt_here(skb, set, w, s, ep) : IPOS_REFUSE_TABLE_FULL;
+		verdict = IPOS_REFUSE_TABLE_FULL;
+		if (ep && !(follows(ep, s) && segment_trim(skb, w, s, ep->request_end - s->seq)))
+			verdict = adopt_here(skb, set, w, s, ep);
 		if (verdict == IPOS_REFUSE_NONE || verdict == ADOPT_AGAIN) {
 			bpf_map_delete_elem(&temporary, &s->tuple);
 			traffic_add(set->self, 1, 0);
@@ -354,6 +406,8 @@ IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	w->holding.server = c.server;
 	w->holding.port = c.port;
 	w->holding.pool = c.pool;
+	if (c.server)
+		held_measure(w, &w->holding, service);
 	if (!segment_sound(skb, w, s))	/* and no row for it */
 		return TC_ACT_SHOT;
 	h = hold_begin(skb, w, &s->tuple, now);

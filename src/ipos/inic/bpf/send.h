@@ -34,8 +34,8 @@ IPOS_INLINE __u32 connection_write(const struct ipos_settings *set, struct ipos_
 	tcb->version = 1;
 	tcb->state = BPF_TCP_ESTABLISHED;
 	tcb->flags = bpf_htons(h->hs.options);
-	tcb->iss = bpf_htonl(h->hs.iss);
-	tcb->irs = bpf_htonl(h->hs.irs);
+	tcb->iss = bpf_htonl(h->iss);
+	tcb->irs = bpf_htonl(h->irs);
 	tcb->snd_una = tcb->snd_nxt = tcb->snd_max = tcb->snd_wl2 = bpf_htonl(h->hs.iss + 1);
 	tcb->snd_wl1 = bpf_htonl(rcv_nxt);
 	tcb->snd_wnd = bpf_htonl((__u32)h->window << (h->hs.snd_wscale & 15));
@@ -52,6 +52,8 @@ IPOS_INLINE __u32 connection_write(const struct ipos_settings *set, struct ipos_
 	tcb->snd_ssthresh = bpf_htonl(0x7fffffff);
 	tcb->receive_queue_len = bpf_htonl(h->acknowledged);
 	tcb->migration = bpf_cpu_to_be64(migration);
+	tcb->request_len = bpf_cpu_to_be64(h->request_len);
+	tcb->body = h->body;
 	tag_wide(set, w, &tag);
 	__builtin_memcpy(tcb->tag, &tag, sizeof(tag));
 	l2_write(w->frame, mac, set->back_mac, set->back_vlan, set->ethertype);

@@ -15,6 +15,10 @@ struct sock {
 	__u32 sk_max_ack_backlog;
 } __attribute__((preserve_access_index));
 
+struct tcp_sock {
+	__u32 rcv_nxt, copied_seq, snd_nxt, write_seq;
+} __attribute__((preserve_access_index));
+
 struct sock_common {
 	__u32 skc_tw_rcv_nxt;
 } __attribute__((preserve_access_index));

@@ -32,7 +32,7 @@ IPOS_INLINE void connected(struct bpf_sock_ops *ctx, const struct ipos_tuple *t,
 		return;
 	ep.endpoint_ip = self->address;
 	ep.endpoint_port = row->port;
-	ep.first = row->server;
+	ep.first = ep.giver = row->server;
 	ep.cookie = cookie;
 	ep.hs.iss = ctx->snd_nxt - 1;
 	ep.hs.irs = ctx->rcv_nxt - 1;
@@ -72,6 +72,21 @@ IPOS_INLINE void insert_begin(struct bpf_sock_ops *ctx, struct ipos_tuple *t,
 	count(COUNT_SESSION_UNTOLD);
 }
 
+/* A live connection is ours now, perhaps again: rows that said otherwise go. */
+IPOS_INLINE void came(const struct ipos_tuple *t, const struct ipos_endpoint *ep)
+{
+	struct ipos_settings *set = settings_now();
+	struct ipos_forward *f = bpf_map_lookup_elem(&forward, t);
+
+	if (f && set && ep->first == set->self) {
+		traffic_add(f->server, 0, 1);
+		traffic_add(set->self, 1, 0);
+	}
+	if (f)
+		bpf_map_delete_elem(&forward, t);
+	bpf_map_delete_elem(&left_behind, t);
+}
+
 SEC("sockops")
 int ipos_sockops(struct bpf_sock_ops *ctx)
 {
@@ -96,6 +111,8 @@ int ipos_sockops(struct bpf_sock_ops *ctx)
 		connected(ctx, &t, cookie);
 		return 1;
 	}
+	if (ep->flags & IPOS_EP_LIVE)
+		came(&t, ep);
 	ep->cookie = cookie;
 	ep->state = IPOS_EP_ATTACHED;
 	if (ep->hs.options & IPOS_OPT_SESSION)

@@ -6,35 +6,7 @@
 #ifndef IPOS_XDP_BACK_H
 #define IPOS_XDP_BACK_H
 
-#include "xdp_client.h"
-
-struct peer {				/* who sent the frame */
-	__u8 mac[ETH_ALEN];
-	__u16 server;
-};
-
-/* The frame becomes a notice to its sender. */
-IPOS_APART int notify(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
-		      const struct segment *s, const struct notice *n)
-{
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct ethhdr *eth = data;
-	__u8 to[ETH_ALEN];
-	__u32 len;
-
-	if ((void *)(eth + 1) > end)
-		return XDP_DROP;
-	__builtin_memcpy(to, eth->h_source, ETH_ALEN);
-	len = notice_write(set, w, &s->tuple, to, n);
-	if (bpf_xdp_adjust_tail(ctx, (int)len - (int)bpf_xdp_get_buff_len(ctx)))
-		return drop(COUNT_DROP_EMIT);
-	if (len != FRAME_MIN && len != FRAME_MIN + sizeof(struct vlan_tag))
-		return XDP_DROP;
-	if (bpf_xdp_store_bytes(ctx, 0, w->frame, len))
-		return drop(COUNT_DROP_EMIT);
-	count(COUNT_FRAMES_SENT);
-	return bpf_redirect(ctx->ingress_ifindex, 0);
-}
+#include "xdp_move.h"
 
 IPOS_INLINE int refuse(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
 		       const struct segment *s, __u32 iss, __u8 reason)
@@ -63,20 +35,37 @@ IPOS_INLINE void endpoint_from_tcb(struct ipos_endpoint *ep, const struct ipos_t
 	ep->rcv_nxt = ep->adopt_seq;
 	ep->snd_nxt = bpf_ntohl(tcb->snd_nxt);
 	ep->migration = bpf_be64_to_cpu(tcb->migration);
+	if (ep->snd_nxt != ep->hs.iss + 1)
+		ep->flags |= IPOS_EP_LIVE;
+}
+
+/* Whether rows from before are older than a type 1, and may give way. */
+IPOS_INLINE int connection_returns(const struct ipos_tuple *t, const struct ipos_endpoint *ep)
+{
+	struct ipos_forward *f = bpf_map_lookup_elem(&forward, t);
+	struct ipos_left *left = bpf_map_lookup_elem(&left_behind, t);
+
+	if (left && left->iss == ep->hs.iss && left->migration >= ep->migration)
+		return 0;
+	if (!f)
+		return 1;
+	return ep->flags & IPOS_EP_LIVE && f->acknowledged && f->iss == ep->hs.iss &&
+	       f->migration < ep->migration;
 }
 
 /* w->words holds the header; the connection information follows in the frame. */
 IPOS_INLINE int back_connection(struct xdp_md *ctx, struct ipos_settings *set,
-				struct ipos_scratch *w, struct segment *s, const struct peer *from,
-				__u64 now)
+			       struct ipos_scratch *w, struct segment *s, const struct peer *from)
 {
 	struct ipos_connection *info = (void *)w->words + IPOS_HEADER_LEN;
 	struct ipos_header *h = (void *)w->words;
-	struct ipos_endpoint *known, ep = {};
+	struct ipos_endpoint *known, *ep = &w->endpoint;
+	struct ipos_service *service;
 	struct ipos_server *self;
 	struct ipos_temporary *t;
 	struct ipos_address *a;
 	struct wide_tag tag, sent;
+	int failed;
 
 	if (bpf_xdp_load_bytes(ctx, s->l2 + IPOS_HEADER_LEN, info, IPOS_CONNECTION_LEN))
 		return drop(COUNT_DROP_FRAME_SHORT);
@@ -90,40 +79,54 @@ IPOS_INLINE int back_connection(struct xdp_md *ctx, struct ipos_settings *set,
 	count(COUNT_FRAMES_RECEIVED);
 	s->tuple.service_ip = info->server_ip;
 	s->tuple.service_port = info->server_port;
-	endpoint_from_tcb(&ep, &info->tcb);
+	__builtin_memset(ep, 0, sizeof(*ep));
+	endpoint_from_tcb(ep, &info->tcb);
 	a = address_of(info->server_ip, info->server_port);
 	self = server_at(set->self);
 	if (!a || !self)
-		return refuse(ctx, set, w, s, ep.hs.iss, IPOS_REFUSE_NO_LISTENER);
+		return refuse(ctx, set, w, s, ep->hs.iss, IPOS_REFUSE_NO_LISTENER);
 	if (self->state == IPOS_SERVER_MAINT)
-		return refuse(ctx, set, w, s, ep.hs.iss, IPOS_REFUSE_STATE);
-	known = bpf_map_lookup_elem(&connect, &s->tuple);
+		return refuse(ctx, set, w, s, ep->hs.iss, IPOS_REFUSE_STATE);
+	known = bpf_map_lookup_elem(&local, &s->tuple);
+	if (!known || !(known->flags & IPOS_EP_LIVE)) {
+		if (known)
+			return refuse(ctx, set, w, s, ep->hs.iss, IPOS_REFUSE_TUPLE_LIVE);
+		known = bpf_map_lookup_elem(&connect, &s->tuple);
+	}
 	if (known && known->state == IPOS_EP_ATTACHED) {
 		struct notice n = { .endpoint_ip = h->endpoint_ip,
 				    .endpoint_port = h->endpoint_port,
-				    .type = IPOS_ACKNOWLEDGEMENT, .iss = ep.hs.iss };
+				    .type = IPOS_ACKNOWLEDGEMENT, .iss = ep->hs.iss };
 
-		if (known->hs.iss != ep.hs.iss)
-			return refuse(ctx, set, w, s, ep.hs.iss, IPOS_REFUSE_TUPLE_LIVE);
+		if (known->hs.iss != ep->hs.iss)
+			return refuse(ctx, set, w, s, ep->hs.iss, IPOS_REFUSE_TUPLE_LIVE);
 		if (seq_before(known->rcv_nxt, known->rcv_need))
 			return drop(COUNT_ABSORBED);	/* the held bytes follow */
 		return notify(ctx, set, w, s, &n);
 	}
-	if (bpf_map_lookup_elem(&local, &s->tuple) ||
-	    bpf_map_lookup_elem(&forward, &s->tuple))
-		return refuse(ctx, set, w, s, ep.hs.iss, IPOS_REFUSE_TUPLE_LIVE);
+	if (!connection_returns(&s->tuple, ep))
+		return refuse(ctx, set, w, s, ep->hs.iss, IPOS_REFUSE_TUPLE_LIVE);
 	t = bpf_map_lookup_elem(&temporary, &s->tuple);
-	if (t && t->state == IPOS_TEMP_CLOSED && t->hs.iss == ep.hs.iss)
+	if (t && t->state == IPOS_TEMP_CLOSED && t->hs.iss == ep->hs.iss)
 		return drop(COUNT_DROP_COOKIE_USED);
-	ep.endpoint_ip = h->endpoint_ip;
-	ep.endpoint_port = h->endpoint_port;
-	ep.first = from->server;
-	ep.state = IPOS_EP_PENDING;
-	ep.service = a->service;
-	ep.last_seen_ns = now;
-	if (bpf_map_update_elem(&connect, &s->tuple, &ep, BPF_ANY)) {
+	ep->endpoint_ip = h->endpoint_ip;
+	ep->endpoint_port = h->endpoint_port;
+	ep->first = ep->flags & IPOS_EP_LIVE ? a->holder : from->server;
+	ep->giver = from->server;
+	ep->state = IPOS_EP_PENDING;
+	ep->service = a->service;
+	ep->last_seen_ns = bpf_ktime_get_boot_ns();
+	service = service_at(a->service);
+	if (service && service->decide == IPOS_DECIDE_REQUEST)
+		endpoint_follow(ep, ep->adopt_seq, bpf_be64_to_cpu(info->tcb.request_len),
+				info->tcb.body, ep->snd_nxt);
+	if (ep->first == set->self)
+		failed = bpf_map_update_elem(&local, &s->tuple, ep, BPF_ANY);
+	else
+		failed = bpf_map_update_elem(&connect, &s->tuple, ep, BPF_ANY);
+	if (failed) {
 		count(COUNT_DROP_TABLE_FULL);
-		return refuse(ctx, set, w, s, ep.hs.iss, IPOS_REFUSE_TABLE_FULL);
+		return refuse(ctx, set, w, s, ep->hs.iss, IPOS_REFUSE_TABLE_FULL);
 	}
 	return XDP_DROP;
 }
@@ -154,7 +157,7 @@ IPOS_INLINE int decapsulate(struct xdp_md *ctx, struct ipos_settings *set, __u32
 }
 
 IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
-			    struct segment *s, const struct peer *from, __u64 now)
+			   struct segment *s, const struct peer *from)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	__u32 inner, inner_at = s->l2 + IPOS_HEADER_LEN, ip_len;
@@ -164,9 +167,10 @@ IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set, struc
 	struct segment in = {};
 	struct ipos_endpoint *ep;
 	struct ipos_address *a;
+	struct ipos_left *left;
+	__u64 now = bpf_ktime_get_boot_ns(), tag, sent;
 	int on_connection;
 	enum parsed what;
-	__u64 tag, sent;
 
 	in.l2 = inner_at;
 	what = parse_ip(data, end, bpf_xdp_get_buff_len(ctx), &in);
@@ -205,9 +209,19 @@ IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set, struc
 	count(COUNT_FRAMES_RECEIVED);
 	s->tuple = in.tuple;
 	ep = bpf_map_lookup_elem(&connect, &s->tuple);
+	if (!ep)
+		ep = bpf_map_lookup_elem(&local, &s->tuple);	/* come home; not all know yet */
 	if (ep) {
 		ep->last_seen_ns = now;
-		return decapsulate(ctx, set, inner_at, ip_len, ep->state != IPOS_EP_ATTACHED);
+		return decapsulate(ctx, set, inner_at, ip_len, goes_alone(ep, &in));
+	}
+	left = bpf_map_lookup_elem(&left_behind, &s->tuple);
+	if (left && left->server && left->server != from->server) {
+		struct type2 packet = { .inner = inner, .end = inner_at + ip_len };
+
+		if (tell_due(left, from->server, in.length, now))
+			return tell_first(ctx, set, w, s, left);
+		return bounce(ctx, set, w, s, &packet);
 	}
 	t = bpf_map_lookup_elem(&temporary, &s->tuple);
 	a = address_of(s->tuple.service_ip, s->tuple.service_port);
@@ -297,12 +311,13 @@ IPOS_INLINE int back_denied(const struct segment *s, struct ipos_forward *f, __u
 }
 
 IPOS_INLINE int back_notice(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
-			    struct segment *s, const struct peer *from, __u64 now)
+			   struct segment *s, const struct peer *from)
 {
 	struct ipos_trailer *trailer = (void *)w->words + IPOS_HEADER_LEN;
 	struct ipos_header *h = (void *)w->words;
+	struct ipos_holding *held;
 	struct ipos_forward *f;
-	__u64 tag, sent;
+	__u64 now = bpf_ktime_get_boot_ns(), tag, sent;
 	__u32 iss;
 
 	if (bpf_xdp_load_bytes(ctx, s->l2 + IPOS_HEADER_LEN, trailer, IPOS_TRAILER_LEN))
@@ -321,6 +336,9 @@ IPOS_INLINE int back_notice(struct xdp_md *ctx, struct ipos_settings *set, struc
 		return back_connected(s, h, from, iss, now);
 	if (!f)
 		return drop(COUNT_DROP_FRAME_UNKNOWN);
+	if (h->type == IPOS_MOVED)
+		return f->iss == iss ? back_moved(s, h, f, bpf_ntohs(trailer->reason)) :
+				       drop(COUNT_DROP_FRAME_ISS);
 	if (f->server != from->server)
 		return drop(COUNT_DROP_FRAME_ISS);
 	if (h->type == IPOS_REFUSED && trailer->reason == bpf_htons(IPOS_REFUSE_UNKNOWN))
@@ -329,6 +347,9 @@ IPOS_INLINE int back_notice(struct xdp_md *ctx, struct ipos_settings *set, struc
 		return drop(COUNT_DROP_FRAME_ISS);
 	switch (h->type) {
 	case IPOS_ACKNOWLEDGEMENT:
+		held = bpf_map_lookup_elem(&holding, &s->tuple);
+		if (held && held->moving && !f->acknowledged)
+			return pass_alone(ctx);	/* our socket must be told the end */
 		if (!f->acknowledged) {
 			f->acknowledged = 1;
 			holding_release(&s->tuple);
@@ -396,7 +417,6 @@ IPOS_INLINE int back_frame(struct xdp_md *ctx, struct ipos_settings *set, struct
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ipos_header *h = (void *)w->words;
-	__u64 now = bpf_ktime_get_boot_ns();
 	struct ethhdr *eth = data;
 	struct ipos_member *member;
 	struct ipos_mac mac = {};
@@ -423,13 +443,14 @@ IPOS_INLINE int back_frame(struct xdp_md *ctx, struct ipos_settings *set, struct
 		return drop(COUNT_DROP_FRAME_TYPE);
 	switch (h->type) {
 	case IPOS_CONNECTION:
-		return back_connection(ctx, set, w, s, &from, now);
+		return back_connection(ctx, set, w, s, &from);
 	case IPOS_PACKET:
-		return back_packet(ctx, set, w, s, &from, now);
+		return back_packet(ctx, set, w, s, &from);
 	case IPOS_ACKNOWLEDGEMENT:
 	case IPOS_CLOSED:
+	case IPOS_MOVED:
 	case IPOS_REFUSED:
-		return back_notice(ctx, set, w, s, &from, now);
+		return back_notice(ctx, set, w, s, &from);
 	case IPOS_PROBE:
 	case IPOS_PROBE_ANSWER:
 		return back_probe(ctx, set, w, s);

@@ -13,8 +13,6 @@
 #include "frame.h"
 #include "reply.h"
 
-#define OFFER_AGAIN_NS 50000000ULL	/* an unanswered type 1 is repeated after this */
-
 IPOS_INLINE int drop(__u32 reason)
 {
 	count(reason);
@@ -38,6 +36,13 @@ IPOS_INLINE int pass_alone(struct xdp_md *ctx)
 	meta[0] = bpf_get_prandom_u32();
 	meta[1] = (__u32)bpf_ktime_get_boot_ns();
 	return XDP_PASS;
+}
+
+/* Whether tc may make another frame of a packet for this endpoint. */
+IPOS_INLINE int goes_alone(const struct ipos_endpoint *ep, const struct segment *s)
+{
+	return ep->state != IPOS_EP_ATTACHED || ep->flags & (IPOS_EP_WAITING | IPOS_EP_MOVING) ||
+	       follows(ep, s);
 }
 
 /* The segment's TCP header into w->tcp, its options parsed.  Returns 0 when it is unsound. */
@@ -501,7 +506,7 @@ IPOS_INLINE int client_icmp(struct xdp_md *ctx, struct ipos_settings *set, struc
 /* ---- front ------------------------------------------------------------------------------------- */
 
 IPOS_INLINE int client_segment(struct xdp_md *ctx, struct ipos_settings *set,
-			       struct ipos_scratch *w, struct segment *s, enum parsed what)
+			      struct ipos_scratch *w, struct segment *s, enum parsed what)
 {
 	struct ipos_address *a = address_of(s->tuple.service_ip, s->tuple.service_port);
 	__u64 now = bpf_ktime_get_boot_ns();
@@ -529,7 +534,7 @@ IPOS_INLINE int client_segment(struct xdp_md *ctx, struct ipos_settings *set,
 	if (!ep)
 		ep = bpf_map_lookup_elem(&connect, &s->tuple);
 	if (ep)
-		return ep->state == IPOS_EP_ATTACHED ? XDP_PASS : pass_alone(ctx);
+		return goes_alone(ep, s) ? pass_alone(ctx) : XDP_PASS;
 	if ((s->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN)
 		return client_syn(ctx, set, w, s, service, now);
 	return client_unattached(ctx, set, w, s, now);

@@ -11,14 +11,15 @@
 #include "select.h"
 #include "session.h"
 
-/* The request read into w->request; returns the server's index, 0 for nobody. */
-IPOS_FUNCTION int decide(struct ipos_scratch *w, const struct ipos_tuple *t, __u64 refused,
-			 struct choice *c)
+/*
+ * Whom the request in w->request is for: c->pool, and c->server where it is of a session that
+ * one of them has.  Returns that server's index, 0 for any of the pool.
+ */
+IPOS_FUNCTION int decide_pool(struct ipos_scratch *w, __u64 refused, struct choice *c)
 {
 	struct ipos_service *service;
-	struct draw d;
 
-	if (!w || !t || !c)
+	if (!w || !c)
 		return 0;
 	c->server = 0;
 	service = service_at(w->request.service);
@@ -27,7 +28,18 @@ IPOS_FUNCTION int decide(struct ipos_scratch *w, const struct ipos_tuple *t, __u
 	c->pool = service->pool;
 	c->rule = 0;
 	route(w, c);
-	if (session_choose(w, c->pool, refused, c)) {
+	return session_choose(w, c->pool, refused, c);
+}
+
+/* The request read into w->request; returns the server's index, 0 for nobody. */
+IPOS_FUNCTION int decide(struct ipos_scratch *w, const struct ipos_tuple *t, __u64 refused,
+			 struct choice *c)
+{
+	struct draw d;
+
+	if (!w || !t || !c || !service_at(w->request.service))
+		return 0;
+	if (decide_pool(w, refused, c)) {
 		count(COUNT_SESSION_KEPT);
 		return c->server;
 	}

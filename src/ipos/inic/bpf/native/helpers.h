@@ -58,6 +58,12 @@ struct sock {
 	__u32 sk_max_ack_backlog;
 };
 
+struct tcp_sock {			/* the same object, further down */
+	struct sock sk;
+	__u32 socket;
+	__u32 rcv_nxt, copied_seq, snd_nxt, write_seq;
+};
+
 struct bpf_sock *bpf_skc_lookup_tcp(void *ctx, struct bpf_sock_tuple *tuple, __u32 size,
 				    __u64 netns, __u64 flags);
 struct bpf_sock *bpf_sk_lookup_tcp(void *ctx, struct bpf_sock_tuple *tuple, __u32 size,

@@ -47,6 +47,7 @@ struct native_socket {
 	__u32 state;			/* BPF_TCP_... */
 	__u32 rcv_nxt;
 	__u32 ack_backlog, max_ack_backlog;
+	__u32 copied_seq, snd_nxt, write_seq;
 };
 
 struct bpf_tcp_req_attrs {
@@ -121,7 +122,9 @@ struct native_node {
 	struct bpf_sock found[NATIVE_SOCKETS_MAX];	/* the same, as programs see them */
 	struct bpf_tcp_sock found_tcp;
 	struct tcp_timewait_sock found_tw;
-	struct { __u32 ack_backlog, max_ack_backlog, socket; } listener[NATIVE_SOCKETS_MAX];
+	struct {
+		__u32 ack_backlog, max_ack_backlog, socket, rcv_nxt, copied_seq, snd_nxt, write_seq;
+	} full[NATIVE_SOCKETS_MAX];	/* as struct tcp_sock */
 
 	/* what came of the last program */
 	__s32 verdict;

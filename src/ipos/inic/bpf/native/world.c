@@ -124,10 +124,14 @@ void *bpf_skc_to_tcp_sock(void *sk)
 	struct native_node *n = native_now();
 	__u32 i = (struct bpf_sock *)sk - n->found;
 
-	n->listener[i].ack_backlog = n->socket[i].ack_backlog;
-	n->listener[i].max_ack_backlog = n->socket[i].max_ack_backlog;
-	n->listener[i].socket = i;
-	return &n->listener[i];
+	n->full[i].ack_backlog = n->socket[i].ack_backlog;
+	n->full[i].max_ack_backlog = n->socket[i].max_ack_backlog;
+	n->full[i].socket = i;
+	n->full[i].rcv_nxt = n->socket[i].rcv_nxt;
+	n->full[i].copied_seq = n->socket[i].copied_seq;
+	n->full[i].snd_nxt = n->socket[i].snd_nxt;
+	n->full[i].write_seq = n->socket[i].write_seq;
+	return &n->full[i];
 }
 
 long bpf_sk_release(void *sk)
@@ -174,7 +178,7 @@ int bpf_sk_assign_tcp_reqsk(struct __sk_buff *skb, struct sock *sk,
 	if (attrs__sz != sizeof(*attrs) || attrs->mss < 536)
 		return -EINVAL;
 	for (__u32 i = 0; i < n->sockets; i++)
-		if ((void *)sk == &n->listener[i])
+		if ((void *)sk == &n->full[i])
 			return assign(i, attrs);
 	return -EINVAL;
 }

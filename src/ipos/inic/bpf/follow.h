@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Every request of a kept-alive connection, where the service decides at each.  Our kernel gets
+ * the bytes of requests that are ours, up to ep->request_end.  What comes after is looked at
+ * first: a head that may be served here moves that mark, any other is held, as a first server
+ * holds a first one.
+ */
+#ifndef IPOS_FOLLOW_H
+#define IPOS_FOLLOW_H
+
+#include "core/decide.h"
+#include "send.h"
+
+#define HEADS_AT_ONCE 8			/* pipelined in one segment; more come again */
+
+/* Where the next head starts, by what w->request says of this one. */
+IPOS_INLINE __u64 request_measure(const struct ipos_scratch *w, __u8 *body)
+{
+	*body = w->request.grammar == IPOS_GRAMMAR_HTTP1 ? w->request.body : IPOS_BODY_OPAQUE;
+	return w->request.head_len +
+	       (*body == IPOS_BODY_LENGTH ? w->request.content_length : 0);
+}
+
+enum place { PLACE_ELSEWHERE, PLACE_ALLOWED, PLACE_HERE };
+
+/*
+ * Whether the request in w->request may stay where its connection is: moving has a cost, so
+ * it does unless its route or its session says otherwise.
+ */
+IPOS_FUNCTION int request_place(struct ipos_scratch *w, __u32 self)
+{
+	struct ipos_server *server = server_at(self);
+	struct choice c = {};
+
+	if (!w || !server)
+		return PLACE_ELSEWHERE;
+	if (decide_pool(w, 0, &c))
+		return c.server == self ? PLACE_HERE : PLACE_ELSEWHERE;
+	if (!pool_port(c.pool, self))
+		return PLACE_ELSEWHERE;
+	return server->state == IPOS_SERVER_READY ? PLACE_HERE : PLACE_ALLOWED;
+}
+
+/* Reads the head whose first byte is at `at` in the frame, `left` bytes before its end. */
+IPOS_FUNCTION int head_read(struct __sk_buff *skb, struct ipos_scratch *w, __u32 at, __u32 left)
+{
+	int progress = IPOS_READ_MORE;
+
+	if (!w)
+		return progress;
+	for (__u32 nth = 0; nth < IPOS_CHUNKS && progress == IPOS_READ_MORE; nth++) {
+		__u32 n = left > IPOS_CHUNK ? IPOS_CHUNK : left;
+
+		IPOS_OPAQUE(n);
+		if (n < 1 || n > IPOS_CHUNK || bpf_skb_load_bytes(skb, at, w->bytes, n))
+			break;
+		progress = request_feed(w, n);
+		at += n;
+		left -= n;
+	}
+	return progress;
+}
+
+/*
+ * Reads the heads that start in a segment, as long as they are complete and may be served
+ * here.  Returns 1 when the whole segment may go to our kernel.
+ */
+IPOS_FUNCTION int heads_read(struct __sk_buff *skb, struct ipos_scratch *w,
+			     const struct segment *s, struct ipos_endpoint *ep)
+{
+	struct ipos_settings *set = settings_now();
+	__u8 body;
+	__u64 len;
+
+	if (!set || !w || !s || !ep)
+		return 0;
+	for (__u32 i = 0; i < HEADS_AT_ONCE; i++) {
+		__u32 at = ep->request_end - s->seq;
+
+		if (ep->follow == IPOS_FOLLOW_OPAQUE || at >= s->length)
+			return 1;
+		request_open(w, ep->service);
+		if (head_read(skb, w, s->payload + at, s->length - at) != IPOS_READ_DONE ||
+		    request_place(w, set->self) != PLACE_HERE)
+			return 0;
+		len = request_measure(w, &body);
+		endpoint_follow(ep, ep->request_end, len, body, s->ack);
+	}
+	return 0;
+}
+
+/* Cuts the segment's payload to its first `keep` bytes, and its FIN with the rest. */
+IPOS_APART int segment_trim(struct __sk_buff *skb, struct ipos_scratch *w, const struct segment *s,
+			    __u32 keep)
+{
+	__u32 tcp_bytes = s->tcp_len + keep, ip_at = s->l2, check_at = s->l4 + 16;
+	struct iphdr *ip = (void *)w->saved;
+	__u8 flags = s->flags & ~(TCP_FIN | TCP_PSH);
+	__u16 check = 0;
+	__s64 sum;
+
+	if (bpf_skb_load_bytes(skb, ip_at, ip, sizeof(*ip)))
+		return -1;
+	ip->tot_len = bpf_htons(sizeof(*ip) + tcp_bytes);
+	ip->check = 0;
+	ip->check = (__u16)~fold(sum_words(ip, sizeof(*ip)));
+	if (bpf_skb_change_tail(skb, s->payload + keep, 0) ||
+	    bpf_skb_store_bytes(skb, ip_at, ip, sizeof(*ip), 0) ||
+	    bpf_skb_store_bytes(skb, s->l4 + 13, &flags, 1, 0) ||
+	    bpf_skb_store_bytes(skb, check_at, &check, 2, 0))
+		return -1;
+	sum = segment_sum(skb, w, s->l4, tcp_bytes);
+	if (sum < 0)
+		return -1;
+	check = (__u16)~fold(sum + sum_pseudo(s->tuple.client_ip, s->tuple.service_ip, tcp_bytes));
+	return bpf_skb_store_bytes(skb, check_at, &check, 2, 0);
+}
+
+#endif /* IPOS_FOLLOW_H */

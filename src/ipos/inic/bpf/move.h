@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The next request of a connection that is ours: held until it may be decided, then given to
+ * our own socket or, with the endpoint, to another server.  That server's type 3 dissociates
+ * our application: it is told the end by a FIN made here, and what its socket still says is
+ * swallowed on egress.
+ */
+#ifndef IPOS_MOVE_H
+#define IPOS_MOVE_H
+
+#include "follow.h"
+#include "request.h"
+
+IPOS_INLINE struct ipos_endpoint *endpoint_of(const struct ipos_tuple *t)
+{
+	struct ipos_endpoint *ep = bpf_map_lookup_elem(&local, t);
+
+	return ep ? ep : bpf_map_lookup_elem(&connect, t);
+}
+
+/*
+ * Nothing is on its way in either direction: our application has read all there is before the
+ * held request, has answered, and the client has all of the answer.
+ */
+IPOS_APART int endpoint_quiet(struct __sk_buff *skb, const struct ipos_tuple *t,
+			      const struct ipos_endpoint *ep, const struct ipos_holding *h)
+{
+	__u32 ack = h->hs.iss + 1, next = h->hs.irs + 1;
+	struct bpf_sock_tuple tuple;
+	struct tcp_sock *tcp;
+	struct bpf_sock *sk;
+	int quiet = 0;
+
+	if (ep->client_fin_seen || ep->server_fin_seen || ack == ep->answer_start)
+		return 0;
+	sock_tuple(&tuple, t);
+	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return 0;
+	if (sk->state == BPF_TCP_ESTABLISHED) {
+		tcp = (struct tcp_sock *)bpf_skc_to_tcp_sock(sk);
+		if (tcp)
+			quiet = tcp->rcv_nxt == next && tcp->copied_seq == next &&
+				tcp->snd_nxt == ack && tcp->write_seq == ack;
+	}
+	bpf_sk_release(sk);
+	return quiet;
+}
+
+/* ---- dissociating ---------------------------------------------------------------------------- */
+
+/*
+ * Our socket leaves the connection: a FIN of the client's, of which the client knows nothing.
+ * The frame at hand is rewritten; the held bytes are somebody else's by now.
+ */
+IPOS_APART int socket_leaves(struct __sk_buff *skb, const struct ipos_settings *set,
+			     struct ipos_scratch *w, const struct ipos_tuple *t,
+			     struct ipos_holding *h)
+{
+	struct ipos_left row = { .next = h->hs.irs + 2, .iss = h->iss };
+	__u32 l2 = l2_length(set->front_vlan);
+
+	bpf_map_update_elem(&left_behind, t, &row, BPF_ANY);
+	bpf_map_delete_elem(&local, t);
+	bpf_map_delete_elem(&connect, t);
+	h->held = 0;
+	h->fin = 1;
+	__builtin_memset(w->bytes, 0, sizeof(w->bytes));
+	l2_write(w->frame, set->front_mac, h->client_mac, set->front_vlan, ETH_P_IP);
+	l2 += piece_headers(w, t, h, l2, 0);
+	if (frame_becomes(skb, w, l2)) {
+		count(COUNT_DROP_EMIT);
+		return -1;
+	}
+	skb->mark = IPOS_MARK_OURS;
+	if (bpf_clone_redirect(skb, set->front_ifindex, BPF_F_INGRESS))
+		count(COUNT_DROP_EMIT);
+	skb->mark = 0;
+	return 0;
+}
+
+/* A notice about a connection in place of the frame at hand. */
+IPOS_APART int notice_instead(struct __sk_buff *skb, const struct ipos_settings *set,
+			      struct ipos_scratch *w, const struct ipos_tuple *t,
+			      const struct notice *n)
+{
+	struct ipos_server *to = server_at(n->server);
+	__u32 len;
+
+	if (!to)
+		return -1;
+	len = notice_write(set, w, t, to->mac, n);
+	if (frame_becomes(skb, w, len)) {
+		count(COUNT_DROP_EMIT);
+		return -1;
+	}
+	leaving(skb, set, set->back_ifindex);
+	count(COUNT_FRAMES_SENT);
+	return bpf_clone_redirect(skb, set->back_ifindex, 0);
+}
+
+/* Type 3 of the server that an endpoint of ours was offered to, checked by XDP. */
+IPOS_APART int moved_on(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w,
+			const struct ipos_tuple *t)
+{
+	struct ipos_forward *f = bpf_map_lookup_elem(&forward, t);
+	struct ipos_holding *h = bpf_map_lookup_elem(&holding, t);
+	struct ipos_endpoint *ep = endpoint_of(t);
+	struct notice n = { .type = IPOS_MOVED };
+	struct ipos_left *left;
+
+	if (!f || !h || !ep || f->acknowledged || !(ep->flags & IPOS_EP_MOVING))
+		return shot(COUNT_DROP_FRAME_UNKNOWN);
+	f->acknowledged = 1;
+	count(COUNT_ACKNOWLEDGED);
+	count(COUNT_MOVED);
+	if (f->first == set->self) {
+		traffic_add(set->self, 0, 1);
+	} else if (f->first != f->server) {
+		n.endpoint_ip = f->destination_ip;
+		n.endpoint_port = f->destination_port;
+		n.server = f->first;
+		n.reason = f->migration;
+		n.iss = f->iss;
+		notice_instead(skb, set, w, t, &n);
+	}
+	socket_leaves(skb, set, w, t, h);
+	holding_release(t);
+	left = bpf_map_lookup_elem(&left_behind, t);
+	if (f->first == set->self || !left)
+		return CONSUMED;
+	left->told_ns = bpf_ktime_get_boot_ns();
+	left->migration = f->migration;
+	left->destination_ip = f->destination_ip;
+	left->destination_port = f->destination_port;
+	left->first = f->first;
+	left->server = f->server;
+	bpf_map_delete_elem(&forward, t);
+	return CONSUMED;
+}
+
+/* ---- deciding ---------------------------------------------------------------------------------- */
+
+/* Nobody may or can serve the request: the client is reset, and our application told the end. */
+IPOS_APART int reset_moving(struct __sk_buff *skb, struct ipos_settings *set,
+			    struct ipos_scratch *w, const struct ipos_tuple *t)
+{
+	struct ipos_holding *h = bpf_map_lookup_elem(&holding, t);
+	struct notice n = { .type = IPOS_REFUSED, .reason = IPOS_REFUSE_UNKNOWN };
+	struct ipos_endpoint *ep = endpoint_of(t);
+
+	if (!ep || !h)
+		return TC_ACT_SHOT;
+	n.iss = h->hs.iss + 1;
+	n.endpoint_ip = ep->endpoint_ip;
+	n.endpoint_port = ep->endpoint_port;
+	n.server = ep->first;
+	count(COUNT_CLOSED);
+	if (ep->first == set->self)
+		traffic_add(set->self, 0, 1);
+	else
+		notice_instead(skb, set, w, t, &n);	/* it answers late segments with a reset */
+	socket_leaves(skb, set, w, t, h);
+	return reset_held(skb, set, w, t, h);
+}
+
+/* The held request stays: it goes to our own socket, and the mark behind it. */
+IPOS_APART int request_stays(struct __sk_buff *skb, struct ipos_settings *set,
+			     struct ipos_scratch *w, const struct ipos_tuple *t,
+			     struct ipos_holding *h)
+{
+	struct ipos_endpoint *ep = endpoint_of(t);
+	struct route r = { .server = set->self };
+
+	if (!ep)
+		return TC_ACT_SHOT;
+	endpoint_follow(ep, h->hs.irs + 1, h->request_len, h->body, h->hs.iss + 1);
+	ep->flags &= ~(IPOS_EP_WAITING | IPOS_EP_MOVING);
+	if (pieces_send(skb, w, t, &r, h->held))
+		count(COUNT_DROP_EMIT);
+	holding_release(t);
+	return CONSUMED;
+}
+
+/*
+ * Decides a held request of a connection that is ours, as far as that can be done now.  The
+ * frame at hand is consumed, unless it is to GIVE_UP.
+ */
+IPOS_FUNCTION int decide_moving(struct __sk_buff *skb, struct ipos_scratch *w,
+				const struct ipos_tuple *t)
+{
+	struct ipos_settings *set = settings_now();
+	struct ipos_endpoint *ep;
+	struct ipos_server *server;
+	struct ipos_holding *h;
+	struct route r = {};
+	struct choice c = {};
+	int progress, place = PLACE_ELSEWHERE;
+
+	if (!set || !w || !t)
+		return TC_ACT_SHOT;
+	ep = endpoint_of(t);
+	h = bpf_map_lookup_elem(&holding, t);
+	if (!ep || !h)
+		return TC_ACT_SHOT;
+	progress = hold_read(w, h);
+	if (progress == IPOS_READ_DONE) {
+		h->request_len = request_measure(w, &h->body);
+		held_cut(h);
+		place = request_place(w, set->self);
+		if (place == PLACE_HERE)
+			return request_stays(skb, set, w, t, h);
+	} else if (progress == IPOS_READ_MORE && !h->complete) {
+		return CONSUMED;
+	}
+	if (!endpoint_quiet(skb, t, ep, h))
+		return CONSUMED;
+	if (progress != IPOS_READ_DONE)
+		return GIVE_UP;
+	decide(w, t, h->refused | 1ULL << (set->self & 63), &c);
+	session_note(&h->hs, &c);
+	server = server_at(c.server);
+	if (!c.server || !server) {
+		if (place == PLACE_ALLOWED)
+			return request_stays(skb, set, w, t, h);
+		count(COUNT_DROP_NO_SERVER);
+		return GIVE_UP;
+	}
+	r.server = c.server;
+	r.endpoint_ip = server->address;
+	r.endpoint_port = c.port;
+	h->migration++;
+	if (forward_row(w, t, h, &r, ep->first, bpf_ktime_get_boot_ns())) {
+		count(COUNT_DROP_TABLE_FULL);
+		return GIVE_UP;
+	}
+	ep->flags |= IPOS_EP_MOVING;
+	traffic_add(c.server, 1, 0);
+	count(COUNT_MIGRATED);
+	report(set, t, h, c.server, IPOS_REASON_POLICY);
+	migrate(skb, w, t, &r, h->migration);
+	return CONSUMED;
+}
+
+/* ---- holding -------------------------------------------------------------------------------------- */
+
+/* What is known of the request that starts at ep->request_end, in w->holding. */
+IPOS_INLINE void next_begin(struct ipos_scratch *w, const struct segment *s,
+			    const struct ipos_endpoint *ep)
+{
+	struct ipos_holding *h = &w->holding;
+
+	request_begin(w, &ep->hs, ep->service, 0);
+	h->hs.irs = ep->request_end - 1;
+	h->hs.iss = s->ack - 1;
+	if (w->option_flags & IPOS_OPT_TIMESTAMPS) {
+		h->hs.ts_recent = w->ts_value;
+		h->hs.ts_sent = w->ts_echo;
+	}
+	h->window = s->window;
+	h->migration = ep->migration;
+	h->moving = 1;
+	h->hs.options &= ~IPOS_OPT_SESSION;
+}
+
+/* Bytes of the next request in a segment that begins with bytes of this one, which goes on. */
+IPOS_APART int hold_rest(struct __sk_buff *skb, struct ipos_scratch *w, const struct segment *s,
+			 struct ipos_holding *h, __u32 cut)
+{
+	__u32 start = h->held, end = s->length - cut;
+
+	if (end > IPOS_HEAD_MAX)
+		end = IPOS_HEAD_MAX;
+	if (start < end && !hold_store(skb, w, h, s->payload + cut + start, SPAN(start, end))) {
+		hold_note(h, start, end);
+		hold_parse(w, h);
+		count(COUNT_HELD);
+	}
+	return segment_trim(skb, w, s, cut) ? shot(COUNT_DROP_EMIT) : TC_ACT_OK;
+}
+
+/* A segment with bytes beyond ep->request_end.  A TC verdict, DECIDE_HELD or GIVE_UP. */
+IPOS_APART int follow(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w,
+		      const struct segment *s)
+{
+	struct ipos_holding *h = bpf_map_lookup_elem(&holding, &s->tuple);
+	struct ipos_endpoint *ep = endpoint_of(&s->tuple);
+	__u32 cut;
+
+	if (!ep)
+		return TC_ACT_SHOT;
+	cut = ep->request_end - s->seq;
+	if (!h) {
+		if (seq_before(ep->request_end, s->seq))
+			return shot(COUNT_DROP_AHEAD);
+		if (heads_read(skb, w, s, ep))
+			return TC_ACT_OK;
+		cut = ep->request_end - s->seq;
+	}
+	if (!segment_sound(skb, w, s))
+		return TC_ACT_SHOT;
+	if (!h) {
+		next_begin(w, s, ep);
+		h = hold_begin(skb, w, &s->tuple, bpf_ktime_get_boot_ns());
+		if (!h)
+			return shot(COUNT_DROP_HOLD_FULL);
+		__builtin_memcpy(h->client_mac, ep->client_mac, ETH_ALEN);
+		ep->flags |= IPOS_EP_WAITING;
+	}
+	if (seq_before(h->hs.iss + 1, s->ack))
+		h->hs.iss = s->ack - 1;
+	if (cut && cut < s->length)
+		return hold_rest(skb, w, s, h, cut);
+	return hold_segment(skb, set, w, s, h);
+}
+
+/* ---- packets meanwhile ------------------------------------------------------------------------- */
+
+/*
+ * A packet of a connection we gave away: one that XDP had no room to encapsulate, or a sign
+ * that the owner has not heard of it.
+ */
+IPOS_APART int given_away(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w,
+			   const struct segment *s, struct ipos_forward *f)
+{
+	struct ipos_server *owner = server_at(f->server);
+	struct ipos_holding *h = bpf_map_lookup_elem(&holding, &s->tuple);
+	struct route r = { .server = f->server, .endpoint_ip = f->destination_ip,
+			   .endpoint_port = f->destination_port };
+
+	if (f->acknowledged || s->flags & (TCP_FIN | TCP_SYN | TCP_RST) ||
+	    seq_before(f->request_end, segment_end(s)))
+		return encapsulate_skb(skb, set, w, s, &r);
+	if (!h || !owner)
+		return shot(COUNT_DROP_FRAME_UNKNOWN);
+	if (owner->state == IPOS_SERVER_DOWN) {
+		h->refused |= 1ULL << (f->server & 63);
+		h->again = IPOS_REASON_OWNER_DOWN;
+		traffic_add(f->server, 0, 1);
+		bpf_map_delete_elem(&forward, &s->tuple);
+		count(COUNT_CHOSEN_AGAIN);
+		return DECIDE_HELD;
+	}
+	f->offered_ns = bpf_ktime_get_boot_ns();
+	migrate(skb, w, &s->tuple, &r, f->migration);
+	return CONSUMED;
+}
+
+/* The endpoint is offered to another server, whose type 3 or 7 has not come yet. */
+IPOS_APART int moving(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w,
+		      const struct segment *s, __u64 now)
+{
+	struct ipos_forward *f = bpf_map_lookup_elem(&forward, &s->tuple);
+
+	if (!f)
+		return shot(COUNT_DROP_FRAME_UNKNOWN);
+	if (!(s->flags & (TCP_FIN | TCP_SYN | TCP_RST)) &&
+	    !seq_before(f->request_end, segment_end(s)) &&
+	    (!s->length || now - f->offered_ns < OFFER_AGAIN_NS))
+		return shot(COUNT_ABSORBED);
+	return given_away(skb, set, w, s, f);
+}
+
+/* A packet without bytes of the next request, which is held and may be decided by now. */
+IPOS_INLINE int waiting(struct __sk_buff *skb, const struct segment *s,
+			const struct ipos_endpoint *ep)
+{
+	struct ipos_holding *h = bpf_map_lookup_elem(&holding, &s->tuple);
+
+	if (s->flags & TCP_FIN)
+		return shot(COUNT_DROP_AHEAD);
+	if (!h)
+		return TC_ACT_OK;
+	if (seq_before(h->hs.iss + 1, s->ack))
+		h->hs.iss = s->ack - 1;
+	return h->complete && endpoint_quiet(skb, &s->tuple, ep, h) ? DECIDE_HELD : TC_ACT_OK;
+}
+
+/* A held request whose turn it is: the first of its connection, or a later one. */
+IPOS_INLINE int decide_next(struct __sk_buff *skb, struct ipos_settings *set,
+			    struct ipos_scratch *w, const struct ipos_tuple *t, int verdict)
+{
+	struct ipos_holding *h = bpf_map_lookup_elem(&holding, t);
+
+	if (!h)
+		return TC_ACT_SHOT;
+	if (verdict == DECIDE_HELD)
+		verdict = h->moving ? decide_moving(skb, w, t) : decide_held(skb, w, t);
+	if (verdict == ANSWER_HELD)
+		return answer_held(skb, w, t);
+	if (verdict != GIVE_UP)
+		return verdict;
+	return h->moving ? reset_moving(skb, set, w, t) : reset_held(skb, set, w, t, h);
+}
+
+#endif /* IPOS_MOVE_H */

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections that move between two requests: what each server does with each frame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ipos.inic.layout import constant
+from ipos.inic.native import Socket
+from tests.golden import packets as p
+from tests.golden.machine import Config, network
+from tests.golden.row import Row, Step, into_front, rx, to_back
+from tests.golden.rows_close import HERE, SENT, local, out
+from tests.golden.rows_handshake import KEY
+from tests.golden.rows_migration import HEAD_END
+from tests.golden.rows_request import SOCKET, forward, piece
+
+LENGTH = constant("IPOS_FOLLOW_LENGTH")
+MOVING, WAITING = constant("IPOS_EP_MOVING"), constant("IPOS_EP_WAITING")
+ROUTER = bytes.fromhex(p.ROUTER.replace(":", ""))
+EVERY = Config(decide="REQUEST")
+AWAY = replace(EVERY, candidates=(2,))
+FOLLOWED: dict[str, Any] = {
+    "follow": LENGTH, "request_end": HEAD_END, "answer_start": SENT - HERE, "client_mac": ROUTER,
+}  # fmt: skip
+NEXT = p.ip("PA", p.HEAD, seq=HEAD_END, ack=SENT)
+ANSWERED: Socket = replace(SOCKET, rcv_nxt=HEAD_END, copied_seq=HEAD_END, snd_nxt=SENT,
+                           write_seq=SENT)  # fmt: skip
+ELSEWHERE = {"server": 3, "destination_ip": network(p.S3), "destination_port": p.APPLICATION,
+             "first": 2, "iss": p.ISS, "migration": 7, "told_ns": 0}  # fmt: skip
+LATE = -60_000_000
+
+
+def _bounced(packet: bytes) -> bytes:
+    """A type 2 to s3, with one hop less to live."""
+    inner = bytearray(packet)
+    inner[8] -= 1
+    return p.sent_packet(p.ip_checksum_right(bytes(inner)), to=p.MAC3, endpoint=p.S3)
+
+
+def _offer() -> list[Any]:
+    """The second request with its endpoint, to s2."""
+    told = p.connection(
+        held=len(p.HEAD), migration=1, request=len(p.HEAD), rcv_nxt=HEAD_END, snd_nxt=SENT
+    )
+    inner = piece(p.HEAD, len(p.HEAD), ack=SENT)
+    return [to_back(told), to_back(p.sent_packet(inner, to=p.MAC2, endpoint=p.S2))]
+
+
+OWNER = [
+    Row(about="the next request stays: our kernel gets it, and what follows is looked at",
+        steps=[rx("front", p.from_router(NEXT), "to kernel")], counts={}, config=EVERY,
+        before=local(**FOLLOWED),
+        after={"local": [(KEY, {"request_end": HEAD_END + len(p.HEAD), "answer_start": SENT})]}),
+    Row(about="two pipelined requests stay",
+        steps=[rx("front", p.client("PA", p.HEAD * 2, seq=HEAD_END, ack=SENT), "to kernel")],
+        counts={}, config=EVERY, before=local(**FOLLOWED),
+        after={"local": [(KEY, {"request_end": HEAD_END + 2 * len(p.HEAD)})]}),
+    Row(about="bytes ahead of the next head: they come again",
+        steps=[rx("front", p.client("PA", b"rest", seq=HEAD_END + 9, ack=SENT), "shot")],
+        counts={"DROP_AHEAD": 1}, config=EVERY, before=local(**FOLLOWED)),
+    Row(about="the next request is another server's, and all is quiet: types 1 and 2",
+        steps=[rx("front", p.from_router(NEXT), "shot", *_offer())],
+        counts={"HELD": 1, "MIGRATED": 1, "FRAMES_SENT": 2}, config=AWAY, traffic={2: (1, 0)},
+        before=local(**FOLLOWED), sockets=(ANSWERED,),
+        native_only="TEST_RUN sees no socket of the test's",
+        after={"local": [(KEY, {"flags": MOVING | WAITING})],
+               "forward": [(KEY, {"server": 2, "acknowledged": 0, "iss": p.ISS, "irs": p.IRS,
+                                  "first": 1})],
+               "holding": [(KEY, {"held": len(p.HEAD), "moving": 1, "complete": 1})]}),
+    Row(about="the next request is another server's, and we have not answered: held",
+        steps=[rx("front", p.from_router(NEXT), "shot")], counts={"HELD": 1}, config=AWAY,
+        before=local(**FOLLOWED), sockets=(replace(ANSWERED, write_seq=SENT + 1),),
+        after={"local": [(KEY, {"flags": WAITING, "request_end": HEAD_END})],
+               "holding": [(KEY, {"held": len(p.HEAD), "complete": 1})]}),
+    Row(about="what the application says while it moves ends on our own ingress",
+        steps=[Step(hook="out", where="front",
+                    frame=p.answer("PA", seq=SENT, ack=HEAD_END, window=500), verdict="redirect",
+                    sent=(into_front(p.answer("PA", seq=SENT, ack=HEAD_END, window=500)),))],
+        counts={"DROP_MOVED": 1}, config=EVERY, before=local(**FOLLOWED, flags=MOVING)),
+    Row(about="and there it is dropped",
+        steps=[Step(hook="inward", where="front", mark=0x69704F55,
+                    frame=p.answer("PA", seq=SENT, ack=HEAD_END, window=500), verdict="shot")],
+        counts={}, config=EVERY),
+    Row(about="what we made for our own kernel goes up as it is",
+        steps=[Step(hook="inward", where="front", mark=0x69704F54, frame=p.client("FA", seq=9),
+                    verdict="ok")],
+        counts={}, config=EVERY, before={"left_behind": [(KEY, ELSEWHERE)]}),
+    Row(about="the egress notes the way to the client",
+        steps=[out(p.answer("A", seq=SENT, ack=HEAD_END, window=500))], counts={}, config=EVERY,
+        before=local(**{**FOLLOWED, "client_mac": bytes(6)}),
+        after={"local": [(KEY, {"client_mac": ROUTER})]}),
+]  # fmt: skip
+
+BEHIND = [
+    Row(about="a packet for a connection we gave on: to its owner, with one hop less",
+        steps=[rx("back", p.packet(NEXT), "redirect", to_back(_bounced(NEXT)))],
+        counts={"FRAMES_RECEIVED": 1, "BOUNCED": 1}, config=EVERY,
+        before={"left_behind": [(KEY, ELSEWHERE)]}),
+    Row(about="it has gone round too often",
+        steps=[rx("back", p.packet(p.ip("PA", p.HEAD, seq=HEAD_END, ttl=1)), "drop")],
+        counts={"FRAMES_RECEIVED": 1, "DROP_LOOP": 1}, config=EVERY,
+        before={"left_behind": [(KEY, ELSEWHERE)]}),
+    Row(about="the first server still has not heard: type 6 once more",
+        steps=[rx("back", p.packet(p.ip("A", seq=HEAD_END, ack=SENT)), "redirect",
+                  to_back(p.notice(6, to=p.MAC2, by=p.BACK, reason=7, endpoint=p.S3)))],
+        counts={"FRAMES_RECEIVED": 1, "FRAMES_SENT": 1}, config=EVERY,
+        before={"left_behind": [(KEY, {**ELSEWHERE, "told_ns": LATE})]}),
+]  # fmt: skip
+
+FIRST_SERVER = [
+    Row(about="type 6: the connection has another owner",
+        steps=[rx("back", p.notice(6, reason=2, endpoint=p.S3), "drop")],
+        counts={"FRAMES_RECEIVED": 1, "MOVE_TOLD": 1}, traffic={2: (0, 1), 3: (1, 0)},
+        before={"forward": [(KEY, forward(acknowledged=1, migration=1))]},
+        after={"forward": [(KEY, {"server": 3, "destination_ip": network(p.S3)})]}),
+    Row(about="type 6 of a move before the last one",
+        steps=[rx("back", p.notice(6, reason=1, endpoint=p.S3), "drop")],
+        counts={"FRAMES_RECEIVED": 1, "DROP_FRAME_UNKNOWN": 1},
+        before={"forward": [(KEY, forward(acknowledged=1, migration=1))]}),
+    Row(about="type 6 of another incarnation",
+        steps=[rx("back", p.notice(6, reason=2, iss=9, endpoint=p.S3), "drop")],
+        counts={"FRAMES_RECEIVED": 1, "DROP_FRAME_ISS": 1},
+        before={"forward": [(KEY, forward(acknowledged=1, migration=1))]}),
+]  # fmt: skip
+
+ROWS = [*OWNER, *BEHIND, *FIRST_SERVER]
