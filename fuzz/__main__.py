@@ -3,7 +3,8 @@
 
     python -m fuzz [--oracle N] [--kernel N] [--seed S] [--jobs J]
 
-Without --oracle and --kernel: a million packets for the oracle, a hundred thousand for the kernel.
+Without --oracle and --kernel: a million packets and a million request heads for the oracle, a
+hundred thousand packets for the kernel.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import os
 import sys
 from multiprocessing import Pool
 
-from fuzz import endpoints, frames, hellos, kernel, routes, selection
+from fuzz import endpoints, frames, heads, hellos, kernel, routes, selection
 from tests.golden.kernel_machine import kernel_machine
 
 SHARES = (
     ("endpoints", 0.75), ("frames", 0.1), ("selection", 0.05), ("hellos", 0.05), ("routes", 0.05),
+    ("heads", 1.0),  # a million of them
 )  # fmt: skip
 _BATCH = 10_000
 _JUDGES = {
@@ -27,6 +29,7 @@ _JUDGES = {
     "selection": selection.run,
     "hellos": hellos.run,
     "routes": routes.run,
+    "heads": heads.run,
 }
 
 Batch = tuple[str, int, int]

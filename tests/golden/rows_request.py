@@ -103,7 +103,7 @@ HERE = [
     _here("request on one LAN for front and back", p.client("PA", p.HEAD),
           config=Config(one_lan=True)),
     _here("request that begins with CRLF", p.client("PA", b"\r\n\r\n" + p.HEAD)),
-    _here("request with bare LF", p.client("PA", b"GET / HTTP/1.0\n\n")),
+    _here("request of HTTP/1.0, without Host", p.client("PA", b"GET / HTTP/1.0\r\n\r\n")),
     _here("TLS ClientHello", p.client("PA", b"\x16\x03\x01\0\x08\1\0\0\4abcd")),
     _here("TLS ClientHello in two records",
           p.client("PA", b"\x16\x03\x01\0\x02\1\0\x16\x03\x01\0\x06\0\4abcd")),

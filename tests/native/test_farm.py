@@ -14,7 +14,7 @@ from tests.golden.machine import connection_key
 from tests.native.farm import Client, Farm
 
 HERE, THERE = (1,), (2,)
-LONG = b"GET /" + b"x" * 8_980 + b" HTTP/1.1\r\n\r\n"
+LONG = b"GET /" + b"x" * 8_966 + b" HTTP/1.1\r\nHost: a.b\r\n\r\n"
 BOTH = pytest.mark.parametrize("owner", [1, 2])
 
 

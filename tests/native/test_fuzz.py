@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from fuzz import endpoints, frames, kernel, selection
+from fuzz import endpoints, frames, heads, kernel, selection
 from tests.golden.kernel_machine import kernel_machine
 
 
@@ -19,6 +19,13 @@ def test_unattached_endpoints_against_the_oracle(seed: int) -> None:
 def test_frames_against_the_oracle() -> None:
     count, found = frames.run(1, 3_000)
     assert count == 3_000
+    assert not found
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_request_heads_against_the_oracle(seed: int) -> None:
+    count, found = heads.run(seed, 10_000)
+    assert count == 10_000
     assert not found
 
 

@@ -310,7 +310,7 @@ enum ipos_body {
 /* Why a head is refused: two readers could take its bytes for different requests. */
 #define IPOS_AMBIGUITIES(X) \
 	X(1, LINE_FEED, "a line that ends with LF alone") \
-	X(2, CARRIAGE_RETURN, "a CR without LF") \
+	X(2, CARRIAGE_RETURN, "a CR where no line ends, or without LF") \
 	X(3, NUL, "a NUL byte") \
 	X(4, CONTROL, "a control byte in the target or in a header's value") \
 	X(5, FOLD, "a header that goes on in the next line") \

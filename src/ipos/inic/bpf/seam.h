@@ -88,6 +88,12 @@ extern void bpf_iter_num_destroy(struct bpf_iter_num *it) __ksym;
 		 (void)bpf_iter_num_destroy, (void *)0); \
 	     bpf_iter_num_next(&ipos_rounds);)
 #endif
+/* A table.  libbpf gives only global ones their place in .rodata; without it the BTF is refused. */
+#ifdef IPOS_NATIVE
+#define IPOS_TABLE static const __attribute__((unused))
+#else
+#define IPOS_TABLE const
+#endif
 /* Keeps the compiler from folding two bounds of `x` into one the verifier cannot read. */
 #define IPOS_OPAQUE(x) asm volatile("" : "+r"(x))
 

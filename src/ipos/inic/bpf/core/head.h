@@ -207,15 +207,11 @@ IPOS_INLINE void head_pass(struct ipos_scratch *w, __u32 n)
 	w->end += n;
 }
 
-/*
- * Feed the first `length` bytes of w->bytes; the state carries the parser from piece to piece.
- * Returns 1 when the head is complete, with w->end bytes of this piece belonging to it.
- */
-IPOS_FUNCTION int head_scan(struct ipos_scratch *w, __u32 length)
+/* From byte w->end of the piece on. */
+IPOS_FUNCTION int head_resume(struct ipos_scratch *w, __u32 length)
 {
 	if (!w)
 		return 0;
-	w->end = 0;
 	IPOS_REPEAT(IPOS_CHUNK) {
 		__u32 at = w->end, blind;
 
@@ -234,6 +230,16 @@ IPOS_FUNCTION int head_scan(struct ipos_scratch *w, __u32 length)
 			return 1;
 	}
 	return 0;
+}
+
+/*
+ * Feed the first `length` bytes of w->bytes; the state carries the parser from piece to piece.
+ * Returns 1 when the head is complete, with w->end bytes of this piece belonging to it.
+ */
+IPOS_INLINE int head_scan(struct ipos_scratch *w, __u32 length)
+{
+	w->end = 0;
+	return head_resume(w, length);
 }
 
 /* Whether what the window holds is all there will be to decide by: no HTTP/1 head is. */

@@ -12,6 +12,7 @@
 #define IPOS_CORE_READ_H
 
 #include "head.h"
+#include "http.h"
 #include "tls.h"
 
 IPOS_INLINE void request_open(struct ipos_scratch *w, __u16 service)
@@ -22,29 +23,39 @@ IPOS_INLINE void request_open(struct ipos_scratch *w, __u16 service)
 	w->cursor = w->more = 0;
 }
 
-/* CR and LF before the first byte that tells; w->end goes to that byte. */
+/*
+ * The first byte that is neither CR nor LF tells.  An HTTP/1 head may begin with empty lines,
+ * if they are none of the ambiguous ones.  w->end goes to the byte that told.
+ */
 IPOS_FUNCTION int grammar_find(struct ipos_scratch *w, __u32 length)
 {
-	if (!w)
-		return IPOS_GRAMMAR_UNKNOWN;
-	for (__u32 i = 0; i < IPOS_CHUNK && i < length; i++) {
-		__u8 c = w->bytes[i];
+	struct ipos_request *r;
+	struct http_parser *p;
+	__u8 c;
 
-		if (c == '\r' || c == '\n')
-			continue;
-		w->end = i;
-		return c == 0x16 ? IPOS_GRAMMAR_TLS :
-		       c >= 'A' && c <= 'Z' ? IPOS_GRAMMAR_HTTP1 : IPOS_GRAMMAR_OPAQUE;
+	if (!w || w->end >= length)
+		return IPOS_READ_MORE;
+	r = &w->request;
+	p = http_parser(w);
+	c = http_byte(w, w->end);
+	if (!p->header && (c == '\n') != p->state)
+		p->header = p->state ? IPOS_AMBIGUOUS_CARRIAGE_RETURN : IPOS_AMBIGUOUS_LINE_FEED;
+	p->state = c == '\r';
+	if (c == '\r' || c == '\n') {
+		w->end++;
+		return IPOS_READ_MORE;
 	}
-	w->end = length;
-	return IPOS_GRAMMAR_UNKNOWN;
+	if (c >= 'A' && c <= 'Z') {
+		r->grammar = IPOS_GRAMMAR_HTTP1;
+		return p->header ? http_refuse(w, p->header) : IPOS_READ_MORE;
+	}
+	p->header = 0;
+	r->grammar = c == 0x16 ? IPOS_GRAMMAR_TLS : IPOS_GRAMMAR_OPAQUE;
+	return IPOS_READ_MORE;
 }
 
-/* A grammar of which only the end is known yet. */
-IPOS_INLINE int end_feed(struct ipos_scratch *w, __u32 length)
-{
-	return head_scan(w, length) ? IPOS_READ_DONE : IPOS_READ_MORE;
-}
+/* A step of a piece takes a byte or more, or changes what takes the next: more than enough. */
+#define STEPS (2 * IPOS_CHUNK)
 
 /* The first `length` bytes of w->bytes come next.  Returns enum ipos_progress. */
 IPOS_FUNCTION int request_feed(struct ipos_scratch *w, __u32 length)
@@ -57,10 +68,23 @@ IPOS_FUNCTION int request_feed(struct ipos_scratch *w, __u32 length)
 	if (length > IPOS_CHUNK || r->progress != IPOS_READ_MORE)
 		return r->progress;
 	w->end = 0;
-	if (r->grammar == IPOS_GRAMMAR_UNKNOWN)
-		r->grammar = grammar_find(w, length);
-	if (r->grammar == IPOS_GRAMMAR_HTTP1) {
-		r->progress = end_feed(w, length);
+	IPOS_REPEAT(STEPS) {
+		IPOS_RELOAD();
+		if (w->end >= length || r->progress != IPOS_READ_MORE)
+			break;
+		if (r->grammar == IPOS_GRAMMAR_HTTP1)
+			http_step(w, length);
+		else if (r->grammar == IPOS_GRAMMAR_UNKNOWN)
+			grammar_find(w, length);
+		else
+			break;
+	}
+	if (r->grammar == IPOS_GRAMMAR_H2) {
+		if (w->state == HEAD_START) {	/* behind the empty line */
+			w->state = HEAD_H2_PREFACE;
+			w->cursor = H2_PREFACE_LEN - 6;
+		}
+		r->progress = head_resume(w, length) ? IPOS_READ_DONE : IPOS_READ_MORE;
 	} else if (r->grammar == IPOS_GRAMMAR_TLS) {
 		r->progress = tls_feed(w, length);
 	} else if (r->grammar == IPOS_GRAMMAR_OPAQUE) {
@@ -68,6 +92,9 @@ IPOS_FUNCTION int request_feed(struct ipos_scratch *w, __u32 length)
 		r->progress = IPOS_READ_DONE;
 	}
 	r->head_len += w->end;
+	if (r->grammar == IPOS_GRAMMAR_HTTP1 && r->progress == IPOS_READ_MORE &&
+	    r->head_len >= IPOS_HEAD_MAX)
+		http_refuse(w, IPOS_AMBIGUOUS_TOO_LONG);
 	return r->progress;
 }
 

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * A host and a port, from the target or from Host: letters, digits, `-`, `.`, `_`, `~`, or an
+ * IPv6 address in brackets.  Lower case, without port and one trailing dot; two dots in a row,
+ * user information and percent signs are refused.
+ */
+#ifndef IPOS_CORE_HTTP_HOST_H
+#define IPOS_CORE_HTTP_HOST_H
+
+#include "http_bytes.h"
+
+enum host_state { HOST_START, HOST_NAME, HOST_LITERAL, HOST_CLOSED, HOST_PORT, HOST_PORT_DIGIT,
+		  HOST_TAIL };
+
+/* The target's host stands; Host is only looked at then. */
+IPOS_INLINE void host_put(struct ipos_request *r, struct http_parser *p, __u32 at, __u8 c)
+{
+	IPOS_OPAQUE(at);
+	if (at < IPOS_HOST_MAX && (p->phase == HTTP_AUTHORITY || !(p->seen & HTTP_SEEN_AUTHORITY)))
+		r->host[at] = c;
+}
+
+/* The host is over; what follows is the caller's affair. */
+IPOS_INLINE int host_ends(struct ipos_scratch *w, struct http_parser *p)
+{
+	struct ipos_request *r = &w->request;
+	__u32 n = p->host_len;
+
+	if (n && p->dots) {
+		host_put(r, p, --n, 0);
+		p->dots = 0;
+	}
+	if (!n || p->state == HOST_LITERAL)
+		return http_refuse(w, IPOS_AMBIGUOUS_HOST);
+	if (p->phase == HTTP_AUTHORITY)
+		p->seen |= HTTP_SEEN_AUTHORITY;
+	else if (p->seen & HTTP_SEEN_AUTHORITY)
+		return IPOS_READ_MORE;
+	r->host_len = n;
+	return IPOS_READ_MORE;
+}
+
+/* Where the authority of a target ends; CONNECT's has a port and no path. */
+IPOS_INLINE int authority_ends(struct ipos_scratch *w, struct http_parser *p, __u8 c)
+{
+	if (p->seen & HTTP_SEEN_CONNECT &&
+	    (p->state != HOST_PORT_DIGIT || p->host_len <= p->dots))
+		return http_refuse(w, IPOS_AMBIGUOUS_TARGET);
+	if (host_ends(w, p))
+		return IPOS_READ_REFUSED;
+	p->length = 0;
+	if (c == '/') {
+		p->dots = 3;			/* PATH_NAME */
+		p->phase = HTTP_PATH;
+		return IPOS_READ_MORE;
+	}
+	if (!(p->seen & HTTP_SEEN_CONNECT)) {
+		w->request.path[0] = '/';
+		w->request.path_len = 1;
+	}
+	p->phase = c == '?' ? HTTP_QUERY : HTTP_VERSION;
+	w->end++;
+	return IPOS_READ_MORE;
+}
+
+IPOS_INLINE int host_stops(const struct http_parser *p, __u8 c)
+{
+	if (c == ' ')
+		return 1;
+	if (p->phase == HTTP_HOST)
+		return c == '\r';
+	return (c == '/' || c == '?') && !(p->seen & HTTP_SEEN_CONNECT);
+}
+
+/* p->dots: the last byte of the host was a dot. */
+IPOS_FUNCTION int http_host(struct ipos_scratch *w, __u32 length)
+{
+	struct ipos_request *r;
+	struct http_parser *p;
+	__u32 at;
+
+	if (!w)
+		return IPOS_READ_REFUSED;
+	r = &w->request;
+	p = http_parser(w);
+	at = w->end;
+	for (__u32 i = 0; i < HTTP_BYTES && at < length; i++, at++) {
+		__u8 c = http_byte(w, at), state = p->state;
+		__u32 n = p->host_len;
+
+		if (state == HOST_START) {
+			p->dots = 0;
+			if (c == ' ' && p->phase == HTTP_HOST)
+				continue;
+			p->state = state = c == '[' ? HOST_LITERAL : HOST_NAME;
+		}
+		if (host_stops(p, c)) {
+			w->end = at;
+			if (p->phase == HTTP_AUTHORITY)
+				return authority_ends(w, p, c);
+			if (c == ' ') {
+				p->state = HOST_TAIL;
+				if (state != HOST_TAIL && host_ends(w, p))
+					return IPOS_READ_REFUSED;
+				continue;
+			}
+			if (state != HOST_TAIL && host_ends(w, p))
+				return IPOS_READ_REFUSED;
+			return http_line_ends(w, at, length);
+		}
+		if (c == ':' && (state == HOST_NAME || state == HOST_CLOSED)) {
+			p->state = HOST_PORT;
+			continue;
+		}
+		if (state >= HOST_CLOSED) {
+			if (c < '0' || c > '9' || state == HOST_CLOSED || state == HOST_TAIL)
+				return http_bad(w, c, IPOS_AMBIGUOUS_HOST);
+			p->state = HOST_PORT_DIGIT;
+			continue;
+		}
+		if (state == HOST_LITERAL) {
+			if (c == ']' && n > 1)
+				p->state = HOST_CLOSED;
+			else if (!(c == '[' && !n) && c != ':' && c != '.' && http_hex(c) > 15)
+				return http_bad(w, c, IPOS_AMBIGUOUS_HOST);
+		} else if (!(http_class[c] & IS_HOST)) {
+			return http_bad(w, c, IPOS_AMBIGUOUS_HOST);
+		}
+		if (n >= IPOS_HOST_MAX - 1 || (c == '.' && p->dots))
+			return http_refuse(w, IPOS_AMBIGUOUS_HOST);
+		p->dots = c == '.';
+		host_put(r, p, n, http_lower(c));
+		p->host_len = n + 1;
+	}
+	w->end = at;
+	return IPOS_READ_MORE;
+}
+
+#endif /* IPOS_CORE_HTTP_HOST_H */
