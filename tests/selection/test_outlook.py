@@ -50,6 +50,17 @@ def test_shares_are_what_draws_come_to(policy: Policy) -> None:
         assert found[one.server] == pytest.approx(counted[one.server] / 8000, abs=0.02)
 
 
+def test_a_large_pool_is_sampled() -> None:
+    pool = [Candidate(n, 1, 4 * n) for n in range(1, 65)]
+    known = {n: Load(cpu_permille=990 if n == 64 else 0) for n in range(1, 65)}
+    told = outlook(Policy.LEAST_LOADED, pool, known, ANY)
+    assert sum(one.share for one in told.prospects) == pytest.approx(1)
+    shares = [one.share for one in told.prospects]
+    assert 0 < shares[63] < 0.03, "alone for 4 of 256 parts, and never the better of two"
+    assert sum(shares[:16]) < 0.1 < sum(shares[16:32]) < sum(shares[32:48]), "they start"
+    assert len(told.decisions) <= 1000
+
+
 def test_shares_of_a_table_are_those_of_clients() -> None:
     table = [position + 1 for position in source.table([("a", 1), ("b", 1), ("c", 2)])]
     told = outlook(Policy.SOURCE_HASH, POOL, IDLE, Request(table=table))

@@ -4,11 +4,13 @@
 A decision draws a few numbers of which little counts: who is drawn by weight, and who has not
 started enough. Every outcome of those draws is decided here, by the same function, so what is
 told of a policy is what the policy does. Where the client's address decides and nobody says whose
-request it is, a thousand clients are asked about.
+request it is, a thousand clients are asked about, and where too many pairs can be drawn, a
+thousand of them are.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from random import Random
 
 from ipos.selection.candidates import started
 from ipos.selection.policies import (
@@ -23,7 +25,8 @@ from ipos.selection.policies import (
     obstacle,
 )
 
-CLIENTS = 1000
+SAMPLE = 1000
+_ALL_MAX = 5000
 _CIRCLE = 1 << 32
 _BACK = pow(0x9E3779B9, -1, _CIRCLE)
 
@@ -95,11 +98,18 @@ def _draws(
         yield request, 1.0
         return
     if policy is Policy.SOURCE_HASH:
-        clients = range(CLIENTS) if any_client else (request.client,)
+        clients = range(SAMPLE) if any_client else (request.client,)
         for client in clients:
             yield replace(request, client=client), 1 / len(clients)
         return
-    for part, likely in _parts(usable):
+    parts = list(_parts(usable))
+    pairs = policy in (Policy.LEAST_LOADED, Policy.LEAST_CPU)
+    if pairs and len(parts) * len(usable) ** 2 > _ALL_MAX:
+        numbers = Random(0)
+        for _ in range(SAMPLE):
+            yield replace(request, random=numbers.getrandbits(64)), 1 / SAMPLE
+        return
+    for part, likely in parts:
         able = started(usable, part)
         n = len(able)
         if policy is Policy.ROUND_ROBIN:
@@ -114,7 +124,7 @@ def _draws(
             if policy is Policy.WEIGHTED:
                 turn = high * _BACK % _CIRCLE
                 yield replace(request, random=part, turn=turn), share
-            elif policy in (Policy.LEAST_LOADED, Policy.LEAST_CPU) and n > 1:
+            elif pairs and n > 1:
                 rest = _total(able) - first.weight
                 for second in able:
                     if second is not first:
