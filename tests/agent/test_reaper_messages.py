@@ -51,6 +51,24 @@ def test_a_reset_as_scapy_reads_it(vlan: int) -> None:
     assert (again[IP].chksum, again[TCP].chksum) == sums
 
 
+@pytest.mark.parametrize(("options", "window"), [(7, 115), (0, 14_600)])
+def test_a_response_as_scapy_reads_it(options: int, window: int) -> None:
+    hs = {"iss": 999, "irs": 499, "options": options, "ts_recent": 70, "ts_sent": 80}
+    held = {"hs": hs, "held": 20, "client_mac": ROUTER_MAC, "head_state": 1}
+    row = reaper.HELD.read(layout("ipos_holding").pack(held))
+    kept = reaper.answered(row, b"the answer", NOW_NS)
+    assert (kept.acknowledged, kept.complete, kept.created_ns) == (20, 1, NOW_NS)
+    frame = Ether(notices.answer_frame(settings(), ENDS, kept, b"the answer"))
+    tcp = frame[TCP]
+    assert frame.dst == "02:00:00:00:01:09"
+    assert (tcp.seq, tcp.ack, str(tcp.flags), tcp.window) == (1000, 520, "FPA", window)
+    assert bytes(tcp.payload) == b"the answer"
+    stamps = [value for name, value in tcp.options if name == "Timestamp"]
+    assert stamps == ([(80, 70)] if options else [])
+    late = layout("ipos_temporary").unpack(reaper.ended(kept, reaper.RESET, NOW_NS))
+    assert late["client_end"] == 520
+
+
 @pytest.mark.parametrize("vlan", [0, 12])
 @pytest.mark.parametrize("authenticate", [True, False])
 def test_type_4_is_what_the_wire_says(vlan: int, authenticate: bool) -> None:

@@ -18,6 +18,7 @@ from ipos.inic.layout import layout
 from ipos.inic.libbpf.maps import Map
 from ipos.inic.rows import EndpointState, ServerState
 from ipos.lab import Lab, Settings, faults, namespaces
+from ipos.requests import responses
 from tests.farm.support import (
     ANY,
     CONFIG,
@@ -27,7 +28,6 @@ from tests.farm.support import (
     Counts,
     Farm,
     grown,
-    is_reset,
     read_answer,
     readable,
     request,
@@ -135,15 +135,14 @@ def traffic(farm: Farm, first: str, owner: str) -> int:
 
 
 @pytest.mark.parametrize("port", [ANY, HERE, ELSEWHERE])
-def test_a_client_that_never_finishes_its_head_is_reset_in_time(farm: Farm, port: int) -> None:
+def test_a_client_that_never_finishes_its_head_is_told_in_time(farm: Farm, port: int) -> None:
     pieces, before = free_pieces(farm, "s1"), farm.counters("s1")
     rows = farm.all_rows()
     with farm.connect(port) as connection:
         started = time.monotonic()
-        with pytest.raises(OSError) as caught:
-            _write_slowly(connection, b"GET / HTTP/1.1\r\nX: " + b"y" * 400)
-        assert is_reset(caught.value)
+        _write_slowly(connection, b"GET / HTTP/1.1\r\nX: " + b"y" * 400)
         passed = time.monotonic() - started
+        _expect_timed_out(connection)
     assert HEADER_S - 0.05 <= passed < HEADER_S + 1
     _expect_given_up(farm, before, 1)
     wait_until("the rows are gone", lambda: farm.all_rows() == rows)
@@ -151,12 +150,45 @@ def test_a_client_that_never_finishes_its_head_is_reset_in_time(farm: Farm, port
 
 
 def _write_slowly(connection: socket.socket, head: bytes) -> None:
-    """Byte by byte, until something is heard, which is then read."""
+    """Byte by byte, until something is heard."""
     for place in range(len(head)):
         connection.send(head[place : place + 1])
         if readable(connection, 0.02):
             break
-    connection.recv(1)
+
+
+def _expect_timed_out(connection: socket.socket) -> None:
+    """A whole response, then the end."""
+    connection.settimeout(5)
+    answer = connection.makefile("rb").read()
+    assert answer == responses.timed_out()
+
+
+@pytest.mark.parametrize("port", [ANY, ELSEWHERE])
+def test_what_is_not_http_is_reset_in_time(farm: Farm, port: int) -> None:
+    pieces, before = free_pieces(farm, "s1"), farm.counters("s1")
+    with farm.connect(port) as connection:
+        connection.send(b"\x16\x03\x01\x02\x00\x01")
+        connection.settimeout(5)
+        with pytest.raises(ConnectionResetError):
+            connection.recv(1)
+    _expect_given_up(farm, before, 1)
+    assert free_pieces(farm, "s1") == pieces
+
+
+def test_a_client_that_was_told_and_does_not_close_is_forgotten(farm: Farm) -> None:
+    pieces, before = free_pieces(farm, "s1"), farm.counters("s1")
+    with farm.connect(ANY) as connection:
+        connection.send(b"GET / HT")
+        _expect_timed_out(connection)
+        wait_until(
+            "it is forgotten",
+            lambda: grown(before, farm.counters("s1")).get("answer_expired", 0) == 1,
+        )
+        assert farm.rows("s1")["holding"] == 0
+        assert free_pieces(farm, "s1") == pieces
+        connection.send(b"TP/1.1\r\n\r\n")
+        wait_until("it is reset", lambda: connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
 
 def _expect_given_up(farm: Farm, before: Counts, times: int) -> None:
@@ -176,17 +208,16 @@ def test_many_slow_clients_give_all_their_pieces_back(farm: Farm) -> None:
         connection.send(b"GET /" + b"z" * (number * 40))
     wait_until("all are held", lambda: farm.rows("s1")["holding"] == 200)
     for connection in connections:
-        connection.settimeout(5)
-        with pytest.raises(ConnectionResetError):
-            connection.recv(1)
+        _expect_timed_out(connection)
         connection.close()
     _expect_given_up(farm, before, 200)
+    wait_until("nothing is held", lambda: farm.rows("s1")["holding"] == 0)
     assert free_pieces(farm, "s1") == pieces
 
 
 def test_late_segments_of_a_given_up_head_are_reset_again(farm: Farm) -> None:
     with farm.connect(ANY) as connection:
-        connection.send(b"GET / HT")
+        connection.send(b"\x16\x03\x01\x00\x08\x01")
         wait_until("it is held", lambda: farm.rows("s1")["holding"] == 1)
         # The client's kernel misses the reset, as if it were lost on the way.
         with _dropping(farm, "input", "tcp flags rst"):

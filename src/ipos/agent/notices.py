@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the agent says for the data plane when no packet gives it the occasion.
 
-A reset to a client, as the data plane's own: RST at the sequence number after our SYN-ACK, from the
-service address, by the next hop its segments came from. And the type 4 to a first server. Both go
-out as whole frames, past routes and firewalls, which the data plane's frames do not see either.
+A reset or a response to a client, as the data plane's own: at the sequence number after our
+SYN-ACK, from the service address, by the next hop its segments came from. And the type 4 to a first
+server. Both go out as whole frames, past routes and firewalls, which the data plane's frames do not
+see either.
 """
 
+import dataclasses
 import socket
 import struct
 from ipaddress import IPv4Address
@@ -13,7 +15,10 @@ from types import TracebackType
 from typing import Self
 
 from ipos.agent.network import NetworkError
-from ipos.agent.reaper import HANDSHAKE, Ends, Owned
+from ipos.agent.reaper import HANDSHAKE, Ends, Held, Owned
+from ipos.handshake.answers import WINDOW
+from ipos.handshake.cookies import Agreed
+from ipos.handshake.options import OUR_WINDOW_SCALE, Timestamps, write_timestamps
 from ipos.handshake.segment import Flag, Segment
 from ipos.inic.rows import Settings, SettingsFlag
 from ipos.wire import Frame, Header, NoticePacket, PacketType, Protocol, VlanTag, ethernet
@@ -24,14 +29,40 @@ _ETHERTYPE_IP = 0x0800
 
 def reset_frame(settings: Settings, ends: Ends, client_mac: bytes, iss: int) -> bytes:
     """RST to a client that was sent nothing but our SYN-ACK. iss: that one's sequence number."""
-    segment = Segment(
+    return _on_front(settings, client_mac, _segment(ends, iss, Flag.RST))
+
+
+def answer_frame(settings: Settings, ends: Ends, row: Held, answer: bytes) -> bytes:
+    """A whole response and FIN, which acknowledges all that the row has of the client."""
+    handshake = HANDSHAKE.read(row.hs)
+    agreed = Agreed(handshake.options)
+    stamps = b""
+    if Agreed.TIMESTAMPS in agreed:
+        stamps = write_timestamps(Timestamps(handshake.ts_sent, handshake.ts_recent))
+    scale = OUR_WINDOW_SCALE if Agreed.WINDOW_SCALE in agreed else 0
+    segment = dataclasses.replace(
+        _segment(ends, handshake.iss, Flag.ACK | Flag.PSH | Flag.FIN),
+        ack=row.client_end,
+        window=-(-WINDOW >> scale),
+        options=stamps,
+        data=answer,
+    )
+    return _on_front(settings, row.client_mac, segment)
+
+
+def _segment(ends: Ends, iss: int, flags: Flag) -> Segment:
+    """To a client that was sent nothing but our SYN-ACK."""
+    return Segment(
         source=IPv4Address(ends.service_ip),
         source_port=int.from_bytes(ends.service_port, "big"),
         destination=IPv4Address(ends.client_ip),
         destination_port=int.from_bytes(ends.client_port, "big"),
         seq=iss + 1 & 0xFFFF_FFFF,
-        flags=Flag.RST,
+        flags=flags,
     )
+
+
+def _on_front(settings: Settings, client_mac: bytes, segment: Segment) -> bytes:
     tag = b""
     if settings.front_vlan:
         tag = struct.pack("!HH", _ETHERTYPE_VLAN, settings.front_vlan)

@@ -3,7 +3,9 @@
 
 The kernel decides alone, but only when a packet comes. These rows wait for one that may never:
 
-    holding           a request head that never completes            header timeout: reset
+    holding           an HTTP/1 head that never completes            header timeout: answered by 408
+                      any other                                      header timeout: reset
+                      a client that was answered and does not close  header timeout: forgotten
                       a request offered to an owner that is silent   both sides silent: reset
     local, connect    an endpoint that became no socket              forgotten
                       a socket that ended unseen                     the kernel is asked: ended
@@ -22,6 +24,7 @@ from typing import NamedTuple
 from ipos.agent.columns import Columns, Since
 from ipos.inic.layout import constant, layout
 from ipos.inic.rows import EndpointState, ServerState, TemporaryState
+from ipos.requests.head import State
 
 _SECOND_NS = 1_000_000_000
 _U32 = 0xFFFF_FFFF
@@ -29,6 +32,7 @@ RESET = constant("IPOS_TEMP_RESET")
 CLOSED = int(TemporaryState.CLOSED)
 _ATTACHED = int(EndpointState.ATTACHED)
 NO_SERVER = int(ServerState.NONE)
+_HTTP1 = (State.LINE, State.NEXT, State.NEXT_CR)  # and a first byte is in order
 _GONE = (int(ServerState.DOWN), NO_SERVER)
 
 
@@ -59,6 +63,9 @@ class Limits:
 class Handshake(NamedTuple):
     iss: int
     irs: int
+    options: int = 0
+    ts_recent: int = 0
+    ts_sent: int = 0
 
 
 class Held(NamedTuple):
@@ -66,11 +73,15 @@ class Held(NamedTuple):
 
     hs: bytes
     held: int
+    acknowledged: int
+    head_state: int
     complete: int
     client_mac: bytes
     created_ns: int
     last_seen_ns: int
     chunks: bytes
+    client_end: int
+    answer: int
 
 
 class Owned(NamedTuple):
@@ -141,7 +152,9 @@ FORWARDED_SINCE = Since("ipos_forward", "last_seen_ns")
 
 class Fate(Enum):
     KEEP = auto()
+    ANSWER = auto()  # the client is told in words, and the row stays until it has closed
     RESET = auto()  # the client is told, and the row leaves nothing behind
+    EXPIRE = auto()  # the client was told, and has had its time: late segments are reset
     RELEASE = auto()  # somebody has the request: only its pieces come back
     LOOK = auto()  # other tables know more: see `offered`
     FORGET = auto()
@@ -150,9 +163,13 @@ class Fate(Enum):
 
 
 def held(row: Held, now_ns: int, limits: Limits) -> Fate:
-    """A held request by itself."""
-    if not row.complete:
-        return Fate.RESET if now_ns - row.created_ns > limits.header_ns else Fate.KEEP
+    """A held request by itself. Its time begins with its first byte, or with our answer."""
+    if row.answer or not row.complete:
+        if now_ns - row.created_ns <= limits.header_ns:
+            return Fate.KEEP
+        if row.answer:
+            return Fate.EXPIRE
+        return Fate.ANSWER if row.head_state in _HTTP1 else Fate.RESET
     silent_ns = now_ns - max(row.created_ns, row.last_seen_ns)
     return Fate.LOOK if silent_ns > _offer_ns(limits) else Fate.KEEP
 
@@ -189,6 +206,17 @@ def forwarded(row: Forwarded, owner: int, now_ns: int, limits: Limits) -> Fate:
     return Fate.ASK if silent_ns > idle_ns else Fate.KEEP
 
 
+def answered(row: Held, answer: bytes, now_ns: int) -> Held:
+    """The row with our answer in its first piece; all that is in order is acknowledged by it."""
+    return row._replace(
+        acknowledged=row.held,
+        complete=1,
+        created_ns=now_ns,
+        client_end=client_end(row),
+        answer=len(answer),
+    )
+
+
 def is_unattached(row: Owned) -> bool:
     return row.state != _ATTACHED
 
@@ -200,6 +228,8 @@ def is_unaccepted(row: Forwarded) -> bool:
 def client_end(row: Held | Owned | Forwarded) -> int:
     """The sequence number after the client's last byte; its FIN counts."""
     match row:
+        case Held(answer=answer) if answer:
+            return row.client_end
         case Held():
             return HANDSHAKE.read(row.hs).irs + 1 + row.held & _U32
         case Owned():

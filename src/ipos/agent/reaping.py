@@ -31,8 +31,11 @@ from ipos.agent.sockets import Sockets
 from ipos.agent.timewait import TimeWait
 from ipos.errors import IposError
 from ipos.inic.layout import constant, layout
+from ipos.inic.libbpf import syscall
+from ipos.inic.libbpf.errors import MapError
 from ipos.inic.libbpf.maps import Map
 from ipos.inic.rows import Codec, Settings
+from ipos.requests import responses
 
 PASS_S = 0.5
 ACTIONS = 128
@@ -40,12 +43,13 @@ ACTIONS = 128
 CHECKS = 256
 """Questions to the kernel in one pass."""
 _MAPS = (
-    *("holding", "hold_free", "temporary", "local", "connect", "forward"),
+    *("holding", "hold_free", "hold_pool", "temporary", "local", "connect", "forward"),
     *("settings", "servers", "traffic", "counters"),
 )
 _SETTINGS = Codec(Settings, layout("ipos_settings"))
 _STATE_AT = layout("ipos_temporary").field("state").offset
 _CLOSED = constant("IPOS_TEMP_CLOSED")
+_CHUNK = constant("IPOS_CHUNK")
 
 log = structlog.get_logger()
 
@@ -150,9 +154,15 @@ class Reaping(AbstractContextManager["Reaping"]):
         row = self._holding.take(key, lambda row: self._held_fate(key, row) is not Fate.KEEP)
         if row is None:
             return
+        fate = self._held_fate(key, row)
+        if fate is Fate.ANSWER and self._answer(key, row):
+            return
         for piece in reaper.pieces(row.chunks):
             self._maps["hold_free"].push(piece)
-        if self._held_fate(key, row) is not Fate.RESET:
+        if fate is Fate.EXPIRE:
+            self._remember(key, row, reaper.RESET)
+            self._ledger.count("ANSWER_EXPIRED")
+        if fate is not Fate.RESET:
             return
         if row.complete and not self._withdraw(key):
             return
@@ -162,6 +172,29 @@ class Reaping(AbstractContextManager["Reaping"]):
         ends = reaper.ENDS.read(key)
         frame = notices.reset_frame(self._settings, ends, row.client_mac, iss)
         self._frames.send(self._front, frame)
+
+    def _answer(self, key: bytes, row: Held) -> bool:
+        """Tell a client in words; False when it has begun anew meanwhile: then its pieces go back.
+
+        The data plane sends the answer again if the client misses it, out of the first piece.
+        """
+        answer = responses.timed_out()
+        first, *others = reaper.pieces(row.chunks)
+        self._maps["hold_pool"].update(first, answer.ljust(_CHUNK, b"\0"))
+        kept = reaper.answered(row, answer, self._now_ns)._replace(
+            chunks=row.chunks[:4].ljust(len(row.chunks), b"\0")
+        )
+        try:
+            if not self._maps["holding"].update(key, reaper.HELD.write(kept), syscall.NOEXIST):
+                return False
+        except MapError:
+            return False
+        for piece in others:
+            self._maps["hold_free"].push(piece)
+        self._ledger.count("HEAD_TIMEOUT")
+        frame = notices.answer_frame(self._settings, reaper.ENDS.read(key), kept, answer)
+        self._frames.send(self._front, frame)
+        return True
 
     def _withdraw(self, key: bytes) -> bool:
         """Take back the offer of a request; False when it has been accepted after all."""

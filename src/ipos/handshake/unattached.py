@@ -76,6 +76,7 @@ class Event(Enum):
     RST_OTHER = "any other RST"
     BAD_FLAGS = "no ACK and no RST, or SYN with either or with FIN"
     TIMEOUT = "header timeout"
+    TIMEOUT_OTHER = "header timeout of a head that is not HTTP/1"
     ANY = "any segment but a SYN"
 
 
@@ -151,7 +152,10 @@ def _gap(state: State) -> dict[Event, Transition]:
 
 
 _AGAIN = Transition(State.ACKNOWLEDGED, Action.ACK, ("HELD", "HOLD_ACKED"))
-_TIMEOUT = {Event.TIMEOUT: Transition(State.RESET, Action.RST, ("HEAD_TIMEOUT", "RST_SENT"))}
+_TIMEOUT = {
+    Event.TIMEOUT: Transition(State.ANSWERED, Action.ANSWER, ("HEAD_TIMEOUT",)),
+    Event.TIMEOUT_OTHER: Transition(State.RESET, Action.RST, ("HEAD_TIMEOUT", "RST_SENT")),
+}
 
 TABLE: dict[State, dict[Event, Transition]] = {
     State.NONE: {

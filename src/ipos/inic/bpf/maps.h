@@ -57,8 +57,8 @@ IPOS_MAP(left_behind, LRU_HASH, struct ipos_tuple, struct ipos_left, 65536);
 
 /* Writer: data plane.  Never evicted.  Full: DROP_HOLD_FULL, the client sends again. */
 IPOS_MAP(holding, HASH, struct ipos_tuple, struct ipos_holding, 65536);
-IPOS_MAP(hold_pool, ARRAY, __u32, struct ipos_chunk, 16384);
-IPOS_QUEUE(hold_free, __u32, 16384);		/* the loader fills it with every index */
+IPOS_MAP(hold_pool, ARRAY, __u32, struct ipos_chunk, 65536);	/* 64 MiB */
+IPOS_QUEUE(hold_free, __u32, 65536);		/* the loader fills it with every index */
 
 /* Writer: data plane. */
 IPOS_MAP(traffic, ARRAY, __u32, struct ipos_traffic, IPOS_SERVERS_MAX);
