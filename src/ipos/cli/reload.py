@@ -6,6 +6,7 @@ import typer
 from ipos.errors import IposError
 
 app = typer.Typer(add_completion=False)
+_PATIENCE_S = 60.0
 
 
 @app.command()
@@ -17,6 +18,6 @@ def reload() -> None:
     from ipos.cli.client import Unanswered, ask
 
     try:
-        ask("POST", "/v1/reload")
+        ask("POST", "/v1/reload", patience_s=_PATIENCE_S)
     except Unanswered as silence:
         raise IposError(f"{silence}; it reads the file when it starts") from None

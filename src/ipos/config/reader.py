@@ -7,6 +7,7 @@ would be right.
 """
 
 import difflib
+import functools
 import tomllib
 import types
 import typing
@@ -105,14 +106,14 @@ class _Walker:
     ) -> msgspec.Struct | None:
         """A table as a struct, or None when anything in it is wrong."""
         before = len(self.mistakes)
-        hints = typing.get_type_hints(kind, include_extras=True)
+        hints = _hints(kind)
         values: dict[str, Any] = {}
         for key, value in table.items():
             if key in hints:
                 values[key] = self.value(hints[key], value, (*path, key))
             else:
                 self.unknown(key, list(hints), (*path, key))
-        for entry in msgspec.structs.fields(kind):
+        for entry in _fields(kind):
             if entry.required and entry.name not in table:
                 self.missing(hints[entry.name], entry.name, path)
         return kind(**values) if len(self.mistakes) == before else None
@@ -151,6 +152,16 @@ class _Walker:
                 f"{_path_name(path)} is {_shown(value)}; it must be {_description(hint)}",
             )
             return None
+
+
+@functools.cache  # a file may have ten thousand tables of a kind
+def _hints(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    return typing.get_type_hints(kind, include_extras=True)
+
+
+@functools.cache
+def _fields(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(kind)
 
 
 def _alternatives(hint: Any) -> list[Any]:

@@ -26,6 +26,7 @@
 #define IPOS_RULE_PATH_MAX 240		/* bytes of a rule's path */
 #define IPOS_RULE_PATH_ROOM 248
 #define IPOS_WILDCARD_LABELS 8		/* of a wildcard host, at most */
+#define IPOS_DOTS 16			/* the dots before them that are remembered; a power of two */
 /* Two banks of rules, one in use and one being written. */
 #define IPOS_URLS_MAX 128		/* twice IPOS_SERVICES_MAX */
 #define IPOS_PATTERNS_MAX 20480		/* host patterns; index 0 is "none" */

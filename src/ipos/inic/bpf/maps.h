@@ -96,7 +96,7 @@ struct ipos_scratch {
 	__u8 bytes[IPOS_CHUNK];		/* payload being looked at */
 	struct ipos_request request;	/* what its head says */
 	__u32 dot_count;		/* dots in the request's host */
-	__u8 dots[IPOS_WILDCARD_LABELS];	/* where the last of them are: dot n % 8 */
+	__u8 dots[IPOS_DOTS];		/* where the last of them are: dot n % IPOS_DOTS */
 	struct ipos_host_key host_key;
 	struct ipos_holding holding;	/* a row being made */
 	struct ipos_endpoint endpoint;

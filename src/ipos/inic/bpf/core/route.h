@@ -21,9 +21,10 @@ IPOS_FUNCTION int host_dots(struct ipos_scratch *w)
 	if (!w)
 		return 0;
 	w->dot_count = 0;
+	/* Without a branch: each would double what the verifier walks through. */
 	for (__u32 i = 0; i < IPOS_HOST_MAX && i < w->request.host_len; i++) {
-		if (w->request.host[i] == '.')
-			w->dots[w->dot_count++ & (IPOS_WILDCARD_LABELS - 1)] = i;
+		w->dots[w->dot_count & (IPOS_DOTS - 1)] = i;
+		w->dot_count += w->request.host[i] == '.';
 		IPOS_RELOAD();
 	}
 	return w->dot_count;
@@ -38,29 +39,36 @@ IPOS_INLINE void host_tail(struct ipos_scratch *w, __u32 at)
 		*(__u32 *)(w->host_key.name + i) = *(__u32 *)(from + i);
 }
 
-/* The longest wildcard that fits the host: an index in `patterns`, 0 for none. */
+/* The wildcard of n labels that fits the host: an index in `patterns`, 0 for none. */
+IPOS_FUNCTION int wildcard_of(struct ipos_scratch *w, __u32 n)
+{
+	__u32 at, *pattern;
+
+	if (!w || n > w->dot_count)
+		return 0;
+	at = w->dots[(w->dot_count - n) & (IPOS_DOTS - 1)];
+	if (!at || w->request.host_len - at > IPOS_RULE_HOST_MAX)
+		return 0;
+	w->host_key.scope = w->request.host_scope;
+	host_tail(w, at);
+	pattern = bpf_map_lookup_elem(&hosts, &w->host_key);
+	return pattern ? *pattern : 0;
+}
+
+/* The longest wildcard that fits the host; bit n of `labels`: some have n. */
 IPOS_FUNCTION int wildcard_pattern(struct ipos_scratch *w, __u32 labels)
 {
-	struct ipos_request *r;
-	__u32 dots, *pattern;
+	int pattern;
 
 	if (!w)
 		return 0;
-	r = &w->request;
-	dots = host_dots(w);
-	w->host_key.scope = r->host_scope;
+	host_dots(w);
 	for (__u32 n = IPOS_WILDCARD_LABELS; n; n--) {
-		__u32 at;
-
-		if (!(labels >> n & 1) || n > dots)
+		if (!(labels >> n & 1))
 			continue;
-		at = w->dots[(dots - n) & (IPOS_WILDCARD_LABELS - 1)];
-		if (!at || r->host_len - at > IPOS_RULE_HOST_MAX)
-			continue;
-		host_tail(w, at);
-		pattern = bpf_map_lookup_elem(&hosts, &w->host_key);
+		pattern = wildcard_of(w, n);
 		if (pattern)
-			return *pattern;
+			return pattern;
 	}
 	return 0;
 }
