@@ -58,6 +58,7 @@ def forwarded(**values: Any) -> Forwarded:
         (held(created_ns=ago(5_001), head_state=2), Fate.ANSWER),
         (held(created_ns=ago(5_001), head_state=3), Fate.ANSWER),
         (held(created_ns=ago(5_001), head_state=8), Fate.RESET),
+        (held(created_ns=ago(5_001), head_state=1, moving=1), Fate.RESET),
         (held(created_ns=ago(5_000), complete=1, answer=9), Fate.KEEP),
         (held(created_ns=ago(5_001), complete=1, answer=9, last_seen_ns=ago(1)), Fate.EXPIRE),
         # Bytes that still trickle in do not prolong it.

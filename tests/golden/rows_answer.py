@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ipos.inic.layout import header
 from tests.golden import packets as p
 from tests.golden.machine import Config
 from tests.golden.row import Row, Step, rx, to_front
 from tests.golden.rows_handshake import BARE, CLOSED, KEY
-from tests.golden.rows_request import HOLDING
+from tests.golden.rows_request import HOLDING, OPEN_ROW
 
 FULL = 14_600
 END = p.IRS + 1 + FULL  # behind the bytes that a refused head of this length takes
@@ -76,7 +77,53 @@ def _small(mss: int) -> Row:
                 first=rx("front", frame, "shot", to_front(told)))  # fmt: skip
 
 
+GET, HOST = b"GET / HTTP/1.1\r\n", b"Host: a\r\n"
+POST = b"POST / HTTP/1.1\r\n" + HOST
+HEADS = {
+    "LINE_FEED": b"GET / HTTP/1.1\nHost: a\r\n",
+    "CARRIAGE_RETURN": GET + b"Host: a\rb\r\n",
+    "NUL": GET + HOST + b"X: \0\r\n",
+    "CONTROL": GET + HOST + b"X: \x01\r\n",
+    "FOLD": GET + HOST + b"X: y\r\n z\r\n",
+    "LEADING_SPACE": GET + b" Host: a\r\n",
+    "SPACE_BEFORE_COLON": GET + b"Host : a\r\n",
+    "METHOD": b"GeT / HTTP/1.1\r\n" + HOST,
+    "TARGET": b"GET a HTTP/1.1\r\n" + HOST,
+    "PERCENT": b"GET /%zz HTTP/1.1\r\n" + HOST,
+    "ABOVE_ROOT": b"GET /../a HTTP/1.1\r\n" + HOST,
+    "VERSION": b"GET / HTTP/1.2\r\n" + HOST,
+    "HEADER_NAME": GET + HOST + b": y\r\n",
+    "HOST": GET + b"Host: a b\r\n",
+    "HOST_MISSING": GET + b"X: a\r\n",
+    "HOST_TWICE": GET + HOST + HOST,
+    "LENGTH": POST + b"Content-Length: x\r\n",
+    "LENGTH_TWICE": POST + b"Content-Length: 1\r\nContent-Length: 1\r\n",
+    "ENCODING": POST + b"Transfer-Encoding: gzip\r\n",
+    "LENGTH_AND_ENCODING": POST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+}
+
+
+def _refused() -> list[Row]:
+    """Every reason to refuse a head, told to the client and counted."""
+    reasons = {reason.name: reason.text for reason in header().ambiguities}
+    assert reasons.keys() == HEADS.keys() | {"TOO_LONG"}
+    rows = []
+    for name, start in HEADS.items():
+        head, data = start + b"\r\n", response("400 Bad Request", reasons[name])
+        end = p.IRS + 1 + len(head)
+        rows.append(
+            Row(about=f"400: {reasons[name]}",
+                steps=[rx("front", p.client("PA", head), "shot",
+                          to_front(answered(data, ack=end)))],
+                counts={"HELD": 1, "ANSWERED": 1, f"AMBIGUOUS_{name}": 1}, before=OPEN_ROW,
+                after={"temporary": [],
+                       "holding": [(KEY, {"answer": len(data), "client_end": end})]})
+        )  # fmt: skip
+    return rows
+
+
 ROWS = [
+    *_refused(),
     _row("a head that fills the window without an end: 431", counts={}),
     _row(
         "a head that is too long, in front's VLAN",

@@ -80,6 +80,7 @@ class Held(NamedTuple):
     created_ns: int
     last_seen_ns: int
     chunks: bytes
+    moving: int
     client_end: int
     answer: int
 
@@ -169,7 +170,9 @@ def held(row: Held, now_ns: int, limits: Limits) -> Fate:
             return Fate.KEEP
         if row.answer:
             return Fate.EXPIRE
-        return Fate.ANSWER if row.head_state in _HTTP1 else Fate.RESET
+        # A later request's connection has a socket, which would not know of an answer.
+        told = row.head_state in _HTTP1 and not row.moving
+        return Fate.ANSWER if told else Fate.RESET
     silent_ns = now_ns - max(row.created_ns, row.last_seen_ns)
     return Fate.LOOK if silent_ns > _offer_ns(limits) else Fate.KEEP
 
