@@ -26,7 +26,7 @@ NATIVE_CFLAGS := $(WARN) -DIPOS_NATIVE=1 -fPIC -shared -fno-strict-aliasing -I$(
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup packages objects test test-slow farm lint demo fuzz bench docs wheel clean
+.PHONY: help setup packages objects test test-slow farm lint demo fuzz bench bench-reading docs wheel clean
 
 help:
 	@echo "make setup      Debian packages, .venv, compiled data plane; leaves .venv/bin/ipos"
@@ -36,6 +36,7 @@ help:
 	@echo "make farm       only the tests that need root and namespaces"
 	@echo "make fuzz       the core against the Python oracle and eBPF, full size (FUZZ_ARGS)"
 	@echo "make bench      paired measurements against direct connections and HAProxy"
+	@echo "make bench-reading  what it costs to read a request head"
 	@echo "make docs       the pages of docs/ that are derived from code"
 	@echo "make wheel      dist/*.whl with the compiled data plane inside"
 
@@ -86,6 +87,9 @@ fuzz: setup
 
 bench: setup
 	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+bench-reading: setup
+	@$(BIN)/python -m bench.reading $(BENCH_ARGS)
 
 docs: setup
 	@$(BIN)/python -m scripts.docs

@@ -160,6 +160,15 @@ IPOS_INLINE __u64 bytes_equal(__u64 x, __u8 c)
 	return bytes_below(x ^ EACH(c), 1);
 }
 
+/* The high bit of bytes that are no letter and no hyphen, as most names are made of; exact. */
+IPOS_INLINE __u64 bytes_unusual(__u64 x)
+{
+	__u64 low = EACH(0x7f), y = (x | EACH(0x20)) & low, dash = x ^ EACH('-');
+	__u64 letter = (y + EACH(0x80 - 'a')) & ~(y + EACH(0x7f - 'z')) & ~x;
+
+	return ~(letter | ~(((dash & low) + low) | dash)) & EACH(0x80);
+}
+
 /* Of a mask of high bits, which byte is the first. */
 IPOS_INLINE __u32 first_byte(__u64 mask)
 {

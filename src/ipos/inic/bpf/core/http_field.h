@@ -8,6 +8,26 @@
 
 #include "http_bytes.h"
 
+/* Of a header that does not matter. */
+IPOS_FUNCTION int http_value(struct ipos_scratch *w, __u32 length)
+{
+	__u8 c;
+
+	if (!w)
+		return IPOS_READ_REFUSED;
+	w->end = value_skip(w, w->end, length, 0);
+	if (w->end >= length)
+		return IPOS_READ_MORE;
+	c = http_byte(w, w->end);
+	if (c == '\r')
+		return http_line_ends(w, w->end, length);
+	if (c == '\t')
+		w->end++;
+	else if (!(http_class[c] & IS_VALUE))
+		return http_bad(w, c, IPOS_AMBIGUOUS_CONTROL);
+	return IPOS_READ_MORE;
+}
+
 /* ---- names ----------------------------------------------------------------------------------- */
 
 #define LOWER EACH(0x20)
@@ -77,6 +97,22 @@ IPOS_FUNCTION __u32 name_skip(struct ipos_scratch *w, __u32 at, __u32 length)
 {
 	if (!w)
 		return length;
+	for (__u32 i = 0; i < HTTP_BYTES / 8; i++) {
+		__u64 unusual;
+
+		if (at >= length)
+			return length;
+		unusual = bytes_unusual(http_word(w, at));
+		if (unusual) {
+			at += first_byte(unusual);
+			break;
+		}
+		at += 8;
+	}
+	if (at >= length)
+		return length;
+	if (w->bytes[at & (IPOS_CHUNK - 1)] == ':')
+		return at;
 	for (__u32 i = 0; i < HTTP_BYTES && at < length; i++, at++)
 		if (!(http_class[w->bytes[at & (IPOS_CHUNK - 1)]] & IS_NAME))
 			break;
@@ -156,7 +192,9 @@ IPOS_FUNCTION int http_name(struct ipos_scratch *w, __u32 length)
 		return http_bad(w, c, IPOS_AMBIGUOUS_HEADER_NAME);
 	if (c == ':') {
 		w->end = at + 1;
-		return http_named(w, p);
+		if (http_named(w, p) || p->phase != HTTP_VALUE)
+			return w->request.progress;
+		return http_value(w, length);
 	}
 	if (c == ' ' || c == '\t')
 		return http_refuse(w, IPOS_AMBIGUOUS_SPACE_BEFORE_COLON);
@@ -164,25 +202,6 @@ IPOS_FUNCTION int http_name(struct ipos_scratch *w, __u32 length)
 }
 
 /* ---- values ---------------------------------------------------------------------------------- */
-
-IPOS_FUNCTION int http_value(struct ipos_scratch *w, __u32 length)
-{
-	__u8 c;
-
-	if (!w)
-		return IPOS_READ_REFUSED;
-	w->end = value_skip(w, w->end, length, 0);
-	if (w->end >= length)
-		return IPOS_READ_MORE;
-	c = http_byte(w, w->end);
-	if (c == '\r')
-		return http_line_ends(w, w->end, length);
-	if (c == '\t')
-		w->end++;
-	else if (!(http_class[c] & IS_VALUE))
-		return http_bad(w, c, IPOS_AMBIGUOUS_CONTROL);
-	return IPOS_READ_MORE;
-}
 
 /* Digits, and spaces around them; a tab is no space to nginx. */
 IPOS_FUNCTION int http_length(struct ipos_scratch *w, __u32 length)
