@@ -14,8 +14,12 @@ from ipos.agent.urls import compile_urls
 from ipos.agent.urlwriter import UrlWriter
 from ipos.config import schema
 from ipos.config.schema import Config, Route, Service
+from ipos.handshake.segment import Flag, parse_packet
 from ipos.inic.maps import Tables
 from ipos.inic.native import Node
+from tests.golden import machine as golden
+from tests.golden import packets
+from tests.golden.machine import NativeMachine, configure
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -85,3 +89,14 @@ def test_a_path_that_was_cut_is_no_exact_path() -> None:
         writer.switch()
         assert node.route(0, b"", path.encode())[1] == 1
         assert node.route(0, b"", path.encode() + b"x" * 100)[1] == 2
+
+
+def test_a_handshake_needs_somebody_who_listens_and_no_default() -> None:
+    for row, answer in (({"pool": 2}, Flag.SYN), ({"listening": 2}, Flag.RST)):
+        machine = NativeMachine()
+        configure(machine, golden.Config())
+        services = machine.table("services")
+        services[1] = {**services[1], **row}
+        (sent,) = machine.node.xdp(packets.syn(), machine.ifindex("front")).sent
+        assert answer in parse_packet(sent.frame[14:]).flags
+        machine.close()
