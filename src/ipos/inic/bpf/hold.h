@@ -81,9 +81,10 @@ IPOS_FUNCTION int hold_store(struct __sk_buff *skb, struct ipos_scratch *w, stru
 
 	if (!w || !h)
 		return HOLD_FULL;
-	for (__u32 nth = 0; nth < IPOS_CHUNKS; nth++) {
+	for (__u32 nth = w->zero; nth < IPOS_CHUNKS; nth++) {
 		__u32 low = nth * IPOS_CHUNK, high = low + IPOS_CHUNK;
 
+		IPOS_CONVERGES;
 		if (low < start)
 			low = start;
 		if (high > end)
@@ -166,9 +167,10 @@ IPOS_FUNCTION int hold_parse(struct ipos_scratch *w, struct ipos_holding *h)
 	w->state = h->head_state;
 	w->cursor = h->head_left;
 	w->more = h->head_more;
-	for (__u32 nth = 0; nth < IPOS_CHUNKS && !h->complete; nth++) {
+	for (__u32 nth = w->zero; nth < IPOS_CHUNKS && !h->complete; nth++) {
 		__u32 low = nth * IPOS_CHUNK, high = low + IPOS_CHUNK;
 
+		IPOS_CONVERGES;
 		if (low < h->parsed)
 			low = h->parsed;
 		if (high > h->held)
@@ -194,9 +196,10 @@ IPOS_FUNCTION int hold_read(struct ipos_scratch *w, struct ipos_holding *h)
 	if (!w || !h)
 		return progress;
 	request_open(w, h->service);
-	for (__u32 nth = 0; nth < IPOS_CHUNKS && progress == IPOS_READ_MORE; nth++) {
+	for (__u32 nth = w->zero; nth < IPOS_CHUNKS && progress == IPOS_READ_MORE; nth++) {
 		__u32 low = nth * IPOS_CHUNK, high = low + IPOS_CHUNK;
 
+		IPOS_CONVERGES;
 		if (high > h->held)
 			high = h->held;
 		if (low >= high || chunk_read(w, h, SPAN(low, high)))
@@ -214,9 +217,10 @@ IPOS_FUNCTION __s64 segment_sum(struct __sk_buff *skb, struct ipos_scratch *w, _
 
 	if (!w)
 		return -1;
-	for (__u32 nth = 0; nth < IPOS_CHUNKS + 1; nth++) {
+	for (__u32 nth = w->zero; nth < IPOS_CHUNKS + 1; nth++) {
 		__u32 done = nth * IPOS_CHUNK, left;
 
+		IPOS_CONVERGES;
 		if (done >= bytes)
 			break;
 		left = bytes - done;

@@ -80,6 +80,7 @@ struct ipos_scratch {
 	__u16 mss;
 	__u8 wscale;			/* IPOS_WSCALE_NONE: absent */
 	__u8 pad;
+	__u32 zero;			/* 0, which the verifier does not know: see IPOS_CONVERGES */
 	__u32 found;			/* candidates in `usable` */
 	__u32 weights;			/* of all of them */
 	__u16 ramp_least, ramp_most;

@@ -94,6 +94,28 @@ extern void bpf_iter_num_destroy(struct bpf_iter_num *it) __ksym;
 #else
 #define IPOS_TABLE const
 #endif
+
+/*
+ * First statement of a loop that the verifier is to look at until it learns nothing new, instead
+ * of once for every round: may_goto, Linux 6.9.  It breaks out after eight million rounds, so
+ * never.  The loop's own bound must still be there, for what it indexes; its variable starts at
+ * scratch's `zero`, for one whose value is known is looked at value by value.  Written as bytes,
+ * for compilers older than the instruction.
+ */
+#ifdef IPOS_NATIVE
+#define IPOS_CONVERGES
+#else
+#define IPOS_CONVERGES \
+	({ \
+		__label__ out, on; \
+		asm volatile goto("1: .byte 0xe5, 0; .long ((%l[out] - 1b - 8) / 8) & 0xffff; .short 0" \
+				  : : : : out); \
+		goto on; \
+	out:	break; \
+	on:; \
+	})
+#endif
+
 /* Keeps the compiler from folding two bounds of `x` into one the verifier cannot read. */
 #define IPOS_OPAQUE(x) asm volatile("" : "+r"(x))
 

@@ -136,9 +136,10 @@ IPOS_FUNCTION int candidate_drawn(struct ipos_scratch *w, const struct ipos_pool
 	if (without < w->found)
 		w->left -= candidate_at(pool, w, without)->weight;
 	w->left = (__u64)random * w->left >> 32;
-	for (__u32 i = 0; i < IPOS_CANDIDATES_MAX && i < w->found; i++) {
+	for (__u32 i = w->zero; i < IPOS_CANDIDATES_MAX && i < w->found; i++) {
 		__u32 weight = candidate_at(pool, w, i)->weight;
 
+		IPOS_CONVERGES;
 		if (i == without)
 			continue;
 		if (w->left < weight)

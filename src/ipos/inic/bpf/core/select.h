@@ -107,12 +107,14 @@ IPOS_FUNCTION int choose_least_connections(struct ipos_scratch *w, const struct 
 	if (!w || !pool)
 		return 0;
 	w->best = w->tied = 0;
-	for (__u32 i = 0; i < IPOS_CANDIDATES_MAX && i < w->found; i++) {
+	for (__u32 i = w->zero; i < IPOS_CANDIDATES_MAX && i < w->found; i++) {
 		const struct ipos_candidate *one = candidate_at(pool, w, i);
-		struct ipos_server *server = server_at(one->server);
+		struct ipos_server *server;
 		__u32 best = w->best & (IPOS_CANDIDATES_MAX - 1);
 
-		w->scores[i] = server ? connections_by(server, one->server, firsts) : 0;
+		IPOS_CONVERGES;
+		server = server_at(one->server);
+		w->scores[i & (IPOS_CANDIDATES_MAX - 1)] = server ? connections_by(server, one->server, firsts) : 0;
 		if (w->scores[i] * candidate_at(pool, w, best)->weight <
 		    w->scores[best] * one->weight) {
 			w->best = i;
@@ -122,7 +124,8 @@ IPOS_FUNCTION int choose_least_connections(struct ipos_scratch *w, const struct 
 			w->tied += one->weight;
 	}
 	w->left = (__u64)random * w->tied >> 32;
-	for (__u32 i = 0; i < IPOS_CANDIDATES_MAX && i < w->found; i++) {
+	for (__u32 i = w->zero; i < IPOS_CANDIDATES_MAX && i < w->found; i++) {
+		IPOS_CONVERGES;
 		if (!as_few_as_best(w, pool, i))
 			continue;
 		if (w->left < candidate_at(pool, w, i)->weight)
@@ -200,9 +203,11 @@ IPOS_FUNCTION int pool_has_server(__u32 index)
 
 	if (!pool)
 		return 0;
-	for (__u32 i = 0; i < IPOS_CANDIDATES_MAX && i < pool->count; i++)
+	for (__u32 i = 0; i < IPOS_CANDIDATES_MAX && i < pool->count; i++) {
+		IPOS_CONVERGES;
 		if (server_usable(pool->candidates[i].server, 0))
 			return 1;
+	}
 	return 0;
 }
 
