@@ -9,13 +9,12 @@
 #include "http_bytes.h"
 
 /* Of a header that does not matter. */
-IPOS_FUNCTION int http_value(struct ipos_scratch *w, __u32 length)
+IPOS_INLINE int value_pass(struct ipos_scratch *w, __u32 length)
 {
 	__u8 c;
 
-	if (!w)
-		return IPOS_READ_REFUSED;
 	w->end = value_skip(w, w->end, length, 0);
+	IPOS_RELOAD();				/* where the loop was left is all that counts */
 	if (w->end >= length)
 		return IPOS_READ_MORE;
 	c = http_byte(w, w->end);
@@ -26,6 +25,11 @@ IPOS_FUNCTION int http_value(struct ipos_scratch *w, __u32 length)
 	else if (!(http_class[c] & IS_VALUE))
 		return http_bad(w, c, IPOS_AMBIGUOUS_CONTROL);
 	return IPOS_READ_MORE;
+}
+
+IPOS_FUNCTION int http_value(struct ipos_scratch *w, __u32 length)
+{
+	return w ? value_pass(w, length) : IPOS_READ_REFUSED;
 }
 
 /* ---- names ----------------------------------------------------------------------------------- */
@@ -93,10 +97,8 @@ IPOS_INLINE int http_named(struct ipos_scratch *w, struct http_parser *p)
 }
 
 /* The first byte from `at` on that no name has, or where the search was given up. */
-IPOS_FUNCTION __u32 name_skip(struct ipos_scratch *w, __u32 at, __u32 length)
+IPOS_INLINE __u32 name_skip(struct ipos_scratch *w, __u32 at, __u32 length)
 {
-	if (!w)
-		return length;
 	for (__u32 i = 0; i < HTTP_BYTES / 8; i++) {
 		__u64 unusual;
 
@@ -173,7 +175,9 @@ IPOS_FUNCTION int http_name(struct ipos_scratch *w, __u32 length)
 		if (http_line(w, p, http_byte(w, from)) || p->phase != HTTP_NAME)
 			return w->request.progress;
 	}
-	at = name_skip(w, from, length);
+	w->end = name_skip(w, from, length);
+	IPOS_RELOAD();
+	at = w->end;
 	if (p->length) {
 		name_append(w, from, at);
 	} else {
@@ -182,7 +186,6 @@ IPOS_FUNCTION int http_name(struct ipos_scratch *w, __u32 length)
 		p->word[2] = http_word(w, from + 16);
 		p->length = at - from;
 	}
-	w->end = at;
 	if (at >= length)
 		return IPOS_READ_MORE;
 	c = http_byte(w, at);
@@ -194,7 +197,7 @@ IPOS_FUNCTION int http_name(struct ipos_scratch *w, __u32 length)
 		w->end = at + 1;
 		if (http_named(w, p) || p->phase != HTTP_VALUE)
 			return w->request.progress;
-		return http_value(w, length);
+		return value_pass(w, length);
 	}
 	if (c == ' ' || c == '\t')
 		return http_refuse(w, IPOS_AMBIGUOUS_SPACE_BEFORE_COLON);

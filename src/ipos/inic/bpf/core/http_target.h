@@ -121,15 +121,11 @@ IPOS_INLINE void path_put(struct ipos_request *r, __u32 at, __u8 c)
 }
 
 /* Bytes that stand for themselves: names, and single slashes between them. */
-IPOS_FUNCTION int path_plain(struct ipos_scratch *w, __u32 length)
+IPOS_INLINE void path_plain(struct ipos_scratch *w, __u32 length)
 {
-	struct http_parser *p;
-	__u32 at;
+	struct http_parser *p = http_parser(w);
+	__u32 at = w->end;
 
-	if (!w)
-		return 0;
-	p = http_parser(w);
-	at = w->end;
 	for (__u32 i = 0; i < HTTP_BYTES && at < length; i++, at++) {
 		__u8 c = http_byte(w, at);
 		__u32 out = p->out;
@@ -144,7 +140,7 @@ IPOS_FUNCTION int path_plain(struct ipos_scratch *w, __u32 length)
 		path_put(&w->request, out, c);
 	}
 	w->end = at;
-	return 0;
+	IPOS_RELOAD();				/* where the loop was left is all that counts */
 }
 
 /* A byte of the path's meaning, decoded if it was spelled with a percent sign. */

@@ -27,17 +27,12 @@ IPOS_INLINE void request_open(struct ipos_scratch *w, __u16 service)
  * The first byte that is neither CR nor LF tells.  An HTTP/1 head may begin with empty lines,
  * if they are none of the ambiguous ones.  w->end goes to the byte that told.
  */
-IPOS_FUNCTION int grammar_find(struct ipos_scratch *w, __u32 length)
+IPOS_INLINE int grammar_find(struct ipos_scratch *w)
 {
-	struct ipos_request *r;
-	struct http_parser *p;
-	__u8 c;
+	struct ipos_request *r = &w->request;
+	struct http_parser *p = http_parser(w);
+	__u8 c = http_byte(w, w->end);
 
-	if (!w || w->end >= length)
-		return IPOS_READ_MORE;
-	r = &w->request;
-	p = http_parser(w);
-	c = http_byte(w, w->end);
 	if (!p->header && (c == '\n') != p->state)
 		p->header = p->state ? IPOS_AMBIGUOUS_CARRIAGE_RETURN : IPOS_AMBIGUOUS_LINE_FEED;
 	p->state = c == '\r';
@@ -75,7 +70,7 @@ IPOS_FUNCTION int request_feed(struct ipos_scratch *w, __u32 length)
 		if (r->grammar == IPOS_GRAMMAR_HTTP1)
 			http_step(w, length);
 		else if (r->grammar == IPOS_GRAMMAR_UNKNOWN)
-			grammar_find(w, length);
+			grammar_find(w);
 		else
 			break;
 	}
