@@ -97,6 +97,7 @@ IPOS_INLINE void endpoint_follow(struct ipos_endpoint *ep, __u32 from, __u64 len
 		     body == IPOS_BODY_CHUNKED ? IPOS_FOLLOW_CHUNKED : IPOS_FOLLOW_LENGTH;
 	ep->request_end = from + near;
 	ep->body_left = len - near;
+	ep->chunk = IPOS_CHUNK_FIRST;
 	ep->answer_start = answer;
 }
 
@@ -112,7 +113,8 @@ IPOS_INLINE void follow_stretch(struct ipos_endpoint *ep, __u32 end)
 {
 	__u64 more = ep->body_left < STRETCH ? ep->body_left : STRETCH;
 
-	if (!more || seq_before(end + STRETCH / 2, ep->request_end))
+	if (!more || ep->follow != IPOS_FOLLOW_LENGTH ||
+	    seq_before(end + STRETCH / 2, ep->request_end))
 		return;
 	ep->request_end += more;
 	ep->body_left -= more;

@@ -12,6 +12,7 @@
 #include "send.h"
 
 #define HEADS_AT_ONCE 8			/* pipelined in one segment; more come again */
+#define CHUNK_BYTES 256			/* of chunk framing in one segment; likewise */
 
 /* Where the next head starts, by what w->request says of this one. */
 IPOS_INLINE __u64 request_measure(const struct ipos_scratch *w, __u8 *body)
@@ -61,9 +62,88 @@ IPOS_FUNCTION int head_read(struct __sk_buff *skb, struct ipos_scratch *w, __u32
 	return progress;
 }
 
+/* The transition of one byte of chunk framing. */
+IPOS_INLINE __u8 chunk_step(struct ipos_endpoint *ep, __u8 c)
+{
+	__u8 lower = c | 0x20, digit = c - '0';
+
+	switch (ep->chunk) {
+	case IPOS_CHUNK_FIRST:
+	case IPOS_CHUNK_SIZE:
+		if (lower >= 'a' && lower <= 'f')
+			digit = lower - 'a' + 10;
+		if (digit < 16 && (c >= '0' && c <= '9' ? 1 : digit >= 10)) {
+			if (ep->body_left >> 56)
+				return IPOS_CHUNK_WRONG;
+			ep->body_left = ep->body_left << 4 | digit;
+			return IPOS_CHUNK_SIZE;
+		}
+		if (ep->chunk == IPOS_CHUNK_FIRST || (c != '\r' && c != ';'))
+			return IPOS_CHUNK_WRONG;
+		return IPOS_CHUNK_LINE;
+	case IPOS_CHUNK_LINE:
+		if (c != '\n')
+			return IPOS_CHUNK_LINE;
+		return ep->body_left ? IPOS_CHUNK_DATA : IPOS_CHUNK_TRAILER;
+	case IPOS_CHUNK_CR:
+		return c == '\r' ? IPOS_CHUNK_LF : IPOS_CHUNK_WRONG;
+	case IPOS_CHUNK_LF:
+		return c == '\n' ? IPOS_CHUNK_FIRST : IPOS_CHUNK_WRONG;
+	case IPOS_CHUNK_TRAILER:
+		return c == '\r' ? IPOS_CHUNK_END : IPOS_CHUNK_FIELD;
+	case IPOS_CHUNK_FIELD:
+		return c == '\n' ? IPOS_CHUNK_TRAILER : IPOS_CHUNK_FIELD;
+	case IPOS_CHUNK_END:
+		if (c != '\n')
+			return IPOS_CHUNK_WRONG;
+		ep->follow = IPOS_FOLLOW_LENGTH;	/* the next head starts behind it */
+		return IPOS_CHUNK_FIRST;
+	default:
+		return IPOS_CHUNK_WRONG;
+	}
+}
+
+enum heads {
+	HEADS_PASS,			/* the whole segment may go to our kernel */
+	HEADS_HOLD,			/* what is at request_end must be held, or is another's */
+	HEADS_CUT,			/* what is there must come again */
+};
+
+/* Moves ep->request_end over the chunks in a segment, as far as they go. */
+IPOS_FUNCTION int chunks_read(struct __sk_buff *skb, const struct segment *s,
+			      struct ipos_endpoint *ep)
+{
+	__u8 c;
+
+	if (!s || !ep)
+		return 0;
+	for (__u32 i = 0; i < CHUNK_BYTES && ep->follow == IPOS_FOLLOW_CHUNKED; i++) {
+		__u32 at = ep->request_end - s->seq, left = s->length - at;
+
+		if (at >= s->length)
+			break;
+		if (ep->chunk == IPOS_CHUNK_DATA) {
+			if (left > ep->body_left)
+				left = ep->body_left;
+			ep->request_end += left;
+			ep->body_left -= left;
+			if (!ep->body_left)
+				ep->chunk = IPOS_CHUNK_CR;
+			continue;
+		}
+		if (bpf_skb_load_bytes(skb, s->payload + at, &c, 1))
+			break;
+		ep->chunk = chunk_step(ep, c);
+		if (ep->chunk == IPOS_CHUNK_WRONG)
+			break;
+		ep->request_end++;
+	}
+	return 0;
+}
+
 /*
  * Reads the heads that start in a segment, as long as they are complete and may be served
- * here.  Returns 1 when the whole segment may go to our kernel.
+ * here, and the bodies between them.
  */
 IPOS_FUNCTION int heads_read(struct __sk_buff *skb, struct ipos_scratch *w,
 			     const struct segment *s, struct ipos_endpoint *ep)
@@ -73,20 +153,25 @@ IPOS_FUNCTION int heads_read(struct __sk_buff *skb, struct ipos_scratch *w,
 	__u64 len;
 
 	if (!set || !w || !s || !ep)
-		return 0;
+		return HEADS_CUT;
 	for (__u32 i = 0; i < HEADS_AT_ONCE; i++) {
-		__u32 at = ep->request_end - s->seq;
+		__u32 at;
 
+		if (ep->follow == IPOS_FOLLOW_CHUNKED)
+			chunks_read(skb, s, ep);
+		at = ep->request_end - s->seq;
 		if (ep->follow == IPOS_FOLLOW_OPAQUE || at >= s->length)
-			return 1;
+			return HEADS_PASS;
+		if (ep->follow == IPOS_FOLLOW_CHUNKED)
+			return HEADS_CUT;
 		request_open(w, ep->service);
 		if (head_read(skb, w, s->payload + at, s->length - at) != IPOS_READ_DONE ||
 		    request_place(w, set->self) != PLACE_HERE)
-			return 0;
+			return HEADS_HOLD;
 		len = request_measure(w, &body);
 		endpoint_follow(ep, ep->request_end, len, body, s->ack);
 	}
-	return 0;
+	return HEADS_CUT;
 }
 
 /* Cuts the segment's payload to its first `keep` bytes, and its FIN with the rest. */

@@ -148,6 +148,8 @@ IPOS_INLINE int owned_unattached(struct __sk_buff *skb, struct ipos_settings *se
 	int verdict;
 
 	if (ep->state == IPOS_EP_PENDING && s->seq == ep->adopt_seq && s->length) {
+		if (follows(ep, s) && request_alone(skb, w, s, ep))
+			return shot(COUNT_DROP_EMIT);
 		verdict = adopt_here(skb, set, w, s, ep);
 		if (verdict == ADOPT_AGAIN)
 			return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
@@ -303,7 +305,7 @@ IPOS_INLINE int own_frame(struct __sk_buff *skb, struct ipos_settings *set, stru
 	t->protocol = IPPROTO_TCP;
 	if (h->type == IPOS_ACKNOWLEDGEMENT && skb->mark == IPOS_MARK)
 		return notice_returns(skb, set, w, t);
-	if (h->type == IPOS_ACKNOWLEDGEMENT)
+	if (h->type == IPOS_ACKNOWLEDGEMENT || h->type == IPOS_CONNECTION)
 		return moved_on(skb, set, w, t);
 	if (h->type == IPOS_REFUSED)
 		return choose_again(t);

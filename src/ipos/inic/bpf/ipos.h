@@ -533,12 +533,12 @@ struct ipos_endpoint {			/* maps `local` and `connect`: full means refuse */
 	__u16 giver;			/* index of who gave it to us; self: we ourselves */
 	__u64 migration;
 	__u64 last_seen_ns;
-	__u64 body_left;		/* bytes of the body beyond request_end */
+	__u64 body_left;		/* bytes of the body, or of a chunk, beyond request_end */
 	__u32 request_end;		/* followed: our kernel may have all before this */
 	__u32 answer_start;		/* our sequence number when the request came */
 	__u8 client_mac[6];		/* followed: next hop towards the client */
 	__u8 follow;			/* enum ipos_follow */
-	__u8 zero;
+	__u8 chunk;			/* enum ipos_chunk_state */
 };
 
 /* How far the response that begins a session is. Until DONE, what is expected next. */
@@ -567,6 +567,20 @@ enum ipos_follow {
 	IPOS_FOLLOW_LENGTH = 1,		/* at request_end + body_left */
 	IPOS_FOLLOW_CHUNKED = 2,	/* behind a body whose end it says itself */
 	IPOS_FOLLOW_OPAQUE = 3,		/* there will be none */
+};
+
+/* What comes next in a chunked body (RFC 9112 7.1). */
+enum ipos_chunk_state {
+	IPOS_CHUNK_FIRST = 0,		/* the first digit of a size */
+	IPOS_CHUNK_SIZE = 1,		/* another one, or what ends it */
+	IPOS_CHUNK_LINE = 2,		/* the rest of the size's line */
+	IPOS_CHUNK_DATA = 3,		/* body_left bytes */
+	IPOS_CHUNK_CR = 4,		/* the line end behind them */
+	IPOS_CHUNK_LF = 5,
+	IPOS_CHUNK_TRAILER = 6,		/* the first byte of a trailer line; a blank one ends it all */
+	IPOS_CHUNK_FIELD = 7,		/* the rest of such a line */
+	IPOS_CHUNK_END = 8,		/* the last LF */
+	IPOS_CHUNK_WRONG = 9,		/* no chunk begins like this: nothing more goes up */
 };
 
 /*

@@ -286,6 +286,7 @@ IPOS_APART int follow(struct __sk_buff *skb, struct ipos_settings *set, struct i
 	struct ipos_holding *h = bpf_map_lookup_elem(&holding, &s->tuple);
 	struct ipos_endpoint *ep = endpoint_of(&s->tuple);
 	__u32 cut;
+	int heads;
 
 	if (!ep)
 		return TC_ACT_SHOT;
@@ -293,9 +294,13 @@ IPOS_APART int follow(struct __sk_buff *skb, struct ipos_settings *set, struct i
 	if (!h) {
 		if (seq_before(ep->request_end, s->seq))
 			return shot(COUNT_DROP_AHEAD);
-		if (heads_read(skb, w, s, ep))
+		heads = heads_read(skb, w, s, ep);
+		if (heads == HEADS_PASS)
 			return TC_ACT_OK;
 		cut = ep->request_end - s->seq;
+		if (heads == HEADS_CUT)
+			return cut && !segment_trim(skb, w, s, cut) ? TC_ACT_OK :
+								      shot(COUNT_DROP_AHEAD);
 	}
 	if (!segment_sound(skb, w, s))
 		return TC_ACT_SHOT;
@@ -351,14 +356,19 @@ IPOS_APART int moving(struct __sk_buff *skb, struct ipos_settings *set, struct i
 		      const struct segment *s, __u64 now)
 {
 	struct ipos_forward *f = bpf_map_lookup_elem(&forward, &s->tuple);
+	struct route r = {};
 
 	if (!f)
 		return shot(COUNT_DROP_FRAME_UNKNOWN);
-	if (!(s->flags & (TCP_FIN | TCP_SYN | TCP_RST)) &&
-	    !seq_before(f->request_end, segment_end(s)) &&
-	    (!s->length || now - f->offered_ns < OFFER_AGAIN_NS))
+	if (s->flags & (TCP_FIN | TCP_SYN | TCP_RST) || now - f->offered_ns > OFFER_AGAIN_NS ||
+	    seq_before(f->request_end, segment_end(s)))
+		return given_away(skb, set, w, s, f);
+	if (s->length)
 		return shot(COUNT_ABSORBED);
-	return given_away(skb, set, w, s, f);
+	r.server = f->server;		/* it may have a socket already, and the type 3 been lost */
+	r.endpoint_ip = f->destination_ip;
+	r.endpoint_port = f->destination_port;
+	return encapsulate_skb(skb, set, w, s, &r);
 }
 
 /* A packet without bytes of the next request, which is held and may be decided by now. */

@@ -105,8 +105,16 @@ IPOS_INLINE void held_measure(const struct ipos_scratch *w, struct ipos_holding 
 /* And the held bytes behind it come again, when it is their turn. */
 IPOS_INLINE void held_cut(struct ipos_holding *h)
 {
-	if (h->request_len && h->body != IPOS_BODY_OPAQUE && h->held > h->request_len)
+	if (h->request_len && h->body <= IPOS_BODY_LENGTH && h->held > h->request_len)
 		h->held = h->request_len;
+}
+
+/* A packet to adopt from carries requests that are ours, and nothing behind them. */
+IPOS_INLINE int request_alone(struct __sk_buff *skb, struct ipos_scratch *w,
+			      const struct segment *s, struct ipos_endpoint *ep)
+{
+	return heads_read(skb, w, s, ep) != HEADS_PASS &&
+	       segment_trim(skb, w, s, ep->request_end - s->seq);
 }
 
 #define ADOPT_AGAIN 0x100		/* no refusal: the packet must go to front's ingress again */
@@ -386,7 +394,7 @@ IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	    !local_row(set, w, &s->tuple, &w->holding.hs, &c, w->holding.service, now)) {
 		ep = bpf_map_lookup_elem(&local, &s->tuple);
 		verdict = IPOS_REFUSE_TABLE_FULL;
-		if (ep && !(follows(ep, s) && segment_trim(skb, w, s, ep->request_end - s->seq)))
+		if (ep && !(follows(ep, s) && request_alone(skb, w, s, ep)))
 			verdict = adopt_here(skb, set, w, s, ep);
 		if (verdict == IPOS_REFUSE_NONE || verdict == ADOPT_AGAIN) {
 			bpf_map_delete_elem(&temporary, &s->tuple);

@@ -43,10 +43,7 @@ IPOS_INLINE void endpoint_from_tcb(struct ipos_endpoint *ep, const struct ipos_t
 IPOS_INLINE int connection_returns(const struct ipos_tuple *t, const struct ipos_endpoint *ep)
 {
 	struct ipos_forward *f = bpf_map_lookup_elem(&forward, t);
-	struct ipos_left *left = bpf_map_lookup_elem(&left_behind, t);
 
-	if (left && left->iss == ep->hs.iss && left->migration >= ep->migration)
-		return 0;
 	if (!f)
 		return 1;
 	return ep->flags & IPOS_EP_LIVE && f->acknowledged && f->iss == ep->hs.iss &&
@@ -62,6 +59,7 @@ IPOS_INLINE int back_connection(struct xdp_md *ctx, struct ipos_settings *set,
 	struct ipos_endpoint *known, *ep = &w->endpoint;
 	struct ipos_service *service;
 	struct ipos_server *self;
+	struct ipos_left *left;
 	struct ipos_temporary *t;
 	struct ipos_address *a;
 	struct wide_tag tag, sent;
@@ -100,9 +98,24 @@ IPOS_INLINE int back_connection(struct xdp_md *ctx, struct ipos_settings *set,
 
 		if (known->hs.iss != ep->hs.iss)
 			return refuse(ctx, set, w, s, ep->hs.iss, IPOS_REFUSE_TUPLE_LIVE);
+		/*
+		 * It comes back from where we offered it to, whose type 3 was lost: our old
+		 * socket must be told the end first.  The offer will be repeated.
+		 */
+		if (known->migration < ep->migration)
+			return known->flags & IPOS_EP_MOVING ? pass_alone(ctx) :
+							       drop(COUNT_DROP_FRAME_ISS);
 		if (seq_before(known->rcv_nxt, known->rcv_need))
 			return drop(COUNT_ABSORBED);	/* the held bytes follow */
 		return notify(ctx, set, w, s, &n);
+	}
+	left = bpf_map_lookup_elem(&left_behind, &s->tuple);
+	if (left && left->iss == ep->hs.iss && left->migration > ep->migration) {
+		struct notice n = { .endpoint_ip = h->endpoint_ip,
+				    .endpoint_port = h->endpoint_port,
+				    .type = IPOS_ACKNOWLEDGEMENT, .iss = ep->hs.iss };
+
+		return notify(ctx, set, w, s, &n);	/* it was here, and has moved on since */
 	}
 	if (!connection_returns(&s->tuple, ep))
 		return refuse(ctx, set, w, s, ep->hs.iss, IPOS_REFUSE_TUPLE_LIVE);

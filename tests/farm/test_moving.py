@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections that are decided at every request: each answer comes from the server of its route."""
+
+import hashlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from ipos.lab import Lab, Settings, faults, pattern
+from tests.farm.support import SERVERS, Answer, Farm, read_answer, request, wait_until
+
+pytestmark = pytest.mark.farm
+
+CONFIG = """\
+[[service]]
+name = "web"
+port = 80
+decide = "request"
+""" + "".join(
+    f"""
+[[pool]]
+name = "only-{server}"
+servers = {{ {server} = 1 }}
+
+[[route]]
+service = "web"
+host = "{server}.example"
+pool = "only-{server}"
+"""
+    for server in SERVERS
+)
+
+
+@pytest.fixture(scope="module")
+def _module_farm() -> Iterator[Farm]:
+    with Lab(Settings(name=f"ft{os.getpid()}-m", config=CONFIG)) as lab:
+        yield Farm(lab)
+
+
+@pytest.fixture
+def farm(_module_farm: Farm) -> Iterator[Farm]:
+    _module_farm.wait_idle()
+    yield _module_farm
+    faults.set_loss(_module_farm.lab, 0)
+
+
+def asked(server: str, path: str = "/", *headers: str) -> bytes:
+    """A GET that only this server may answer."""
+    text = request(path, *headers, close=False)
+    return text.replace(b"farm.example", f"{server}.example".encode())
+
+
+def posted(server: str, body: bytes) -> bytes:
+    head = asked(server, "/echo", f"Content-Length: {len(body)}")
+    return head.replace(b"GET", b"POST", 1) + body
+
+
+def in_turn(farm: Farm, count: int, offset: int = 0) -> list[float]:
+    """Requests on one connection, each for another server; seconds that each took."""
+    took = []
+    with farm.connect(server=SERVERS[offset % 3]) as connection:
+        for number in range(count):
+            server = SERVERS[(number * (offset % 2 + 1) + offset) % 3]
+            started = time.monotonic()
+            connection.sendall(asked(server))
+            answer = read_answer(connection)
+            took.append(time.monotonic() - started)
+            assert (answer.status, answer.served_by) == (200, server), number
+    return took
+
+
+def _moved(farm: Farm) -> int:
+    return sum(counts["moved"] for counts in farm.all_counters().values())
+
+
+def _resets(farm: Farm) -> int:
+    return sum(counts["rst_sent"] for counts in farm.all_counters().values())
+
+
+def test_every_answer_is_from_the_server_of_its_route(farm: Farm) -> None:
+    moved, resets = _moved(farm), _resets(farm)
+    with ThreadPoolExecutor(6) as clients:
+        took = [clients.submit(in_turn, farm, 200, offset) for offset in range(6)]
+        assert all(one.result() for one in took)
+    assert _moved(farm) - moved >= 6 * 199
+    assert _resets(farm) == resets
+
+
+def test_requests_for_the_same_server_stay(farm: Farm) -> None:
+    moved = _moved(farm)
+    with farm.connect() as connection:
+        for _ in range(50):
+            connection.sendall(asked("s2"))
+            assert read_answer(connection).served_by == "s2"
+    assert _moved(farm) == moved
+
+
+def test_applications_left_behind_close(farm: Farm) -> None:
+    in_turn(farm, 30)
+    for server in SERVERS:
+        wait_until(
+            f"no socket of {server} is left",
+            lambda server=server: "10.99.0" not in farm.run(server, "ss", "-Htn", "sport = :80"),
+        )
+
+
+def _echo(connection: socket.socket, server: str, body: bytes) -> None:
+    connection.sendall(posted(server, body))
+    answer = read_answer(connection)
+    assert answer.served_by == server
+    told = json.loads(answer.body)
+    assert told == {"length": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+
+
+@pytest.mark.parametrize("size", [1, 1300, 14_000, 15_000, 500_000])
+def test_bodies_are_stepped_over(farm: Farm, size: int) -> None:
+    body = b"".join(pattern.chunks(size))
+    with farm.connect() as connection:
+        for number in range(9):
+            _echo(connection, SERVERS[number % 3], body)
+
+
+def _fetch(connection: socket.socket, server: str, size: int) -> Answer:
+    connection.sendall(asked(server, f"/bytes/{size}"))
+    answer = read_answer(connection)
+    assert (answer.served_by, len(answer.body)) == (server, size)
+    return answer
+
+
+def test_downloads_are_whole(farm: Farm) -> None:
+    with farm.connect() as connection:
+        bodies = {_fetch(connection, SERVERS[n % 3], 3_000_000).body for n in range(9)}
+    assert len(bodies) == 1
+
+
+@pytest.mark.parametrize("padding", [0, 1500, 6000])
+def test_a_head_in_pieces(farm: Farm, padding: int) -> None:
+    with farm.connect() as connection:
+        for number in range(6):
+            head = asked(SERVERS[number % 3], "/", "X-Padding: " + "x" * padding)
+            for cut in (head[:10], head[10:-10], head[-10:]):
+                connection.sendall(cut)
+                time.sleep(0.01)  # a segment of its own
+            assert read_answer(connection).served_by == SERVERS[number % 3]
+
+
+def test_pipelined_requests_are_answered_in_order(farm: Farm) -> None:
+    order = ["s2", "s3", "s3", "s1", "s2", "s2"]
+    with farm.connect() as connection:
+        connection.settimeout(30)
+        connection.sendall(b"".join(asked(server) for server in order))
+        assert [_one(connection) for _ in order] == order
+
+
+def test_a_pipelined_request_waits_for_the_answer_before(farm: Farm) -> None:
+    with farm.connect() as connection:
+        connection.settimeout(30)
+        connection.sendall(asked("s2", "/slow/1") + asked("s3"))
+        assert [_one(connection) for _ in range(2)] == ["s2", "s3"]
+
+
+def _one(connection: socket.socket) -> str:
+    """Who gave the next answer, of which not a byte more is read."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        byte = connection.recv(1)
+        assert byte, data
+        data += byte
+    fields = dict(line.split(": ", 1) for line in data.decode().split("\r\n")[1:-2])
+    fields = {name.lower(): value for name, value in fields.items()}
+    left = int(fields["content-length"])
+    while left:
+        left -= len(connection.recv(left))
+    return fields["x-served-by"]
+
+
+@pytest.mark.parametrize(
+    ("percent", "links"),
+    [(5, [("client1", "front")]), (2, [(server, "back") for server in SERVERS])],
+    ids=["the client's link", "the farm's own LAN"],
+)
+def test_with_loss(farm: Farm, percent: float, links: list[tuple[str, str]]) -> None:
+    resets = _resets(farm)
+    faults.set_loss(farm.lab, percent, links)
+    with farm.connect() as connection:
+        connection.settimeout(60)
+        for number in range(60):
+            connection.sendall(asked(SERVERS[number % 3]))
+            assert read_answer(connection).served_by == SERVERS[number % 3]
+    assert _resets(farm) == resets
