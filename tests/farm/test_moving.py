@@ -5,10 +5,10 @@ import hashlib
 import json
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -104,10 +104,11 @@ def test_requests_for_the_same_server_stay(farm: Farm) -> None:
 def test_applications_left_behind_close(farm: Farm) -> None:
     in_turn(farm, 30)
     for server in SERVERS:
-        wait_until(
-            f"no socket of {server} is left",
-            lambda server=server: "10.99.0" not in farm.run(server, "ss", "-Htn", "sport = :80"),
-        )
+        wait_until(f"no socket of {server} is left", partial(_without_sockets, farm, server))
+
+
+def _without_sockets(farm: Farm, server: str) -> bool:
+    return "10.99.0" not in farm.run(server, "ss", "-Htn", "sport = :80")
 
 
 def _echo(connection: socket.socket, server: str, body: bytes) -> None:
@@ -124,6 +125,21 @@ def test_bodies_are_stepped_over(farm: Farm, size: int) -> None:
     with farm.connect() as connection:
         for number in range(9):
             _echo(connection, SERVERS[number % 3], body)
+
+
+def chunked(server: str, pieces: list[bytes]) -> bytes:
+    head = asked(server, "/echo", "Transfer-Encoding: chunked").replace(b"GET", b"POST", 1)
+    return head + b"".join(b"%x\r\n%s\r\n" % (len(one), one) for one in (*pieces, b""))
+
+
+def test_chunked_bodies_are_stepped_over(farm: Farm) -> None:
+    with farm.connect() as connection:
+        for number in range(9):
+            pieces = [b"p" * (number * 500 + 1), b"q", b"r" * 20_000]
+            connection.sendall(chunked(SERVERS[number % 3], pieces))
+            answer = read_answer(connection)
+            assert (answer.status, answer.served_by) == (200, SERVERS[number % 3])
+            assert json.loads(answer.body)["length"] == sum(map(len, pieces))
 
 
 def _fetch(connection: socket.socket, server: str, size: int) -> Answer:
