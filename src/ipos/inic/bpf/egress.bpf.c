@@ -133,9 +133,7 @@ int ipos_egress(struct __sk_buff *skb)
 	s.tuple.client_port = s.tuple.service_port;
 	s.tuple.service_ip = ip;
 	s.tuple.service_port = port;
-	ep = bpf_map_lookup_elem(&local, &s.tuple);
-	if (!ep)
-		ep = bpf_map_lookup_elem(&connect, &s.tuple);
+	ep = endpoint_of(&s.tuple);
 	if (unlikely(set->flags & IPOS_CAPTURE) && address_of(ip, port))
 		capture_skb(skb, skb->ifindex, 1);
 	if (ep && ep->state == IPOS_EP_ATTACHED)

@@ -16,6 +16,22 @@ IPOS_INLINE struct ipos_address *address_of(__u32 ip, __u16 port)
 	return bpf_map_lookup_elem(&addresses, &key);
 }
 
+/* The endpoint that is ours: in `local` if we gave it to ourselves. */
+IPOS_INLINE struct ipos_endpoint *endpoint_of(const struct ipos_tuple *t)
+{
+	struct ipos_endpoint *ep = bpf_map_lookup_elem(&local, t);
+
+	return ep ? ep : bpf_map_lookup_elem(&connect, t);
+}
+
+/* The same for a packet from back: a table asked in vain is a cache miss. */
+IPOS_INLINE struct ipos_endpoint *endpoint_on_back(const struct ipos_tuple *t)
+{
+	struct ipos_endpoint *ep = bpf_map_lookup_elem(&connect, t);
+
+	return ep ? ep : bpf_map_lookup_elem(&local, t);
+}
+
 IPOS_INLINE int interface_is(__u32 ifindex, __u16 vlan, __u32 wanted, __u16 wanted_vlan)
 {
 	return ifindex == wanted && vlan == wanted_vlan;

@@ -374,15 +374,19 @@ IPOS_INLINE int first_pass(const struct __sk_buff *skb, const struct ipos_settin
 IPOS_INLINE int tcp_packet(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w,
 			   const struct segment *s)
 {
-	struct ipos_address *a = address_of(s->tuple.service_ip, s->tuple.service_port);
+	struct ipos_address *a = NULL;
 	struct ipos_endpoint *ep;
 
 	/* What XDP took out of a frame stands in front's VLAN, like what came in on front. */
-	if (!a || s->vlan != set->front_vlan)
+	if (s->vlan != set->front_vlan)
 		return TC_ACT_OK;
-	ep = bpf_map_lookup_elem(&local, &s->tuple);
-	if (!ep)
-		ep = bpf_map_lookup_elem(&connect, &s->tuple);
+	ep = skb->ifindex == set->front_ifindex ? endpoint_of(&s->tuple) :
+						  endpoint_on_back(&s->tuple);
+	if (!ep) {
+		a = address_of(s->tuple.service_ip, s->tuple.service_port);
+		if (!a)
+			return TC_ACT_OK;
+	}
 	if (skb->mark == IPOS_MARK_OURS) {
 		skb->mark = 0;
 		return TC_ACT_OK;
@@ -401,7 +405,9 @@ IPOS_INLINE int tcp_packet(struct __sk_buff *skb, struct ipos_settings *set, str
 		return deliver(skb, set, w, s, ep);
 	if (skb->mark == IPOS_MARK)
 		skb->mark = 0;
-	return ep ? owned_unattached(skb, set, w, s, ep) : unowned(skb, set, w, s, a);
+	if (ep)
+		return owned_unattached(skb, set, w, s, ep);
+	return a ? unowned(skb, set, w, s, a) : TC_ACT_OK;
 }
 
 SEC("tc")

@@ -11,13 +11,6 @@
 #include "follow.h"
 #include "request.h"
 
-IPOS_INLINE struct ipos_endpoint *endpoint_of(const struct ipos_tuple *t)
-{
-	struct ipos_endpoint *ep = bpf_map_lookup_elem(&local, t);
-
-	return ep ? ep : bpf_map_lookup_elem(&connect, t);
-}
-
 /*
  * Nothing is on its way in either direction: our application has read all there is before the
  * held request, has answered, and the client has all of the answer.

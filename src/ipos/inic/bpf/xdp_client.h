@@ -508,12 +508,16 @@ IPOS_INLINE int client_icmp(struct xdp_md *ctx, struct ipos_settings *set, struc
 IPOS_INLINE int client_segment(struct xdp_md *ctx, struct ipos_settings *set,
 			      struct ipos_scratch *w, struct segment *s, enum parsed what)
 {
-	struct ipos_address *a = address_of(s->tuple.service_ip, s->tuple.service_port);
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct ipos_service *service;
 	struct ipos_endpoint *ep;
 	struct ipos_forward *f;
+	struct ipos_address *a;
 
+	f = what == PARSED_TCP ? bpf_map_lookup_elem(&forward, &s->tuple) : NULL;
+	if (f)
+		return client_forward(ctx, set, w, s, f, now);
+	a = address_of(s->tuple.service_ip, s->tuple.service_port);
 	if (!a) {
 		count(COUNT_PASSED);
 		return XDP_PASS;
@@ -527,12 +531,7 @@ IPOS_INLINE int client_segment(struct xdp_md *ctx, struct ipos_settings *set,
 	service = service_at(a->service);
 	if (!service || !service->used)
 		return XDP_PASS;
-	f = bpf_map_lookup_elem(&forward, &s->tuple);
-	if (f)
-		return client_forward(ctx, set, w, s, f, now);
-	ep = bpf_map_lookup_elem(&local, &s->tuple);
-	if (!ep)
-		ep = bpf_map_lookup_elem(&connect, &s->tuple);
+	ep = endpoint_of(&s->tuple);
 	if (ep)
 		return goes_alone(ep, s) ? pass_alone(ctx) : XDP_PASS;
 	if ((s->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN)
