@@ -88,6 +88,13 @@ IPOS_FUNCTION int http_host(struct ipos_scratch *w, __u32 length)
 		__u8 c = http_byte(w, at), state = p->state;
 		__u32 n = p->host_len;
 
+		if (state == HOST_NAME && n < IPOS_HOST_MAX - 1 && c != '.' &&
+		    http_class[c] & IS_HOST) {		/* most of most hosts */
+			p->dots = 0;
+			p->host_len = n + 1;
+			host_put(r, p, n, http_lower(c));
+			continue;
+		}
 		if (state == HOST_START) {
 			p->dots = 0;
 			if (c == ' ' && p->phase == HTTP_HOST)
