@@ -23,6 +23,8 @@ TAG_SIZE = 16
 SIZE_MAX = 1400
 LISTENERS_MAX = 24
 """Listening sockets that one datagram names at most; a service's own come first."""
+APPLICATIONS_MAX = 8
+"""And applications, in the order of their sockets."""
 
 
 class Rejected(IposError):
@@ -40,6 +42,15 @@ class Listening(msgspec.Struct, frozen=True, array_like=True):
     port: int
     pid: int = 0
     process: str = ""
+
+
+class Application(msgspec.Struct, frozen=True, array_like=True):
+    """A process that listens, with its children: memory in bytes, CPU in permille of the board."""
+
+    pid: int
+    memory: int
+    cpu_permille: int
+    name: str = ""
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True):
@@ -76,6 +87,7 @@ class State(msgspec.Struct, frozen=True, array_like=True):
     services: list[str]
     listening: list[Listening]
     orders: list[Order] = []
+    applications: list[Application] = []
     limit: int = 0
 
 
@@ -84,11 +96,18 @@ _decoder = msgspec.msgpack.Decoder(State)
 
 
 def encode(state: State, key: bytes) -> bytes:
-    """The datagram that says this; listening sockets are left out from the end until it fits."""
+    """The datagram that says this.
+
+    Applications, and then listening sockets, are left out from the end until it fits.
+    """
     while True:
         body = bytes((VERSION,)) + _encoder.encode(state)
-        if len(body) + TAG_SIZE <= SIZE_MAX or not state.listening:
+        if len(body) + TAG_SIZE <= SIZE_MAX or not (state.listening or state.applications):
             return body + _tag(body, key)
+        if state.applications:
+            fewer = state.applications[: len(state.applications) // 2]
+            state = msgspec.structs.replace(state, applications=fewer)
+            continue
         shorter = state.listening[: len(state.listening) // 2]
         state = msgspec.structs.replace(state, listening=shorter)
 

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from ipos.agent import host, listeners
+from ipos.agent.applications import Applications
 from ipos.agent.listeners import Process
 from ipos.agent.message import LISTENERS_MAX, Listening, State
 from ipos.agent.orders import Orders
@@ -43,6 +44,7 @@ class Observer:
         self._cpu = host.Cpu(cgroup)
         self._bandwidth = host.Bandwidth(config.server.front)
         self._listeners = listeners.Listeners()
+        self._applications = Applications()
         self._found: frozenset[listeners.Listener] = frozenset()
         self._asked_ns = self._sampled_ns = 0
         self._memory_left = self._bandwidth_left = 0
@@ -69,6 +71,8 @@ class Observer:
             if listeners.is_served(service, found, own) and well(service.name)
         ]
         self._name_processes(found, now_ns)
+        listening = self._listening(found)
+        processes = [Process(one.pid, one.process) for one in listening]
         return State(
             farm=self.config.farm.name,
             server=self.config.server.name,
@@ -84,8 +88,9 @@ class Observer:
             memory_available=self._memory_left,
             bandwidth_available=self._bandwidth_left,
             services=services,
-            listening=self._listening(found),
+            listening=listening,
             orders=orders.said(),
+            applications=self._applications.now(processes, now_ns),
             limit=self.config.server.max_connections,
         )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ipos.agent.message import Listening
+from ipos.agent.message import Application, Listening
 from ipos.agent.places import write_whole
 
 if TYPE_CHECKING:  # the commands that read a snapshot need none of the agent
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # the commands that read a snapshot need none of the agent
 
 
 class Advertised(msgspec.Struct, frozen=True):
-    """One server: its index in the maps, its name, what it listens on and serves."""
+    """One server: its index in the maps, its name, what it listens on, serves and runs."""
 
     index: int
     server: str
@@ -26,6 +26,7 @@ class Advertised(msgspec.Struct, frozen=True):
     addresses: list[int]
     services: list[str]
     listening: list[Listening]
+    applications: list[Application] = []
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -59,6 +60,7 @@ def advertised(members: "Members") -> list[Advertised]:
             member.state.addresses,
             member.state.services,
             member.state.listening,
+            member.state.applications,
         )
         for member in sorted(members.by_ip.values(), key=lambda member: member.index)
         if member.state is not None

@@ -18,6 +18,7 @@ from ipos.inic import rows
 from ipos.inic.maps import Tables
 from ipos.inic.pins import find_pin_directory
 from ipos.tables import (
+    ApplicationRow,
     CookieRow,
     EndpointRow,
     ForwardRow,
@@ -176,6 +177,18 @@ def _sockets(server: Advertised, services: Mapping[int, str]) -> Iterator[Row]:
         )
 
 
+def _application(view: View) -> Iterator[Row]:
+    for server in view.snapshot.servers:
+        for one in server.applications:
+            yield ApplicationRow(
+                process_id=one.pid,
+                memory_required=one.memory,
+                cpu_utilisation=one.cpu_permille / 1000,
+                name=one.name,
+                server=server.server,
+            )
+
+
 def _url(view: View) -> Iterator[Row]:
     """Every rule in use with the servers of its pool; last, those for what no rule fits."""
     addresses = {index: server.address for index, server in view.servers()}
@@ -212,6 +225,7 @@ VIEWS: Mapping[str, Callable[[View], Iterable[Row]]] = {
     "temporary": _temporary,
     "server": _server,
     "listening": _listening,
+    "application": _application,
     "url": _url,
     "cookie": _cookie,
 }

@@ -6,14 +6,17 @@ from typing import Annotated
 
 import typer
 
+from ipos.cli.output import Output, OutputOption
+
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
 def demo(
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")
+        bool, typer.Option("--json", help="The same as -o json.")
     ] = False,
+    output: OutputOption = Output.TEXT,
     seconds: Annotated[
         float, typer.Option(min=2, max=40, metavar="N", help="Seconds of traffic.")
     ] = 15,
@@ -34,5 +37,6 @@ def demo(
     except KeyboardInterrupt:
         print("ipos: interrupted; the demo's farm is gone", file=sys.stderr)
         raise typer.Exit(130) from None
-    print(report.as_json(outcome) if as_json else report.as_text(outcome))
+    in_json = as_json or output is Output.JSON
+    print(report.as_json(outcome) if in_json else report.as_text(outcome))
     raise typer.Exit(0 if outcome.succeeded else 1)

@@ -21,6 +21,7 @@ class Name(StrEnum):
     TEMPORARY = "temporary"
     SERVER = "server"
     LISTENING = "listening"
+    APPLICATION = "application"
     URL = "url"
     COOKIE = "cookie"
 

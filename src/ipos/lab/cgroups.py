@@ -16,6 +16,7 @@ import os
 import select
 import signal
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -152,9 +153,42 @@ def thaw(path: Path) -> None:
         (group / "cgroup.freeze").write_text("0")
 
 
+def share(path: Path, weight: int) -> None:
+    """Give the cgroup this weight (100 is the usual) among its neighbours when CPUs are short.
+
+    Where the cpu controller is still cgroup v1's, its processes of this moment, and whatever they
+    start, go into a cgroup of the same name there; `remove` takes it away.
+    """
+    old = _cpu_mount()
+    if old is None:
+        for group in (path.parent, *path.parent.parents):
+            if mount_point() in (group, *group.parents):
+                (group / "cgroup.subtree_control").write_text("+cpu")
+        (path / "cpu.weight").write_text(str(weight))
+        return
+    twin = old / path.relative_to(mount_point())
+    twin.mkdir(parents=True, exist_ok=True)
+    (twin / "cpu.shares").write_text(str(1024 * weight // 100))
+    for pid in processes(path):
+        with suppress(ProcessLookupError):
+            (twin / "cgroup.procs").write_text(str(pid))
+
+
+@cache
+def _cpu_mount() -> Path | None:
+    """Where cgroup v1's cpu controller is mounted; None where it is v2's."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        fields = line.split()
+        if fields[2] == "cgroup" and "cpu" in fields[3].split(","):
+            return Path(fields[1])
+    return None
+
+
 def remove(path: Path) -> None:
     """Remove the cgroup and all below it. They must be empty."""
-    for group in _tree(path):
+    old = _cpu_mount()
+    twins = [] if old is None else _tree(old / path.relative_to(mount_point()))
+    for group in (*_tree(path), *twins):
         for _ in range(100):
             try:
                 group.rmdir()

@@ -106,6 +106,11 @@ def restart_applications(lab: Lab, server: str) -> None:
     lab.start_applications(server)
 
 
+def share_cpu(lab: Lab, node: str, weight: int = 100) -> None:
+    """What runs in a node now, and what that starts, gets this weight of CPUs that are short."""
+    cgroups.share(_existing(lab.place(node).cgroup), weight)
+
+
 def kill_agent(lab: Lab, server: str) -> None:
     """The agent of a server dies at once; what it has loaded stays. See `Lab.start_agent`."""
     cgroups.kill(_existing(lab.place(server).agent_cgroup))

@@ -56,7 +56,7 @@ class ListeningRow(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplicationRow(Row):
-    """Application information: what a process needs."""
+    """Application information: what a listening process and its children need."""
 
     KEY: ClassVar[tuple[str, ...]] = ("process_id",)
 
