@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntFlag
 
+from ipos.requests import hpack, url
+
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME_MAX = 16_384  # bytes; SETTINGS_MAX_FRAME_SIZE before any SETTINGS of the server's
 HEADER_LEN = 9
@@ -95,3 +97,52 @@ def at_rest(data: bytes) -> bool:
     """Whether the bytes end with a whole frame, outside of any header block."""
     whole = list(frames(data))
     return bool(whole) and not whole[-1].is_headers and whole[-1].end == len(data)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the first request asks for; nothing of one that breaks a rule, or that is not there."""
+
+    host: bytes = b""
+    path: bytes = b""
+
+
+def asked(data: bytes) -> Asked:
+    """Host and path of a flight's first request, as HTTP/1's are called (`ipos.requests.url`).
+
+    A path is visible ASCII from its slash on. One of 640 bytes or more without its
+    query is not looked at, and neither is a host of 256.
+    """
+    try:
+        found = hpack.fields(_block(data))
+        path = [value for name, value in found if name == b":path"]
+        hosts = [value for name, value in found if name == b":authority"]
+        hosts = hosts or [value for name, value in found if name == b"host"]
+        if max(len(path), len(hosts)) > 1:
+            return Asked()
+        raw = path[0].partition(b"?")[0].partition(b"#")[0] if path else b""
+        if raw and (raw[:1] != b"/" or any(not 0x21 <= byte <= 0x7E for byte in raw)):
+            return Asked()
+        text = url.normalise(raw).text if raw else b""
+        host = url.host(hosts[0])[0] if hosts and hosts[0] else b""
+    except (FrameError, hpack.HpackError, url.UrlError):
+        return Asked()
+    return Asked(host, text)
+
+
+def _block(data: bytes) -> bytes:
+    """The first header block, out of its frames, without padding and priority."""
+    block, whole = b"", False
+    for frame in frames(data):
+        if not frame.is_headers:
+            continue
+        payload, padding = frame.payload, 0
+        if frame.type == HEADERS and frame.flags & Flag.PADDED:
+            padding, payload = payload[0], payload[1:]
+        if frame.type == HEADERS and frame.flags & Flag.PRIORITY:
+            payload = payload[5:]
+        block += payload[: len(payload) - padding]
+        whole = frame.ends_block
+    if not whole:
+        raise hpack.HpackError("the block is not whole")
+    return block

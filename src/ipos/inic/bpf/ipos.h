@@ -347,6 +347,7 @@ enum ipos_request_flags {
 	IPOS_REQUEST_KEEP_ALIVE = 8,	/* Connection: keep-alive */
 	IPOS_REQUEST_CONTINUE = 16,	/* Expect: 100-continue */
 	IPOS_REQUEST_PATH_CUT = 32,	/* the path is longer than IPOS_PATH_MAX */
+	IPOS_REQUEST_UNREAD = 64,	/* HTTP/2 that has asked nothing yet, or nothing readable */
 };
 
 enum ipos_alpn {			/* what a ClientHello offers (RFC 7301) */

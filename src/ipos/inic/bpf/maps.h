@@ -102,6 +102,7 @@ struct ipos_scratch {
 	struct ipos_holding holding;	/* a row being made */
 	struct ipos_endpoint endpoint;
 	struct ipos_forward forward;
+	__u8 text[2 * IPOS_CHUNK];	/* what HTTP/2 says, out of its coding */
 };
 IPOS_MAP(scratch, PERCPU_ARRAY, __u32, struct ipos_scratch, IPOS_PROGRAMS);
 

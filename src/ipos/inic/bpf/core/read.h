@@ -12,6 +12,7 @@
 #define IPOS_CORE_READ_H
 
 #include "head.h"
+#include "h2.h"
 #include "http.h"
 #include "tls.h"
 
@@ -75,17 +76,15 @@ IPOS_FUNCTION int request_feed(struct ipos_scratch *w, __u32 length)
 			break;
 	}
 	if (r->grammar == IPOS_GRAMMAR_H2) {
-		if (w->state == HEAD_START) {	/* behind the empty line */
-			w->state = HEAD_H2_PREFACE;
-			w->cursor = H2_PREFACE_LEN - 6;
-		}
-		r->progress = head_resume(w, length) ? IPOS_READ_DONE : IPOS_READ_MORE;
+		r->progress = h2_feed(w, length);
 	} else if (r->grammar == IPOS_GRAMMAR_TLS) {
 		r->progress = tls_feed(w, length);
 	} else if (r->grammar == IPOS_GRAMMAR_OPAQUE) {
 		w->end += 1;			/* one byte is its whole head */
 		r->progress = IPOS_READ_DONE;
 	}
+	if (r->grammar != IPOS_GRAMMAR_HTTP1)
+		r->body = IPOS_BODY_OPAQUE;
 	r->head_len += w->end;
 	if (r->grammar == IPOS_GRAMMAR_HTTP1 && r->progress == IPOS_READ_MORE &&
 	    r->head_len >= IPOS_HEAD_MAX)
