@@ -78,14 +78,14 @@ def arms(with_proxy: bool) -> Iterator[list[Arm]]:
         farm = stack.enter_context(Lab(Settings(name=name, servers=2, config=ONE_OWNER)))
         found = [
             Arm("direct", bare, bare.front(OWNER), lambda: _freeze(farm)),
-            Arm("ipos", farm, farm.front(FIRST), lambda: _thaw(farm)),
+            Arm("ipos", farm, farm.front(FIRST), lambda: thaw(farm)),
         ]
         if with_proxy and shutil.which("haproxy"):
             _start_proxy(bare)
             proxied = f"{bare.front(FIRST)}:{PROXY_PORT}"
             found.append(Arm("haproxy", bare, proxied, lambda: _freeze(farm)))
         # A frozen cgroup is slow to end.
-        stack.callback(_thaw, farm)
+        stack.callback(thaw, farm)
         yield found
 
 
@@ -94,7 +94,7 @@ def _freeze(farm: Lab) -> None:
         cgroups.freeze(place.agent_cgroup)
 
 
-def _thaw(farm: Lab) -> None:
+def thaw(farm: Lab) -> None:
     """Let the agents go on, and wait until every server is known to be ready everywhere."""
     for place in farm.places():
         cgroups.thaw(place.agent_cgroup)

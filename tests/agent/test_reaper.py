@@ -196,3 +196,8 @@ def test_columns_agree_with_the_layout() -> None:
 def test_columns_in_another_order_are_refused() -> None:
     with pytest.raises(ValueError, match=r"ipos_forward\.server is not in the struct's order"):
         Columns("ipos_forward", ("iss", "server"), tuple)
+
+
+def test_a_later_request_is_kept_for_as_long_as_its_connection_has_an_owner() -> None:
+    assert reaper.waiting(None) is Fate.RELEASE
+    assert reaper.waiting(owned()) is Fate.KEEP

@@ -5,10 +5,12 @@ import hashlib
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,8 @@ from ipos.lab import Lab, Settings, faults, pattern
 from tests.farm.support import SERVERS, Answer, Farm, read_answer, request, wait_until
 
 pytestmark = pytest.mark.farm
+
+CLIENT = Path(__file__).parent / "clients" / "alternate.py"
 
 CONFIG = """\
 [[service]]
@@ -210,3 +214,23 @@ def test_with_loss(farm: Farm, percent: float, links: list[tuple[str, str]]) -> 
             connection.sendall(asked(SERVERS[number % 3]))
             assert read_answer(connection).served_by == SERVERS[number % 3]
     assert _resets(farm) == resets
+
+
+@pytest.mark.slow
+def test_100000_requests_that_alternate(farm: Farm) -> None:
+    """Several clients at once: every answer from the right server, no reset, nothing left."""
+    moved, resets = _moved(farm), _resets(farm)
+    orders = (["s2", "s3"], ["s3", "s2", "s1"], ["s1", "s2"], ["s1", "s3", "s2", "s3"])
+
+    def one(number: int, order: list[str]) -> str:
+        address = farm.address(SERVERS[number % 3])
+        return farm.run(
+            "client1", sys.executable, str(CLIENT), address, "25000", *order, timeout_s=600
+        )
+
+    with ThreadPoolExecutor(len(orders)) as clients:
+        ran = [clients.submit(one, *which) for which in enumerate(orders)]
+        assert all(each.result() for each in ran)
+    assert _moved(farm) - moved >= 99_000
+    assert _resets(farm) == resets
+    farm.wait_idle()

@@ -177,6 +177,11 @@ def held(row: Held, now_ns: int, limits: Limits) -> Fate:
     return Fate.LOOK if silent_ns > _offer_ns(limits) else Fate.KEEP
 
 
+def waiting(owner: Owned | None) -> Fate:
+    """A complete later request of a connection: its owner has it for as long as it is one."""
+    return Fate.RELEASE if owner is None else Fate.KEEP
+
+
 def offered(forward: Forwarded | None, local: Owned | None, now_ns: int, limits: Limits) -> Fate:
     """A complete request whose row is old: by what became of it, elsewhere or here."""
     if forward is not None:

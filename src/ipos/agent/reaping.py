@@ -147,6 +147,8 @@ class Reaping(AbstractContextManager["Reaping"]):
         fate = reaper.held(row, self._now_ns, self._limits)
         if fate is not Fate.LOOK:
             return fate
+        if row.moving:
+            return reaper.waiting(self._local.get(key) or self._connect.get(key))
         forward, local = self._forward.get(key), self._local.get(key)
         return reaper.offered(forward, local, self._now_ns, self._limits)
 
