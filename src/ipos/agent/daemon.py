@@ -57,6 +57,7 @@ _LATE_NS = 300_000_000
 _SETTLED_NS = 1_000_000
 _SECOND_NS = 1_000_000_000
 _KEEP_NS = 10_000_000_000
+_LOOK_NS = 250_000_000
 _TRAFFIC = Columns("ipos_traffic", ("sent", "closed"), tuple)
 
 T = TypeVar("T")
@@ -78,7 +79,7 @@ class Agent(asyncio.DatagramProtocol):
         self._seen: dict[IPv4Address, tuple[object, ...]] = {}
         self._routes: set[IPv4Address] = set()
         self._foreign: set[IPv4Address] = set()
-        self._refreshed_ns = self._saved_ns = 0
+        self._refreshed_ns = self._saved_ns = self._looked_ns = 0
         self._saved = Snapshot()
         self._offset_ns = 0
         self._checks = Checks()
@@ -218,7 +219,7 @@ class Agent(asyncio.DatagramProtocol):
                     self._failure = str(error)
                     log.error("cannot do all of it, trying on", reason=self._failure)
             # Not a wait for `_stop`: that wakes the loop four times for each sleep.
-            await asyncio.sleep(INTERVAL_S - time.time() % INTERVAL_S)
+            await asyncio.sleep(_until_next(time.time()))
 
     async def _tick(
         self, transport: asyncio.DatagramTransport, prober: signs.Prober, now_ns: int
@@ -244,7 +245,9 @@ class Agent(asyncio.DatagramProtocol):
 
     def _speak(self, transport: asyncio.DatagramTransport, now_ns: int) -> None:
         """Our own state, to our own maps and to everybody."""
-        self._orders.look()
+        if now_ns - self._looked_ns >= _LOOK_NS:
+            self._looked_ns = now_ns
+            self._orders.look()
         wall_ms = time.time_ns() // 1_000_000
         state = self._observer.observe(now_ns, wall_ms, self._orders.orders, self._checks.well)
         me = self._members.myself
@@ -421,6 +424,15 @@ class Agent(asyncio.DatagramProtocol):
             servers=snapshot.advertised(self._members),
             datagrams=dict(self._members.counts),
         )
+
+
+def _until_next(now_s: float) -> float:
+    """Seconds to the next tenth of a second of the wall clock, when all servers speak.
+
+    A timer that rings a little early must not make it two ticks for one.
+    """
+    left_s = INTERVAL_S - now_s % INTERVAL_S
+    return left_s if left_s > INTERVAL_S / 4 else left_s + INTERVAL_S
 
 
 @functools.lru_cache(maxsize=512)

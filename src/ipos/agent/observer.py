@@ -16,8 +16,8 @@ from ipos.inic.layout import counter
 from ipos.inic.maps import Tables
 
 _LOOK_AGAIN_NS = 1_000_000_000
-_LISTENERS_NS = 150_000_000
-"""Every second time: a request that finds nobody listening is refused and goes elsewhere."""
+_LISTENERS_NS = 250_000_000
+"""Every third time: a request that finds nobody listening is refused and goes elsewhere."""
 _SAMPLE_NS = 450_000_000
 """Memory and bandwidth are read twice a second: nothing is decided by them ten times."""
 

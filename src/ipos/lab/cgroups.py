@@ -199,3 +199,6 @@ def remove(path: Path) -> None:
                 # Zombies keep a cgroup busy until their parent has waited for them, and no event
                 # tells of that.
                 time.sleep(0.02)
+    if old is not None:
+        with suppress(OSError):  # another lab is in there, or nobody ever was
+            (old / path.relative_to(mount_point())).parent.rmdir()
