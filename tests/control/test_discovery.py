@@ -67,4 +67,3 @@ def known(farm: Farm, server: str) -> int:
     """Servers that one takes for ready."""
     rows = dict(farm.tables[server].servers.items())
     return sum(row.state.name == "READY" for row in rows.values())
-

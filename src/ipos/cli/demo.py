@@ -13,9 +13,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def demo(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The same as -o json.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as -o json.")] = False,
     output: OutputOption = Output.TEXT,
     seconds: Annotated[
         float, typer.Option(min=2, max=40, metavar="N", help="Seconds of traffic.")

@@ -52,6 +52,8 @@ IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 	if (ep->follow)
 		bpf_skb_load_bytes(skb, 0, ep->client_mac, ETH_ALEN);
 	ep->last_seen_ns = now;
+	if (s->length)
+		ep->answered_ns = now;
 	if (unlikely(ep->insert == IPOS_INSERT_DONE))
 		insert_end(&s->tuple, ep);
 	if (s->flags & TCP_ACK)

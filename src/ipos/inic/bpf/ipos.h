@@ -534,6 +534,7 @@ struct ipos_endpoint {			/* maps `local` and `connect`: full means refuse */
 	__u16 giver;			/* index of who gave it to us; self: we ourselves */
 	__u64 migration;
 	__u64 last_seen_ns;
+	__u64 answered_ns;		/* followed: when our kernel last sent bytes of an answer */
 	__u64 body_left;		/* bytes of the body, or of a chunk, beyond request_end */
 	__u32 request_end;		/* followed: our kernel may have all before this */
 	__u32 answer_start;		/* our sequence number when the request came */
@@ -651,7 +652,7 @@ struct ipos_holding {			/* map `holding`: full means drop, unacknowledged */
 	__u32 client_end;		/* answered: what we acknowledge, from a refused head on */
 	__u16 answer;			/* bytes of our answer, in the first piece; 0: none was given */
 	__u8 body;			/* of a request decided: enum ipos_body */
-	__u8 zero;
+	__u8 pipelined;			/* it came before the answer to the one before was over */
 	__u32 zero2;
 	__u32 iss, irs;			/* of the connection; hs has those of the stream from here on */
 	__u64 request_len;		/* and its bytes as far as they are known in advance */

@@ -40,6 +40,13 @@ IPOS_APART int endpoint_quiet(struct __sk_buff *skb, const struct ipos_tuple *t,
 	return quiet;
 }
 
+/*
+ * Nobody tells us where an answer ends.  A client that waits for it does, by its next request;
+ * of one that does not wait, the next request goes elsewhere when it comes again and nothing
+ * has been sent for this long.
+ */
+#define ANSWER_PAUSE_NS 200000000ULL
+
 /* ---- dissociating ---------------------------------------------------------------------------- */
 
 /*
@@ -206,7 +213,8 @@ IPOS_FUNCTION int decide_moving(struct __sk_buff *skb, struct ipos_scratch *w,
 	} else if (progress == IPOS_READ_MORE && !h->complete) {
 		return CONSUMED;
 	}
-	if (!endpoint_quiet(skb, t, ep, h))
+	if (!endpoint_quiet(skb, t, ep, h) ||
+	    (h->pipelined && bpf_ktime_get_boot_ns() - ep->answered_ns < ANSWER_PAUSE_NS))
 		return CONSUMED;
 	if (progress != IPOS_READ_DONE)
 		return GIVE_UP;
@@ -304,6 +312,7 @@ IPOS_APART int follow(struct __sk_buff *skb, struct ipos_settings *set, struct i
 			return shot(COUNT_DROP_HOLD_FULL);
 		__builtin_memcpy(h->client_mac, ep->client_mac, ETH_ALEN);
 		ep->flags |= IPOS_EP_WAITING;
+		h->pipelined = cut || !endpoint_quiet(skb, &s->tuple, ep, h);
 	}
 	if (seq_before(h->hs.iss + 1, s->ack))
 		h->hs.iss = s->ack - 1;
@@ -376,7 +385,7 @@ IPOS_INLINE int waiting(struct __sk_buff *skb, const struct segment *s,
 		return TC_ACT_OK;
 	if (seq_before(h->hs.iss + 1, s->ack))
 		h->hs.iss = s->ack - 1;
-	return h->complete && endpoint_quiet(skb, &s->tuple, ep, h) ? DECIDE_HELD : TC_ACT_OK;
+	return h->complete && !h->pipelined && endpoint_quiet(skb, &s->tuple, ep, h) ? DECIDE_HELD : TC_ACT_OK;
 }
 
 /* A held request whose turn it is: the first of its connection, or a later one. */
