@@ -98,7 +98,7 @@ def _judge(machine: NativeMachine, frame: bytes) -> None:
         and decoded.vlan is None
         and decoded.ethertype == 7
         and packet.header.protocol is Protocol.TCP
-        and packet.header.type not in (5, 6)
+        and packet.header.type not in (5, 6, 10, 11)  # to one of us, these are of no type
     )
     if counters == {"DROP_FRAME_UNKNOWN": 1} and isinstance(packet, DataPacket):
         return  # an inner packet of another client than the header's

@@ -14,10 +14,12 @@ from ipos.wire.header import HEADER, Header, PacketType, Protocol
 from ipos.wire.layout import Layout
 from ipos.wire.packets import (
     CONNECTION_INFORMATION,
+    LEARNED,
     PROBE,
     TRAILER,
     ConnectionPacket,
     DataPacket,
+    LearnedPacket,
     NoticePacket,
     Packet,
     ProbePacket,
@@ -121,6 +123,12 @@ def document() -> str:
                 prose(ProbePacket),
                 _layout(PROBE),
             ),
+            section(
+                "Learned cookie",
+                "Types 10 and 11, in the trailer's place.",
+                prose(LearnedPacket),
+                _layout(LEARNED),
+            ),
             section("Lengths", *_lengths()),
             section(
                 "Examples",
@@ -166,6 +174,7 @@ def _lengths() -> tuple[str, str]:
         ("2 and 5, UDP", f"{header} + 28 + data", constant("IPOS_TAG_LEN")),
         ("3, 4, 6, 7", header, TRAILER.size),
         ("8, 9", header, PROBE.size),
+        ("10, 11", header, LEARNED.size),
     ]
     return (
         table(("Type", "Figure's length", "Trailer"), rows),

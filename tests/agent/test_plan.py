@@ -9,6 +9,7 @@ from ipos.agent import plan, pools
 from ipos.agent.members import Members
 from ipos.agent.plan import Rows
 from ipos.config.schema import Config, Listener, Pool, Route, Service
+from ipos.handshake.keys import FarmKeys
 from ipos.inic import rows
 from tests.agent.farm import MS, NOW_NS, WALL_MS, back, config, datagram, front, members, state
 
@@ -169,8 +170,9 @@ def test_what_a_server_says_of_its_state_is_its_row(farm: Members) -> None:
 def test_settings_are_the_configurations() -> None:
     front_port = plan.Interface(2, 0, b"\2\0\0\0\0\1")
     back_port = plan.Interface(3, 7, b"\2\0\0\0\0\2")
-    key = bytes(range(16))
-    found = plan.settings(config(), front_port, back_port, 1, key, 5, rows.SettingsFlag.CAPTURE)
+    keys = FarmKeys(bytes(range(16)))
+    found = plan.settings(config(), front_port, back_port, 1, keys, 5, rows.SettingsFlag.CAPTURE)
     assert found.flags == rows.SettingsFlag.AUTHENTICATE | rows.SettingsFlag.CAPTURE
     assert (found.back_ifindex, found.back_vlan, found.self_ip) == (3, 7, front(1))
-    assert b"".join(word.to_bytes(8, "little") for word in found.frame_key) == key
+    assert b"".join(word.to_bytes(8, "little") for word in found.frame_key) == keys.frame
+    assert b"".join(word.to_bytes(8, "little") for word in found.learn_key) == keys.learn

@@ -128,6 +128,9 @@ FIELDS = [
     ("Session.cookie", "port = 80",
      'port = 80\nsession = { kind = "insert", cookie = "a b" }', 21,
      'service[1].session.cookie is "a b"; it must be the name of a cookie, such as "IPOS"'),
+    ("Session.expire_s", "port = 80",
+     'port = 80\nsession = { kind = "learn", expire_s = 5 }', 21,
+     "service[1].session.expire_s is 5; it must be 60 to 2592000 seconds"),
     ("Session.path", "port = 80",
      'port = 80\nsession = { kind = "insert", path = "/a;b" }', 21,
      'service[1].session.path is "/a;b"; it must be a path, such as "/"'),
@@ -229,7 +232,8 @@ OTHERS = [
      ('service "mail" has decide = "request" and select = "connection"; who chooses before any '
      "request cannot choose at each, so one of them must go")),
     ("session not served", "port = 80", 'port = 80\nsession = { kind = "redirect" }', 21,
-     'service "web" has session.kind "redirect", which is not served; "insert" is'),
+     ('service "web" has session.kind "redirect", which is not served; "insert", "learn" '
+     'and "source" are')),
     ("session on connection", "port = 25", 'port = 25\nsession = { kind = "insert" }', 27,
      ('service "mail" has a session by cookie and select = "connection", which decides before '
      'any cookie comes; say select = "request", or kind = "source"')),

@@ -15,7 +15,9 @@ from ipos.wire import (
     DataPacket,
     Frame,
     Header,
+    LearnedPacket,
     NoticePacket,
+    Packet,
     PacketType,
     ProbePacket,
     Protocol,
@@ -83,9 +85,7 @@ PROBE = ProbePacket(header=header(PacketType.PROBE), nonce=NONCE)
 EXAMPLES = (CONNECTION_TCP, DATA_TCP, DATA_UDP, ACKNOWLEDGEMENT, PROBE)
 
 
-def frame(
-    packet: ConnectionPacket | DataPacket | NoticePacket | ProbePacket, vlan: VlanTag | None = None
-) -> Frame:
+def frame(packet: Packet, vlan: VlanTag | None = None) -> Frame:
     return Frame(destination_mac=MAC_2, source_mac=MAC_1, vlan=vlan, packet=packet)
 
 
@@ -114,7 +114,7 @@ def headers(
 control_blocks = st.builds(
     ControlBlock,
     state=st.sampled_from(TcpState),
-    flags=st.integers(0, 31).map(ControlFlags),
+    flags=st.integers(0, 63).map(ControlFlags),
     body=st.sampled_from(Body),
     snd_wscale=st.integers(0, 14),
     rcv_wscale=st.integers(0, 14),
@@ -181,6 +181,12 @@ probes = st.builds(
     nonce=st.binary(min_size=12, max_size=12),
 )
 
+learned = st.builds(
+    LearnedPacket,
+    header=headers(PacketType.LEARNED, PacketType.FORGOTTEN),
+    hash=st.binary(min_size=8, max_size=8),
+)
+
 vlans = st.none() | st.builds(
     VlanTag, id=st.integers(0, 4094), priority=st.integers(0, 7), drop_eligible=st.booleans()
 )
@@ -190,5 +196,5 @@ frames = st.builds(
     source_mac=macs,
     vlan=vlans,
     ethertype=u16.filter(lambda number: number != 0x8100),
-    packet=connections() | data_packets() | notices | probes,
+    packet=connections() | data_packets() | notices | probes | learned,
 )

@@ -13,7 +13,7 @@ from ipos.wire import ControlFlags, PacketType, Protocol, ethernet, tags
 from ipos.wire.control import CONTROL_BLOCK
 from ipos.wire.header import HEADER
 from ipos.wire.layout import Layout
-from ipos.wire.packets import CONNECTION_INFORMATION, PROBE, TRAILER
+from ipos.wire.packets import CONNECTION_INFORMATION, LEARNED, PROBE, TRAILER
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,7 @@ from ipos.wire.packets import CONNECTION_INFORMATION, PROBE, TRAILER
         (CONTROL_BLOCK, "ipos_tcb"),
         (TRAILER, "ipos_trailer"),
         (PROBE, "ipos_probe"),
+        (LEARNED, "ipos_learned"),
     ],
 )
 def test_the_same_places(ours: Layout[Any], struct: str) -> None:

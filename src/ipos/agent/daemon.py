@@ -25,6 +25,7 @@ from ipos.agent import apiserver, message, orders, places, plan, pools, setup, s
 from ipos.agent.checks import Checks
 from ipos.agent.columns import Columns
 from ipos.agent.control import AgentControl, Reloads
+from ipos.agent.cookiegossip import CookieGossip, Peer
 from ipos.agent.cookiekeys import CookieKeys, SessionKeys
 from ipos.agent.members import Age, Member, Members
 from ipos.agent.network import Network, interface
@@ -95,6 +96,7 @@ class Agent(asyncio.DatagramProtocol):
         self._watchdog = Watchdog()
         self._answering: asyncio.Task[None] | None = None
         self._reaping: Reaping
+        self._cookies: CookieGossip
 
     def start(self) -> None:
         """Network, data plane, first rows, hooks. IposError says what is in the way."""
@@ -152,6 +154,13 @@ class Agent(asyncio.DatagramProtocol):
                 transport.sendto,
             ) as self._reaping,
         ):
+            self._cookies = CookieGossip(
+                Map.open(self._pins / "maps" / "cookies"),
+                Map.open(self._pins / "maps" / "cookie_news"),
+                self._keys.state,
+                self._members.me,
+                transport.sendto,
+            )
             reaping = asyncio.create_task(self._reaping.run())
             loop.add_reader(prober.fileno(), self._signs_of_life, prober)
             self._checks.converge(self._config.service)
@@ -172,9 +181,11 @@ class Agent(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         now_ns = boottime_ns()
-        if self._reaping.receive(data, addr, now_ns):
-            return
         wall_ms = time.time_ns() // 1_000_000
+        if self._reaping.receive(data, addr, now_ns) or self._cookies.receive(
+            data, now_ns, wall_ms
+        ):
+            return
         member = self._members.receive(data, _address(addr[0]), now_ns, wall_ms)
         if member is not None and member.state is not None:
             self._orders.hear(member.state.orders)
@@ -227,6 +238,12 @@ class Agent(asyncio.DatagramProtocol):
         self._writer.tidy()
         self._speak(transport, now_ns)
         self._probe_the_silent(prober, now_ns)
+        peers = [
+            Peer(member.back_ip, member.state.boot)
+            for member in self._members.others()
+            if member.state is not None and member.age(now_ns) is not Age.DOWN
+        ]
+        self._cookies.tick(peers, now_ns, time.time_ns() // 1_000_000)
         heard_all = all(m.state is not None for m in self._members.by_ip.values())
         settled = heard_all or now_ns - self._started_ns > GRACE_S * _SECOND_NS
         self._converge(now_ns, prune=settled)
@@ -333,7 +350,7 @@ class Agent(asyncio.DatagramProtocol):
                     plan.Interface(self._front.index, server.front_vlan, self._front.mac),
                     plan.Interface(self._back.index, server.back_vlan, self._back.mac),
                     self._members.myself.index,
-                    self._keys.frame,
+                    self._keys,
                     offset,
                     kept,
                 ),

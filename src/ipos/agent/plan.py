@@ -14,6 +14,7 @@ from ipos.agent import hashing, pools
 from ipos.agent.members import Age, Member, Members
 from ipos.agent.sessions import session_row
 from ipos.config.schema import Config, Service
+from ipos.handshake.keys import FarmKeys
 from ipos.inic import rows
 from ipos.inic.layout import constant
 
@@ -56,7 +57,7 @@ def settings(
     front: Interface,
     back: Interface,
     me: int,
-    frame_key: bytes,
+    keys: FarmKeys,
     wall_offset_ns: int,
     kept: rows.SettingsFlag,
 ) -> rows.Settings:
@@ -77,7 +78,8 @@ def settings(
         back_mac=back.mac,
         self_ip=config.server.addresses[0],
         wall_offset_ns=wall_offset_ns,
-        frame_key=key_words(frame_key),
+        frame_key=key_words(keys.frame),
+        learn_key=key_words(keys.learn),
         header_timeout_ms=config.farm.header_timeout_ms,
         idle_s=config.farm.idle_s,
     )

@@ -38,7 +38,7 @@ class Definition:
 
 def listening(service: Service) -> Definition:
     """All who could serve any of its requests."""
-    return Definition(service.name, service.policy, None)
+    return Definition(service.name, _policy(service, service.policy), None)
 
 
 def default(config: Config, service: Service) -> Definition:
@@ -53,10 +53,18 @@ def target(config: Config, service: Service, route: Route) -> Definition:
     """Who gets the requests that a route's rule fits."""
     if route.servers is not None:
         weights = tuple((name, 1) for name in sorted(route.servers))
-        return Definition(service.name, service.policy, weights, ", ".join(route.servers))
+        policy = _policy(service, service.policy)
+        return Definition(service.name, policy, weights, ", ".join(route.servers))
     pool = next(pool for pool in config.pool if pool.name == route.pool)
     weights = tuple(sorted(pool.servers.items()))
-    return Definition(service.name, pool.policy or service.policy, weights, pool.name)
+    policy = _policy(service, pool.policy or service.policy)
+    return Definition(service.name, policy, weights, pool.name)
+
+
+def _policy(service: Service, said: str) -> str:
+    """A session by the client's address is a policy that keeps clients with their servers."""
+    by_source = service.session is not None and service.session.kind == "source"
+    return "source-hash" if by_source else said
 
 
 def definitions(config: Config) -> dict[str, Definition]:

@@ -17,8 +17,10 @@ def session_row(session: Session) -> rows.Session:
     """The row; for an inserted cookie with its Set-Cookie line (RFC 6265, 4.1.1)."""
     kind = KINDS[session.kind]
     name = session.cookie.encode()
+    if kind is rows.SessionKind.SOURCE:
+        return rows.Session(kind)
     if kind is not rows.SessionKind.INSERT:
-        return rows.Session(kind, b"" if kind is rows.SessionKind.SOURCE else name)
+        return rows.Session(kind, name, lifetime_s=session.expire_s)
     start = b"Set-Cookie: " + name + b"="
     value = bytes(constant("IPOS_SESSION_VALUE_LEN"))
     line = start + value + "".join(_attributes(session)).encode() + b"\r\n"

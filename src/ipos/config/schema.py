@@ -159,7 +159,8 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
 class Session(Struct, frozen=True, forbid_unknown_fields=True):
     """`session = { ... }` of a service: how a client comes back to the same server.
 
-    All but `kind` and `cookie` are attributes of an inserted cookie (RFC 6265, 4.1).
+    `expire_s` is how long a learned cookie is remembered without being used; what follows it are
+    attributes of an inserted one (RFC 6265, 4.1).
     """
 
     kind: Annotated[
@@ -173,6 +174,9 @@ class Session(Struct, frozen=True, forbid_unknown_fields=True):
             description='the name of a cookie, such as "IPOS"',
         ),
     ] = "IPOS"
+    expire_s: Annotated[int, Meta(ge=60, le=2_592_000, description="60 to 2592000 seconds")] = (
+        86_400
+    )
     path: Annotated[str, Meta(pattern=r"^/[!-:<-~]{0,127}$", description='a path, such as "/"')] = (
         "/"
     )

@@ -6,6 +6,7 @@ A key is the first 16 bytes of HMAC-SHA256 (RFC 2104) under the secret over a la
     frame tags      b"ipos frame"
     state datagrams b"ipos state"
     cookies         b"ipos cookie" and the epoch, 8 bytes, big-endian
+    learned cookies b"ipos learn"
     sessions        b"ipos session" and the day since 1970, 8 bytes, big-endian
 
 One secret never stands in two places: what signs a cookie signs no frame. An epoch is 16 seconds
@@ -47,6 +48,11 @@ class FarmKeys:
     def state(self) -> bytes:
         """The key of the datagrams that carry server rows."""
         return self._derive(b"ipos state")
+
+    @property
+    def learn(self) -> bytes:
+        """The key under which applications' session cookies are hashed."""
+        return self._derive(b"ipos learn")
 
     def cookie(self, epoch: int) -> bytes:
         """The key of the cookies made in one epoch."""

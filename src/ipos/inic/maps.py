@@ -160,6 +160,15 @@ class Tables:
         return self._array("sessions", rows.SessionCodec())
 
     @functools.cached_property
+    def cookies(self) -> Table[rows.CookieKey, rows.Cookie]:
+        """The Cookie map: who has the session of a learned cookie."""
+        return Table(
+            self._open("cookies"),
+            Codec(rows.CookieKey, layout("ipos_cookie_key")),
+            Codec(rows.Cookie, layout("ipos_cookie")),
+        )
+
+    @functools.cached_property
     def servers(self) -> Table[int, rows.Server]:
         return self._array("servers", Codec(rows.Server, layout("ipos_server")))
 

@@ -116,6 +116,7 @@ class Settings:
     frame_key: tuple[int, int]
     header_timeout_ms: int
     idle_s: int
+    learn_key: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +199,7 @@ class Session:
     name: bytes = b""
     line: bytes = b""
     value_at: int = 0
-    lifetime_min: int = 0
+    lifetime_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +279,22 @@ class Urls:
     wildcards: int
     hosts: bool
     used: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CookieKey:
+    """`struct ipos_cookie_key`: a learned cookie of a service, by the keyed hash of its value."""
+
+    hash: int
+    service_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cookie:
+    """`struct ipos_cookie`: who has its session. `expires_ns` is boottime."""
+
+    server_ip: IPv4Address
+    expires_ns: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,8 @@ _SHAPES: Mapping[str, Shape] = {
     "sessions": Shape(4, layout("ipos_session")),
     "cookie_keys": Shape(4, layout("ipos_epoch_key")),
     "session_keys": Shape(4, layout("ipos_epoch_key")),
+    "cookies": Shape(layout("ipos_cookie_key"), layout("ipos_cookie")),
+    "learning": Shape(_TUPLE, layout("ipos_learning")),
     "addresses": Shape(layout("ipos_address_key"), layout("ipos_address")),
     "slots": Shape(4, layout("ipos_slots")),
     "deny": Shape(layout("ipos_prefix"), 1),

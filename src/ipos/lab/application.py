@@ -5,6 +5,8 @@
     GET  /bytes/N   N bytes of the pattern (ipos.lab.pattern)
     POST /echo      {"length": N, "sha256": "..."} of the body
     GET  /slow/S    the server's name, after S seconds
+    GET  /login     the server's name, and a session of this server's in the cookie SESSION
+    GET  /logout    the server's name, and that cookie's deletion
 
 Every answer carries `X-Served-By`, the server's name, and `X-Client`, the client's address as
 accept() gave it. On the ports named by --speak-first it greets with `220 <name> <client address>`
@@ -20,6 +22,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
@@ -145,23 +148,38 @@ class Application:
             case ["slow", seconds] if _is_duration(seconds):
                 await asyncio.sleep(float(seconds))
                 self._text(writer, head, 200, self._name)
+            case ["login"]:
+                cookie = f"SESSION={secrets.token_hex(16)}; Path=/; HttpOnly"
+                self._text(writer, head, 200, self._name, f"Set-Cookie: {cookie}")
+            case ["logout"]:
+                cookie = "SESSION=deleted; Path=/; Max-Age=0"
+                self._text(writer, head, 200, self._name, f"Set-Cookie: {cookie}")
             case _:
                 self._text(writer, head, 404, f"no {head.path} here")
 
-    def _text(self, writer: asyncio.StreamWriter, head: Head, status: int, text: str) -> None:
+    def _text(
+        self, writer: asyncio.StreamWriter, head: Head, status: int, text: str, *fields: str
+    ) -> None:
         body = f"{text}\n".encode()
-        self._start(writer, status, len(body), head.keep_alive)
+        self._start(writer, status, len(body), head.keep_alive, *fields)
         if head.method != "HEAD":
             writer.write(body)
 
     def _start(
-        self, writer: asyncio.StreamWriter, status: int, length: int, keep_alive: bool
+        self,
+        writer: asyncio.StreamWriter,
+        status: int,
+        length: int,
+        keep_alive: bool,
+        *fields: str,
     ) -> None:
+        more = "".join(f"{field}\r\n" for field in fields)
         writer.write(
             f"HTTP/1.1 {status} {_REASONS[status]}\r\n"
             f"Content-Length: {length}\r\n"
             f"Connection: {'keep-alive' if keep_alive else 'close'}\r\n"
             f"X-Served-By: {self._name}\r\n"
+            f"{more}"
             f"X-Client: {_client_of(writer)}\r\n\r\n".encode()
         )
 

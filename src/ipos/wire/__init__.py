@@ -10,6 +10,7 @@ header, one of four bodies, and our trailer behind the figure's bytes::
     2, 5        14        16    inner IP packet                     tag 8        38 + inner
     3, 4, 6, 7  14        16    -                                   20, tag incl. 50
     8, 9        14        16    -                                   20, tag incl. 50
+    10, 11      14        16    -                                   16, tag incl. 46
 
 An 802.1Q tag makes the Ethernet header 18. Frames below 60 bytes are padded on the wire.
 
@@ -25,7 +26,14 @@ from ipos.wire.control import ControlBlock, ControlFlags, TcpState
 from ipos.wire.errors import WireError
 from ipos.wire.ethernet import Frame, VlanTag
 from ipos.wire.header import Header, PacketType, Protocol
-from ipos.wire.packets import ConnectionPacket, DataPacket, NoticePacket, Packet, ProbePacket
+from ipos.wire.packets import (
+    ConnectionPacket,
+    DataPacket,
+    LearnedPacket,
+    NoticePacket,
+    Packet,
+    ProbePacket,
+)
 
 __all__ = [
     "ConnectionPacket",
@@ -34,6 +42,7 @@ __all__ = [
     "DataPacket",
     "Frame",
     "Header",
+    "LearnedPacket",
     "NoticePacket",
     "Packet",
     "PacketType",

@@ -26,6 +26,8 @@ class PacketType(IntEnum):
     REFUSED = 7  # owner to first server: not taken over, choose again
     PROBE = 8  # an agent to a silent server: does your data plane work?
     PROBE_ANSWER = 9  # that data plane's answer
+    LEARNED = 10  # to all: we have the session of this cookie
+    FORGOTTEN = 11  # to all: nobody has it any more
 
 
 class Protocol(IntEnum):

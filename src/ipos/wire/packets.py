@@ -28,6 +28,7 @@ NOTICE_TYPES = frozenset(
     {PacketType.ACKNOWLEDGEMENT, PacketType.CLOSED, PacketType.MOVED, PacketType.REFUSED}
 )
 PROBE_TYPES = frozenset({PacketType.PROBE, PacketType.PROBE_ANSWER})
+LEARNED_TYPES = frozenset({PacketType.LEARNED, PacketType.FORGOTTEN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,15 +121,33 @@ class ProbePacket:
         _require_type(self.header, PROBE_TYPES)
 
 
-Packet = ConnectionPacket | DataPacket | NoticePacket | ProbePacket
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnedPacket:
+    """Types 10 and 11, to everybody: whose a session is, by the keyed hash of its cookie's value.
+
+    About no connection: the header's source is the service address that the client knows, its
+    destination the first address of the server that has the session, with port zero.
+    """
+
+    header: Header
+    hash: Annotated[bytes, At(0, 8)]
+
+    def __post_init__(self) -> None:
+        LEARNED.check(self)
+        _require_type(self.header, LEARNED_TYPES)
+
+
+Packet = ConnectionPacket | DataPacket | NoticePacket | ProbePacket | LearnedPacket
 
 CONNECTION_INFORMATION = Layout(ConnectionPacket, 6)
 TRAILER = Layout(NoticePacket, 20, computed={"tag": At(12, TAG_SIZE)})
 PROBE = Layout(ProbePacket, 20, computed={"tag": At(12, TAG_SIZE)})
+LEARNED = Layout(LearnedPacket, 16, computed={"tag": At(8, TAG_SIZE)})
 
 _BLOCK_TAG = CONTROL_BLOCK.place("tag")
 _TRAILER_TAG = TRAILER.place("tag")
 _PROBE_TAG = PROBE.place("tag")
+_LEARNED_TAG = LEARNED.place("tag")
 
 
 def encode(packet: Packet, key: bytes | None = None) -> bytes:
@@ -150,6 +169,9 @@ def encode(packet: Packet, key: bytes | None = None) -> bytes:
         case ProbePacket():
             covered = head + PROBE.encode(packet)[: _PROBE_TAG.offset]
             return head + PROBE.encode(packet, tag=tag(key, covered))
+        case LearnedPacket():
+            covered = head + LEARNED.encode(packet)[: _LEARNED_TAG.offset]
+            return head + LEARNED.encode(packet, tag=tag(key, covered))
 
 
 def decode(cursor: Cursor, key: bytes | None = None) -> Packet:
@@ -164,6 +186,8 @@ def decode(cursor: Cursor, key: bytes | None = None) -> Packet:
         return _decode_data(cursor, header, head, key)
     if header.type in PROBE_TYPES:
         return _decode_probe(cursor, header, head, key)
+    if header.type in LEARNED_TYPES:
+        return _decode_learned(cursor, header, head, key)
     return _decode_connection(cursor, header, head, key)
 
 
@@ -217,6 +241,16 @@ def _decode_probe(cursor: Cursor, header: Header, head: bytes, key: bytes | None
     expected = tag(key, head + raw[: _PROBE_TAG.offset])
     verify(key, raw[_PROBE_TAG.offset :], expected, base + _PROBE_TAG.offset)
     return PROBE.decode(raw, base, header=header)
+
+
+def _decode_learned(
+    cursor: Cursor, header: Header, head: bytes, key: bytes | None
+) -> LearnedPacket:
+    base = cursor.offset
+    raw = LEARNED.take(cursor)
+    expected = tag(key, head + raw[: _LEARNED_TAG.offset])
+    verify(key, raw[_LEARNED_TAG.offset :], expected, base + _LEARNED_TAG.offset)
+    return LEARNED.decode(raw, base, header=header)
 
 
 def _require_type(header: Header, allowed: frozenset[PacketType]) -> None:

@@ -3,6 +3,7 @@
 #include "sk.h"
 #include "emit.h"
 #include "inserting.h"
+#include "learned.h"
 
 /*
  * The SYN-ACK of a service that selects on connection is the kernel's; the MSS it offers
@@ -41,6 +42,7 @@ IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 {
 	__u64 now = bpf_ktime_get_boot_ns();
 	__u32 end = segment_end(s);
+	int news = 0;
 
 	if (ep->state != IPOS_EP_ATTACHED) {
 		if (s->flags & TCP_RST)		/* nobody took the endpoint; the notice says so */
@@ -56,6 +58,8 @@ IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 		ep->answered_ns = now;
 	if (unlikely(ep->insert == IPOS_INSERT_DONE))
 		insert_end(&s->tuple, ep);
+	if (unlikely(ep->learn) && s->length)
+		news = learn_sent(skb, w, s, ep);
 	if (s->flags & TCP_ACK)
 		ep->rcv_nxt = s->ack;
 	if (seq_before(ep->snd_nxt, end))
@@ -71,7 +75,7 @@ IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 	if (ep->client_fin_seen && ep->server_fin_acked &&
 	    !seq_before(s->ack, ep->client_fin))
 		endpoint_end(skb, set, w, &s->tuple, ep, now);
-	return TC_ACT_OK;
+	return unlikely(news) ? learn_detour(skb, set) : TC_ACT_OK;
 }
 
 /*

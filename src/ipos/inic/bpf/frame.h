@@ -102,6 +102,7 @@ struct notice {
 };
 
 #define TRAILER_TAGGED (offsetof(struct ipos_trailer, tag))
+#define LEARNED_TAGGED (offsetof(struct ipos_learned, tag))
 #define PROBE_TAGGED (offsetof(struct ipos_probe, tag))
 
 /*

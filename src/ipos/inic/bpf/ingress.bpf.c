@@ -10,6 +10,7 @@
  * first server.  When that notice comes by, the kernel has either made a socket or not: it
  * goes out as a migration acknowledgement, or turns into a refusal.
  */
+#include "learned.h"
 #include "move.h"
 
 /* ---- endpoints we own -------------------------------------------------------------------------- */
@@ -429,6 +430,9 @@ int ipos_ingress(struct __sk_buff *skb)
 		verdict = own_frame(skb, set, w, &s);
 		goto decided;
 	}
+	if (unlikely((skb->mark == IPOS_MARK_TELL || skb->mark == IPOS_MARK_AFTER) &&
+		     what == PARSED_IP && parse_ip(data, end, skb->len, &s) == PARSED_TCP))
+		return learned_returns(skb, set, w, &s);
 	if (what != PARSED_IP || !frame_to(data, end, set->front_mac))
 		return TC_ACT_OK;		/* what a switch floods is not ours here either */
 	if (skb->vlan_present)			/* the kernel has taken the tag out of the frame */

@@ -70,6 +70,8 @@ enum ipos_type {
 	IPOS_REFUSED = 7,
 	IPOS_PROBE = 8,
 	IPOS_PROBE_ANSWER = 9,
+	IPOS_LEARNED = 10,
+	IPOS_FORGOTTEN = 11,
 };
 
 enum ipos_protocol { IPOS_TCP = 1, IPOS_UDP = 2 };
@@ -162,6 +164,11 @@ struct ipos_probe {			/* after types 8 and 9, in the trailer's place */
 	__u8 tag[8];
 } __attribute__((packed));
 
+struct ipos_learned {			/* after types 10 and 11, in the trailer's place */
+	__u8 hash[8];			/* of the cookie's value: SipHash-2-4 under `learn_key` */
+	__u8 tag[8];			/* over the header and the hash; what follows is padding */
+} __attribute__((packed));
+
 /* ---- settings: written by the agent, read by every program ------------------------------ */
 
 enum ipos_settings_flags {
@@ -184,6 +191,7 @@ struct ipos_settings {			/* map `settings`, one element */
 	__u32 self_ip;			/* network: the first of our addresses */
 	__u64 wall_offset_ns;		/* realtime clock minus boottime clock */
 	__u64 frame_key[2];		/* SipHash key of tags: bytes 0-7 and 8-15, little-endian */
+	__u64 learn_key[2];		/* the same, of learned cookies' values */
 	__u32 header_timeout_ms;
 	__u32 idle_s;
 };
@@ -424,6 +432,56 @@ struct ipos_urls {			/* map `urls`, by bank * IPOS_SERVICES_MAX + service */
 #define IPOS_SESSION_DAY_S 86400U
 #define IPOS_SESSION_DAYS 64		/* slots of `session_keys`: day % IPOS_SESSION_DAYS */
 
+/* Map `cookies`, the Cookie map of Figure 12: who has the session of a learned cookie. */
+struct ipos_cookie_key {
+	__u64 hash;			/* of the value: SipHash-2-4 under `learn_key` */
+	__u16 service_port;		/* network: indices of services are each server's own */
+	__u16 zero[3];
+};
+
+struct ipos_cookie {
+	__u32 server_ip;		/* network: the first of its addresses */
+	__u32 zero;
+	__u64 expires_ns;		/* boottime clock */
+};
+
+struct ipos_cookie_news {		/* queue `cookie_news`: what the agent is to tell the others */
+	struct ipos_cookie_key key;
+	struct ipos_cookie row;		/* expires_ns 0: forgotten */
+};
+
+enum ipos_learn {
+	IPOS_LEARN_BEGIN = 0,		/* a response may begin: its status line */
+	IPOS_LEARN_STATUS = 1,		/* the rest of a status line */
+	IPOS_LEARN_LINE = 2,		/* the first byte of a field line */
+	IPOS_LEARN_FIELD = 3,		/* a field's name */
+	IPOS_LEARN_SKIP = 4,		/* up to the end of the line */
+	IPOS_LEARN_NAME = 5,		/* the cookie's name */
+	IPOS_LEARN_VALUE = 6,
+	IPOS_LEARN_ATTRIBUTE = 7,	/* an attribute's name */
+	IPOS_LEARN_MAX_AGE = 8,		/* the first character of Max-Age */
+	IPOS_LEARN_EXPIRES = 9,
+	IPOS_LEARN_OTHER = 10,		/* up to the next attribute */
+	IPOS_LEARN_DONE = 11,		/* the head is over, or is none */
+};
+
+struct ipos_learning {			/* map `learning`: a response's head, at its owner */
+	__u32 next;			/* sequence number of the byte to be looked at next */
+	__u32 asked;			/* what the server had acknowledged when the last head ended */
+	__u8 phase;			/* enum ipos_learn */
+	__u8 at;			/* how much of what is expected is here */
+	__u8 status;			/* it is 1xx: another head follows */
+	__u8 deleted;			/* the cookie is being deleted */
+	__u16 value_len;
+	__u8 news;			/* `hash` is not told yet */
+	__u8 forgotten;			/* what there is to tell: forgotten, not learned */
+	__u16 service;
+	__u8 expires;			/* the attribute at hand is Expires, else Max-Age */
+	__u8 zero[5];
+	__u64 hash;
+	__u8 value[IPOS_COOKIE_MAX];
+};
+
 enum ipos_session_kind {
 	IPOS_SESSION_NONE = 0,
 	IPOS_SESSION_INSERT = 1,
@@ -437,7 +495,8 @@ struct ipos_session {			/* map `sessions`, by service index */
 	__u8 name_len;			/* of the cookie; 0: none */
 	__u16 line_len;			/* insert: of `line`; 0: there is none */
 	__u16 value_at;			/* insert: where in `line` the value goes */
-	__u16 lifetime_min;		/* learn: what a row lives without being used */
+	__u16 zero;
+	__u32 lifetime_s;		/* learn: how long a row lives without being used */
 	__u8 name[IPOS_COOKIE_NAME_MAX];
 	__u8 line[IPOS_SESSION_LINE_MAX];	/* Set-Cookie, with CR and LF; zeros for the value */
 };
@@ -541,6 +600,8 @@ struct ipos_endpoint {			/* maps `local` and `connect`: full means refuse */
 	__u8 client_mac[6];		/* followed: next hop towards the client */
 	__u8 follow;			/* enum ipos_follow */
 	__u8 chunk;			/* enum ipos_chunk_state */
+	__u8 learn;			/* its responses may name sessions */
+	__u8 zero[7];
 };
 
 /* How far the response that begins a session is. Until DONE, what is expected next. */
@@ -782,12 +843,17 @@ struct ipos_decision {			/* ring `decisions`; then `text` bytes */
 	X(97, ANSWER_ACKED, "acknowledgements sent behind such answers") \
 	X(98, ANSWER_EXPIRED, "answered clients that had not closed by the header timeout") \
 	X(100, SESSION_KEPT, "requests decided for the server that has their session") \
-	X(101, SESSION_MOVED, "sessions whose server may not have the request: chosen anew") \
+	X(101, SESSION_MOVED, "sessions whose server serves no more: chosen anew") \
 	X(102, SESSION_BEGUN, "session cookies inserted into responses") \
 	X(103, SESSION_UNTOLD, "responses that could not be given a session cookie") \
 	X(104, MOVED, "live connections given to another server between two requests") \
 	X(105, MOVE_TOLD, "moves of connections we are the first server of (type 6 received)") \
-	X(106, BOUNCED, "packets sent on by a server that has given their connection on")
+	X(106, BOUNCED, "packets sent on by a server that has given their connection on") \
+	X(107, COOKIE_LEARNED, "applications' session cookies noticed in responses") \
+	X(108, COOKIE_FORGOTTEN, "session cookies that applications have deleted") \
+	X(109, COOKIE_HEARD, "rows of the Cookie map that other servers told (types 10 and 11)") \
+	X(110, COOKIE_UNTOLD, "rows of the Cookie map that could not be told by frame at once") \
+	X(111, SESSION_ELSEWHERE, "requests that the server of their session may not have")
 
 #define IPOS_COUNTERS_MAX 128
 #define IPOS_COUNTERS_AMBIGUOUS 32	/* + enum ipos_ambiguity: AMBIGUOUS_* */

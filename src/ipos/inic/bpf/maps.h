@@ -55,6 +55,11 @@ IPOS_MAP(temporary, LRU_HASH, struct ipos_tuple, struct ipos_temporary, 262144);
 /* Writer: data plane.  Evicts the least recently used: its socket is long gone. */
 IPOS_MAP(left_behind, LRU_HASH, struct ipos_tuple, struct ipos_left, 65536);
 
+/* Writer: data plane, and the agent for what it hears.  The least recently used row goes. */
+IPOS_MAP(cookies, LRU_HASH, struct ipos_cookie_key, struct ipos_cookie, 131072);
+IPOS_MAP(learning, LRU_HASH, struct ipos_tuple, struct ipos_learning, 16384);
+IPOS_QUEUE(cookie_news, struct ipos_cookie_news, 65536);	/* full: told by frame only */
+
 /* Writer: data plane.  Never evicted.  Full: DROP_HOLD_FULL, the client sends again. */
 IPOS_MAP(holding, HASH, struct ipos_tuple, struct ipos_holding, 65536);
 IPOS_MAP(hold_pool, ARRAY, __u32, struct ipos_chunk, 65536);	/* 64 MiB */
@@ -96,6 +101,8 @@ struct ipos_scratch {
 	__u8 saved[144];		/* the frame it is built in, to be put back */
 	__u8 bytes[IPOS_CHUNK];		/* payload being looked at */
 	struct ipos_request request;	/* what its head says */
+	struct ipos_session_value value;	/* of its session's cookie, inserted */
+	struct ipos_cookie_news news;	/* of its session's cookie, learned */
 	__u32 dot_count;		/* dots in the request's host */
 	__u8 dots[IPOS_DOTS];		/* where the last of them are: dot n % IPOS_DOTS */
 	struct ipos_host_key host_key;

@@ -2,6 +2,7 @@
 /* The proof of adoption: the kernel calls here when the socket exists, and not before. */
 #include "decision.h"
 #include "endpoints.h"
+#include "core/session.h"
 #include "inserting.h"
 
 /* Another server's decision has a socket here. */
@@ -92,6 +93,7 @@ int ipos_sockops(struct bpf_sock_ops *ctx)
 {
 	struct ipos_tuple t = { .protocol = IPPROTO_TCP };
 	struct ipos_settings *set;
+	struct ipos_session *session;
 	struct ipos_endpoint *ep;
 	__u64 cookie;
 
@@ -120,6 +122,8 @@ int ipos_sockops(struct bpf_sock_ops *ctx)
 	set = settings_now();
 	if (set && ep->first != set->self)
 		report_taken(set, &t, ep);
+	session = session_at(ep->service);
+	ep->learn = session && session->kind == IPOS_SESSION_LEARN;
 	count(COUNT_ADOPTED);
 	return 1;
 }

@@ -16,9 +16,12 @@ IPOS_INLINE int xdp_frame(struct xdp_md *ctx, struct ipos_settings *set, struct 
 	struct segment s;
 	enum parsed what = parse_l2(data, end, set->ethertype, &s);
 
-	if (what == PARSED_IPOS)
+	if (what == PARSED_IPOS) {
+		if (frame_to_all(data, end))
+			return back_to_all(ctx, w, s.l2, s.vlan);
 		return frame_to(data, end, set->back_mac) ? back_frame(ctx, set, w, &s) :
 							    drop(COUNT_DROP_FRAME_ELSEWHERE);
+	}
 	if (what == PARSED_IP)
 		what = parse_ip(data, end, bpf_xdp_get_buff_len(ctx), &s);
 	/* A switch floods what it has not learned: a frame to another's address is not ours. */

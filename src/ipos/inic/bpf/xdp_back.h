@@ -423,6 +423,91 @@ IPOS_APART int back_probe(struct xdp_md *ctx, struct ipos_settings *set, struct 
 	return bpf_redirect(ctx->ingress_ifindex, 0);
 }
 
+/* ---- types 10 and 11: the Cookie map's news --------------------------------------------------------- */
+
+/*
+ * What is wrong with a frame to everybody, a counter; COUNT_FRAMES_RECEIVED when it is sound.
+ * Small stacks here: the one of xdp_frame() is below.
+ */
+IPOS_FUNCTION int to_all_sound(struct xdp_md *ctx, struct ipos_scratch *w, __u32 l2)
+{
+	struct ipos_mac *mac;
+	struct ipos_header *h;
+
+	if (!w)
+		return COUNT_DROP_FRAME_SHORT;
+	mac = (void *)w->saved;
+	h = (void *)w->words;
+	__builtin_memset(mac, 0, sizeof(*mac));
+	if (bpf_xdp_load_bytes(ctx, ETH_ALEN, mac->bytes, ETH_ALEN) ||
+	    bpf_xdp_load_bytes(ctx, l2, h, sizeof(*h) + sizeof(struct ipos_learned)))
+		return COUNT_DROP_FRAME_SHORT;
+	if (!bpf_map_lookup_elem(&members, mac))
+		return COUNT_DROP_FRAME_FOREIGN;
+	if (!header_checksum_right(h))
+		return COUNT_DROP_FRAME_CHECKSUM;
+	if (h->protocol != IPOS_TCP || (h->type != IPOS_LEARNED && h->type != IPOS_FORGOTTEN))
+		return COUNT_DROP_FRAME_TYPE;
+	return COUNT_FRAMES_RECEIVED;
+}
+
+/* Who has the session is the sender's word. */
+IPOS_FUNCTION int learned_take(struct ipos_scratch *w)
+{
+	struct ipos_cookie_news *news;
+	struct ipos_session *session;
+	struct ipos_header *h;
+	struct ipos_address *a;
+	__u32 service;
+
+	if (!w)
+		return COUNT_DROP_FRAME_SHORT;
+	news = (void *)w->saved;
+	h = (void *)w->words;
+	a = address_of(h->client_ip, h->client_port);
+	if (!a)
+		return COUNT_DROP_FRAME_UNKNOWN;
+	service = a->service;
+	session = bpf_map_lookup_elem(&sessions, &service);
+	if (!session || session->kind != IPOS_SESSION_LEARN)
+		return COUNT_DROP_FRAME_UNKNOWN;
+	__builtin_memset(news, 0, sizeof(*news));
+	news->key.hash = w->words[2];
+	news->key.service_port = h->client_port;
+	news->row.server_ip = h->endpoint_ip;
+	news->row.expires_ns = bpf_ktime_get_boot_ns() + session->lifetime_s * 1000000000ULL;
+	if (h->type == IPOS_FORGOTTEN)
+		bpf_map_delete_elem(&cookies, &news->key);
+	else
+		bpf_map_update_elem(&cookies, &news->key, &news->row, BPF_ANY);
+	return COUNT_COOKIE_HEARD;
+}
+
+/* A frame to everybody on back, with our header at `l2`. */
+IPOS_FUNCTION int back_to_all(struct xdp_md *ctx, struct ipos_scratch *w, __u32 l2, __u32 vlan)
+{
+	struct ipos_settings *set = settings_now();
+	int result = COUNT_DROP_FRAME_ON_FRONT;
+	__u64 sent;
+
+	if (!set || !w)
+		return XDP_DROP;
+	if (interface_is(ctx->ingress_ifindex, vlan, set->back_ifindex, set->back_vlan))
+		result = to_all_sound(ctx, w, l2);
+	if (result == COUNT_FRAMES_RECEIVED) {
+		sent = w->words[3];
+		w->words[3] = 0;
+		if (set->flags & IPOS_AUTHENTICATE &&
+		    tag_of(set, w, IPOS_HEADER_LEN + LEARNED_TAGGED) != sent)
+			result = COUNT_DROP_FRAME_TAG;
+	}
+	if (result == COUNT_FRAMES_RECEIVED) {
+		count(result);
+		result = learned_take(w);
+	}
+	return drop(result);
+}
+
 /* ---- any frame -------------------------------------------------------------------------------------- */
 
 IPOS_INLINE int back_frame(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,

@@ -18,6 +18,7 @@
 IPOS_FUNCTION int decide_pool(struct ipos_scratch *w, __u64 refused, struct choice *c)
 {
 	struct ipos_service *service;
+	__u32 ip;
 
 	if (!w || !c)
 		return 0;
@@ -28,7 +29,8 @@ IPOS_FUNCTION int decide_pool(struct ipos_scratch *w, __u64 refused, struct choi
 	c->pool = service->pool;
 	c->rule = 0;
 	route(w, c);
-	return session_choose(w, c->pool, refused, c);
+	ip = session_named(w, c);
+	return ip ? session_choose(w, ip, refused, c) : 0;
 }
 
 /* The request read into w->request; returns the server's index, 0 for nobody. */
@@ -43,10 +45,15 @@ IPOS_FUNCTION int decide(struct ipos_scratch *w, const struct ipos_tuple *t, __u
 		count(COUNT_SESSION_KEPT);
 		return c->server;
 	}
-	if (c->session == CHOICE_MOVED)
-		count(COUNT_SESSION_MOVED);
 	d = draw_for(t);
-	return choose(w, c->pool, refused, &d, c);
+	choose(w, c->pool, refused, &d, c);
+	if (c->session == CHOICE_ELSEWHERE)
+		count(COUNT_SESSION_ELSEWHERE);
+	if (c->session == CHOICE_MOVED) {
+		count(COUNT_SESSION_MOVED);
+		session_follow(w, c->server);
+	}
+	return c->server;
 }
 
 #endif /* IPOS_CORE_DECIDE_H */

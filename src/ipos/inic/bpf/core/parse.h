@@ -150,6 +150,14 @@ IPOS_INLINE int frame_to(void *data, void *end, const __u8 *mac)
 	return (void *)(eth + 1) <= end && mac_same(eth->h_dest, mac);
 }
 
+/* To everybody on its LAN. */
+IPOS_INLINE int frame_to_all(void *data, void *end)
+{
+	__u16 *to = data;
+
+	return data + sizeof(struct ethhdr) <= end && (to[0] & to[1] & to[2]) == 0xffff;
+}
+
 /* ---- checksums (RFC 1071) ------------------------------------------------------------- */
 
 IPOS_INLINE __u16 fold(__u64 sum)

@@ -12,7 +12,8 @@
 enum choice_session {
 	CHOICE_NO_SESSION = 0,		/* the service has none, or no cookie names one */
 	CHOICE_KEPT = 1,		/* its server was chosen */
-	CHOICE_MOVED = 2,		/* its server may not have the request: chosen anew */
+	CHOICE_MOVED = 2,		/* its server serves no more: chosen anew, for good */
+	CHOICE_ELSEWHERE = 3,		/* its server may not have this request; the session stays */
 };
 
 struct choice {

@@ -51,14 +51,39 @@ IPOS_INLINE int session_tag(const struct ipos_session_value *v, __u64 *tag)
 	return 1;
 }
 
-/* The cookie's value as bytes; 0 for one that none of us can have made. */
-IPOS_FUNCTION int session_value_read(const struct ipos_scratch *w, struct ipos_session_value *v)
-{
-	__u8 *to = (void *)v;
+struct cookie_words { __u64 words[IPOS_COOKIE_MAX / 8]; };
 
-	if (!w || !v || w->request.cookie_len != IPOS_SESSION_VALUE_LEN)
+/* The keyed hash of a cookie's value of `length` bytes, zero padded. */
+IPOS_FUNCTION __u64 cookie_hash(const struct cookie_words *value, __u32 length)
+{
+	struct ipos_settings *set = settings_now();
+	__u64 tail = 0;
+	struct sip s;
+
+	if (!set || !value)
 		return 0;
-	for (__u32 i = 0; i < sizeof(*v); i++) {
+	sip_start(&s, set->learn_key, 0);
+	for (__u32 i = 0; i < IPOS_COOKIE_MAX / 8; i++) {
+		__u64 word = value->words[i];
+
+		IPOS_OPAQUE(word);	/* no second look at it under another index */
+		if (i < length / 8)
+			sip_word(&s, word);
+		else if (i == length / 8)
+			tail = word;
+	}
+	return sip_end(&s, tail, length);
+}
+
+/* The cookie's value as bytes, in w->value; 0 for one that none of us can have made. */
+IPOS_FUNCTION int session_value_read(struct ipos_scratch *w)
+{
+	__u8 *to;
+
+	if (!w || w->request.cookie_len != IPOS_SESSION_VALUE_LEN)
+		return 0;
+	to = (void *)&w->value;
+	for (__u32 i = 0; i < sizeof(w->value); i++) {
 		__u8 high = hex_digit(w->request.cookie[2 * i]);
 		__u8 low = hex_digit(w->request.cookie[2 * i + 1]);
 
@@ -69,13 +94,12 @@ IPOS_FUNCTION int session_value_read(const struct ipos_scratch *w, struct ipos_s
 	return 1;
 }
 
-/* Whether the candidate may have requests of the sessions it has: also one that drains. */
-IPOS_FUNCTION int session_kept(__u32 index, __u64 refused)
+/* Whether the server goes on with the sessions it has: also one that drains. */
+IPOS_INLINE int session_lives(__u32 index)
 {
 	struct ipos_server *server = server_at(index);
 
-	return server && !(refused >> (index & 63) & 1) &&
-	       (server->state == IPOS_SERVER_READY || server->state == IPOS_SERVER_DRAIN);
+	return server && (server->state == IPOS_SERVER_READY || server->state == IPOS_SERVER_DRAIN);
 }
 
 /* The application's port at a server of the pool (network order); 0: it is none of them. */
@@ -91,52 +115,119 @@ IPOS_FUNCTION int pool_port(__u32 pool_index, __u32 server)
 	return 0;
 }
 
-/*
- * Takes the server of the request's session, if it may have the request: its limit of
- * connections is for new sessions.  Returns the server's index, 0 for "choose".
- */
-IPOS_FUNCTION int session_choose(const struct ipos_scratch *w, __u32 pool, __u64 refused,
-				 struct choice *c)
+/* The row of the request's cookie in the Cookie map; its key is in w->news. */
+IPOS_INLINE struct ipos_cookie *cookie_row(struct ipos_scratch *w,
+					   const struct ipos_service *service)
 {
-	struct ipos_address_key key = { .protocol = IPPROTO_TCP };
-	struct ipos_settings *set = settings_now();
-	struct ipos_session_value v = {};
+	__builtin_memset(&w->news, 0, sizeof(w->news));
+	w->news.key.hash = cookie_hash((void *)w->request.cookie, w->request.cookie_len);
+	w->news.key.service_port = service->port;
+	return bpf_map_lookup_elem(&cookies, &w->news.key);
+}
+
+/* The row of w->news begins its life again, and the others hear of it. */
+IPOS_INLINE void cookie_renew(struct ipos_scratch *w, const struct ipos_session *session,
+			      struct ipos_cookie *row, __u64 now)
+{
+	row->expires_ns = now + session->lifetime_s * 1000000000ULL;
+	w->news.row = *row;
+	bpf_map_push_elem(&cookie_news, &w->news, 0);
+}
+
+/* The server that the request's cookie names (network order); 0: none does. */
+IPOS_FUNCTION __u32 session_named(struct ipos_scratch *w, struct choice *c)
+{
+	__u64 now = bpf_ktime_get_boot_ns(), tag;
 	struct ipos_session *session;
 	struct ipos_service *service;
-	struct ipos_address *a;
-	__u32 today;
-	__u64 tag;
-	int port;
+	struct ipos_settings *set;
+	struct ipos_cookie *row;
 
-	if (!w || !c || !set)
+	if (!w || !c)
 		return 0;
 	c->session = CHOICE_NO_SESSION;
 	c->insert = 0;
+	set = settings_now();
 	session = session_at(w->request.service);
 	service = service_at(w->request.service);
-	if (!session || !service || session->kind != IPOS_SESSION_INSERT)
+	if (!set || !service || !session || w->request.grammar != IPOS_GRAMMAR_HTTP1 ||
+	    (session->kind != IPOS_SESSION_INSERT && session->kind != IPOS_SESSION_LEARN))
 		return 0;
-	if (w->request.grammar != IPOS_GRAMMAR_HTTP1)
-		return 0;
+	if (session->kind == IPOS_SESSION_LEARN) {
+		row = w->request.cookie_len ? cookie_row(w, service) : NULL;
+		if (!row || row->expires_ns < now)
+			return 0;
+		/* While the others still have theirs. */
+		if (row->expires_ns - now < session->lifetime_s * 500000000ULL)
+			cookie_renew(w, session, row, now);
+		return row->server_ip;
+	}
 	c->insert = 1;
-	if (!session_value_read(w, &v) || !session_tag(&v, &tag) || tag != v.tag)
+	if (!session_value_read(w) || !session_tag(&w->value, &tag) || tag != w->value.tag)
 		return 0;
-	today = session_day(set, bpf_ktime_get_boot_ns());
-	key.ip = v.server_ip;
+	c->insert = bpf_ntohl(w->value.day) != session_day(set, now);	/* on, under today's key */
+	return w->value.server_ip;
+}
+
+/*
+ * Takes the server at `ip`, who has the request's session, if it may have the request: its
+ * limit of connections is for new sessions.  Returns the server's index, 0 for "choose".
+ */
+IPOS_FUNCTION int session_choose(const struct ipos_scratch *w, __u32 ip, __u64 refused,
+				 struct choice *c)
+{
+	struct ipos_address_key key = { .ip = ip, .protocol = IPPROTO_TCP };
+	struct ipos_session *session;
+	struct ipos_service *service;
+	struct ipos_address *a;
+	int port;
+
+	if (!w || !c)
+		return 0;
+	session = session_at(w->request.service);
+	service = service_at(w->request.service);
+	if (!session || !service)
+		return 0;
 	key.port = service->port;
 	a = bpf_map_lookup_elem(&addresses, &key);
-	c->session = CHOICE_MOVED;
-	if (!a || !session_kept(a->holder, refused))
+	if (!a || !session_lives(a->holder) || !pool_port(service->listening, a->holder)) {
+		c->session = CHOICE_MOVED;
+		c->insert = session->kind == IPOS_SESSION_INSERT;
 		return 0;
-	port = pool_port(pool, a->holder);
-	if (!port)
+	}
+	port = pool_port(c->pool, a->holder);
+	if (!port || refused >> (a->holder & 63) & 1) {
+		c->session = CHOICE_ELSEWHERE;
+		c->insert = 0;
 		return 0;
+	}
 	c->session = CHOICE_KEPT;
-	c->insert = bpf_ntohl(v.day) != today;	/* the session goes on under today's key */
 	c->server = a->holder;
 	c->port = port;
 	c->usable = 1;
 	return c->server;
+}
+
+/* A learned session whose server is no more goes on where its request went. */
+IPOS_FUNCTION int session_follow(struct ipos_scratch *w, __u32 index)
+{
+	struct ipos_server *server = server_at(index);
+	struct ipos_session *session;
+	struct ipos_service *service;
+	struct ipos_cookie *row;
+
+	if (!w || !server)
+		return 0;
+	session = session_at(w->request.service);
+	service = service_at(w->request.service);
+	if (!session || !service || session->kind != IPOS_SESSION_LEARN)
+		return 0;
+	row = cookie_row(w, service);
+	if (!row)
+		return 0;
+	row->server_ip = server->address;
+	cookie_renew(w, session, row, bpf_ktime_get_boot_ns());
+	return 1;
 }
 
 #endif /* IPOS_CORE_SESSION_H */

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sessions that stick: every request of one is answered by its server, wherever it comes in."""
+
+import asyncio
+import os
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from ipos.inic.rows import ServerState
+from ipos.lab import Lab, Settings
+from tests.farm.support import SERVERS, Farm, wait_until
+
+INSERT, LEARN, SOURCE = 8101, 8102, 8103
+LEARNED = "SESSION"
+CONFIG = f"""\
+[[service]]
+name = "insert"
+port = {INSERT}
+policy = "round-robin"
+session = {{ kind = "insert" }}
+
+[[service]]
+name = "learn"
+port = {LEARN}
+policy = "round-robin"
+session = {{ kind = "learn", cookie = "{LEARNED}" }}
+
+[[service]]
+name = "source"
+port = {SOURCE}
+session = {{ kind = "source" }}
+"""
+
+pytestmark = pytest.mark.farm
+
+
+@dataclass
+class Session:
+    """One client: its cookie, and the server that its first answer came from."""
+
+    cookie: str = ""
+    server: str = ""
+    wrong: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def farm() -> Iterator[Farm]:
+    with Lab(Settings(name=f"session{os.getpid()}", config=CONFIG)) as lab:
+        made = Farm(lab)
+        made.wait_idle()
+        yield made
+
+
+async def _ask(farm: Farm, port: int, server: str, session: Session) -> None:
+    """One request on a connection of its own; what is wrong with its answer goes to `wrong`."""
+    sock = farm.unconnected()
+    sock.setblocking(False)
+    loop = asyncio.get_running_loop()
+    try:
+        await asyncio.wait_for(loop.sock_connect(sock, (farm.address(server), port)), 20)
+        path = "/login" if port == LEARN and not session.cookie else "/"
+        cookie = f"Cookie: theme=dark; {session.cookie}\r\n" if session.cookie else ""
+        head = f"GET {path} HTTP/1.1\r\nHost: farm.example\r\nConnection: close\r\n{cookie}\r\n"
+        await loop.sock_sendall(sock, head.encode())
+        data = b""
+        while piece := await asyncio.wait_for(loop.sock_recv(sock, 65536), 20):
+            data += piece
+    except (OSError, TimeoutError) as error:
+        session.wrong.append(f"{server}: {error!r}")
+        return
+    finally:
+        sock.close()
+    lines = data.decode("latin-1").split("\r\n\r\n")[0].split("\r\n")
+    by = next(line.split(": ")[1] for line in lines if line.startswith("X-Served-By: "))
+    given = [line.split(": ")[1].split(";")[0] for line in lines if line.startswith("Set-Cookie: ")]
+    if len(given) != (not session.cookie):
+        session.wrong.append(f"{len(given)} cookies from {by}")
+    if given:
+        session.cookie = given[0]
+        session.server = session.server or by
+    if by != session.server:
+        session.wrong.append(f"by {by} and not {session.server}, asked at {server}")
+        session.server = by
+
+
+async def _talk(farm: Farm, port: int, sessions: list[Session], requests: int) -> None:
+    """That many requests of each session, fifty sessions at a time, each request anywhere."""
+    gate = asyncio.Semaphore(50)
+
+    async def one(session: Session) -> None:
+        async with gate:
+            for _ in range(requests):
+                await _ask(farm, port, random.choice(SERVERS), session)
+
+    await asyncio.gather(*(one(session) for session in sessions))
+
+
+def _order(farm: Farm, server: str, state: ServerState) -> None:
+    farm.run("s1", "ipos", "server", "set", server, state.name.lower())
+
+    def known() -> bool:
+        rows = [tables.servers.get(int(server[1:])) for tables in farm.tables.values()]
+        return all(row is not None and row.state is state for row in rows)
+
+    wait_until(f"all know that {server} is {state.name}", known)
+
+
+def _wrong(sessions: list[Session]) -> list[str]:
+    return [text for session in sessions for text in session.wrong][:10]
+
+
+@pytest.mark.parametrize("port", [INSERT, LEARN])
+@pytest.mark.parametrize(
+    ("count", "requests"),
+    [(60, 5), pytest.param(10_000, 10, marks=pytest.mark.slow)],
+)
+def test_every_request_is_answered_by_its_sessions_server(
+    farm: Farm, port: int, count: int, requests: int
+) -> None:
+    sessions = [Session() for _ in range(count)]
+    asyncio.run(_talk(farm, port, sessions, requests))
+    assert _wrong(sessions) == []
+    assert set(Counter(session.server for session in sessions)) == set(SERVERS)
+
+
+def test_a_client_comes_back_by_its_address(farm: Farm) -> None:
+    def served() -> set[str]:
+        return {farm.get("/", SOURCE, server).served_by for server in SERVERS * 2}
+
+    # A farm that has just begun knows its servers one after the other.
+    wait_until("one server for the client", lambda: len(served()) == 1)
+    assert len(served()) == 1
+
+
+def test_an_inserted_cookie_nobody_can_make_is_none(farm: Farm) -> None:
+    session = Session("IPOS=" + "0000512ccb007101" + "00" * 8, "nobody")
+    asyncio.run(_ask(farm, INSERT, "s1", session))
+    assert session.wrong[0].startswith("1 cookies from ")
+
+
+def test_a_row_is_everywhere_when_the_answer_is(farm: Farm) -> None:
+    session = Session()
+    before = {server: farm.tables[server].cookies.count() for server in SERVERS}
+    asyncio.run(_ask(farm, LEARN, "s2", session))
+    assert {s: farm.tables[s].cookies.count() - n for s, n in before.items()} == dict.fromkeys(
+        SERVERS, 1
+    )
+
+
+@pytest.mark.parametrize("port", [INSERT, LEARN])
+def test_a_server_in_maintenance_moves_only_its_own_sessions(farm: Farm, port: int) -> None:
+    sessions = [Session() for _ in range(60)]
+    asyncio.run(_talk(farm, port, sessions, 1))
+    before = [session.server for session in sessions]
+    _order(farm, "s3", ServerState.MAINT)
+    try:
+        for session, server in zip(sessions, before, strict=True):
+            if server != "s3":
+                asyncio.run(_ask(farm, port, random.choice(("s1", "s2")), session))
+                assert session.wrong == []
+            else:
+                asyncio.run(_ask(farm, port, "s1", session))
+                assert session.server in ("s1", "s2")
+    finally:
+        _order(farm, "s3", ServerState.READY)
+
+
+@pytest.mark.parametrize("port", [INSERT, LEARN])
+def test_a_server_that_drains_keeps_its_sessions(farm: Farm, port: int) -> None:
+    sessions = [Session() for _ in range(60)]
+    asyncio.run(_talk(farm, port, sessions, 1))
+    _order(farm, "s2", ServerState.DRAIN)
+    try:
+        asyncio.run(_talk(farm, port, sessions, 2))
+        assert _wrong(sessions) == []
+        late = [Session() for _ in range(10)]
+        asyncio.run(_talk(farm, port, late, 1))
+        assert "s2" not in {session.server for session in late}
+    finally:
+        _order(farm, "s2", ServerState.READY)
