@@ -306,7 +306,7 @@ IPOS_INLINE int own_frame(struct __sk_buff *skb, struct ipos_settings *set, stru
 	t->protocol = IPPROTO_TCP;
 	if (h->type == IPOS_ACKNOWLEDGEMENT && skb->mark == IPOS_MARK)
 		return notice_returns(skb, set, w, t);
-	if (h->type == IPOS_ACKNOWLEDGEMENT || h->type == IPOS_CONNECTION)
+	if (h->type == IPOS_ACKNOWLEDGEMENT || h->type == IPOS_CONNECTION || h->type == IPOS_MOVED)
 		return moved_on(skb, set, w, t);
 	if (h->type == IPOS_REFUSED)
 		return choose_again(t);

@@ -86,11 +86,10 @@ IPOS_INLINE int back_connection(struct xdp_md *ctx, struct ipos_settings *set,
 	if (self->state == IPOS_SERVER_MAINT)
 		return refuse(ctx, set, w, s, ep->hs.iss, IPOS_REFUSE_STATE);
 	known = bpf_map_lookup_elem(&local, &s->tuple);
-	if (!known || !(known->flags & IPOS_EP_LIVE)) {
-		if (known)
-			return refuse(ctx, set, w, s, ep->hs.iss, IPOS_REFUSE_TUPLE_LIVE);
+	if (known && !(known->flags & (IPOS_EP_LIVE | IPOS_EP_MOVING)))
+		return refuse(ctx, set, w, s, ep->hs.iss, IPOS_REFUSE_TUPLE_LIVE);
+	if (!known)
 		known = bpf_map_lookup_elem(&connect, &s->tuple);
-	}
 	if (known && known->state == IPOS_EP_ATTACHED) {
 		struct notice n = { .endpoint_ip = h->endpoint_ip,
 				    .endpoint_port = h->endpoint_port,
@@ -350,7 +349,7 @@ IPOS_INLINE int back_notice(struct xdp_md *ctx, struct ipos_settings *set, struc
 	if (!f)
 		return drop(COUNT_DROP_FRAME_UNKNOWN);
 	if (h->type == IPOS_MOVED)
-		return f->iss == iss ? back_moved(s, h, f, bpf_ntohs(trailer->reason)) :
+		return f->iss == iss ? back_moved(ctx, s, h, f, bpf_ntohs(trailer->reason)) :
 				       drop(COUNT_DROP_FRAME_ISS);
 	if (f->server != from->server)
 		return drop(COUNT_DROP_FRAME_ISS);

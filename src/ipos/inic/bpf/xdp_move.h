@@ -100,14 +100,23 @@ IPOS_APART int bounce(struct xdp_md *ctx, struct ipos_settings *set, struct ipos
 }
 
 /* Type 6: a connection we are the first server of lives at another server now. */
-IPOS_INLINE int back_moved(const struct segment *s, const struct ipos_header *h,
-			   struct ipos_forward *f, __u16 move)
+IPOS_INLINE int back_moved(struct xdp_md *ctx, const struct segment *s,
+			   const struct ipos_header *h, struct ipos_forward *f, __u16 move)
 {
 	struct ipos_address *a = address_of(h->endpoint_ip, s->tuple.service_port);
 	__s16 newer = move - (__u16)f->migration;
+	struct ipos_holding *held;
 
-	if (!a || !f->acknowledged || newer <= 0)
+	if (!a || newer <= 0)
 		return drop(COUNT_DROP_FRAME_UNKNOWN);
+	if (!f->acknowledged) {		/* its type 3 was lost, and it has moved on since */
+		held = bpf_map_lookup_elem(&holding, &s->tuple);
+		if (held && held->moving)
+			return pass_alone(ctx);
+		f->acknowledged = 1;
+		holding_release(&s->tuple);
+		count(COUNT_ACKNOWLEDGED);
+	}
 	traffic_add(f->server, 0, 1);
 	traffic_add(a->holder, 1, 0);
 	f->migration += newer;
