@@ -314,6 +314,19 @@ def test_a_cookie_displaces_nothing_that_is_acknowledged(client: Client) -> None
     assert client.endpoint == before
 
 
+@pytest.mark.parametrize("held", [b"", b"GET"])
+def test_what_a_reset_carries_or_skips_is_never_acknowledged(client: Client, held: bytes) -> None:
+    if held:
+        client.send(A | P, 0, held)
+    for offset, data in ((len(held), FULL), (len(held) + 13, b"")):
+        other = replace(client)
+        assert other.send(R | A, offset, data).events == (Event.RST_EXACT,)
+        late = other.send(A | F, offset + len(data) - 1)
+        assert (late.events, late.answer) == ((Event.LATE,), None)
+        last = other.send(A, len(held))
+        assert (last.events, last.answer) == ((Event.PURE_ACK,), None)
+
+
 def test_a_head_that_is_too_long(client: Client) -> None:
     result = too_long(client)
     assert (result.events, result.action) == ((Event.TOO_LONG,), Action.ANSWER)

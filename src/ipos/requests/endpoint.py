@@ -126,10 +126,22 @@ def step(endpoint: Endpoint, segment: Segment, around: Around) -> Step:
     if then.action is Action.ACK and event in _TAKES:
         after = replace(after, acknowledged=after.window.held, unacknowledged=0)
     if then.state is State.CLOSED and endpoint.state not in (State.CLOSED, State.ANSWERED):
-        after = replace(after, client_end=segment.end)
+        after = replace(after, client_end=_stream_end(judged, segment))
     if then.state is State.ANSWERED and endpoint.state is not State.ANSWERED:
         after = _answered(after, segment)
     return Step(after, events, then.action, counters, _answer(then.action, after, segment, around))
+
+
+def _stream_end(endpoint: Endpoint, segment: Segment) -> int:
+    """Where the stream ends that this segment closes.
+
+    A reset closes it where we have it: its own data are no part of it (RFC 9293 section 3.5.3, as
+    in 3.10.7.4, where a segment with RST is never taken for its text), nor is what it skips.
+    """
+    if Flag.RST not in segment.flags:
+        return segment.end
+    assert endpoint.handshake is not None
+    return endpoint.handshake.irs + 1 + endpoint.window.held & _U32
 
 
 def _judge(endpoint: Endpoint, segment: Segment, around: Around) -> tuple[Event, Endpoint]:
@@ -207,7 +219,7 @@ def _judge_answered(
     if Flag.RST in segment.flags:
         if offset and not (known and near):
             return Event.RST_OTHER, endpoint
-        return Event.RST_EXACT, replace(endpoint, client_end=segment.end)
+        return Event.RST_EXACT, endpoint
     if not known:
         return Event.NO_COOKIE, endpoint
     if not near:

@@ -322,7 +322,10 @@ IPOS_INLINE int client_after_end(struct xdp_md *ctx, struct ipos_scratch *w,
 	return drop(COUNT_DROP_COOKIE_USED);
 }
 
-/* A reset proves itself by the exact sequence number, or by knowing our ISN. */
+/*
+ * A reset proves itself by the exact sequence number, or by knowing our ISN.  It ends the stream
+ * where we have it: what a reset carries is no data (RFC 9293 3.5.3), nor is what it skips.
+ */
 IPOS_INLINE int reset_proven(const struct segment *s, const struct ipos_handshake *hs, __u32 held)
 {
 	__u32 offset = s->seq - (hs->irs + 1);
@@ -341,7 +344,7 @@ IPOS_INLINE int client_answered(struct xdp_md *ctx, const struct segment *s,
 	if (s->flags & TCP_RST) {
 		if (s->seq != h->client_end && !(known && near))
 			return drop(COUNT_DROP_BAD_SEQUENCE);
-		closed_remember(&s->tuple, &h->hs, segment_end(s), now, IPOS_TEMP_CLOSED);
+		closed_remember(&s->tuple, &h->hs, h->client_end, now, IPOS_TEMP_CLOSED);
 		holding_release(&s->tuple);
 		return drop(COUNT_ABSORBED);
 	}
@@ -361,7 +364,8 @@ IPOS_INLINE int client_held(struct xdp_md *ctx, struct ipos_scratch *w, const st
 	if (s->flags & TCP_RST) {
 		if (!reset_proven(s, &h->hs, h->acknowledged) && !reset_proven(s, &h->hs, h->held))
 			return drop(COUNT_DROP_BAD_SEQUENCE);
-		closed_remember(&s->tuple, &h->hs, segment_end(s), now, IPOS_TEMP_CLOSED);
+		closed_remember(&s->tuple, &h->hs, h->hs.irs + 1 + h->held, now,
+				IPOS_TEMP_CLOSED);
 		holding_release(&s->tuple);
 		return drop(COUNT_ABSORBED);
 	}
@@ -393,7 +397,7 @@ IPOS_INLINE int client_open(struct xdp_md *ctx, struct ipos_scratch *w, const st
 		if (!reset_proven(s, &t->hs, 0))
 			return drop(COUNT_DROP_BAD_SEQUENCE);
 		t->state = IPOS_TEMP_CLOSED;
-		t->client_end = segment_end(s);
+		t->client_end = t->hs.irs + 1;
 		return drop(COUNT_ABSORBED);
 	}
 	if (offset == (__u32)-1 && s->length <= 1 && !(s->flags & TCP_FIN)) {	/* RFC 9293 3.8.4 */
