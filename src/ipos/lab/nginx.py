@@ -4,6 +4,9 @@
 It answers what it can by itself: `/`, and `/bytes/N` for the sizes that have a file. The rest it
 passes to the built-in application over a Unix socket and puts its own headers on the answer, so
 that `X-Client` is always the address that nginx's accept() gave.
+
+Ports 443 and 8443 speak TLS, with a certificate of the lab's own, and HTTP/1.1 or HTTP/2 in it as
+the client asks; port 8082 speaks HTTP/2 with prior knowledge alone. All others speak HTTP/1.1.
 """
 
 import shutil
@@ -13,6 +16,9 @@ from pathlib import Path
 
 from ipos.lab.errors import LabError
 from ipos.lab.places import Place, tail_of
+
+TLS_PORTS = (443, 8443)
+H2_PORT = 8082
 
 _TEMPLATE = """\
 user www-data;
@@ -45,6 +51,7 @@ http {{
     }}
     server {{
 {listens}
+{certificate}
         add_header X-Served-By {name} always;
         add_header X-Client $remote_addr always;
         location = / {{
@@ -74,17 +81,59 @@ http {{
 """
 
 
+_NAMES = "DNS:farm.example,DNS:*.farm.example,DNS:example.org,DNS:*.example.org"
+
+
+def make_certificate(directory: Path) -> Path:
+    """A key and a certificate that it signed itself, in one file, made once.
+
+    LabError with openssl's own words.
+    """
+    file = directory / "certificate.pem"
+    if file.exists():
+        return file
+    if shutil.which("openssl") is None:
+        raise LabError("openssl is missing; run: apt install openssl, or serve no port 443 or 8443")
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-days", "3650", "-subj", "/CN=farm.example"]
+    command += ["-addext", f"subjectAltName={_NAMES}", "-keyout", "-", "-out", "-"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise LabError(f"openssl made no certificate: {done.stderr.strip()}")
+    file.touch(mode=0o600)
+    file.write_text(done.stdout)
+    return file
+
+
+def _listen(address: str) -> str:
+    """A line of the server's. Newer nginx says `http2 on`, but understands this as well."""
+    port = int(address.rpartition(":")[2])
+    spoken = " ssl http2" if port in TLS_PORTS else " http2" if port == H2_PORT else ""
+    return f"        listen {address} backlog=4096{spoken};"
+
+
 def configuration(
-    name: str, directory: Path, listen: Iterable[str], socket: Path, files: Path
+    name: str,
+    directory: Path,
+    listen: Iterable[str],
+    socket: Path,
+    files: Path,
+    certificate: Path | None = None,
 ) -> str:
     """The text of nginx.conf.
 
-    listen: "address:port"; socket: where the built-in application listens; files: the pattern's.
+    listen: "address:port"; socket: where the built-in application listens; files: the pattern's;
+    certificate: with its key, for the ports that speak TLS.
     """
+    lines = [
+        f"        {each} {certificate};" for each in ("ssl_certificate", "ssl_certificate_key")
+    ]
+    lines.append("        ssl_protocols TLSv1.2 TLSv1.3;")  # older nginx leaves out 1.3
     return _TEMPLATE.format(
         name=name,
         directory=directory,
-        listens="\n".join(f"        listen {address} backlog=4096;" for address in listen),
+        listens="\n".join(map(_listen, listen)),
+        certificate="\n".join(lines if certificate else ()),
         socket=socket,
         files=files.parent,  # the directory is called `bytes`, as the path is
     )
@@ -97,7 +146,10 @@ def start(place: Place, listen: Iterable[str], socket: Path, files: Path) -> Non
     directory = place.run_dir / "nginx"
     directory.mkdir(exist_ok=True)
     file = directory / "nginx.conf"
-    file.write_text(configuration(place.node, directory, listen, socket, files))
+    addresses = tuple(listen)
+    secure = any(int(each.rpartition(":")[2]) in TLS_PORTS for each in addresses)
+    certificate = make_certificate(place.run_dir.parent) if secure else None
+    file.write_text(configuration(place.node, directory, addresses, socket, files, certificate))
     log = directory / "error.log"
     # nginx goes into the background by itself, and only after it has bound its addresses.
     place.app_cgroup.mkdir(parents=True, exist_ok=True)
