@@ -83,7 +83,7 @@ IPOS_FUNCTION int request_feed(struct ipos_scratch *w, __u32 length)
 		w->end += 1;			/* one byte is its whole head */
 		r->progress = IPOS_READ_DONE;
 	}
-	if (r->grammar != IPOS_GRAMMAR_HTTP1)
+	if (r->grammar > IPOS_GRAMMAR_HTTP1)	/* known, and not HTTP/1 */
 		r->body = IPOS_BODY_OPAQUE;
 	r->head_len += w->end;
 	if (r->grammar == IPOS_GRAMMAR_HTTP1 && r->progress == IPOS_READ_MORE &&
