@@ -146,6 +146,10 @@ FIELDS = [
     ("Session.secure", "port = 80",
      'port = 80\nsession = { kind = "insert", secure = "no" }', 21,
      'service[1].session.secure is "no"; it must be true or false'),
+    ("Session.name", "port = 80",
+     'port = 80\nsession = { kind = "redirect", name = "www.example.org" }', 21,
+     ('service[1].session.name is "www.example.org"; it must be a host name of at most 72 '
+      'characters with {server} in it, such as "{server}.example.org"')),
     ("Session.same_site", "port = 80",
      'port = 80\nsession = { kind = "insert", same_site = "Lax" }', 21,
      'service[1].session.same_site is "Lax"; it must be "strict", "lax" or "none"'),
@@ -231,9 +235,17 @@ OTHERS = [
     ("decide at requests", "port = 25", 'port = 25\ndecide = "request"', 27,
      ('service "mail" has decide = "request" and select = "connection"; who chooses before any '
      "request cannot choose at each, so one of them must go")),
-    ("session not served", "port = 80", 'port = 80\nsession = { kind = "redirect" }', 21,
-     ('service "web" has session.kind "redirect", which is not served; "insert", "learn" '
-     'and "source" are')),
+    ("redirect without names", "port = 80", 'port = 80\nsession = { kind = "redirect" }', 21,
+     ('service "web" has a session by redirect and no names to send clients to; give the servers\' '
+      'own in session.name, such as name = "{server}.example.org"')),
+    ("names without redirect", "port = 80",
+     'port = 80\nsession = { kind = "source", name = "{server}.org" }', 21,
+     ('service "web" has session.name, which is where kind = "redirect" sends clients, and kind = '
+      '"source"; leave it out')),
+    ("redirect on connection", "port = 25",
+     'port = 25\nsession = { kind = "redirect", name = "{server}.org" }', 27,
+     ('service "mail" has a session by redirect and select = "connection", which decides before '
+      'any request comes; say select = "request", or kind = "source"')),
     ("session on connection", "port = 25", 'port = 25\nsession = { kind = "insert" }', 27,
      ('service "mail" has a session by cookie and select = "connection", which decides before '
      'any cookie comes; say select = "request", or kind = "source"')),

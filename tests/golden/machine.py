@@ -84,6 +84,8 @@ class Config:
     key_epochs: tuple[int, ...] = tuple(packets.COOKIE_KEYS)
     deny: tuple[tuple[str, int], ...] = ()
     settings: bool = True
+    named: bool = False
+    listening: tuple[int, ...] = ()
 
 
 class Machine(Protocol):
@@ -164,7 +166,14 @@ def configure(machine: Machine, config: Config) -> None:
         "port": config.service_port,
         "application_ip": network(config.application),
         "application_port": packets.APPLICATION,
-        "listening": 1,
+        "listening": 2 if config.listening else 1,
+    }
+    machine.table("pools")[2] = {
+        "count": len(config.listening),
+        "candidates": [
+            {"server": server, "port": packets.APPLICATION, "weight": 1}
+            for server in config.listening
+        ],
     }
     machine.table("pools")[1] = {
         "policy": constant(f"IPOS_{config.policy}"),
@@ -174,6 +183,19 @@ def configure(machine: Machine, config: Config) -> None:
             for server in config.candidates
         ],
     }
+    kind = "REDIRECT" if config.named else "NONE"
+    machine.table("sessions")[1] = {"kind": constant(f"IPOS_SESSION_{kind}")}
+    for index in SERVERS:
+        name = f"s{index}.example".encode()
+        start = (
+            b"HTTP/1.1 307 Temporary Redirect\r\nConnection: close\r\nCache-Control: no-store\r\n"
+            b"Content-Length: 0\r\nLocation: http://" + name
+        )
+        machine.table("names")[{"service": 1, "host": name}] = index
+        machine.table("redirects")[{"service": 1, "server": index}] = {
+            "length": len(start),
+            "start": start,
+        }
     for index, (address, _) in SERVERS.items():
         machine.table("addresses")[
             {"ip": network(address), "port": config.service_port, "protocol": 6}

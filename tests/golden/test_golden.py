@@ -15,14 +15,15 @@ from tests.golden import (
     rows_handshake,
     rows_migration,
     rows_move,
+    rows_redirect,
     rows_request,
 )
 from tests.golden.kernel_machine import KernelMachine, kernel_machine
 from tests.golden.row import Row, check, check_alike, check_native
 
 MODULES = (
-    rows_handshake, rows_request, rows_answer, rows_migration, rows_close, rows_frames,
-    rows_move,
+    rows_handshake, rows_request, rows_answer, rows_redirect, rows_migration, rows_close,
+    rows_frames, rows_move,
 )  # fmt: skip
 ROWS = [row for module in MODULES for row in module.ROWS]
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
+from ipos.agent.naming import named_by, own_names
 from ipos.agent.routing import Routed, Unexplained, asked, pool_label, routed, service_name
 from ipos.agent.views import STATES, View
 from ipos.inic import rows
@@ -91,6 +92,22 @@ def explain(view: View, url: str, client: str = "", cookie: str = "") -> Explana
     names = _names(view)
     name = service_name(view, index)
     pool_name = _at(view.snapshot.labels, found.pool)
+    decisions = [
+        Possible(
+            names.get(one.candidate.server) if one.candidate else None,
+            round(part, 4),
+            one.reason,
+        )
+        for one, part in told.decisions
+    ]
+    notes: list[str] = []
+    by_name = named_by(view.tables, index, request.host, pool, known)
+    if by_name is not None:
+        notes.append(f"sessions go by name, and this request by {by_name.reason}")
+        if by_name.server is not None:
+            decisions = [Possible(names.get(by_name.server), 1.0, by_name.reason)]
+        elif by_name.redirect:
+            notes.append(_sent(view, index, port, names))
     return Explanation(
         url=url,
         service=name,
@@ -103,16 +120,9 @@ def explain(view: View, url: str, client: str = "", cookie: str = "") -> Explana
         rule=_rule(view, name, found),
         pool=pool_name or None,
         policy=policy.title,
-        notes=_notes(view, client, cookie),
+        notes=_notes(view, client, cookie) + notes,
         servers=_standings(view, told, names, name, pool_name, policy, pool.firsts or 1),
-        decisions=[
-            Possible(
-                names.get(one.candidate.server) if one.candidate else None,
-                round(part, 4),
-                one.reason,
-            )
-            for one, part in told.decisions
-        ],
+        decisions=decisions,
     )
 
 
@@ -187,6 +197,14 @@ def _rule(view: View, service: str, found: Routed) -> str:
         return f"{found.reason}, so service {service} gives it to {label}"
     others = "".join(f"; not route {one.route}, {one.rule}: {one.reason}" for one in found.others)
     return f"route {found.route}, {found.rule}, gives it to {label}: {found.reason}{others}"
+
+
+def _sent(view: View, service: int, port: int, names: dict[int, str]) -> str:
+    """Where clients are sent, by the server that is decided for."""
+    end = "" if port == 80 else f":{port}"
+    own = sorted(own_names(view.tables, service).items())
+    places = ", ".join(f"{names[at]} by http://{name}{end}" for at, name in own if at in names)
+    return f"its client is sent on by a 307 to the server's own name: {places}"
 
 
 def _notes(view: View, client: str, cookie: str) -> list[str]:

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 
 from ipos.agent import hashing, pools
 from ipos.agent.members import Age, Member, Members
+from ipos.agent.naming import name_rows
 from ipos.agent.sessions import session_row
 from ipos.config.schema import Config, Service
 from ipos.handshake.keys import FarmKeys
@@ -41,6 +42,8 @@ class Rows:
     services: Mapping[int, rows.Service] = field(default_factory=dict)
     pools: Mapping[int, rows.Pool] = field(default_factory=dict)
     sessions: Mapping[int, rows.Session] = field(default_factory=dict)
+    names: Mapping[rows.NameKey, int] = field(default_factory=dict)
+    redirects: Mapping[rows.RedirectKey, rows.Redirect] = field(default_factory=dict)
     addresses: Mapping[rows.AddressKey, rows.Address] = field(default_factory=dict)
     members: Mapping[bytes, int] = field(default_factory=dict)
     servers: Mapping[int, rows.Server] = field(default_factory=dict)
@@ -118,6 +121,7 @@ def plan(
     numbered = [(slots.index(service.name), service) for service in config.service]
     places = {key: index for index, key in enumerate(numbers) if key}
     firsts = sum(member.age(now_ns) is not Age.DOWN for member in heard)
+    names, redirects = name_rows(numbered, heard)
     return Rows(
         services={index: _service(config, service, places) for index, service in numbered},
         pools={
@@ -129,6 +133,8 @@ def plan(
             for index, service in numbered
             if service.session is not None
         },
+        names=names,
+        redirects=redirects,
         addresses=_addresses(numbered, heard),
         members={member.state.mac: member.index for member in heard if member.state is not None},
         servers={

@@ -17,7 +17,7 @@ def session_row(session: Session) -> rows.Session:
     """The row; for an inserted cookie with its Set-Cookie line (RFC 6265, 4.1.1)."""
     kind = KINDS[session.kind]
     name = session.cookie.encode()
-    if kind is rows.SessionKind.SOURCE:
+    if kind in (rows.SessionKind.SOURCE, rows.SessionKind.REDIRECT):
         return rows.Session(kind)
     if kind is not rows.SessionKind.INSERT:
         return rows.Session(kind, name, lifetime_s=session.expire_s)

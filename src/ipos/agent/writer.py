@@ -47,6 +47,8 @@ class Writer:
             key // rows.SLOTS_BLOCKS: b"" for key, _ in tables.slots.items()
         }
         self._addresses = dict(tables.addresses.items())
+        self._names = dict(tables.names.items())
+        self._redirects = dict(tables.redirects.items())
         self._members = dict(tables.members.items())
 
     def known_servers(self) -> dict[IPv4Address, int]:
@@ -79,6 +81,8 @@ class Writer:
         for index, pool in wanted.pools.items():
             self._pool(index, pool if prune else self._with_unheard(index, pool, wanted))
         self._judging |= prune
+        _put(tables.redirects, self._redirects, wanted.redirects)
+        _put(tables.names, self._names, wanted.names)
         if self._judging:
             self._urls.switch()
             _put(tables.sessions, self._sessions, wanted.sessions)
@@ -121,20 +125,18 @@ class Writer:
 
     def _prune(self, wanted: Rows) -> None:
         tables = self._tables
-        for address in self._addresses.keys() - wanted.addresses.keys():
-            tables.addresses.delete(address)
-            del self._addresses[address]
+        _drop(tables.addresses, self._addresses, wanted.addresses)
         for index in self._services.keys() - wanted.services.keys():
             tables.services.put(index, NO_SERVICE)
             del self._services[index]
         for index in self._sessions.keys() - wanted.sessions.keys():
             tables.sessions.put(index, NO_SESSION)
             del self._sessions[index]
+        _drop(tables.names, self._names, wanted.names)
+        _drop(tables.redirects, self._redirects, wanted.redirects)
         self._idle = self._pools.keys() - wanted.pools.keys()
         self._idle_slots = self._slots.keys() - wanted.slots.keys()
-        for mac in self._members.keys() - wanted.members.keys():
-            tables.members.delete(mac)
-            del self._members[mac]
+        _drop(tables.members, self._members, wanted.members)
         for index in self._servers.keys() - wanted.servers.keys():
             tables.servers.put(index, NO_SERVER)
             del self._servers[index]
@@ -150,3 +152,9 @@ def _put(table: Table[K, V], written: dict[K, V], wanted: Mapping[K, V]) -> None
         if written.get(key) != row:
             table.put(key, row)
             written[key] = row
+
+
+def _drop(table: Table[K, V], written: dict[K, V], wanted: Mapping[K, V]) -> None:
+    for key in written.keys() - wanted.keys():
+        table.delete(key)
+        del written[key]

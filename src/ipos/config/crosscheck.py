@@ -11,14 +11,13 @@ import msgspec
 from ipos.config import locate
 from ipos.config.errors import Mistake
 from ipos.config.routes import check_routes
-from ipos.config.schema import Config
+from ipos.config.schema import Config, Service, Session
 
 SECRET_MIN = 16
 SERVICES_MAX = 64
 _RESERVED_ETHERTYPES = {
     0x0800: "IPv4", 0x0806: "ARP", 0x86DD: "IPv6", 0x8100: "802.1Q", 0x88A8: "802.1ad",
 }  # fmt: skip
-_SERVED_SESSIONS = ("insert", "learn", "source")
 T = TypeVar("T")
 _Say = Callable[[locate.Path, str], None]
 
@@ -141,27 +140,45 @@ def _sessions(config: Config, say: _Say) -> None:
             continue
         here = ("service", position, "session")
         if session.kind != "source" and service.select == "connection":
+            by, what = ("redirect", "request") if session.kind == "redirect" else ("cookie",) * 2
             say(
                 here,
-                f'{_of(service.name)} a session by cookie and select = "connection", which decides '
-                'before any cookie comes; say select = "request", or kind = "source"',
+                f'{_of(service.name)} a session by {by} and select = "connection", which decides '
+                f"before any {what} comes; "
+                'say select = "request", or kind = "source"',
             )
         if session.kind != "insert":
             for entry in msgspec.structs.fields(session):
                 given = getattr(session, entry.name) != entry.default
-                if given and entry.name not in ("kind", "cookie", "expire_s"):
+                if given and entry.name not in ("kind", "cookie", "expire_s", "name"):
                     say(
                         (*here, entry.name),
                         f"{_of(service.name)} session.{entry.name}, which is an attribute of "
                         f'cookies that kind = "insert" makes, and kind = "{session.kind}"; leave '
                         "it out",
                     )
+        _names(service, (*here, "name"), session, say)
         if session.same_site == "none" and not session.secure:
             say(
                 (*here, "same_site"),
                 f'{_of(service.name)} session.same_site = "none" without secure = true; browsers '
                 "throw such cookies away",
             )
+
+
+def _names(service: Service, where: locate.Path, session: Session, say: _Say) -> None:
+    if session.kind == "redirect" and session.name is None:
+        say(
+            where[:-1],
+            f"{_of(service.name)} a session by redirect and no names to send clients to; give the "
+            'servers\' own in session.name, such as name = "{server}.example.org"',
+        )
+    if session.kind != "redirect" and session.name is not None:
+        say(
+            where,
+            f'{_of(service.name)} session.name, which is where kind = "redirect" sends clients, '
+            f'and kind = "{session.kind}"; leave it out',
+        )
 
 
 def _pools(config: Config, say: _Say) -> None:
@@ -187,12 +204,6 @@ def _not_yet(config: Config, say: _Say) -> None:
                 (*here, "decide"),
                 f'{_of(service.name)} decide = "request" and select = "connection"; who chooses '
                 "before any request cannot choose at each, so one of them must go",
-            )
-        if service.session is not None and service.session.kind not in _SERVED_SESSIONS:
-            say(
-                (*here, "session", "kind"),
-                f'{_of(service.name)} session.kind "{service.session.kind}", which is not served; '
-                '"insert", "learn" and "source" are',
             )
 
 

@@ -159,8 +159,9 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
 class Session(Struct, frozen=True, forbid_unknown_fields=True):
     """`session = { ... }` of a service: how a client comes back to the same server.
 
-    `expire_s` is how long a learned cookie is remembered without being used; what follows it are
-    attributes of an inserted one (RFC 6265, 4.1).
+    `expire_s` is how long a learned cookie is remembered without being used, `name` what a server
+    is called by the clients that `kind = "redirect"` sends there; the rest are attributes of an
+    inserted cookie (RFC 6265, 4.1).
     """
 
     kind: Annotated[
@@ -200,6 +201,22 @@ class Session(Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[Literal["strict", "lax", "none"], Meta(description='"strict", "lax" or "none"')]
         | None
     ) = None
+    name: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^([A-Za-z0-9-]+\.)*[A-Za-z0-9-]*\{server\}[A-Za-z0-9-]*(\.[A-Za-z0-9-]+)*$",
+                max_length=72,
+                description="a host name of at most 72 characters with {server} in it, such as "
+                '"{server}.example.org"',
+            ),
+        ]
+        | None
+    ) = None
+
+    def own_name(self, server: str) -> str:
+        """What a server is called by clients; its name has at most 96 characters."""
+        return (self.name or "").replace("{server}", server).lower()
 
 
 class Check(Struct, frozen=True, forbid_unknown_fields=True):

@@ -169,6 +169,19 @@ class Tables:
         )
 
     @functools.cached_property
+    def names(self) -> Table[rows.NameKey, int]:
+        """A server's own name in a service to its index."""
+        return Table(self._open("names"), Codec(rows.NameKey, layout("ipos_name_key")), Index())
+
+    @functools.cached_property
+    def redirects(self) -> Table[rows.RedirectKey, rows.Redirect]:
+        return Table(
+            self._open("redirects"),
+            Codec(rows.RedirectKey, layout("ipos_redirect_key")),
+            Codec(rows.Redirect, layout("ipos_redirect")),
+        )
+
+    @functools.cached_property
     def servers(self) -> Table[int, rows.Server]:
         return self._array("servers", Codec(rows.Server, layout("ipos_server")))
 

@@ -298,6 +298,30 @@ class Cookie:
 
 
 @dataclass(frozen=True, slots=True)
+class NameKey:
+    """`struct ipos_name_key`: a server's own host name in a service, zero padded."""
+
+    service: int
+    host: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectKey:
+    """`struct ipos_redirect_key`: a server in a service."""
+
+    service: int
+    server: int
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """`struct ipos_redirect`: the response up to the target, zero padded; `length` is its own."""
+
+    length: int
+    start: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Tuple:
     """`struct ipos_tuple`: the key of every connection table."""
 

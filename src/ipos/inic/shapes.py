@@ -48,6 +48,8 @@ _SHAPES: Mapping[str, Shape] = {
     "hosts": Shape(layout("ipos_host_key"), 4),
     "paths": Shape(layout("ipos_path_key"), layout("ipos_rule")),
     "sessions": Shape(4, layout("ipos_session")),
+    "names": Shape(layout("ipos_name_key"), 4),
+    "redirects": Shape(layout("ipos_redirect_key"), layout("ipos_redirect")),
     "cookie_keys": Shape(4, layout("ipos_epoch_key")),
     "session_keys": Shape(4, layout("ipos_epoch_key")),
     "cookies": Shape(layout("ipos_cookie_key"), layout("ipos_cookie")),

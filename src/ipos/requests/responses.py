@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The responses that the iNIC gives itself, byte for byte (RFC 9110, RFC 9112).
 
-Each is whole, says that the connection closes and fits into one segment of 536 bytes with
-timestamps. They leave out Date, as RFC 9110 section 6.6.1 lets an origin server without a clock.
+Each is whole and says that the connection closes. What refuses a request fits into one segment of
+536 bytes with timestamps, a redirect into two. They leave out Date, as RFC 9110 section 6.6.1 lets
+an origin server without a clock.
 """
 
 ANSWER_MAX = 524
@@ -24,6 +25,32 @@ def too_long() -> bytes:
 def timed_out() -> bytes:
     """For a head that does not end within the header timeout."""
     return _response("408 Request Timeout", "a head that does not end in time")
+
+
+REDIRECT_MAX = 1024
+"""Bytes: what two such segments and one piece of the hold pool hold."""
+
+
+def redirect_start(name: str, port: int) -> bytes:
+    """A redirect to a server's own name, up to the target (RFC 9110, 15.4.8)."""
+    authority = name if port == 80 else f"{name}:{port}"
+    return (
+        "HTTP/1.1 307 Temporary Redirect\r\nConnection: close\r\nCache-Control: no-store\r\n"
+        f"Content-Length: 0\r\nLocation: http://{authority}"
+    ).encode("ascii")
+
+
+def redirect(name: str, port: int, head: bytes) -> bytes | None:
+    """The whole redirect of a request, whose head was accepted.
+
+    Its target stays byte for byte. None where the client cannot be sent on: the target is no path
+    and query, it does not end in the head's first 1,024 bytes, or the response would be longer.
+    """
+    _, space, rest = head[:REDIRECT_MAX].partition(b" ")
+    target, end, _ = rest.partition(b" ")
+    response = redirect_start(name, port) + target + b"\r\n\r\n"
+    fits = space and end and target.startswith(b"/") and len(response) <= REDIRECT_MAX
+    return response if fits else None
 
 
 def _response(status: str, why: str) -> bytes:

@@ -431,6 +431,8 @@ struct ipos_urls {			/* map `urls`, by bank * IPOS_SERVICES_MAX + service */
 #define IPOS_SESSION_LINE_MAX 416
 #define IPOS_SESSION_DAY_S 86400U
 #define IPOS_SESSION_DAYS 64		/* slots of `session_keys`: day % IPOS_SESSION_DAYS */
+#define IPOS_NAME_MAX 96		/* bytes of a server's own host name */
+#define IPOS_REDIRECT_MAX 224
 
 /* Map `cookies`, the Cookie map of Figure 12: who has the session of a learned cookie. */
 struct ipos_cookie_key {
@@ -499,6 +501,21 @@ struct ipos_session {			/* map `sessions`, by service index */
 	__u32 lifetime_s;		/* learn: how long a row lives without being used */
 	__u8 name[IPOS_COOKIE_NAME_MAX];
 	__u8 line[IPOS_SESSION_LINE_MAX];	/* Set-Cookie, with CR and LF; zeros for the value */
+};
+
+struct ipos_name_key {			/* map `names`: whose name a host is, by its index */
+	__u32 service;			/* index in `services` */
+	__u8 host[IPOS_NAME_MAX];	/* lower case; zero padded */
+};
+
+struct ipos_redirect_key {		/* map `redirects` */
+	__u16 service;			/* index in `services` */
+	__u16 server;			/* index in `servers` */
+};
+
+struct ipos_redirect {			/* how a client is sent to a server's own name */
+	__u16 length;			/* of `start` */
+	__u8 start[IPOS_REDIRECT_MAX];	/* the response up to the target in its Location */
 };
 
 /*
@@ -714,7 +731,8 @@ struct ipos_holding {			/* map `holding`: full means drop, unacknowledged */
 	__u16 answer;			/* bytes of our answer, in the first piece; 0: none was given */
 	__u8 body;			/* of a request decided: enum ipos_body */
 	__u8 pipelined;			/* it came before the answer to the one before was over */
-	__u32 zero2;
+	__u8 redirect;			/* the client is to be sent to `server` */
+	__u8 zero[3];
 	__u32 iss, irs;			/* of the connection; hs has those of the stream from here on */
 	__u64 request_len;		/* and its bytes as far as they are known in advance */
 	__u64 migration;		/* number of the last offer */
@@ -755,6 +773,7 @@ enum ipos_reason {
 	IPOS_REASON_TABLE_FULL = 6,	/* the Local table has no room */
 	IPOS_REASON_NO_SERVER = 7,	/* no server is ready for the service */
 	IPOS_REASON_OFFERED = 8,	/* the first server's decision */
+	IPOS_REASON_REDIRECTED = 9,	/* the client is sent to the server's own name */
 };
 
 struct ipos_decision {			/* ring `decisions`; then `text` bytes */
@@ -853,7 +872,8 @@ struct ipos_decision {			/* ring `decisions`; then `text` bytes */
 	X(108, COOKIE_FORGOTTEN, "session cookies that applications have deleted") \
 	X(109, COOKIE_HEARD, "rows of the Cookie map that other servers told (types 10 and 11)") \
 	X(110, COOKIE_UNTOLD, "rows of the Cookie map that could not be told by frame at once") \
-	X(111, SESSION_ELSEWHERE, "requests that the server of their session may not have")
+	X(111, SESSION_ELSEWHERE, "requests that the server of their session may not have") \
+	X(112, REDIRECTED, "requests answered with a redirect to a server's own name")
 
 #define IPOS_COUNTERS_MAX 128
 #define IPOS_COUNTERS_AMBIGUOUS 32	/* + enum ipos_ambiguity: AMBIGUOUS_* */

@@ -23,6 +23,10 @@ IPOS_MAP(session_keys, ARRAY, __u32, struct ipos_epoch_key, IPOS_SESSION_DAYS);
 IPOS_MAP(addresses, HASH, struct ipos_address_key, struct ipos_address, 4096);
 IPOS_MAP_FLAGS(deny, LPM_TRIE, struct ipos_prefix, __u8, 16384, BPF_F_NO_PREALLOC);
 
+IPOS_MAP_FLAGS(names, HASH, struct ipos_name_key, __u32, 16384, BPF_F_NO_PREALLOC);
+IPOS_MAP_FLAGS(redirects, HASH, struct ipos_redirect_key, struct ipos_redirect, 16384,
+	       BPF_F_NO_PREALLOC);
+
 struct ipos_mac { __u8 bytes[8]; };		/* six of the address, two zero */
 struct ipos_member { __u16 server, zero; };
 IPOS_MAP(members, HASH, struct ipos_mac, struct ipos_member, IPOS_SERVERS_MAX);
@@ -106,6 +110,7 @@ struct ipos_scratch {
 	__u32 dot_count;		/* dots in the request's host */
 	__u8 dots[IPOS_DOTS];		/* where the last of them are: dot n % IPOS_DOTS */
 	struct ipos_host_key host_key;
+	struct ipos_name_key name_key;
 	struct ipos_holding holding;	/* a row being made */
 	struct ipos_endpoint endpoint;
 	struct ipos_forward forward;

@@ -5,7 +5,7 @@
 #ifndef IPOS_REQUEST_H
 #define IPOS_REQUEST_H
 
-#include "answer.h"
+#include "redirect.h"
 #include "decision.h"
 #include "follow.h"
 #include "sk.h"
@@ -223,7 +223,8 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 	c.server = h->server;
 	c.port = h->port;
 	c.pool = h->pool;
-	h->server = 0;
+	c.redirect = h->redirect;
+	h->server = h->redirect = 0;
 	if (!c.server) {
 		if (hold_read(w, h) == IPOS_READ_REFUSED)
 			return answer_refusal(h, w->request.refusal);
@@ -236,6 +237,10 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 		count(COUNT_DROP_NO_SERVER);
 		report(set, t, h, 0, IPOS_REASON_NO_SERVER);
 		return reset_held(skb, set, w, t, h);
+	}
+	if (c.redirect && answer_redirect(w, h, c.server)) {
+		report(set, t, h, c.server, IPOS_REASON_REDIRECTED);
+		return ANSWER_HELD;
 	}
 	held_cut(h);
 	r.server = c.server;
@@ -390,7 +395,7 @@ IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
 			decide(w, &s->tuple, w->holding.refused, &c);
 		session_note(&w->holding.hs, &c);
 	}
-	if (c.server == set->self && c.server &&
+	if (c.server == set->self && c.server && !c.redirect &&
 	    !local_row(set, w, &s->tuple, &w->holding.hs, &c, w->holding.service, now)) {
 		ep = bpf_map_lookup_elem(&local, &s->tuple);
 		verdict = IPOS_REFUSE_TABLE_FULL;
@@ -414,6 +419,7 @@ IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	w->holding.server = c.server;
 	w->holding.port = c.port;
 	w->holding.pool = c.pool;
+	w->holding.redirect = c.redirect;
 	if (c.server)
 		held_measure(w, &w->holding, service);
 	if (!segment_sound(skb, w, s))	/* and no row for it */

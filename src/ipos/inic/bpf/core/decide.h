@@ -7,6 +7,7 @@
 #define IPOS_CORE_DECIDE_H
 
 #include "read.h"
+#include "redirect.h"
 #include "route.h"
 #include "select.h"
 #include "session.h"
@@ -30,7 +31,7 @@ IPOS_FUNCTION int decide_pool(struct ipos_scratch *w, __u64 refused, struct choi
 	c->rule = 0;
 	route(w, c);
 	ip = session_named(w, c);
-	return ip ? session_choose(w, ip, refused, c) : 0;
+	return ip ? session_choose(w, ip, refused, c) : redirect_choose(w, refused, c);
 }
 
 /* The request read into w->request; returns the server's index, 0 for nobody. */

@@ -24,7 +24,8 @@ struct choice {
 	__u16 rule;			/* number of the rule that gave the pool; 0: none fits */
 	__u8 session;			/* enum choice_session */
 	__u8 insert;			/* the first response gets a session cookie */
-	__u16 zero;
+	__u8 redirect;			/* the client is to be sent to the server's own name */
+	__u8 zero;
 };
 
 /* A CPU's price: 1 while half of it is left, twice as much whenever half of that is gone. */

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sessions by name: what the host of a request says of its server. Pure; `core/redirect.h` is it
+in C.
+
+A request for a server's own name is that server's. One for any other name is chosen for as always,
+and its client sent to the name of the server chosen. A redirect ends the choosing, so none is
+given that the next request could not follow: to who has refused this one, or past routes that keep
+the request from the server of its name.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from ipos.selection.policies import ServerState
+
+SERVES = (ServerState.READY, ServerState.DRAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """`server`: the index of who has it by name, None for "choose". `redirect`: the client is then
+    sent to the choice. `reason` ends the sentence "the request goes by ...".
+    """
+
+    server: int | None
+    redirect: bool
+    reason: str
+
+
+def named(
+    host: str,
+    names: Mapping[str, int],
+    states: Mapping[int, ServerState],
+    pool: Collection[int],
+    listening: Collection[int],
+    refused: Collection[int] = (),
+    *,
+    follows: bool = True,
+) -> Named:
+    """`host` in lower case and without port, `pool` the candidates of its route,
+    `listening` those of all its service's requests.
+
+    `follows`: it is HTTP/1 and no upgrade, of which clients follow no redirect.
+    """
+    sends = follows and not refused
+    index = names.get(host)
+    if index is None:
+        return Named(None, sends, f"the policy: {host or 'an empty host'} is no server's own name")
+    state = states.get(index)
+    if state not in SERVES:
+        gone = "is gone" if state is None else f"is {state.name.lower()}"
+        return Named(None, sends, f"the policy: the server called {host} {gone}")
+    if index not in listening:
+        return Named(None, sends, f"the policy: the server called {host} has no application for it")
+    if index not in pool:
+        return Named(None, False, f"the policy: its route keeps it from the server called {host}")
+    if index in refused:
+        return Named(None, False, f"the policy: the server called {host} has refused it")
+    return Named(index, False, f"its host: {host} is the server's own name")
