@@ -236,7 +236,7 @@ ROWS = [
         "RST that knows the response's numbers",
         rx("front", p.client("RA", seq=END - 7, ack=HEARD), "drop"),
         counts={"ABSORBED": 1},
-        closed=END - 7,
+        closed=END,
     ),
     _row(
         "RST at a guessed number against a response",
