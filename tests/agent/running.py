@@ -63,6 +63,9 @@ class Running:
     def watch(self) -> AbstractContextManager[Feed]:
         return self.watching.feed()
 
+    def rule(self, number: int) -> str | None:
+        return f"rule {number}" if number else None
+
     def _switch(self, on: bool) -> None:
         self.watched.append(on)
 

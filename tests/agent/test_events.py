@@ -15,11 +15,14 @@ from tests.golden.machine import network
 SHAPE = layout("ipos_decision")
 
 
-def record(port: int = 40001, text: bytes = b"", **fields: object) -> bytes:
+def rule(number: int) -> str | None:
+    return {2: "*/img/"}.get(number)
+
+
+def record(port: int = 40001, host: bytes = b"", path: bytes = b"", **fields: object) -> bytes:
     """As the data plane writes it: by default s1 gives a request of web to s2."""
     values: dict[str, object] = {
         "length": SHAPE.size,
-        "text": len(text),
         "outcome": constant("IPOS_OUTCOME_NEW"),
         "reason": constant("IPOS_REASON_POLICY"),
         "service": 0,
@@ -33,19 +36,28 @@ def record(port: int = 40001, text: bytes = b"", **fields: object) -> bytes:
             "service_port": 80,
             "protocol": 6,
         },
+        "host_len": len(host),
+        "path_len": len(path),
+        "host": host,
+        "path": path,
         **fields,
     }
-    return SHAPE.pack(values) + text
+    return SHAPE.pack(values)
 
 
 def test_a_decision_in_words() -> None:
     snapshot = Running().snapshot
-    assert event(record(), snapshot, 1_000_000_000) == {
+    assert event(record(), snapshot, 1_000_000_000, rule) == {
         "time": 6.0,
         "event": "new",
         "client": "10.99.0.11:40001",
         "service_address": "203.0.113.1:80",
         "service": "web",
+        "host": None,
+        "path": None,
+        "route": None,
+        "rule": None,
+        "pool": None,
         "first_server": "s1",
         "server": "s2",
         "reason": "the policy's choice",
@@ -63,27 +75,50 @@ def test_a_decision_in_words() -> None:
 )
 def test_every_outcome(outcome: str, server: int, said: tuple[str, str | None]) -> None:
     raw = record(outcome=constant(f"IPOS_OUTCOME_{outcome}"), server=server)
-    told = event(raw, Running().snapshot, 0)
+    told = event(raw, Running().snapshot, 0, rule)
     assert (told["event"], told["server"]) == said
 
 
-def test_text_behind_the_struct_is_the_request() -> None:
-    told = event(record(text=b"example.org/img\xff"), Running().snapshot, 0)
-    assert told["request"] == "example.org/img\N{REPLACEMENT CHARACTER}"
+def test_the_request_and_its_rule() -> None:
+    raw = record(host=b"example.org", path=b"/img/x", rule=2, pool=0)
+    told = event(raw, Running().snapshot, 0, rule)
+    assert (told["host"], told["path"]) == ("example.org", "/img/x")
+    assert (told["route"], told["rule"]) == (2, "*/img/")
+    assert "cut" not in told
+    gone = event(record(rule=7), Running().snapshot, 0, rule)
+    assert (gone["route"], gone["rule"]) == (7, None)
+
+
+def test_bytes_that_are_no_text_and_what_is_cut() -> None:
+    flags = constant("IPOS_DECISION_PATH_CUT")
+    told = event(record(path=b"/\xff\n\x7f", flags=flags), Running().snapshot, 0, rule)
+    assert (told["path"], told["cut"]) == ("/%FF\n\x7f", ["path"])
+    assert event(record(path="/b\u00fccher".encode()), Running().snapshot, 0, rule)["path"] == (
+        "/b\u00fccher"
+    )
+
+
+def test_a_refused_head_says_what_its_client_is_told() -> None:
+    raw = record(
+        server=0,
+        outcome=constant("IPOS_OUTCOME_REFUSED"),
+        reason=constant("IPOS_REASON_HEAD"),
+        refusal=3,
+    )
+    assert event(raw, Running().snapshot, 0, rule)["reason"] == "refused: a NUL byte"
 
 
 def test_a_data_plane_of_another_version_is_understood() -> None:
-    longer = record(length=SHAPE.size + 8, text=b"")
-    decision, text = decisions.decode(longer + b"12345678")
-    assert (decision.server, text) == (2, b"")
-    short = record(length=SHAPE.size - 8)[:-8]
-    decision, _ = decisions.decode(short)
-    assert (decision.server, decision.tuple.client_port) == (2, 0)
+    longer = record(length=SHAPE.size + 8) + b"12345678"
+    assert decisions.decode(longer).server == 2
+    short = record(length=40)[:40]
+    decision = decisions.decode(short)
+    assert (decision.server, decision.tuple.client_port, decision.path) == (2, 40001, bytes(128))
 
 
 def test_every_reason_has_words_and_an_unknown_one_its_number() -> None:
     assert set(decisions.reasons()) == set(header().enums["ipos_reason"].values())
-    assert event(record(reason=250), Running().snapshot, 0)["reason"] == "reason 250"
+    assert event(record(reason=250), Running().snapshot, 0, rule)["reason"] == "reason 250"
 
 
 class Ring:
@@ -115,6 +150,19 @@ def test_the_flag_stands_while_somebody_watches() -> None:
         assert switched[-1] is True
         assert not ring.closed
     assert (switched[-1], all_.is_on, ring.closed) == (False, False, True)
+
+
+def test_who_reads_the_access_log_sets_no_flag() -> None:
+    switched: list[bool] = []
+    ring = Ring()
+    all_ = Watching(lambda: ring, switched.append)
+    with all_.feed(watches=False) as logged:
+        assert (switched, all_.is_on) == ([], False)
+        with all_.feed() as one:
+            ring.records = [b"1"]
+            assert one.take() == logged.take() == ([b"1"], 0)
+        assert (switched, all_.is_on, ring.closed) == ([True, False], False, False)
+    assert ring.closed
 
 
 def test_a_watcher_that_dies_leaves_the_flag_cleared() -> None:

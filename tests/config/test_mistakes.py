@@ -121,6 +121,12 @@ FIELDS = [
      "service[1].slow_start_ms is -1; it must be 0 to 3600000 milliseconds"),
     ("Service.application", '"127.0.0.1:8080"', '"127.0.0.1"', 21,
      f'service[1].application is "127.0.0.1"; it must be {APPLICATION}'),
+    ("Server.access_log_file", 'back = "eth1"', 'back = "eth1"\naccess_log_file = 7', 16,
+     ('server.access_log_file is 7; it must be the path of a file, such as '
+     '"/var/log/ipos/access.log"')),
+    ("Service.access_log", "port = 80", "port = 80\naccess_log = 1.5", 21,
+     ("service[1].access_log is 1.5; it must be a share of the decisions from 0 to 1, such as "
+     "0.01")),
     ("Service.session", "port = 80", "port = 80\nsession = true", 21,
      "service[1].session is true; it must be a table"),
     ("Session.kind", "port = 80", 'port = 80\nsession = { kind = "magic" }', 21,
@@ -197,7 +203,8 @@ OTHERS = [
      '[farm] has no key "idle"; did you mean "idle_s"?'),
     ("unknown key far from any", 'front = "eth0"', 'front = "eth0"\ncolour = 1', 15,
      ('[server] has no key "colour"; its keys are name, front, back, addresses, front_vlan, '
-     "back_vlan, max_connections")),
+     "back_vlan, max_connections, "
+     "access_log_file")),
     ("missing key", 'name = "web"\nport = 80', 'name = "web"', 18,
      f'[[service]] has no "port"; it must be {PORT}'),
     ("a table that should be many", '[[pool]]\nname = "all"', '[pool]\nname = "all"', 29,

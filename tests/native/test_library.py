@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ipos.inic.layout import constant, layout
+from ipos.inic.layout import constant, header, layout
 from ipos.inic.maps import Tables
 from ipos.inic.native import NativeError, Node, Xdp, maps
 from ipos.inic.shapes import shape_of
@@ -174,17 +174,25 @@ def test_who_watches_is_told_of_decisions(
 ) -> None:
     machine = watched(config)
     (told,) = decided(machine, frame)
+    request = packets.HEAD in frame
     assert told == {
         "length": layout("ipos_decision").size,
-        "text": 0,
+        "rule": 0,
         "outcome": constant(f"IPOS_OUTCOME_{outcome}"),
         "reason": constant(f"IPOS_REASON_{reason}"),
         "service": 1,
         "server": server,
         "first": 1,
-        "zero": 0,
+        "pool": told["pool"],
+        "flags": 0,
+        "refusal": 0,
         "when_ns": machine.now_ns(),
         "tuple": {**connection_key(), "zero": bytes(3)},
+        "host_len": told["host_len"],
+        "path_len": request,
+        "zero": bytes(6),
+        "host": told["host"],
+        "path": (b"/" if request else b"").ljust(128, b"\0"),
     }
     assert decided(machine, frame) == [] or outcome == "REFUSED", "a retransmission decides nothing"
     machine.close()
@@ -199,6 +207,60 @@ def test_a_refusal_is_decided_again() -> None:
     assert (first["server"], again["server"]) == (2, 3)
     assert again["outcome"] == constant("IPOS_OUTCOME_AGAIN")
     assert again["reason"] == constant("IPOS_REASON_REFUSED")
+    machine.close()
+
+
+def logging(threshold: int, config: Config | None = None) -> NativeMachine:
+    machine = watched(config or Config(), on=False)
+    services = machine.table("services")
+    services[1] = {**services[1], "log": threshold}
+    return machine
+
+
+def test_a_service_with_a_log_has_every_request_in_it() -> None:
+    machine = logging(0xFFFF_FFFF)
+    head = b"GET /a/../img/%41?q HTTP/1.1\r\nHost: Shop.Example:80\r\n\r\n"
+    (told,) = decided(machine, packets.client("PA", head))
+    assert told["flags"] == constant("IPOS_DECISION_LOGGED")
+    lengths = told["host_len"], told["path_len"]
+    assert lengths == (len(b"shop.example"), len(b"/img/A"))
+    assert bytes(told["host"]).rstrip(b"\0") == b"shop.example"  # type: ignore[call-overload]
+    assert bytes(told["path"]).rstrip(b"\0") == b"/img/A"  # type: ignore[call-overload]
+    machine.close()
+
+
+def test_long_hosts_and_paths_are_cut() -> None:
+    machine = logging(0xFFFF_FFFF)
+    host, path = b"h" * 65, b"/" + b"p" * 128
+    head = b"GET " + path + b" HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"
+    (told,) = decided(machine, packets.client("PA", head))
+    assert (told["host"], told["path"]) == (host[:64], path[:128])
+    cut = constant("IPOS_DECISION_HOST_CUT") | constant("IPOS_DECISION_PATH_CUT")
+    assert told["flags"] == constant("IPOS_DECISION_LOGGED") | cut
+    machine.close()
+
+
+def test_the_log_takes_its_share() -> None:
+    machine = logging(round(2**32 / 4), Config(select="CONNECTION"))
+    machine.node.seed(7)
+    taken = sum(len(decided(machine, packets.syn(port=port))) for port in range(1, 101))
+    assert 10 <= taken <= 40
+    machine.close()
+
+
+@pytest.mark.parametrize(
+    ("head", "refusal"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "HOST_MISSING"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nA : b\r\n\r\n", "SPACE_BEFORE_COLON"),
+    ],
+)
+def test_a_refused_head_is_a_decision(head: bytes, refusal: str) -> None:
+    machine = watched(Config())
+    (told,) = decided(machine, packets.client("PA", head))
+    numbers = {one.name: one.number for one in header().ambiguities}
+    assert (told["outcome"], told["server"]) == (constant("IPOS_OUTCOME_REFUSED"), 0)
+    assert (told["reason"], told["refusal"]) == (constant("IPOS_REASON_HEAD"), numbers[refusal])
     machine.close()
 
 

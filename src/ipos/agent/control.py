@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ipos.agent import orders, places
+from ipos.agent.events import RuleName
 from ipos.agent.views import View, server_list
 from ipos.agent.watching import Feed, Watching
 from ipos.errors import IposError
@@ -73,8 +74,10 @@ class AgentControl:
         reloads: Reloads,
         stopping: asyncio.Event,
         watching: Watching,
+        rule: RuleName,
     ) -> None:
         self.view = view
+        self.rule = rule
         self.stopping = stopping
         self._directory = maps
         self._reloads = reloads

@@ -22,11 +22,13 @@ import msgspec
 import structlog
 
 from ipos.agent import apiserver, message, orders, places, plan, pools, setup, signs, snapshot
+from ipos.agent.accesslog import AccessLog
 from ipos.agent.checks import Checks
 from ipos.agent.columns import Columns
 from ipos.agent.control import AgentControl, Reloads
 from ipos.agent.cookiegossip import CookieGossip, Peer
 from ipos.agent.cookiekeys import CookieKeys, SessionKeys
+from ipos.agent.events import event, is_logged
 from ipos.agent.members import Age, Member, Members
 from ipos.agent.network import Network, interface
 from ipos.agent.notify import READY, STOPPING, Watchdog, notify, reloading
@@ -36,7 +38,7 @@ from ipos.agent.slowstart import Starts
 from ipos.agent.snapshot import Snapshot
 from ipos.agent.urls import compile_urls
 from ipos.agent.views import View
-from ipos.agent.watching import Watching
+from ipos.agent.watching import LOOK_S, Watching
 from ipos.agent.writer import Writer
 from ipos.config.changes import refused
 from ipos.config.crosscheck import read_secret, secret_path
@@ -92,6 +94,7 @@ class Agent(asyncio.DatagramProtocol):
         self._started_ns = 0
         self._reloads = Reloads()
         self._watching = Watching(self._decision_ring, self._switch_watch)
+        self._access_log = AccessLog(config.server.access_log_file)
         self._stop = asyncio.Event()
         self._watchdog = Watchdog()
         self._answering: asyncio.Task[None] | None = None
@@ -162,6 +165,7 @@ class Agent(asyncio.DatagramProtocol):
                 transport.sendto,
             )
             reaping = asyncio.create_task(self._reaping.run())
+            logging = asyncio.create_task(self._log_decisions())
             loop.add_reader(prober.fileno(), self._signs_of_life, prober)
             self._checks.converge(self._config.service)
             try:
@@ -171,11 +175,13 @@ class Agent(asyncio.DatagramProtocol):
                 notify(STOPPING)
                 self._checks.stop()
                 loop.remove_reader(prober.fileno())
-                reaping.cancel()
-                with suppress(asyncio.CancelledError):
-                    await reaping
+                for task in (reaping, logging):
+                    task.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await task
                 if self._answering is not None:
                     await self._answering
+        self._access_log.close()
         places.api_socket().unlink(missing_ok=True)
         places.ready_file().unlink(missing_ok=True)
 
@@ -256,7 +262,12 @@ class Agent(asyncio.DatagramProtocol):
             notify(READY)
             self._ready = True
             control = AgentControl(
-                self._pins / "maps", self.view, self._reloads, self._stop, self._watching
+                self._pins / "maps",
+                self.view,
+                self._reloads,
+                self._stop,
+                self._watching,
+                self._rule,
             )
             self._answering = asyncio.create_task(apiserver.serve(self._listener, control))
 
@@ -357,6 +368,36 @@ class Agent(asyncio.DatagramProtocol):
             )
         self._save()
 
+    async def _log_decisions(self) -> None:
+        """The access log of what the data plane draws for it, while a service has one."""
+        while True:
+            while not self._has_log():
+                await asyncio.sleep(INTERVAL_S)
+            with self._watching.feed(watches=False) as feed:
+                while self._has_log():
+                    records, lost = feed.take()
+                    self._access_log.miss(lost)
+                    if records:
+                        now, offset_ns = self._snapshot(), wall_offset_ns()
+                        self._access_log.put(
+                            event(record, now, offset_ns, self._rule)
+                            for record in records
+                            if is_logged(record)
+                        )
+                    await asyncio.sleep(LOOK_S)
+
+    def _has_log(self) -> bool:
+        return any(service.access_log for service in self._config.service)
+
+    def _rule(self, number: int) -> str | None:
+        """A rule as its `[[route]]` says it."""
+        routes = self._config.route
+        return (
+            f"{routes[number - 1].host}{routes[number - 1].path}"
+            if 0 < number <= len(routes)
+            else None
+        )
+
     def _decision_ring(self) -> DecisionRing:
         if not (self._pins / "maps" / "decisions").exists():
             raise IposError(
@@ -406,6 +447,7 @@ class Agent(asyncio.DatagramProtocol):
             self._slots, self._numbers = slots, numbers
             self._members.expect(fresh.farm.members)
             self._checks.converge(fresh.service)
+            self._access_log.reopen(fresh.server.access_log_file)
             self._seen, self._offset_ns, self._refreshed_ns = {}, 0, 0
             with suppress(IposError, OSError):  # the next tick tries again, and says so
                 self._converge(boottime_ns(), prune=self._settled)
@@ -422,7 +464,7 @@ class Agent(asyncio.DatagramProtocol):
         """At once when it says something new; that datagrams are accepted is news of no hurry."""
         fresh, now_ns = self._snapshot(), boottime_ns()
         counts = {reason: n for reason, n in fresh.datagrams.items() if reason != "accepted"}
-        said = msgspec.structs.replace(fresh, datagrams=counts)
+        said = msgspec.structs.replace(fresh, datagrams=counts, access_log={})
         if said != self._saved or now_ns - self._saved_ns > _KEEP_NS:
             snapshot.write(places.snapshot_file(), fresh)
             self._saved, self._saved_ns = said, now_ns
@@ -440,6 +482,7 @@ class Agent(asyncio.DatagramProtocol):
             labels=[known[key].label if key in known else "" for key in self._numbers],
             servers=snapshot.advertised(self._members),
             datagrams=dict(self._members.counts),
+            access_log={"written": self._access_log.written, "lost": self._access_log.lost},
         )
 
 

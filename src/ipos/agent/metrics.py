@@ -39,6 +39,7 @@ class _Collector(Collector):
         yield from self._servers()
         yield from self._tables()
         yield self._datagrams()
+        yield self._access_log()
         used = os.times()
         yield CounterMetricFamily(
             "ipos_agent_cpu_seconds", "CPU time of the agent", value=used.user + used.system
@@ -94,5 +95,13 @@ class _Collector(Collector):
             "ipos_state_datagrams", "What became of state datagrams", labels=["outcome"]
         )
         for outcome, count in self._view.snapshot.datagrams.items():
+            family.add_metric([outcome], count)
+        return family
+
+    def _access_log(self) -> Metric:
+        family = CounterMetricFamily(
+            "ipos_access_log_lines", "Lines of the access log, written or lost", labels=["outcome"]
+        )
+        for outcome, count in self._view.snapshot.access_log.items():
             family.add_metric([outcome], count)
         return family

@@ -193,7 +193,13 @@ def _service(config: Config, service: Service, places: Mapping[str, int]) -> row
         port=service.port,
         application_ip=listener.ip,
         application_port=listener.port,
+        log=log_threshold(service.access_log),
     )
+
+
+def log_threshold(share: float) -> int:
+    """Up to which random number of 32 bits a decision is logged; 0: none is."""
+    return max(1, round(share * 2**32) - 1) if share else 0
 
 
 def _pool(

@@ -34,8 +34,8 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     `config` is the file the agent was started with, `loaded` how often it was read, and `refused`
     why the last reading was not taken, empty when it was. `services` has "" where there is none.
-    `pools` are their keys by index and `labels` what people call them, "" for every server that
-    listens.
+    `access_log` is how many lines were written and lost since the agent started. `pools` are their
+    keys by index and `labels` what people call them, "" for every server that listens.
     """
 
     farm: str = ""
@@ -48,6 +48,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     labels: list[str] = []
     servers: list[Advertised] = []
     datagrams: dict[str, int] = {}
+    access_log: dict[str, int] = {}
 
 
 def advertised(members: "Members") -> list[Advertised]:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who watches decisions, and what each of them is told.
+"""Who reads decisions, and what each of them is told.
 
-The data plane reports only while somebody watches, so the first watcher sets its flag and the last
-one clears it; a new agent clears what a dead one left. Several watchers share the ring's one
-reader: whoever looks first hands on to the others what it finds.
+The data plane reports every decision only while somebody watches, so the first watcher sets its
+flag and the last one clears it; a new agent clears what a dead one left. Those drawn for the access
+log come without the flag. All share the ring's one reader: whoever looks first hands on to the
+others what it finds.
 """
 
 from collections import deque
@@ -15,7 +16,7 @@ LOOK_S = 0.05
 READ = 1000
 """Records of one look; what the ring has no room for meanwhile is counted by the data plane."""
 KEPT = 2000
-"""Of one watcher that is slower than the others."""
+"""Of one reader that is slower than the others."""
 
 
 class Ring(Protocol):
@@ -26,9 +27,10 @@ class Ring(Protocol):
 
 
 class Feed:
-    """What one watcher has not been told yet."""
+    """What one reader has not been told yet."""
 
-    def __init__(self, look: Callable[[], None]) -> None:
+    def __init__(self, look: Callable[[], None], *, watches: bool) -> None:
+        self.watches = watches
         self._look = look
         self._waiting: deque[bytes] = deque()
         self._lost = 0
@@ -48,7 +50,7 @@ class Feed:
 
 
 class Watching:
-    """All watchers of one data plane. `switch` sets and clears the flag in its settings."""
+    """All readers of one data plane's ring. `switch` sets and clears the flag in its settings."""
 
     def __init__(self, open_ring: Callable[[], Ring], switch: Callable[[bool], None]) -> None:
         self._open = open_ring
@@ -58,24 +60,34 @@ class Watching:
 
     @property
     def is_on(self) -> bool:
-        return bool(self._feeds)
+        return any(feed.watches for feed in self._feeds)
 
     @contextmanager
-    def feed(self) -> Iterator[Feed]:
-        """A watcher, as long as the block lasts. IposError when there is no ring to read."""
-        feed = Feed(self._look)
+    def feed(self, *, watches: bool = True) -> Iterator[Feed]:
+        """A reader, as long as the block lasts; without `watches`, of what is there anyway.
+
+        IposError when there is no ring to read.
+        """
+        feed = Feed(self._look, watches=watches)
         if self._ring is None:
             self._ring = self._open()
         self._feeds.append(feed)
         try:
-            self._switch(True)
+            if watches:
+                self._switch(True)
             yield feed
         finally:
             self._feeds.remove(feed)
-            if not self._feeds:
+            if watches and not self.is_on:
                 self._switch(False)
+            if not self._feeds:
                 self._ring.close()
                 self._ring = None
+
+    def told(self, record: bytes) -> None:
+        """A decision of the agent's own, to everybody who reads."""
+        for feed in self._feeds:
+            feed.put([record])
 
     def _look(self) -> None:
         records = self._ring.take(READ) if self._ring is not None else []

@@ -23,7 +23,7 @@ def watch(
 
     The data plane reports each decision as it makes it, and only while somebody watches. JSON is
     one object per line. Events: new, again (after a refusal, or the death of the server chosen
-    before), moved, refused, and at the owner: taken over.
+    before), refused, at the owner taken over, and for later requests of a connection stays, moved.
     """
     from ipos.cli.client import follow
 
@@ -54,4 +54,7 @@ def _text(event: dict[str, Any]) -> str:
     if event["event"] == "taken over":
         return f"{text} from {event['first_server'] or '-'}"
     server = f" {event['server']}" if event["server"] else ""
-    return f"{text}{server}: {event['reason']}"
+    text += f"{server}: {event['reason']}"
+    if event["path"]:
+        text += f"  {json.dumps((event['host'] or '') + event['path'])}"
+    return f"{text}  by route {event['route']}, {event['rule'] or '-'}" if event["route"] else text

@@ -154,6 +154,10 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(ge=0, le=16_777_216, description="connections from 1 to 16777216, or 0 for no limit"),
     ] = 0
+    access_log_file: (
+        Annotated[Path, Meta(description='the path of a file, such as "/var/log/ipos/access.log"')]
+        | None
+    ) = None
 
 
 class Session(Struct, frozen=True, forbid_unknown_fields=True):
@@ -259,6 +263,9 @@ class Service(Struct, frozen=True, forbid_unknown_fields=True):
     ) = None
     session: Session | None = None
     check: Check | None = None
+    access_log: Annotated[
+        float, Meta(ge=0, le=1, description="a share of the decisions from 0 to 1, such as 0.01")
+    ] = 0.0
 
     @property
     def listener(self) -> Listener:

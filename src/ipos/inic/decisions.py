@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decisions as the data plane makes them: the ring `decisions` and what its records say.
 
-The programs write a record per decision while the flag WATCH stands in `settings`, and none
-otherwise. The ring has one reader, the agent.
+The programs write a record per decision while the flag WATCH stands in `settings`, one per
+decision drawn for the access log of its service, and none otherwise. The ring has one reader, the
+agent.
 """
 
+import dataclasses
 import functools
 import re
 from pathlib import Path
@@ -18,16 +20,29 @@ from ipos.inic.rows import Codec, Decision
 _CODEC = Codec(Decision, layout("ipos_decision"))
 
 
-def decode(record: bytes) -> tuple[Decision, bytes]:
-    """A record and the text behind its struct.
+def decode(record: bytes) -> Decision:
+    """A record of the ring.
 
     A data plane of another version may write a longer or a shorter struct: what is unknown here is
     passed over, what is missing is zero.
     """
     length = int.from_bytes(record[:2], "little")
     size = _CODEC.shape.size
-    decision = _CODEC.decode(record[: min(length, size)].ljust(size, b"\0"))
-    return decision, record[length : length + decision.text]
+    return _CODEC.decode(record[: min(length, size)].ljust(size, b"\0"))
+
+
+def encode(decision: Decision) -> bytes:
+    """A record as the data plane would write it; its `length` is the struct's."""
+    return _CODEC.encode(dataclasses.replace(decision, length=_CODEC.shape.size))
+
+
+def words(decision: Decision) -> str:
+    """Why it was decided so. A refused head's reason is what clients read, too."""
+    if decision.reason == constant("IPOS_REASON_HEAD"):
+        for refusal in header().ambiguities:
+            if refusal.number == decision.refusal:
+                return f"refused: {refusal.text}"
+    return reasons().get(decision.reason, f"reason {decision.reason}")
 
 
 @functools.cache

@@ -185,6 +185,7 @@ class Service:
     used: bool = True
     decide: Decide = Decide.CONNECTION
     listening: int = 0
+    log: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,21 +407,40 @@ class Outcome(IntEnum):
     MOVED = constant("IPOS_OUTCOME_MOVED")
     REFUSED = constant("IPOS_OUTCOME_REFUSED")
     TAKEN = constant("IPOS_OUTCOME_TAKEN")
+    STAYS = constant("IPOS_OUTCOME_STAYS")
+
+
+class DecisionFlag(IntFlag):
+    """Of a record: whether it is for the access log, and what it holds only the beginning of."""
+
+    LOGGED = constant("IPOS_DECISION_LOGGED")
+    HOST_CUT = constant("IPOS_DECISION_HOST_CUT")
+    PATH_CUT = constant("IPOS_DECISION_PATH_CUT")
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`struct ipos_decision`: a record of the ring `decisions`. `reason`: see `decisions`."""
+    """`struct ipos_decision`: a record of the ring `decisions`. `reason`: see `decisions`.
+
+    `host` and `path` are zero padded; host_len and path_len bytes of them count.
+    """
 
     length: int
-    text: int
+    rule: int
     outcome: Outcome
     reason: int
     service: int
     server: int
     first: int
+    pool: int
+    flags: DecisionFlag
+    refusal: int
     when_ns: int
     tuple: Tuple
+    host_len: int
+    path_len: int
+    host: bytes
+    path: bytes
 
 
 @dataclass(frozen=True, slots=True)

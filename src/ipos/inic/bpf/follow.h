@@ -9,6 +9,7 @@
 #define IPOS_FOLLOW_H
 
 #include "core/decide.h"
+#include "decision.h"
 #include "send.h"
 
 #define HEADS_AT_ONCE 8			/* pipelined in one segment; more come again */
@@ -40,6 +41,25 @@ IPOS_FUNCTION int request_place(struct ipos_scratch *w, __u32 self)
 	if (!pool_port(c.pool, self))
 		return PLACE_ELSEWHERE;
 	return server->state == IPOS_SERVER_READY ? PLACE_HERE : PLACE_ALLOWED;
+}
+
+/* Tells that the request in w->request stays, and by which rule it may. */
+IPOS_FUNCTION int report_stays(struct ipos_scratch *w, const struct ipos_tuple *t, __u32 first)
+{
+	struct verdict v = { .first = first, .outcome = IPOS_OUTCOME_STAYS,
+			     .reason = IPOS_REASON_MAY_STAY };
+	struct ipos_settings *set = settings_now();
+	struct choice c = {};
+
+	if (!w || !t || !set)
+		return 0;
+	if (decide_pool(w, 0, &c))
+		v.reason = IPOS_REASON_SESSION;
+	v.service = w->request.service;
+	v.server = set->self;
+	v.rule = c.rule;
+	v.pool = c.pool;
+	return decision_write(w, t, &v);
 }
 
 /* Reads the head whose first byte is at `at` in the frame, `left` bytes before its end. */
@@ -168,6 +188,8 @@ IPOS_FUNCTION int heads_read(struct __sk_buff *skb, struct ipos_scratch *w,
 		if (head_read(skb, w, s->payload + at, s->length - at) != IPOS_READ_DONE ||
 		    request_place(w, set->self) != PLACE_HERE)
 			return HEADS_HOLD;
+		if (decision_wanted(set, service_at(ep->service)))
+			report_stays(w, &s->tuple, ep->first);
 		len = request_measure(w, &body);
 		endpoint_follow(ep, ep->request_end, len, body, s->ack);
 	}

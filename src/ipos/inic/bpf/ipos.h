@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define IPOS_ABI 3U			/* programs and maps of one number work in any mix */
+#define IPOS_ABI 4U			/* programs and maps of one number work in any mix */
 
 /* ---- limits -------------------------------------------------------------------------- */
 
@@ -270,6 +270,7 @@ struct ipos_service {			/* map `services`, by index */
 	__u32 application_ip;		/* network: our own listener; 0: any address */
 	__u16 application_port;		/* network */
 	__u16 listening;		/* index in `pools`: all who could serve any request of it */
+	__u32 log;			/* a decision is logged if a random number is not above; 0: none */
 };
 
 struct ipos_candidate {
@@ -732,7 +733,8 @@ struct ipos_holding {			/* map `holding`: full means drop, unacknowledged */
 	__u8 body;			/* of a request decided: enum ipos_body */
 	__u8 pipelined;			/* it came before the answer to the one before was over */
 	__u8 redirect;			/* the client is to be sent to `server` */
-	__u8 zero[3];
+	__u8 session;			/* of the last decision: enum choice_session */
+	__u16 rule;			/* likewise: number of the rule that gave the pool */
 	__u32 iss, irs;			/* of the connection; hs has those of the stream from here on */
 	__u64 request_len;		/* and its bytes as far as they are known in advance */
 	__u64 migration;		/* number of the last offer */
@@ -753,7 +755,7 @@ struct ipos_captured {			/* ring `captured`; then the bytes */
 	__u32 outbound;			/* 1: we sent it */
 };
 
-/* ---- decisions: what `ipos watch` tells ----------------------------------------------------- */
+/* ---- decisions: what `ipos watch` and the access log tell ------------------------------------- */
 
 enum ipos_outcome {
 	IPOS_OUTCOME_NEW = 1,		/* decided for the first time */
@@ -761,6 +763,7 @@ enum ipos_outcome {
 	IPOS_OUTCOME_MOVED = 3,		/* a live connection goes to another server */
 	IPOS_OUTCOME_REFUSED = 4,	/* nobody serves it: its client is reset */
 	IPOS_OUTCOME_TAKEN = 5,		/* what another server decided has a socket here */
+	IPOS_OUTCOME_STAYS = 6,		/* a later request stays where its connection is */
 };
 
 /* Append only, never renumbered: the texts are what logs and `ipos watch` say. */
@@ -774,19 +777,40 @@ enum ipos_reason {
 	IPOS_REASON_NO_SERVER = 7,	/* no server is ready for the service */
 	IPOS_REASON_OFFERED = 8,	/* the first server's decision */
 	IPOS_REASON_REDIRECTED = 9,	/* the client is sent to the server's own name */
+	IPOS_REASON_SESSION = 10,	/* the server of its session */
+	IPOS_REASON_SESSION_MOVED = 11,	/* the server of its session serves no more */
+	IPOS_REASON_SESSION_AWAY = 12,	/* the server of its session may not have this request */
+	IPOS_REASON_MAY_STAY = 13,	/* its route and its session let it stay */
+	IPOS_REASON_HEAD = 14,		/* its head is refused */
 };
 
-struct ipos_decision {			/* ring `decisions`; then `text` bytes */
+enum ipos_decision_flags {
+	IPOS_DECISION_LOGGED = 1,	/* drawn for the access log */
+	IPOS_DECISION_HOST_CUT = 2,	/* the host is longer than what is here of it */
+	IPOS_DECISION_PATH_CUT = 4,
+};
+
+#define IPOS_DECISION_HOST_MAX 64
+#define IPOS_DECISION_PATH_MAX 128
+
+struct ipos_decision {			/* ring `decisions` */
 	__u16 length;			/* of this struct: readers take what they know of it */
-	__u16 text;			/* bytes that follow it: none yet */
+	__u16 rule;			/* number of the rule that gave the pool; 0: none */
 	__u8 outcome;			/* enum ipos_outcome */
 	__u8 reason;			/* enum ipos_reason */
 	__u16 service;			/* index in `services` */
 	__u16 server;			/* index of the server chosen; 0: nobody */
 	__u16 first;			/* index of the first server */
-	__u32 zero;
+	__u16 pool;			/* index in `pools`; of no meaning without a server */
+	__u8 flags;			/* enum ipos_decision_flags */
+	__u8 refusal;			/* REASON_HEAD: enum ipos_ambiguity */
 	__u64 when_ns;			/* boottime clock */
 	struct ipos_tuple tuple;
+	__u8 host_len;			/* 0: it names none, or none was read */
+	__u8 path_len;
+	__u8 zero[6];
+	__u8 host[IPOS_DECISION_HOST_MAX];	/* lower case, without port; zero padded */
+	__u8 path[IPOS_DECISION_PATH_MAX];	/* normalised, without query; zero padded */
 };
 
 /* ---- counters: append only, never renumbered ----------------------------------------------- */
@@ -856,7 +880,7 @@ struct ipos_decision {			/* ring `decisions`; then `text` bytes */
 	X(91, ENDED_UNSEEN, "endpoints whose socket the agent found gone") \
 	X(92, TIME_WAIT_SWEPT, "TIME_WAIT sockets that the agent ended, a second late") \
 	X(93, PROBE_ANSWERED, "probes of other servers' agents answered (type 9 sent)") \
-	X(94, DECISION_LOST, "decisions the ring had no room for, while somebody watched") \
+	X(94, DECISION_LOST, "decisions the ring had no room for, watched or logged") \
 	X(95, ANSWERED, "requests answered by the iNIC itself") \
 	X(96, ANSWER_REPEATED, "such answers sent again") \
 	X(97, ANSWER_ACKED, "acknowledgements sent behind such answers") \

@@ -174,6 +174,8 @@ IPOS_APART int request_stays(struct __sk_buff *skb, struct ipos_settings *set,
 
 	if (!ep)
 		return TC_ACT_SHOT;
+	if (decision_wanted(set, service_at(h->service)))
+		report_stays(w, t, ep->first);
 	endpoint_follow(ep, h->hs.irs + 1, h->request_len, h->body, h->hs.iss + 1);
 	ep->flags &= ~(IPOS_EP_WAITING | IPOS_EP_MOVING);
 	if (pieces_send(skb, w, t, &r, h->held))
@@ -190,6 +192,7 @@ IPOS_FUNCTION int decide_moving(struct __sk_buff *skb, struct ipos_scratch *w,
 				const struct ipos_tuple *t)
 {
 	struct ipos_settings *set = settings_now();
+	struct ipos_service *service;
 	struct ipos_endpoint *ep;
 	struct ipos_server *server;
 	struct ipos_holding *h;
@@ -203,6 +206,7 @@ IPOS_FUNCTION int decide_moving(struct __sk_buff *skb, struct ipos_scratch *w,
 	h = bpf_map_lookup_elem(&holding, t);
 	if (!ep || !h)
 		return TC_ACT_SHOT;
+	service = service_at(h->service);
 	progress = hold_read(w, h);
 	if (progress == IPOS_READ_DONE) {
 		h->request_len = request_measure(w, &h->body);
@@ -216,15 +220,19 @@ IPOS_FUNCTION int decide_moving(struct __sk_buff *skb, struct ipos_scratch *w,
 	if (!endpoint_quiet(skb, t, ep, h) ||
 	    (h->pipelined && bpf_ktime_get_boot_ns() - ep->answered_ns < ANSWER_PAUSE_NS))
 		return CONSUMED;
-	if (progress != IPOS_READ_DONE)
+	if (progress != IPOS_READ_DONE) {
+		report(set, service, w, t, h, 0, IPOS_REASON_HEAD);
 		return GIVE_UP;
+	}
 	decide(w, t, h->refused | 1ULL << (set->self & 63), &c);
 	session_note(&h->hs, &c);
+	decision_note(h, &c);
 	server = server_at(c.server);
 	if (!c.server || !server) {
 		if (place == PLACE_ALLOWED)
 			return request_stays(skb, set, w, t, h);
 		count(COUNT_DROP_NO_SERVER);
+		report(set, service, w, t, h, 0, IPOS_REASON_NO_SERVER);
 		return GIVE_UP;
 	}
 	r.server = c.server;
@@ -233,12 +241,13 @@ IPOS_FUNCTION int decide_moving(struct __sk_buff *skb, struct ipos_scratch *w,
 	h->migration++;
 	if (forward_row(w, t, h, &r, ep->first, bpf_ktime_get_boot_ns())) {
 		count(COUNT_DROP_TABLE_FULL);
+		report(set, service, w, t, h, 0, IPOS_REASON_FORWARD_FULL);
 		return GIVE_UP;
 	}
 	ep->flags |= IPOS_EP_MOVING;
 	traffic_add(c.server, 1, 0);
 	count(COUNT_MIGRATED);
-	report(set, t, h, c.server, IPOS_REASON_POLICY);
+	report(set, service, w, t, h, c.server, IPOS_REASON_POLICY);
 	migrate(skb, w, t, &r, h->migration);
 	return CONSUMED;
 }

@@ -177,21 +177,53 @@ IPOS_INLINE int forward_row(struct ipos_scratch *w, const struct ipos_tuple *t,
 	return bpf_map_update_elem(&forward, t, f, BPF_ANY);
 }
 
-/* Tells who watches where a request goes, or by server 0 that nobody takes it. */
-IPOS_INLINE void report(const struct ipos_settings *set, const struct ipos_tuple *t,
-			const struct ipos_holding *h, __u16 server, __u8 reason)
+/* How a request was decided, beside the server. */
+IPOS_INLINE void decision_note(struct ipos_holding *h, const struct choice *c)
 {
-	struct verdict v = { .service = h->service, .server = server, .first = set->self,
-			     .outcome = IPOS_OUTCOME_NEW, .reason = reason };
+	h->pool = c->pool;
+	h->rule = c->rule;
+	h->session = c->session;
+}
 
-	if (h->again) {
+/* Tells where the request in w->request goes, or by server 0 that nobody takes it. */
+IPOS_APART int report_written(const struct ipos_scratch *w, const struct ipos_tuple *t,
+			      const struct ipos_holding *h, __u16 server, __u8 reason)
+{
+	struct verdict v = { .service = h->service, .server = server, .reason = reason,
+			     .rule = h->rule, .pool = h->pool, .outcome = IPOS_OUTCOME_NEW };
+	struct ipos_endpoint *ep = h->moving ? endpoint_of(t) : NULL;
+	struct ipos_settings *set = settings_now();
+
+	if (!set)
+		return 0;
+	v.first = ep ? ep->first : set->self;
+	if (h->moving)
+		v.outcome = IPOS_OUTCOME_MOVED;
+	if (h->again)
 		v.outcome = IPOS_OUTCOME_AGAIN;
-		if (reason == IPOS_REASON_POLICY)
+	if (reason == IPOS_REASON_POLICY) {
+		if (h->again)
 			v.reason = h->again;
+		else if (h->session == CHOICE_KEPT)
+			v.reason = IPOS_REASON_SESSION;
+		else if (h->session == CHOICE_MOVED)
+			v.reason = IPOS_REASON_SESSION_MOVED;
+		else if (h->session == CHOICE_ELSEWHERE)
+			v.reason = IPOS_REASON_SESSION_AWAY;
 	}
+	if (reason == IPOS_REASON_HEAD)
+		v.refusal = w->request.refusal;
 	if (!server)
 		v.outcome = IPOS_OUTCOME_REFUSED;
-	decision_report(set, t, &v);
+	return decision_write(w, t, &v);
+}
+
+IPOS_INLINE void report(const struct ipos_settings *set, const struct ipos_service *service,
+			const struct ipos_scratch *w, const struct ipos_tuple *t,
+			const struct ipos_holding *h, __u16 server, __u8 reason)
+{
+	if (decision_wanted(set, service))
+		report_written(w, t, h, server, reason);
 }
 
 /*
@@ -226,20 +258,25 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 	c.redirect = h->redirect;
 	h->server = h->redirect = 0;
 	if (!c.server) {
-		if (hold_read(w, h) == IPOS_READ_REFUSED)
+		if (hold_read(w, h) == IPOS_READ_REFUSED) {
+			report(set, service, w, t, h, 0, IPOS_REASON_HEAD);
 			return answer_refusal(h, w->request.refusal);
+		}
 		decide(w, t, h->refused, &c);
 		session_note(&h->hs, &c);
+		decision_note(h, &c);
 		held_measure(w, h, service);
+	} else if (decision_wanted(set, service)) {
+		hold_read(w, h);	/* it was read with its first segment, maybe long ago */
 	}
 	server = server_at(c.server);
 	if (!c.server || !server) {
 		count(COUNT_DROP_NO_SERVER);
-		report(set, t, h, 0, IPOS_REASON_NO_SERVER);
+		report(set, service, w, t, h, 0, IPOS_REASON_NO_SERVER);
 		return reset_held(skb, set, w, t, h);
 	}
 	if (c.redirect && answer_redirect(w, h, c.server)) {
-		report(set, t, h, c.server, IPOS_REASON_REDIRECTED);
+		report(set, service, w, t, h, c.server, IPOS_REASON_REDIRECTED);
 		return ANSWER_HELD;
 	}
 	held_cut(h);
@@ -251,7 +288,7 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 		if (!forward_row(w, t, h, &r, set->self, now)) {
 			traffic_add(c.server, 1, 0);
 			count(COUNT_MIGRATED);
-			report(set, t, h, c.server, reason);
+			report(set, service, w, t, h, c.server, reason);
 			migrate(skb, w, t, &r, now);
 			return CONSUMED;
 		}
@@ -260,18 +297,18 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 		choose(w, c.pool, h->refused | ~(1ULL << (set->self & 63)), &d, &c);
 		reason = IPOS_REASON_FORWARD_FULL;
 		if (c.server != set->self) {
-			report(set, t, h, 0, reason);
+			report(set, service, w, t, h, 0, reason);
 			return reset_held(skb, set, w, t, h);
 		}
 		r.server = set->self;
 	}
 	if (local_row(set, w, t, &h->hs, &c, h->service, now)) {
-		report(set, t, h, 0, IPOS_REASON_TABLE_FULL);
+		report(set, service, w, t, h, 0, IPOS_REASON_TABLE_FULL);
 		return reset_held(skb, set, w, t, h);
 	}
 	traffic_add(set->self, 1, 0);
 	count(COUNT_SERVED_HERE);
-	report(set, t, h, set->self, reason);
+	report(set, service, w, t, h, set->self, reason);
 	if (pieces_send(skb, w, t, &r, h->held))
 		count(COUNT_DROP_EMIT);
 	return CONSUMED;
@@ -359,8 +396,14 @@ IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 		h->complete = 1;	/* it will never be; an answer may be on its way yet */
 		return DECIDE_HELD;
 	}
-	if (h->held >= IPOS_HEAD_MAX)
+	if (h->held >= IPOS_HEAD_MAX) {
+		if (decision_wanted(set, service_at(h->service))) {
+			hold_read(w, h);
+			w->request.refusal = IPOS_AMBIGUOUS_TOO_LONG;
+			report_written(w, &s->tuple, h, 0, IPOS_REASON_HEAD);
+		}
 		return answer_refusal(h, IPOS_AMBIGUOUS_TOO_LONG);
+	}
 	if (h->fin) {			/* the head will never be complete */
 		count(COUNT_FIN_ANSWERED);
 		return GIVE_UP;
@@ -395,8 +438,11 @@ IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
 			decide(w, &s->tuple, w->holding.refused, &c);
 		session_note(&w->holding.hs, &c);
 	}
+	decision_note(&w->holding, &c);
 	if (c.server == set->self && c.server && !c.redirect &&
 	    !local_row(set, w, &s->tuple, &w->holding.hs, &c, w->holding.service, now)) {
+		/* Now: another head may be read before our kernel has this one. */
+		report(set, service, w, &s->tuple, &w->holding, set->self, IPOS_REASON_POLICY);
 		ep = bpf_map_lookup_elem(&local, &s->tuple);
 		verdict = IPOS_REFUSE_TABLE_FULL;
 		if (ep && !(follows(ep, s) && request_alone(skb, w, s, ep)))
@@ -405,7 +451,6 @@ IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
 			bpf_map_delete_elem(&temporary, &s->tuple);
 			traffic_add(set->self, 1, 0);
 			count(COUNT_SERVED_HERE);
-			report(set, &s->tuple, &w->holding, set->self, IPOS_REASON_POLICY);
 			return verdict == IPOS_REFUSE_NONE ? TC_ACT_OK :
 			       bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
 		}
@@ -418,7 +463,6 @@ IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	}
 	w->holding.server = c.server;
 	w->holding.port = c.port;
-	w->holding.pool = c.pool;
 	w->holding.redirect = c.redirect;
 	if (c.server)
 		held_measure(w, &w->holding, service);

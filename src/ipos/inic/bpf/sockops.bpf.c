@@ -12,7 +12,8 @@ IPOS_INLINE void report_taken(const struct ipos_settings *set, const struct ipos
 	struct verdict v = { .service = ep->service, .server = set->self, .first = ep->first,
 			     .outcome = IPOS_OUTCOME_TAKEN, .reason = IPOS_REASON_OFFERED };
 
-	decision_report(set, t, &v);
+	if (set->flags & IPOS_WATCH)
+		decision_write(NULL, t, &v);
 }
 
 /* A handshake the kernel did itself, for a service that selects on connection. */

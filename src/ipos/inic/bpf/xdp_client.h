@@ -196,11 +196,16 @@ IPOS_APART int report_syn(const struct ipos_settings *set, const struct segment 
 	struct verdict v = { .server = server, .first = set->self,
 			     .outcome = server ? IPOS_OUTCOME_NEW : IPOS_OUTCOME_REFUSED,
 			     .reason = server ? IPOS_REASON_POLICY : IPOS_REASON_NO_SERVER };
+	struct ipos_service *service;
 
-	if (a)
-		v.service = a->service;
-	decision_report(set, &s->tuple, &v);
-	return 0;
+	if (!a)
+		return 0;
+	service = service_at(a->service);
+	if (!service || !decision_wanted(set, service))
+		return 0;
+	v.service = a->service;
+	v.pool = service->pool;
+	return decision_write(NULL, &s->tuple, &v);
 }
 
 /* The server speaks first: its own kernel must shake hands, the SYN itself travels. */
