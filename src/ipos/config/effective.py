@@ -45,7 +45,7 @@ def _table(value: Any, defaults: bool) -> Any:
         return [_table(item, defaults) for item in value]
     if isinstance(value, dict):
         return dict(value)
-    return value if isinstance(value, bool | int | str) else str(value)
+    return value if isinstance(value, bool | int | float | str) else str(value)
 
 
 def _default(entry: msgspec.structs.FieldInfo) -> Any:
