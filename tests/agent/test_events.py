@@ -4,7 +4,7 @@
 import pytest
 
 from ipos.agent import watching
-from ipos.agent.events import event, more
+from ipos.agent.events import event, is_logged, more
 from ipos.agent.watching import Watching
 from ipos.errors import IposError
 from ipos.inic import decisions
@@ -106,6 +106,18 @@ def test_a_refused_head_says_what_its_client_is_told() -> None:
         refusal=3,
     )
     assert event(raw, Running().snapshot, 0, rule)["reason"] == "refused: a NUL byte"
+
+
+def test_a_head_that_did_not_end_in_time_is_a_decision_of_the_agent() -> None:
+    key = layout("ipos_tuple").pack(SHAPE.unpack(record())["tuple"])
+    snapshot = Running().snapshot
+    for logged in (True, False):
+        raw = decisions.timed_out(key, 0, 1, 5_000_000_000, logged=logged)
+        assert is_logged(raw) is logged
+        told = event(raw, snapshot, 0, rule)
+        assert (told["time"], told["event"], told["server"]) == (5.0, "refused", None)
+        assert (told["client"], told["first_server"]) == ("10.99.0.11:40001", "s1")
+        assert told["reason"] == "its head did not end in time"
 
 
 def test_a_data_plane_of_another_version_is_understood() -> None:

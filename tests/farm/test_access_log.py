@@ -157,6 +157,17 @@ def test_refused_heads_are_in_it(farm: Farm, logs: dict[str, Path]) -> None:
     ]
 
 
+def test_a_head_that_never_ends_is_in_it(farm: Farm, logs: dict[str, Path]) -> None:
+    with farm.connect(80, "s2") as connection:
+        connection.sendall(b"GET /slow HTTP/1.1\r\n")
+        assert read_answer(connection).status == 408
+        port = connection.getsockname()[1]
+    (told,) = logged(farm, logs, 1)
+    assert (told["event"], told["client"]) == ("refused", f"{CLIENT}:{port}")
+    assert (told["first_server"], told["server"]) == ("s2", None)
+    assert told["reason"] == "its head did not end in time"
+
+
 def test_long_and_odd_ones_are_one_line(farm: Farm, logs: dict[str, Path]) -> None:
     read_answer_of(farm, "/" + "x" * 300)
     read_answer_of(farm, '/"%0A%1b[31m%ff\\')

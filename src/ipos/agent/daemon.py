@@ -9,6 +9,7 @@ nothing in the kernel; that is what `ipos detach` is for.
 
 import asyncio
 import functools
+import random
 import signal
 import sys
 import time
@@ -46,7 +47,7 @@ from ipos.config.reader import load
 from ipos.config.schema import Config
 from ipos.errors import IposError
 from ipos.handshake.keys import FarmKeys
-from ipos.inic import kernel, rows
+from ipos.inic import decisions, kernel, rows
 from ipos.inic.decisions import DecisionRing
 from ipos.inic.libbpf.maps import Map
 from ipos.inic.maps import Tables, switch
@@ -155,6 +156,7 @@ class Agent(asyncio.DatagramProtocol):
                 (self._front.name, self._back.name),
                 self._keys.state,
                 transport.sendto,
+                timed_out=self._timed_out,
             ) as self._reaping,
         ):
             self._cookies = CookieGossip(
@@ -385,6 +387,20 @@ class Agent(asyncio.DatagramProtocol):
                             if is_logged(record)
                         )
                     await asyncio.sleep(LOOK_S)
+
+    def _timed_out(self, key: bytes, service: int) -> None:
+        """A decision of ours: nobody gets a request whose head did not end in time."""
+        name = self._slots[service] if service < len(self._slots) else ""
+        shares = [one.access_log for one in self._config.service if one.name == name]
+        self._watching.told(
+            decisions.timed_out(
+                key,
+                service,
+                self._members.myself.index,
+                boottime_ns(),
+                logged=any(random.random() < share for share in shares),
+            )
+        )
 
     def _has_log(self) -> bool:
         return any(service.access_log for service in self._config.service)

@@ -76,6 +76,7 @@ class Held(NamedTuple):
     acknowledged: int
     head_state: int
     complete: int
+    service: int
     client_mac: bytes
     created_ns: int
     last_seen_ns: int

@@ -59,7 +59,8 @@ class Reaping(AbstractContextManager["Reaping"]):
 
     Made inside the server's network namespace. `interfaces` are front and back, `key` the farm's
     key of state datagrams, `send` how a datagram leaves. header_ns and idle_ns of `limits` are the
-    running settings' instead.
+    running settings' instead. timed_out is told the key and service of heads that do not end in
+    time.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class Reaping(AbstractContextManager["Reaping"]):
         key: bytes,
         send: Send,
         limits: Limits | None = None,
+        timed_out: Callable[[bytes, int], None] | None = None,
     ) -> None:
         self._front, self._back = interfaces
+        self._timed_out = timed_out
         self._limits = limits or Limits()
         self._maps = at = {name: Map.open(maps / name) for name in _MAPS}
         self._holding = RowTable(at["holding"], reaper.HELD, reaper.HELD_SINCE)
@@ -169,11 +172,16 @@ class Reaping(AbstractContextManager["Reaping"]):
         if row.complete and not self._withdraw(key):
             return
         self._remember(key, row, reaper.RESET)
-        self._ledger.count("HEAD_TIMEOUT")
+        self._late(key, row)
         iss = reaper.HANDSHAKE.read(row.hs).iss
         ends = reaper.ENDS.read(key)
         frame = notices.reset_frame(self._settings, ends, row.client_mac, iss)
         self._frames.send(self._front, frame)
+
+    def _late(self, key: bytes, row: Held) -> None:
+        self._ledger.count("HEAD_TIMEOUT")
+        if self._timed_out is not None and not row.complete:
+            self._timed_out(key, row.service)
 
     def _answer(self, key: bytes, row: Held) -> bool:
         """Tell a client in words; False when it has begun anew meanwhile: then its pieces go back.
@@ -193,7 +201,7 @@ class Reaping(AbstractContextManager["Reaping"]):
             return False
         for piece in others:
             self._maps["hold_free"].push(piece)
-        self._ledger.count("HEAD_TIMEOUT")
+        self._late(key, row)
         frame = notices.answer_frame(self._settings, reaper.ENDS.read(key), kept, answer)
         self._frames.send(self._front, frame)
         return True

@@ -6,7 +6,6 @@ decision drawn for the access log of its service, and none otherwise. The ring h
 agent.
 """
 
-import dataclasses
 import functools
 import re
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Self
 
 from ipos.inic.layout import HEADER, constant, header, layout
 from ipos.inic.libbpf import Map, RingBuffer
-from ipos.inic.rows import Codec, Decision
+from ipos.inic.rows import Codec, Decision, DecisionFlag, Outcome
 
 _CODEC = Codec(Decision, layout("ipos_decision"))
 
@@ -31,9 +30,23 @@ def decode(record: bytes) -> Decision:
     return _CODEC.decode(record[: min(length, size)].ljust(size, b"\0"))
 
 
-def encode(decision: Decision) -> bytes:
-    """A record as the data plane would write it; its `length` is the struct's."""
-    return _CODEC.encode(dataclasses.replace(decision, length=_CODEC.shape.size))
+def timed_out(key: bytes, service: int, first: int, when_ns: int, *, logged: bool) -> bytes:
+    """A record as the data plane writes them, of a head that did not end in time.
+
+    `key` is its connection's in the tables, when_ns a time of the boottime clock.
+    """
+    return _CODEC.shape.pack(
+        {
+            "length": _CODEC.shape.size,
+            "outcome": Outcome.REFUSED,
+            "reason": constant("IPOS_REASON_TIMEOUT"),
+            "service": service,
+            "first": first,
+            "flags": DecisionFlag.LOGGED if logged else 0,
+            "when_ns": when_ns,
+            "tuple": layout("ipos_tuple").unpack(key),
+        }
+    )
 
 
 def words(decision: Decision) -> str:

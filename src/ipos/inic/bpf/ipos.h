@@ -782,6 +782,7 @@ enum ipos_reason {
 	IPOS_REASON_SESSION_AWAY = 12,	/* the server of its session may not have this request */
 	IPOS_REASON_MAY_STAY = 13,	/* its route and its session let it stay */
 	IPOS_REASON_HEAD = 14,		/* its head is refused */
+	IPOS_REASON_TIMEOUT = 15,	/* its head did not end in time */
 };
 
 enum ipos_decision_flags {
