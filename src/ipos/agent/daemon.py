@@ -60,6 +60,8 @@ GRACE_S = 3.0
 _LATE_NS = 300_000_000
 _SETTLED_NS = 1_000_000
 _SECOND_NS = 1_000_000_000
+_TOGETHER_NS = 5 * _SECOND_NS
+"""A farm's servers start together: none of them is held back for being heard a little later."""
 _KEEP_NS = 10_000_000_000
 _LOOK_NS = 250_000_000
 _TRAFFIC = Columns("ipos_traffic", ("sent", "closed"), tuple)
@@ -306,7 +308,8 @@ class Agent(asyncio.DatagramProtocol):
             member.back_ip: _standing(member, now_ns) for member in self._members.by_ip.values()
         }
         services = self._config.service
-        self._starts.look(services, self._members, now_ns, opening=not prune)
+        opening = now_ns - self._started_ns < _TOGETHER_NS
+        self._starts.look(services, self._members, now_ns, opening=opening)
         ramps = self._starts.ramps(services, now_ns)
         changed = standing != self._seen or prune != self._settled
         if changed or ramps != self._ramps:
