@@ -4,14 +4,14 @@
 import asyncio
 import os
 import random
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
 
 from ipos.inic.rows import ServerState
-from ipos.lab import Lab, Settings
+from ipos.lab import Lab, Settings, faults
 from tests.farm.support import SERVERS, Farm, wait_until
 
 INSERT, LEARN, SOURCE = 8101, 8102, 8103
@@ -87,14 +87,20 @@ async def _ask(farm: Farm, port: int, server: str, session: Session) -> None:
         session.server = by
 
 
-async def _talk(farm: Farm, port: int, sessions: list[Session], requests: int) -> None:
-    """That many requests of each session, fifty sessions at a time, each request anywhere."""
+async def _talk(
+    farm: Farm,
+    port: int,
+    sessions: Sequence[Session],
+    requests: int,
+    servers: Sequence[str] = SERVERS,
+) -> None:
+    """That many requests of each session, fifty sessions at a time, each at any of `servers`."""
     gate = asyncio.Semaphore(50)
 
     async def one(session: Session) -> None:
         async with gate:
             for _ in range(requests):
-                await _ask(farm, port, random.choice(SERVERS), session)
+                await _ask(farm, port, random.choice(servers), session)
 
     await asyncio.gather(*(one(session) for session in sessions))
 
@@ -109,22 +115,75 @@ def _order(farm: Farm, server: str, state: ServerState) -> None:
     wait_until(f"all know that {server} is {state.name}", known)
 
 
-def _wrong(sessions: list[Session]) -> list[str]:
+def _told(farm: Farm, port: int, servers: Sequence[str] = SERVERS) -> None:
+    """Waits until these servers have the same rows for the port's learned sessions."""
+
+    def rows(server: str) -> dict[int, str]:
+        found = farm.tables[server].cookies.items()
+        return {key.hash: str(row.server_ip) for key, row in found}
+
+    def same() -> bool:
+        first, *others = (rows(server) for server in servers)
+        return all(each == first for each in others)
+
+    if port == LEARN:
+        wait_until("every server has every session", same, 30)
+
+
+@contextmanager
+def _without(farm: Farm, server: str) -> Iterator[list[str]]:
+    """The power of a server is cut inside the block; yields the others, who know it by then."""
+    others = [each for each in SERVERS if each != server]
+    number = int(server[1:])
+
+    def gone() -> bool:
+        rows = [farm.tables[each].servers.get(number) for each in others]
+        return all(row is None or row.state is not ServerState.READY for row in rows)
+
+    faults.cut_power(farm.lab, server)
+    try:
+        wait_until(f"the others know that {server} is gone", gone, 30)
+        yield others
+    finally:
+        faults.restore_power(farm.lab, server)
+        wait_until("every server ready", farm.ready, 30)
+
+
+def _wrong(sessions: Sequence[Session]) -> list[str]:
     return [text for session in sessions for text in session.wrong][:10]
 
 
 @pytest.mark.parametrize("port", [INSERT, LEARN])
 @pytest.mark.parametrize(
     ("count", "requests"),
-    [(60, 5), pytest.param(10_000, 10, marks=pytest.mark.slow)],
+    [(60, 6), pytest.param(10_000, 10, marks=pytest.mark.slow)],
 )
-def test_every_request_is_answered_by_its_sessions_server(
+def test_a_session_has_its_server_while_servers_come_and_go(
     farm: Farm, port: int, count: int, requests: int
 ) -> None:
-    sessions = [Session() for _ in range(count)]
-    asyncio.run(_talk(farm, port, sessions, requests))
-    assert _wrong(sessions) == []
-    assert set(Counter(session.server for session in sessions)) == set(SERVERS)
+    """The third server is added to two, new sessions begin, and then the second is killed."""
+    half, part = count // 2, requests // 3
+    early, late = [Session() for _ in range(half)], [Session() for _ in range(count - half)]
+    with _without(farm, "s3") as two:
+        asyncio.run(_talk(farm, port, early, part, two))
+        assert {session.server for session in early} == set(two)
+    _told(farm, port)
+    asyncio.run(_talk(farm, port, [*early, *late], part))
+    assert _wrong([*early, *late]) == []
+    assert {session.server for session in late} == set(SERVERS)
+
+    own = [session for session in (*early, *late) if session.server == "s2"]
+    others = [session for session in (*early, *late) if session.server != "s2"]
+    with _without(farm, "s2") as two:
+        asyncio.run(_talk(farm, port, others, requests - 2 * part, two))
+        assert _wrong(others) == []
+        asyncio.run(_talk(farm, port, own, 1, two))
+        assert {session.server for session in own} <= set(two)
+        _told(farm, port, two)
+        for session in own:
+            session.wrong.clear()
+        asyncio.run(_talk(farm, port, own, requests - 2 * part - 1, two))
+        assert _wrong(own) == []
 
 
 def test_a_client_comes_back_by_its_address(farm: Farm) -> None:

@@ -9,9 +9,9 @@
     9+18n   16    tag: BLAKE2b (RFC 7693), keyed with the farm's state key, over all before it
 
 All numbers are big-endian. The data plane tells a new row by a frame, which comes first and may be
-lost; what it told lies in a queue for us. A server that begins is given the whole map by the one
-of the others with the lowest back address. Of two rows for one cookie the one that lives longer is
-the newer one.
+lost; what it told lies in a queue for us. A server that begins, or is heard again after a silence,
+is given the whole map by the one of the others with the lowest back address. Of two rows for one
+cookie the one that lives longer is the newer one.
 """
 
 import hashlib
@@ -67,7 +67,7 @@ class Map(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another server that is heard. `boot` is when its agent started."""
+    """Another server that is heard now. `boot` is when its agent started."""
 
     back_ip: IPv4Address
     boot: int
@@ -146,10 +146,14 @@ class CookieGossip:
             )
 
     def _welcome(self, peers: Collection[Peer]) -> None:
-        """Who has begun since we looked gets the whole map, from one of us."""
+        """Who has begun since we looked gets the whole map, from one of us.
+
+        Who was not heard for a while has missed rows, and has begun just as well.
+        """
+        before = self._boots
+        self._boots = {peer.back_ip: peer.boot for peer in peers}
         for peer in peers:
-            begun = self._boots.get(peer.back_ip) != peer.boot
-            self._boots[peer.back_ip] = peer.boot
+            begun = before.get(peer.back_ip) != peer.boot
             others = [other.back_ip for other in peers if other != peer]
             if begun and all(self.me < other for other in others):
                 self._giving.append((peer.back_ip, self.cookies.items()))
