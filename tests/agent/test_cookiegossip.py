@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
-from ipos.agent.cookiegossip import Cookie, CookieGossip, Peer, decode, encode
+from ipos.agent.cookiegossip import NEWS_MAX, Cookie, CookieGossip, Peer, decode, encode
 from ipos.inic.layout import layout
 
 KEY = bytes(range(32))
@@ -104,3 +104,15 @@ def test_who_was_silent_is_given_the_map_again() -> None:
     assert server.tick(2, 3) == []
     assert server.tick(2) == []
     assert server.tick(2, 3) == [str(_address(3))]
+
+
+def test_a_map_of_many_ticks_is_given_whole() -> None:
+    server = Server(1)
+    count = 2 * NEWS_MAX + 1
+    for n in range(count):
+        server.hear(Cookie(n.to_bytes(8, "big"), 80, ROW.server, 60_000))
+    told = set()
+    while server.tick(2):
+        for datagram, _ in server.sent:
+            told |= {row.hash for row in decode(datagram, NOW_MS, KEY) or []}
+    assert len(told) == count

@@ -21,6 +21,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
+from itertools import islice
 from typing import Protocol
 
 from ipos.agent.message import PORT
@@ -119,7 +120,7 @@ class CookieGossip:
             to, rest = giving
             some = [
                 _cookie(_KEY.unpack(key), _VALUE.unpack(value), now_ns)
-                for (key, value), _ in zip(rest, range(NEWS_MAX), strict=False)
+                for key, value in islice(rest, NEWS_MAX)
             ]
             self._tell([row for row in some if row.life_ms], [to], now_ms)
             if len(some) < NEWS_MAX:
