@@ -120,7 +120,7 @@ def explain(view: View, url: str, client: str = "", cookie: str = "") -> Explana
         rule=_rule(view, name, found),
         pool=pool_name or None,
         policy=policy.title,
-        notes=_notes(view, client, cookie) + notes,
+        notes=_notes(view, client, cookie) + _unread(view, index, found) + notes,
         servers=_standings(view, told, names, name, pool_name, policy, pool.firsts or 1),
         decisions=decisions,
     )
@@ -215,6 +215,17 @@ def _notes(view: View, client: str, cookie: str) -> list[str]:
     if cookie:
         notes.append("no service keeps sessions by cookie: it does not count")
     return notes
+
+
+def _unread(view: View, index: int, found: Routed) -> list[str]:
+    """What becomes of a client that says nothing of its request before the server speaks."""
+    unread = routed(view, index, "", "")
+    service = view.tables.services.get(index)
+    if service is None or service.select is not rows.Select.REQUEST or unread.pool == found.pool:
+        return []
+    to = pool_label(view, unread.pool)
+    waiting = "a client of HTTP/2 that waits for the server's SETTINGS, as gRPC's do,"
+    return [f"{waiting} names no host or path in time: its connection goes to {to}"]
 
 
 def _standings(

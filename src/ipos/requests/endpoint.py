@@ -52,7 +52,7 @@ from ipos.handshake.options import Timestamps, parse_options, write_timestamps
 from ipos.handshake.segment import Flag, Segment, signed
 from ipos.handshake.unattached import TABLE, Action, Event, State
 from ipos.requests import responses
-from ipos.requests.acknowledge import decide, is_short
+from ipos.requests.acknowledge import decide
 from ipos.requests.head import Head, Progress
 from ipos.requests.window import WINDOW, Insertion, ReceiveWindow
 
@@ -284,9 +284,16 @@ def _judge_data(
         unacknowledged=endpoint.unacknowledged + kept,
         last_seen_ns=around.now_ns,
     )
-    short = is_short(len(segment.data), mss) or insertion is Insertion.DUPLICATE
-    waits = head.waits and short and not window.pieces and around.room
-    if head.progress is Progress.COMPLETE or waits:
+    mute = head.waits and not window.pieces and around.room  # its client may, for the server
+    now = decide(
+        insertion,
+        length=WINDOW if mute else len(segment.data),
+        mss=mss,
+        unacknowledged=after.unacknowledged,
+        last_seen_ns=around.now_ns if endpoint.state is State.OPEN else endpoint.last_seen_ns,
+        now_ns=around.now_ns,
+    ).now
+    if head.progress is Progress.COMPLETE or (mute and now):
         return Event.COMPLETE if around.server_ready else Event.COMPLETE_NO_SERVER, after
     if head.progress is Progress.TOO_LONG:
         return Event.TOO_LONG, after
@@ -294,14 +301,6 @@ def _judge_data(
         return Event.FIN_CUT, after
     if insertion is Insertion.NO_ROOM or (kept and not around.room):
         return Event.NO_ROOM, endpoint
-    now = decide(
-        insertion,
-        length=len(segment.data),
-        mss=mss,
-        unacknowledged=after.unacknowledged,
-        last_seen_ns=around.now_ns if endpoint.state is State.OPEN else endpoint.last_seen_ns,
-        now_ns=around.now_ns,
-    ).now
     if kept and not now:
         return Event.HOLD, after
     if kept:

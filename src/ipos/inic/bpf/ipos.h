@@ -783,6 +783,7 @@ enum ipos_reason {
 	IPOS_REASON_MAY_STAY = 13,	/* its route and its session let it stay */
 	IPOS_REASON_HEAD = 14,		/* its head is refused */
 	IPOS_REASON_TIMEOUT = 15,	/* its head did not end in time */
+	IPOS_REASON_UNREAD = 16,	/* the policy's choice for HTTP/2 that named no host or path */
 };
 
 enum ipos_decision_flags {

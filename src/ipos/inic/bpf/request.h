@@ -210,6 +210,8 @@ IPOS_APART int report_written(const struct ipos_scratch *w, const struct ipos_tu
 			v.reason = IPOS_REASON_SESSION_MOVED;
 		else if (h->session == CHOICE_ELSEWHERE)
 			v.reason = IPOS_REASON_SESSION_AWAY;
+		else if (w->request.flags & IPOS_REQUEST_UNREAD)
+			v.reason = IPOS_REASON_UNREAD;
 	}
 	if (reason == IPOS_REASON_HEAD)
 		v.refusal = w->request.refusal;
@@ -361,7 +363,7 @@ IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	__u32 offset = s->seq - (h->hs.irs + 1), length = s->length, before = h->held;
 	__u32 start, end;
 	__u64 last = h->last_seen_ns;
-	int full;
+	int full, waits;
 
 	if (offset > IPOS_HEAD_MAX - !!length)
 		return shot(COUNT_DROP_BAD_SEQUENCE);
@@ -385,8 +387,13 @@ IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	if (h->held >= IPOS_HEAD_MAX && head_bounded(h->head_state))
 		h->complete = 1;
 	full = length + 12 >= (h->hs.mss < IPOS_MSS ? h->hs.mss : IPOS_MSS);
-	/* A client of HTTP/2 that has no more to say waits for the server's first frame. */
-	if (h->head_state == HEAD_H2_NEXT && (!full || h->held == before) && !hold_gap(h))
+	/*
+	 * After a frame of HTTP/2 the request may follow at once, or not before the server's first
+	 * frame.  It is held in silence: who has no more to say sends the same again.
+	 */
+	waits = h->head_state == HEAD_H2_NEXT && !hold_gap(h);
+	if (waits && (h->held == before || now - last > PAUSE_NS ||
+		      h->unacknowledged + 1 >= HELD_UNACKNOWLEDGED))
 		h->complete = 1;
 	if (h->complete) {
 		count(COUNT_HELD);
@@ -410,7 +417,7 @@ IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	}
 	count(COUNT_HELD);
 	h->unacknowledged++;
-	if (!full || h->held == before || h->unacknowledged >= HELD_UNACKNOWLEDGED ||
+	if ((!full && !waits) || h->held == before || h->unacknowledged >= HELD_UNACKNOWLEDGED ||
 	    now - last > PAUSE_NS)
 		return acknowledge_held(skb, set, w, s, h);
 	return CONSUMED;

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HTTP/2 with prior knowledge: the first request's path decides for its connection.
+
+h2load and curl send their HEADERS with the preface, so the path decides. A client that waits for
+the server's SETTINGS has named no path: such a connection goes where any path may go.
+"""
+
+import json
+import os
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from ipos.lab import Lab, Settings
+from tests.farm.support import SERVERS, Farm, wait_until
+
+pytestmark = pytest.mark.farm
+
+H2 = 8082
+CONFIG = """\
+[[service]]
+name = "h2"
+port = 8082
+application = "127.0.0.1:8082"
+slow_start_ms = 0
+
+[[route]]
+service = "h2"
+servers = ["s1", "s2"]
+
+[[route]]
+service = "h2"
+path = "/bytes/"
+servers = ["s3"]
+
+[[route]]
+service = "h2"
+path = "=/two"
+servers = ["s2"]
+
+[[route]]
+service = "h2"
+host = "*.example.org"
+servers = ["s1"]
+"""
+SETTINGS = 4
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
+
+
+@pytest.fixture(scope="module")
+def farm() -> Iterator[Farm]:
+    with Lab(Settings(name=f"h2{os.getpid()}", config=CONFIG)) as lab:
+        yield Farm(lab)
+
+
+@pytest.fixture(autouse=True)
+def whole(farm: Farm) -> None:
+    farm.wait_idle()
+
+
+def curl(farm: Farm, path: str, first: str, *options: str) -> str:
+    """Who answers curl."""
+    url = f"http://{farm.address(first)}:{H2}{path}"
+    command = ("curl", "-sS", "-o", "/dev/null", "-D", "-", "--http2-prior-knowledge")
+    text = farm.run("client1", *command, "--max-time", "20", *options, url)
+    found = re.findall(r"(?i)^x-served-by: (\S+)", text, re.MULTILINE)
+    assert len(found) == 1, text
+    return str(found[0])
+
+
+@pytest.mark.parametrize("first", SERVERS)
+def test_curl_comes_to_the_paths_server(farm: Farm, first: str) -> None:
+    assert curl(farm, "/bytes/1000", first) == "s3"
+    assert curl(farm, "/x/..//byte%73/1000000", first) == "s3"
+    assert curl(farm, "/two", first) == "s2"
+    assert curl(farm, "/two?x", first, "-H", "Cookie: " + "c" * 3000) == "s2"
+    assert curl(farm, "/", first, "-H", "Host: WWW.example.org:8082") == "s1"
+    assert curl(farm, "/two", first, "-d", "body" * 5000) == "s2"
+    assert {curl(farm, "/", first) for _ in range(12)} == {"s1", "s2"}
+
+
+@pytest.mark.parametrize(("path", "who"), [("/", {"s1", "s2"}), ("/bytes/1000", {"s3"})])
+def test_h2load_by_path(farm: Farm, path: str, who: set[str]) -> None:
+    """Every request of every connection is answered, and by the path's own servers."""
+    before = served(farm)
+    count = 6000
+    for first in ("s1", "s3"):
+        url = f"http://{farm.address(first)}:{H2}{path}"
+        text = farm.run("client1", "h2load", "-n", f"{count}", "-c", "60", "-m", "10", url)
+        assert f"{count} succeeded, 0 failed, 0 errored, 0 timeout" in text, text
+        assert f"status codes: {count} 2xx, 0 3xx, 0 4xx, 0 5xx" in text
+    after = wait_until("the logs have it all", lambda: logged(farm, before, 2 * count))
+    assert {server for server, n in after.items() if n} == who
+    if len(who) > 1:
+        assert min(after[server] for server in who) > count / 4
+
+
+def served(farm: Farm) -> Counter[str]:
+    """How many requests each nginx has logged."""
+    return Counter(
+        {
+            place.node: (place.run_dir / "nginx" / "access.log").read_text().count("\n")
+            for place in farm.lab.places()
+        }
+    )
+
+
+def logged(farm: Farm, before: Counter[str], count: int) -> Counter[str] | None:
+    """How many more each has, as soon as there are that many."""
+    new = served(farm)
+    new.subtract(before)
+    return new if new.total() >= count else None
+
+
+def test_a_client_that_waits_for_settings_is_let_in(farm: Farm) -> None:
+    """The servers of any path answer it; the decision and `explain` say that no path counts."""
+    watcher = farm.lab.popen(
+        "s1", ["ipos", "watch", "-c", "1", "-o", "json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert watcher.stderr is not None
+        assert watcher.stderr.readline().startswith("watching")
+        with farm.connect(H2) as connection:
+            connection.sendall(PREFACE)
+            assert connection.recv(9)[3] == SETTINGS
+        told, _ = watcher.communicate(timeout=20)
+    finally:
+        watcher.kill()
+        watcher.wait()
+    event = json.loads(told)
+    assert event["server"] in ("s1", "s2")
+    assert event["reason"] == "the policy's choice for HTTP/2 that named no host or path"
+    url = f"http://{farm.address('s1')}:{H2}"
+    assert "waits for the server's SETTINGS" in farm.run("s1", "ipos", "explain", f"{url}/bytes/1")
+    assert "SETTINGS" not in farm.run("s1", "ipos", "explain", f"{url}/")
+
+
+def test_headers_that_come_in_a_segment_of_their_own(farm: Farm) -> None:
+    """Of a client that has more to say, however it cuts it, the path is known."""
+    block = bytes.fromhex("8286") + b"\x04\x0a/bytes/100" + b"\x01\x04farm"
+    headers = len(block).to_bytes(3, "big") + b"\x01\x05" + (1).to_bytes(4, "big") + block
+    flight = PREFACE + bytes.fromhex("00000408000000000000010000") + headers
+    before = served(farm)
+    cuts = (24, 33, 46, 50, 55, 60, len(flight) - 1)
+    for cut in cuts:
+        with farm.connect(H2, "s2") as connection:
+            connection.sendall(flight[:cut])
+            connection.sendall(flight[cut:])
+            seen = b""
+            while len(seen) < 100:
+                seen += (piece := connection.recv(65536))
+                assert piece
+    after = wait_until("the log has it", lambda: logged(farm, before, len(cuts)))
+    assert +after == {"s3": len(cuts)}
