@@ -2,6 +2,7 @@
 """Sessions that stick: every request of one is answered by its server, wherever it comes in."""
 
 import asyncio
+import json
 import os
 import random
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from ipos.inic.decisions import reasons
+from ipos.inic.layout import constant
 from ipos.inic.rows import ServerState
 from ipos.lab import Lab, Settings, faults
 from tests.farm.support import SERVERS, Farm, wait_until
@@ -208,6 +211,17 @@ def test_a_row_is_everywhere_when_the_answer_is(farm: Farm) -> None:
     assert {s: farm.tables[s].cookies.count() - n for s, n in before.items()} == dict.fromkeys(
         SERVERS, 1
     )
+
+
+@pytest.mark.parametrize("port", [INSERT, LEARN])
+def test_explain_reads_a_session_as_the_data_plane_does(farm: Farm, port: int) -> None:
+    session = Session()
+    asyncio.run(_ask(farm, port, "s1", session))
+    url = f"http://{farm.address('s2')}:{port}/"
+    text = farm.run("s2", "ipos", "explain", url, "--cookie", session.cookie, "-o", "json")
+    (decision,) = json.loads(text)["decisions"]
+    assert (decision["server"], decision["share"]) == (session.server, 1.0)
+    assert decision["reason"] == reasons()[constant("IPOS_REASON_SESSION")]
 
 
 @pytest.mark.parametrize("port", [INSERT, LEARN])

@@ -7,6 +7,7 @@ from typing import Any
 
 from ipos.agent.naming import named_by, own_names
 from ipos.agent.routing import Routed, Unexplained, asked, pool_label, routed, service_name
+from ipos.agent.stickiness import stuck
 from ipos.agent.views import STATES, View
 from ipos.inic import rows
 from ipos.selection.candidates import RAMP_FULL
@@ -108,6 +109,11 @@ def explain(view: View, url: str, client: str = "", cookie: str = "") -> Explana
             decisions = [Possible(names.get(by_name.server), 1.0, by_name.reason)]
         elif by_name.redirect:
             notes.append(_sent(view, index, port, names))
+    sticks = stuck(view, index, cookie, pool, known) if cookie else None
+    if sticks is not None:
+        notes.append(sticks.note)
+        if sticks.server is not None:
+            decisions = [Possible(names.get(sticks.server), 1.0, sticks.reason)]
     return Explanation(
         url=url,
         service=name,
@@ -120,7 +126,7 @@ def explain(view: View, url: str, client: str = "", cookie: str = "") -> Explana
         rule=_rule(view, name, found),
         pool=pool_name or None,
         policy=policy.title,
-        notes=_notes(view, client, cookie) + _unread(view, index, found) + notes,
+        notes=_notes(view, client) + _unread(view, index, found) + notes,
         servers=_standings(view, told, names, name, pool_name, policy, pool.firsts or 1),
         decisions=decisions,
     )
@@ -207,14 +213,11 @@ def _sent(view: View, service: int, port: int, names: dict[int, str]) -> str:
     return f"its client is sent on by a 307 to the server's own name: {places}"
 
 
-def _notes(view: View, client: str, cookie: str) -> list[str]:
-    """What client and cookie have to do with it."""
-    notes = []
+def _notes(view: View, client: str) -> list[str]:
+    """What the client has to do with it."""
     if client and view.tables.deny.get(rows.Prefix(32, _client(client))) is not None:
-        notes.append(f"{client} is denied: its packets are dropped before any decision")
-    if cookie:
-        notes.append("no service keeps sessions by cookie: it does not count")
-    return notes
+        return [f"{client} is denied: its packets are dropped before any decision"]
+    return []
 
 
 def _unread(view: View, index: int, found: Routed) -> list[str]:

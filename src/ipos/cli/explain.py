@@ -23,7 +23,7 @@ _COLUMNS = (
 def explain(
     url: Annotated[str, typer.Argument(help="Such as http://203.0.113.1/img/logo.png.")],
     client: Annotated[str, typer.Option(metavar="IP", help="Who asks.")] = "",
-    cookie: Annotated[str, typer.Option(metavar="C", help="The cookie it sends.")] = "",
+    cookie: Annotated[str, typer.Option(metavar="C", help="Its Cookie header: name=value.")] = "",
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Say which service, rule and servers a request would meet, and which of them could get it.
