@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Slow start: since when each server serves a service, and what part of requests it is offered.
 
-Pure: time is an argument. Every agent keeps its own account of the servers, for what matters is
-how long this one has been able to send there: a server that comes back from being down, drained,
-in maintenance or without its application starts anew. What serves while the account is opened, the
-agent's first seconds, has done so for an unknown time and is not held back, and neither is a server whose agent
-was restarted: its data plane and its application went on. When all others, two or more, are gone at
-once, it is we who were cut off, and they have not started anew when they are back.
+Pure: time is an argument. Every agent keeps its own account of the servers, for what matters is how
+long this one has been able to send there: a server that comes back from being down, drained, in
+maintenance or without its application starts anew. What serves while the account is opened, the
+agent's first seconds, has done so for an unknown time and is not held back, and neither is a server
+whose agent was restarted: its data plane and its application went on. When all others, two or more,
+are gone at once, it is we who were cut off, and they have not started anew when they are back.
 """
 
 from collections.abc import Iterable, Mapping
