@@ -8,6 +8,7 @@ tc sees it, and puts what it kept back in front of whatever tc sends.
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from collections.abc import Iterator
 
@@ -15,14 +16,21 @@ import pytest
 
 from ipos.inic import kernel
 from ipos.inic.hooks import Attachment, Hook
+from ipos.lab.offload import set_offloads
 from tests.golden import packets as p
 from tests.golden.kernel_machine import KernelMachine, kernel_machine
 from tests.golden.machine import Config, Out
 from tests.golden.row import Row, prepare
+from tests.golden.rows_close import mine, reply
 from tests.golden.rows_handshake import KEY, OPENED
+from tests.golden.rows_migration import told
 from tests.golden.rows_request import FIRST, REST, offered
 
 pytestmark = pytest.mark.farm
+
+SOL_PACKET, PACKET_VNET_HDR, NEEDS_CSUM = 263, 15, 1  # linux/if_packet.h, linux/virtio_net.h
+TCP_CHECK = 16
+IP_END, NOTICE_END = 34, 50
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +41,8 @@ def loaded() -> Iterator[KernelMachine]:
             for where in ("front", "back")
             for hook in (Hook.XDP, Hook.INGRESS)
         ]
+        set_offloads("back", tx=False)  # or nobody would ever finish a checksum there
+        plan.append(Attachment(Hook.EGRESS, machine.ifindex("front")))
         kernel.attach(machine.pin_dir, plan)
         yield machine
 
@@ -65,3 +75,36 @@ def test_a_request_in_two_segments_for_another_server(
     told = [p.without_migration(out.frame).hex() for out in rest]
     assert told == [p.without_migration(frame).hex() for frame in wanted]
     assert {out.where for out in rest} == {"back"}
+
+
+def finishing(frame: bytes, start: int) -> bytes:
+    """For a packet socket with PACKET_VNET_HDR: the NIC is to sum from `start` and finish TCP's.
+
+    It is how our kernel's own segments come to egress.
+    """
+    return struct.pack("=BBHHHH", NEEDS_CSUM, 0, 0, 0, start, TCP_CHECK) + frame
+
+
+@pytest.mark.parametrize("back", [0, p.VLAN])
+def test_a_notice_made_of_a_segment_with_an_unfinished_checksum(
+    loaded: KernelMachine, back: int
+) -> None:
+    loaded.reset()
+    config = Config(back_vlan=back)
+    prepare(loaded, Row(about="", steps=(), counts={}, config=config, sockets=(),
+                          before=mine()))  # fmt: skip
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+        wire.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+        wire.bind(("front", 0))
+        loaded.heard()
+        wire.send(finishing(reply("RA"), IP_END))
+    out: list[Out] = []
+    deadline = time.monotonic() + 5
+    while len(out) < 2 and time.monotonic() < deadline:
+        out += [one for one in loaded.heard() if not one.inward]
+    by_place = {one.where: one.frame for one in out}
+    wanted = told(4, vlan=back)
+    end = NOTICE_END + (4 if back else 0)  # the padding behind is where a checksum may land
+    assert by_place["back"][:end].hex() == wanted[:end].hex()
+    assert len(by_place["back"]) == len(wanted)
+    assert by_place["front"][:IP_END].hex() == reply("RA")[:IP_END].hex()

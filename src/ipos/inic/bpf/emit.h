@@ -44,6 +44,13 @@ IPOS_INLINE void tag_off(struct __sk_buff *skb)
 		bpf_skb_vlan_pop(skb);
 }
 
+IPOS_INLINE int back_tag_on(struct __sk_buff *skb, const struct ipos_settings *set)
+{
+	if (!set->back_vlan)
+		return 0;
+	return bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), set->back_vlan);
+}
+
 /* The first `len` bytes of w->frame become the whole frame. */
 IPOS_INLINE int frame_becomes(struct __sk_buff *skb, struct ipos_scratch *w, __u32 len)
 {
@@ -88,7 +95,8 @@ IPOS_APART int reset_kernel(struct __sk_buff *skb, const struct ipos_settings *s
 /*
  * Sends a notice out of a frame without payload, and puts that frame back as it was.
  * On egress its checksum may be one that a NIC finishes later: at bytes 50 and 51, which in
- * the notice is padding.
+ * the notice is padding.  A VLAN tag inside would put the notice's own tag there: it goes
+ * beside, from where it is put in front of the checksum's place.
  */
 IPOS_APART int notice_beside(struct __sk_buff *skb, const struct ipos_settings *set,
 			     struct ipos_scratch *w, const struct ipos_tuple *t,
@@ -104,13 +112,14 @@ IPOS_APART int notice_beside(struct __sk_buff *skb, const struct ipos_settings *
 	if (bpf_skb_load_bytes(skb, 0, w->saved, len))
 		return -1;
 	frame_len = notice_write(set, w, t, to->mac, n);
-	if (frame_becomes(skb, w, frame_len)) {
+	if (frame_becomes(skb, w, frame_len) || back_tag_on(skb, set)) {
 		count(COUNT_DROP_EMIT);
 	} else {
 		leaving(skb, set, set->back_ifindex);
 		if (!bpf_clone_redirect(skb, set->back_ifindex, 0))
 			count(COUNT_FRAMES_SENT);
 	}
+	tag_off(skb);
 	if (bpf_skb_change_tail(skb, len, 0) ||
 	    bpf_skb_store_bytes(skb, 0, w->saved, len, 0))
 		return -1;
@@ -124,7 +133,8 @@ IPOS_INLINE void endpoint_end(struct __sk_buff *skb, const struct ipos_settings 
 {
 	__u32 end = ep->client_fin_seen ? ep->client_fin : ep->rcv_nxt;
 	struct notice n = { .endpoint_ip = ep->endpoint_ip, .endpoint_port = ep->endpoint_port,
-			    .server = ep->first, .type = IPOS_CLOSED, .iss = ep->hs.iss };
+			    .server = ep->first, .type = IPOS_CLOSED, .untagged = 1,
+			    .iss = ep->hs.iss };
 
 	closed_remember(t, &ep->hs, end, now, IPOS_TEMP_CLOSED);
 	count(COUNT_CLOSED);

@@ -95,7 +95,7 @@ struct notice {
 	__u32 endpoint_ip;		/* network */
 	__u16 endpoint_port;		/* network */
 	__u8 type;
-	__u8 zero;
+	__u8 untagged;			/* the VLAN tag is not in the frame but beside it */
 	__u16 reason;			/* enum ipos_refusal; type 6: which move, modulo 2^16 */
 	__u16 server;			/* index of the receiver, where it is not the sender */
 	__u32 iss;
@@ -111,13 +111,14 @@ struct notice {
 IPOS_APART int notice_write(const struct ipos_settings *set, struct ipos_scratch *w,
 			    const struct ipos_tuple *t, const __u8 *to, const struct notice *n)
 {
-	__u32 l2 = l2_length(set->back_vlan);
+	__u16 vlan = n->untagged ? 0 : set->back_vlan;
+	__u32 l2 = l2_length(vlan);
 	struct ipos_trailer *trailer;
 	struct ipos_header *h;
 	__u64 tag;
 
 	__builtin_memset(w->frame, 0, 72);
-	l2_write(w->frame, to, set->back_mac, set->back_vlan, set->ethertype);
+	l2_write(w->frame, to, set->back_mac, vlan, set->ethertype);
 	h = (void *)w->frame + l2;
 	trailer = (void *)(h + 1);
 	header_write(h, t, n->endpoint_ip, n->endpoint_port, n->type);

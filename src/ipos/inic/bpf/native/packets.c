@@ -132,9 +132,14 @@ long bpf_skb_vlan_pop(struct __sk_buff *skb)
 
 long bpf_skb_vlan_push(struct __sk_buff *skb, __u16 protocol, __u16 tci)
 {
-	(void)protocol;
-	skb->vlan_present = 1;
-	skb->vlan_tci = tci;
+	__u16 tag[2] = { protocol, __builtin_bswap16(tci) };
+	__u8 *at;
+
+	if (bpf_skb_change_tail(skb, skb->len + sizeof(tag), 0))
+		return -ENOMEM;
+	at = (__u8 *)skb->data + 2 * ETH_ALEN;
+	memmove(at + sizeof(tag), at, skb->len - sizeof(tag) - 2 * ETH_ALEN);
+	memcpy(at, tag, sizeof(tag));
 	return 0;
 }
 
