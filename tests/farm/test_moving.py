@@ -185,6 +185,70 @@ def test_a_pipelined_request_waits_for_the_answer_before(farm: Farm) -> None:
         assert [_one(connection) for _ in range(2)] == ["s2", "s3"]
 
 
+def test_a_pause_in_an_answer_is_not_its_end(farm: Farm) -> None:
+    with farm.connect() as connection:
+        connection.settimeout(30)
+        connection.sendall(asked("s2", "/halves/1.5") + asked("s3"))
+        answers = b""
+        while b"0\r\n\r\n" not in answers:
+            answers += connection.recv(1 << 16)
+        assert answers.endswith(b"\r\n1\r\ns\r\n2\r\n2\n\r\n0\r\n\r\n")
+        assert _one(connection) == "s3"
+
+
+def test_a_declined_upgrade_is_an_ordinary_request(farm: Farm) -> None:
+    upgrade = ("Connection: Upgrade", "Upgrade: websocket")
+    with farm.connect() as connection:
+        for number in range(6):
+            server = SERVERS[number % 3]
+            connection.sendall(asked(server, "/", *upgrade))
+            assert read_answer(connection).served_by == server
+
+
+def test_what_follows_an_upgrade_waits_for_its_answer(farm: Farm) -> None:
+    with farm.connect() as connection:
+        connection.settimeout(30)
+        upgrade = asked("s2", "/slow/0.5", "Connection: Upgrade", "Upgrade: websocket")
+        connection.sendall(upgrade + asked("s3"))
+        assert [_one(connection) for _ in range(2)] == ["s2", "s3"]
+
+
+def test_an_answer_to_head_has_no_body(farm: Farm) -> None:
+    with farm.connect() as connection:
+        for number in range(6):
+            server = SERVERS[number % 3]
+            connection.sendall(asked(server, "/bytes/5000").replace(b"GET", b"HEAD", 1))
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += connection.recv(4096)
+            assert f"X-Served-By: {server}".encode() in head
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_body_that_breaks_off_ends_the_connection(farm: Farm, server: str) -> None:
+    head = asked(server, "/echo", "Transfer-Encoding: chunked").replace(b"GET", b"POST", 1)
+    with farm.connect() as connection:
+        connection.settimeout(10)
+        connection.sendall(head + b"5\r\nright\r\n")
+        time.sleep(0.05)  # a segment of its own
+        connection.sendall(b"no chunk\r\n" + asked("s1"))
+        with pytest.raises(ConnectionResetError):
+            assert connection.recv(4096)
+    farm.wait_idle()
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_refused_head_later_ends_the_connection(farm: Farm, server: str) -> None:
+    with farm.connect() as connection:
+        connection.settimeout(10)
+        connection.sendall(asked(server))
+        assert read_answer(connection).served_by == server
+        connection.sendall(b"GET / HTTP/1.1\r\nA : b\r\n\r\n")
+        with pytest.raises(ConnectionResetError):
+            assert connection.recv(4096)
+    farm.wait_idle()
+
+
 def _one(connection: socket.socket) -> str:
     """Who gave the next answer, of which not a byte more is read."""
     data = b""

@@ -11,7 +11,7 @@ from ipos.inic.native import Socket
 from tests.golden import packets as p
 from tests.golden.machine import Config, network
 from tests.golden.row import Row, Step, into_front, rx, to_back
-from tests.golden.rows_close import HERE, SENT, local, out
+from tests.golden.rows_close import SENT, local, out
 from tests.golden.rows_handshake import KEY
 from tests.golden.rows_migration import HEAD_END
 from tests.golden.rows_request import SOCKET, forward, piece
@@ -22,7 +22,8 @@ ROUTER = bytes.fromhex(p.ROUTER.replace(":", ""))
 EVERY = Config(decide="REQUEST")
 AWAY = replace(EVERY, candidates=(2,))
 FOLLOWED: dict[str, Any] = {
-    "follow": LENGTH, "request_end": HEAD_END, "answer_start": SENT - HERE, "client_mac": ROUTER,
+    "follow": LENGTH, "request_end": HEAD_END, "asked": 1, "answered": 1, "answer_next": SENT,
+    "client_mac": ROUTER,
 }  # fmt: skip
 NEXT = p.ip("PA", p.HEAD, seq=HEAD_END, ack=SENT)
 ANSWERED: Socket = replace(SOCKET, rcv_nxt=HEAD_END, copied_seq=HEAD_END, snd_nxt=SENT,
@@ -52,7 +53,7 @@ OWNER = [
     Row(about="the next request stays: our kernel gets it, and what follows is looked at",
         steps=[rx("front", p.from_router(NEXT), "to kernel")], counts={}, config=EVERY,
         before=local(**FOLLOWED),
-        after={"local": [(KEY, {"request_end": HEAD_END + len(p.HEAD), "answer_start": SENT})]}),
+        after={"local": [(KEY, {"request_end": HEAD_END + len(p.HEAD), "asked": 2})]}),
     Row(about="two pipelined requests stay",
         steps=[rx("front", p.client("PA", p.HEAD * 2, seq=HEAD_END, ack=SENT), "to kernel")],
         counts={}, config=EVERY, before=local(**FOLLOWED),

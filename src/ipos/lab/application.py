@@ -5,6 +5,7 @@
     GET  /bytes/N   N bytes of the pattern (ipos.lab.pattern)
     POST /echo      {"length": N, "sha256": "..."} of the body
     GET  /slow/S    the server's name, after S seconds
+    GET  /halves/S  the server's name, chunked, its second half S seconds after the first
     GET  /login     the server's name, and a session of this server's in the cookie SESSION
     GET  /logout    the server's name, and that cookie's deletion
 
@@ -148,6 +149,8 @@ class Application:
             case ["slow", seconds] if _is_duration(seconds):
                 await asyncio.sleep(float(seconds))
                 self._text(writer, head, 200, self._name)
+            case ["halves", seconds] if _is_duration(seconds):
+                await self._halves(writer, float(seconds))
             case ["login"]:
                 cookie = f"SESSION={secrets.token_hex(16)}; Path=/; HttpOnly"
                 self._text(writer, head, 200, self._name, f"Set-Cookie: {cookie}")
@@ -164,6 +167,14 @@ class Application:
         self._start(writer, status, len(body), head.keep_alive, *fields)
         if head.method != "HEAD":
             writer.write(body)
+
+    async def _halves(self, writer: asyncio.StreamWriter, pause_s: float) -> None:
+        text = f"{self._name}\n".encode()
+        head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+        writer.write(f"{head}X-Served-By: {self._name}\r\n\r\n1\r\n".encode() + text[:1])
+        await writer.drain()
+        await asyncio.sleep(pause_s)
+        writer.write(b"\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(text) - 1, text[1:]))
 
     def _start(
         self,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* What our own kernel sends on front: the owner learns here how far each connection is. */
 #include "sk.h"
+#include "core/answers.h"
 #include "emit.h"
 #include "inserting.h"
 #include "learned.h"
@@ -36,6 +37,39 @@ IPOS_INLINE int swallow(struct __sk_buff *skb, const struct ipos_settings *set, 
 	return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
 }
 
+#define ANSWER_ROUNDS 160		/* pieces and bodies in one packet */
+
+/* The answers' bytes in a packet, those that are new. */
+IPOS_FUNCTION int answers_read(struct __sk_buff *skb, struct ipos_scratch *w,
+			       const struct segment *s, struct ipos_endpoint *ep)
+{
+	if (!w || !s || !ep || seq_before(s->seq + s->length, ep->answer_next))
+		return 0;
+	if (seq_before(ep->answer_next, s->seq))
+		ep->answer = IPOS_ANSWER_UNKNOWN;
+	w->end = ep->answer_next - s->seq;
+	IPOS_REPEAT(ANSWER_ROUNDS) {
+		__u32 at = w->end, left = s->length - at, n;
+
+		if (at >= s->length || ep->answer == IPOS_ANSWER_UNKNOWN)
+			break;
+		n = answer_skip(ep, left);
+		if (!n) {
+			n = left > IPOS_CHUNK ? IPOS_CHUNK : left;
+			IPOS_OPAQUE(n);
+			if (n < 1 || n > IPOS_CHUNK ||
+			    bpf_skb_load_bytes(skb, s->payload + at, w->bytes, n))
+				break;
+			answer_feed(w, ep, n);
+		}
+		w->end = at + n;
+	}
+	if (w->end < s->length)
+		ep->answer = IPOS_ANSWER_UNKNOWN;
+	ep->answer_next = s->seq + s->length;
+	return 0;
+}
+
 IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 			       struct ipos_scratch *w, const struct segment *s,
 			       struct ipos_endpoint *ep)
@@ -54,8 +88,8 @@ IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 	if (ep->follow)
 		bpf_skb_load_bytes(skb, 0, ep->client_mac, ETH_ALEN);
 	ep->last_seen_ns = now;
-	if (s->length)
-		ep->answered_ns = now;
+	if (ep->follow && ep->follow != IPOS_FOLLOW_OPAQUE && s->length)
+		answers_read(skb, w, s, ep);
 	if (unlikely(ep->insert == IPOS_INSERT_DONE))
 		insert_end(&s->tuple, ep);
 	if (unlikely(ep->learn) && s->length)

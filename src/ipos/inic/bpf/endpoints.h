@@ -103,24 +103,34 @@ IPOS_APART int kernel_has(void *ctx, const struct ipos_tuple *t)
 
 #define STRETCH (1U << 29)		/* of sequence numbers that are compared */
 
-/* The request of `len` bytes at `from` is our application's; `answer` is our next number. */
-IPOS_INLINE void endpoint_follow(struct ipos_endpoint *ep, __u32 from, __u64 len, __u8 body,
-				 __u32 answer)
+/* The request of `len` bytes at `from` is our application's. */
+IPOS_INLINE void endpoint_follow(struct ipos_endpoint *ep, __u32 from, __u64 len, __u8 body)
 {
 	__u32 near = len < STRETCH ? len : STRETCH;
+	__u64 head = 1ULL << (ep->asked & 63);
 
+	ep->heads = body & IPOS_BODY_OF_HEAD ? ep->heads | head : ep->heads & ~head;
+	ep->asked++;
+	body &= ~IPOS_BODY_OF_HEAD;
 	ep->follow = body == IPOS_BODY_OPAQUE ? IPOS_FOLLOW_OPAQUE :
-		     body == IPOS_BODY_CHUNKED ? IPOS_FOLLOW_CHUNKED : IPOS_FOLLOW_LENGTH;
+		     body == IPOS_BODY_CHUNKED ? IPOS_FOLLOW_CHUNKED :
+		     body == IPOS_BODY_UPGRADE ? IPOS_FOLLOW_UPGRADE :
+		     body == IPOS_BODY_CONNECT ? IPOS_FOLLOW_CONNECT : IPOS_FOLLOW_LENGTH;
 	ep->request_end = from + near;
 	ep->body_left = len - near;
 	ep->chunk = IPOS_CHUNK_FIRST;
-	ep->answer_start = answer;
+}
+
+/* Whether our application has answered all it was asked. */
+IPOS_INLINE int endpoint_answered(const struct ipos_endpoint *ep)
+{
+	return ep->answered == ep->asked || ep->answer == IPOS_ANSWER_UNKNOWN;
 }
 
 /* Whether a segment of a followed connection has bytes that must be looked at. */
 IPOS_INLINE int follows(const struct ipos_endpoint *ep, const struct segment *s)
 {
-	return (ep->follow == IPOS_FOLLOW_LENGTH || ep->follow == IPOS_FOLLOW_CHUNKED) &&
+	return ep->follow != IPOS_FOLLOW_NOT && ep->follow != IPOS_FOLLOW_OPAQUE &&
 	       s->length && seq_before(ep->request_end, s->seq + s->length);
 }
 
@@ -129,7 +139,7 @@ IPOS_INLINE void follow_stretch(struct ipos_endpoint *ep, __u32 end)
 {
 	__u64 more = ep->body_left < STRETCH ? ep->body_left : STRETCH;
 
-	if (!more || ep->follow != IPOS_FOLLOW_LENGTH ||
+	if (!more || (ep->follow != IPOS_FOLLOW_LENGTH && ep->follow < IPOS_FOLLOW_UPGRADE) ||
 	    seq_before(end + STRETCH / 2, ep->request_end))
 		return;
 	ep->request_end += more;

@@ -8,19 +8,37 @@
 #ifndef IPOS_FOLLOW_H
 #define IPOS_FOLLOW_H
 
+#include "core/answers.h"
 #include "core/decide.h"
 #include "decision.h"
 #include "send.h"
 
 #define HEADS_AT_ONCE 8			/* pipelined in one segment; more come again */
+#define UNANSWERED 63			/* requests whose answers are awaited; likewise */
 #define CHUNK_BYTES 256			/* of chunk framing in one segment; likewise */
 
-/* Where the next head starts, by what w->request says of this one. */
-IPOS_INLINE __u64 request_measure(const struct ipos_scratch *w, __u8 *body)
+/*
+ * Where the next head starts, by what w->request says of this one.  A request to leave HTTP has
+ * a body like any other, before it leaves (RFC 9110 7.8).
+ */
+IPOS_INLINE __u64 request_measure(struct ipos_scratch *w, __u8 *body)
 {
-	*body = w->request.grammar == IPOS_GRAMMAR_HTTP1 ? w->request.body : IPOS_BODY_OPAQUE;
-	return w->request.head_len +
-	       (*body == IPOS_BODY_LENGTH ? w->request.content_length : 0);
+	struct ipos_request *r = &w->request;
+	__u16 seen = http_parser(w)->seen;
+	__u64 len = r->head_len;
+
+	*body = IPOS_BODY_OPAQUE;
+	if (r->grammar != IPOS_GRAMMAR_HTTP1)
+		return len;
+	*body = r->body;
+	if (r->body == IPOS_BODY_OPAQUE)
+		*body = seen & HTTP_SEEN_CONNECT ? IPOS_BODY_CONNECT :
+			seen & HTTP_SEEN_ENCODING ? IPOS_BODY_CHUNKED : IPOS_BODY_UPGRADE;
+	if (*body == IPOS_BODY_LENGTH || *body == IPOS_BODY_UPGRADE)
+		len += r->content_length;
+	if (r->flags & IPOS_REQUEST_HEAD)
+		*body |= IPOS_BODY_OF_HEAD;
+	return len;
 }
 
 enum place { PLACE_ELSEWHERE, PLACE_ALLOWED, PLACE_HERE };
@@ -82,51 +100,11 @@ IPOS_FUNCTION int head_read(struct __sk_buff *skb, struct ipos_scratch *w, __u32
 	return progress;
 }
 
-/* The transition of one byte of chunk framing. */
-IPOS_INLINE __u8 chunk_step(struct ipos_endpoint *ep, __u8 c)
-{
-	__u8 lower = c | 0x20, digit = c - '0';
-
-	switch (ep->chunk) {
-	case IPOS_CHUNK_FIRST:
-	case IPOS_CHUNK_SIZE:
-		if (lower >= 'a' && lower <= 'f')
-			digit = lower - 'a' + 10;
-		if (digit < 16 && (c >= '0' && c <= '9' ? 1 : digit >= 10)) {
-			if (ep->body_left >> 56)
-				return IPOS_CHUNK_WRONG;
-			ep->body_left = ep->body_left << 4 | digit;
-			return IPOS_CHUNK_SIZE;
-		}
-		if (ep->chunk == IPOS_CHUNK_FIRST || (c != '\r' && c != ';'))
-			return IPOS_CHUNK_WRONG;
-		return IPOS_CHUNK_LINE;
-	case IPOS_CHUNK_LINE:
-		if (c != '\n')
-			return IPOS_CHUNK_LINE;
-		return ep->body_left ? IPOS_CHUNK_DATA : IPOS_CHUNK_TRAILER;
-	case IPOS_CHUNK_CR:
-		return c == '\r' ? IPOS_CHUNK_LF : IPOS_CHUNK_WRONG;
-	case IPOS_CHUNK_LF:
-		return c == '\n' ? IPOS_CHUNK_FIRST : IPOS_CHUNK_WRONG;
-	case IPOS_CHUNK_TRAILER:
-		return c == '\r' ? IPOS_CHUNK_END : IPOS_CHUNK_FIELD;
-	case IPOS_CHUNK_FIELD:
-		return c == '\n' ? IPOS_CHUNK_TRAILER : IPOS_CHUNK_FIELD;
-	case IPOS_CHUNK_END:
-		if (c != '\n')
-			return IPOS_CHUNK_WRONG;
-		ep->follow = IPOS_FOLLOW_LENGTH;	/* the next head starts behind it */
-		return IPOS_CHUNK_FIRST;
-	default:
-		return IPOS_CHUNK_WRONG;
-	}
-}
-
 enum heads {
 	HEADS_PASS,			/* the whole segment may go to our kernel */
 	HEADS_HOLD,			/* what is at request_end must be held, or is another's */
 	HEADS_CUT,			/* what is there must come again */
+	HEADS_WRONG,			/* and is no chunk: nobody can tell where a request starts */
 };
 
 /* Moves ep->request_end over the chunks in a segment, as far as they go. */
@@ -153,10 +131,12 @@ IPOS_FUNCTION int chunks_read(struct __sk_buff *skb, const struct segment *s,
 		}
 		if (bpf_skb_load_bytes(skb, s->payload + at, &c, 1))
 			break;
-		ep->chunk = chunk_step(ep, c);
+		ep->chunk = chunk_step(ep->chunk, &ep->body_left, c);
 		if (ep->chunk == IPOS_CHUNK_WRONG)
 			break;
 		ep->request_end++;
+		if (ep->chunk == IPOS_CHUNK_OVER)
+			ep->follow = IPOS_FOLLOW_LENGTH;	/* the next head starts here */
 	}
 	return 0;
 }
@@ -183,6 +163,9 @@ IPOS_FUNCTION int heads_read(struct __sk_buff *skb, struct ipos_scratch *w,
 		if (ep->follow == IPOS_FOLLOW_OPAQUE || at >= s->length)
 			return HEADS_PASS;
 		if (ep->follow == IPOS_FOLLOW_CHUNKED)
+			return ep->chunk == IPOS_CHUNK_WRONG ? HEADS_WRONG : HEADS_CUT;
+		if (ep->follow >= IPOS_FOLLOW_UPGRADE ||
+		    (ep->asked - ep->answered >= UNANSWERED && ep->answer != IPOS_ANSWER_UNKNOWN))
 			return HEADS_CUT;
 		request_open(w, ep->service);
 		if (head_read(skb, w, s->payload + at, s->length - at) != IPOS_READ_DONE ||
@@ -191,7 +174,7 @@ IPOS_FUNCTION int heads_read(struct __sk_buff *skb, struct ipos_scratch *w,
 		if (decision_wanted(set, service_at(ep->service)))
 			report_stays(w, &s->tuple, ep->first);
 		len = request_measure(w, &body);
-		endpoint_follow(ep, ep->request_end, len, body, s->ack);
+		endpoint_follow(ep, ep->request_end, len, body);
 	}
 	return HEADS_CUT;
 }

@@ -315,6 +315,10 @@ enum ipos_body {
 	IPOS_BODY_LENGTH = 1,		/* content_length bytes */
 	IPOS_BODY_CHUNKED = 2,		/* its end is not known in advance */
 	IPOS_BODY_OPAQUE = 3,		/* no HTTP any more: an upgrade, or CONNECT */
+	/* And what a server that is to follow the connection must know beside. */
+	IPOS_BODY_UPGRADE = 4,		/* content_length bytes, and no HTTP any more if it is taken */
+	IPOS_BODY_CONNECT = 5,
+	IPOS_BODY_OF_HEAD = 128,	/* a bit: the request was HEAD */
 };
 
 /* Why a head is refused: two readers could take its bytes for different requests. */
@@ -611,15 +615,43 @@ struct ipos_endpoint {			/* maps `local` and `connect`: full means refuse */
 	__u16 giver;			/* index of who gave it to us; self: we ourselves */
 	__u64 migration;
 	__u64 last_seen_ns;
-	__u64 answered_ns;		/* followed: when our kernel last sent bytes of an answer */
 	__u64 body_left;		/* bytes of the body, or of a chunk, beyond request_end */
+	__u64 answer_left;		/* the same of the answer */
+	__u64 heads;			/* which of the last 64 requests were HEAD: bit n % 64 */
 	__u32 request_end;		/* followed: our kernel may have all before this */
-	__u32 answer_start;		/* our sequence number when the request came */
+	__u32 asked;			/* requests our kernel was given */
+	__u32 answered;			/* answers of theirs that are over */
+	__u32 answer_next;		/* our sequence number up to which answers were read */
+	__u16 answer_status;
 	__u8 client_mac[6];		/* followed: next hop towards the client */
 	__u8 follow;			/* enum ipos_follow */
 	__u8 chunk;			/* enum ipos_chunk_state */
 	__u8 learn;			/* its responses may name sessions */
-	__u8 zero[7];
+	__u8 answer;			/* enum ipos_answer_phase */
+	__u8 answer_at;			/* place in a status line, a name or a value */
+	__u8 answer_chunk;		/* enum ipos_chunk_state */
+	__u8 answer_seen;		/* enum ipos_answer_seen */
+	__u8 zero;
+};
+
+/* What of an application's answer comes next. */
+enum ipos_answer_phase {
+	IPOS_ANSWER_STATUS = 0,		/* a byte of its status line, up to the status */
+	IPOS_ANSWER_LINE = 1,		/* the first byte of a field line; a blank one ends the head */
+	IPOS_ANSWER_SKIP = 2,		/* the rest of a line that tells nothing */
+	IPOS_ANSWER_LENGTH_NAME = 3,
+	IPOS_ANSWER_ENCODING_NAME = 4,
+	IPOS_ANSWER_LENGTH_VALUE = 5,
+	IPOS_ANSWER_ENCODING_VALUE = 6,
+	IPOS_ANSWER_BODY = 7,		/* answer_left bytes */
+	IPOS_ANSWER_CHUNKS = 8,
+	IPOS_ANSWER_UNKNOWN = 9,	/* where it ends is not known; no more is read */
+};
+
+enum ipos_answer_seen {
+	IPOS_ANSWER_SEEN_LENGTH = 1,
+	IPOS_ANSWER_SEEN_ENCODING = 2,
+	IPOS_ANSWER_SEEN_CHUNKED = 4,
 };
 
 /* How far the response that begins a session is. Until DONE, what is expected next. */
@@ -648,6 +680,8 @@ enum ipos_follow {
 	IPOS_FOLLOW_LENGTH = 1,		/* at request_end + body_left */
 	IPOS_FOLLOW_CHUNKED = 2,	/* behind a body whose end it says itself */
 	IPOS_FOLLOW_OPAQUE = 3,		/* there will be none */
+	IPOS_FOLLOW_UPGRADE = 4,	/* none if the application answers 101; nothing goes up before */
+	IPOS_FOLLOW_CONNECT = 5,	/* the same, if it answers 2xx */
 };
 
 /* What comes next in a chunked body (RFC 9112 7.1). */
@@ -662,6 +696,7 @@ enum ipos_chunk_state {
 	IPOS_CHUNK_FIELD = 7,		/* the rest of such a line */
 	IPOS_CHUNK_END = 8,		/* the last LF */
 	IPOS_CHUNK_WRONG = 9,		/* no chunk begins like this: nothing more goes up */
+	IPOS_CHUNK_OVER = 10,		/* behind the last LF */
 };
 
 /*
@@ -731,7 +766,7 @@ struct ipos_holding {			/* map `holding`: full means drop, unacknowledged */
 	__u32 client_end;		/* answered: what we acknowledge, from a refused head on */
 	__u16 answer;			/* bytes of our answer, in the first piece; 0: none was given */
 	__u8 body;			/* of a request decided: enum ipos_body */
-	__u8 pipelined;			/* it came before the answer to the one before was over */
+	__u8 zero3;
 	__u8 redirect;			/* the client is to be sent to `server` */
 	__u8 session;			/* of the last decision: enum choice_session */
 	__u16 rule;			/* likewise: number of the rule that gave the pool */

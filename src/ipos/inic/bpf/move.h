@@ -24,7 +24,7 @@ IPOS_APART int endpoint_quiet(struct __sk_buff *skb, const struct ipos_tuple *t,
 	struct bpf_sock *sk;
 	int quiet = 0;
 
-	if (ep->client_fin_seen || ep->server_fin_seen || ack == ep->answer_start)
+	if (ep->client_fin_seen || ep->server_fin_seen || !endpoint_answered(ep))
 		return 0;
 	sock_tuple(&tuple, t);
 	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
@@ -39,13 +39,6 @@ IPOS_APART int endpoint_quiet(struct __sk_buff *skb, const struct ipos_tuple *t,
 	bpf_sk_release(sk);
 	return quiet;
 }
-
-/*
- * Nobody tells us where an answer ends.  A client that waits for it does, by its next request;
- * of one that does not wait, the next request goes elsewhere when it comes again and nothing
- * has been sent for this long.
- */
-#define ANSWER_PAUSE_NS 200000000ULL
 
 /* ---- dissociating ---------------------------------------------------------------------------- */
 
@@ -176,7 +169,7 @@ IPOS_APART int request_stays(struct __sk_buff *skb, struct ipos_settings *set,
 		return TC_ACT_SHOT;
 	if (decision_wanted(set, service_at(h->service)))
 		report_stays(w, t, ep->first);
-	endpoint_follow(ep, h->hs.irs + 1, h->request_len, h->body, h->hs.iss + 1);
+	endpoint_follow(ep, h->hs.irs + 1, h->request_len, h->body);
 	ep->flags &= ~(IPOS_EP_WAITING | IPOS_EP_MOVING);
 	if (pieces_send(skb, w, t, &r, h->held))
 		count(COUNT_DROP_EMIT);
@@ -217,10 +210,12 @@ IPOS_FUNCTION int decide_moving(struct __sk_buff *skb, struct ipos_scratch *w,
 	} else if (progress == IPOS_READ_MORE && !h->complete) {
 		return CONSUMED;
 	}
-	if (!endpoint_quiet(skb, t, ep, h) ||
-	    (h->pipelined && bpf_ktime_get_boot_ns() - ep->answered_ns < ANSWER_PAUSE_NS))
+	if (!endpoint_quiet(skb, t, ep, h))
 		return CONSUMED;
-	if (progress != IPOS_READ_DONE) {
+	/* An answer whose end nobody can tell may go on: it stays, or ends. */
+	if (ep->answer == IPOS_ANSWER_UNKNOWN && place == PLACE_ALLOWED)
+		return request_stays(skb, set, w, t, h);
+	if (progress != IPOS_READ_DONE || ep->answer == IPOS_ANSWER_UNKNOWN) {
 		report(set, service, w, t, h, 0, IPOS_REASON_HEAD);
 		return GIVE_UP;
 	}
@@ -273,6 +268,55 @@ IPOS_INLINE void next_begin(struct ipos_scratch *w, const struct segment *s,
 	h->hs.options &= ~IPOS_OPT_SESSION;
 }
 
+/* Whether our socket has all before `next`, and nothing else. */
+IPOS_APART int socket_at(struct __sk_buff *skb, const struct ipos_tuple *t, __u32 next)
+{
+	struct bpf_sock_tuple tuple;
+	struct bpf_tcp_sock *tcp;
+	struct bpf_sock *sk;
+	int there = 0;
+
+	sock_tuple(&tuple, t);
+	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return 0;
+	tcp = bpf_tcp_sock(sk);
+	if (tcp)
+		there = tcp->rcv_nxt == next;
+	bpf_sk_release(sk);
+	return there;
+}
+
+/*
+ * A body that is broken in its middle: our application and the client are reset, each at its
+ * next sequence number.
+ */
+IPOS_APART int connection_breaks(struct __sk_buff *skb, struct ipos_settings *set,
+				 struct ipos_scratch *w, const struct segment *s,
+				 struct ipos_endpoint *ep)
+{
+	struct notice n = { .type = IPOS_REFUSED, .reason = IPOS_REFUSE_UNKNOWN };
+	struct ipos_holding *h = &w->holding;
+
+	if (reset_kernel(skb, set, s, ep->request_end))
+		return shot(COUNT_DROP_EMIT);
+	next_begin(w, s, ep);
+	h->hs.iss = ep->snd_nxt - 1;
+	__builtin_memcpy(h->client_mac, ep->client_mac, ETH_ALEN);
+	n.iss = s->ack;
+	n.endpoint_ip = ep->endpoint_ip;
+	n.endpoint_port = ep->endpoint_port;
+	n.server = ep->first;
+	count(COUNT_CLOSED);
+	if (n.server == set->self)
+		traffic_add(set->self, 0, 1);
+	else
+		notice_instead(skb, set, w, &s->tuple, &n);
+	bpf_map_delete_elem(&local, &s->tuple);
+	bpf_map_delete_elem(&connect, &s->tuple);
+	return reset_held(skb, set, w, &s->tuple, h);
+}
+
 /* Bytes of the next request in a segment that begins with bytes of this one, which goes on. */
 IPOS_APART int hold_rest(struct __sk_buff *skb, struct ipos_scratch *w, const struct segment *s,
 			 struct ipos_holding *h, __u32 cut)
@@ -308,7 +352,9 @@ IPOS_APART int follow(struct __sk_buff *skb, struct ipos_settings *set, struct i
 		if (heads == HEADS_PASS)
 			return TC_ACT_OK;
 		cut = ep->request_end - s->seq;
-		if (heads == HEADS_CUT)
+		if (heads == HEADS_WRONG && !cut && socket_at(skb, &s->tuple, ep->request_end))
+			return connection_breaks(skb, set, w, s, ep);
+		if (heads == HEADS_CUT || heads == HEADS_WRONG)
 			return cut && !segment_trim(skb, w, s, cut) ? TC_ACT_OK :
 								      shot(COUNT_DROP_AHEAD);
 	}
@@ -321,7 +367,6 @@ IPOS_APART int follow(struct __sk_buff *skb, struct ipos_settings *set, struct i
 			return shot(COUNT_DROP_HOLD_FULL);
 		__builtin_memcpy(h->client_mac, ep->client_mac, ETH_ALEN);
 		ep->flags |= IPOS_EP_WAITING;
-		h->pipelined = cut || !endpoint_quiet(skb, &s->tuple, ep, h);
 	}
 	if (seq_before(h->hs.iss + 1, s->ack))
 		h->hs.iss = s->ack - 1;
@@ -394,7 +439,7 @@ IPOS_INLINE int waiting(struct __sk_buff *skb, const struct segment *s,
 		return TC_ACT_OK;
 	if (seq_before(h->hs.iss + 1, s->ack))
 		h->hs.iss = s->ack - 1;
-	return h->complete && !h->pipelined && endpoint_quiet(skb, &s->tuple, ep, h) ? DECIDE_HELD : TC_ACT_OK;
+	return h->complete && endpoint_quiet(skb, &s->tuple, ep, h) ? DECIDE_HELD : TC_ACT_OK;
 }
 
 /* A held request whose turn it is: the first of its connection, or a later one. */

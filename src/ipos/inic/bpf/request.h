@@ -85,7 +85,8 @@ IPOS_INLINE int local_row(const struct ipos_settings *set, struct ipos_scratch *
 	ep->last_seen_ns = now;
 	if (configured && configured->decide == IPOS_DECIDE_REQUEST) {
 		len = request_measure(w, &body);
-		endpoint_follow(ep, hs->irs + 1, len, body, hs->iss + 1);
+		ep->answer_next = ep->snd_nxt;
+		endpoint_follow(ep, hs->irs + 1, len, body);
 	}
 	if (bpf_map_update_elem(&local, t, ep, BPF_ANY)) {
 		count(COUNT_DROP_TABLE_FULL);
@@ -95,7 +96,7 @@ IPOS_INLINE int local_row(const struct ipos_settings *set, struct ipos_scratch *
 }
 
 /* The length of a request that is decided, for its owner; of the next one nothing travels. */
-IPOS_INLINE void held_measure(const struct ipos_scratch *w, struct ipos_holding *h,
+IPOS_INLINE void held_measure(struct ipos_scratch *w, struct ipos_holding *h,
 			      const struct ipos_service *service)
 {
 	if (service->decide == IPOS_DECIDE_REQUEST)
@@ -105,7 +106,10 @@ IPOS_INLINE void held_measure(const struct ipos_scratch *w, struct ipos_holding 
 /* And the held bytes behind it come again, when it is their turn. */
 IPOS_INLINE void held_cut(struct ipos_holding *h)
 {
-	if (h->request_len && h->body <= IPOS_BODY_LENGTH && h->held > h->request_len)
+	__u8 body = h->body & ~IPOS_BODY_OF_HEAD;
+
+	if (h->request_len && body != IPOS_BODY_CHUNKED && body != IPOS_BODY_OPAQUE &&
+	    h->held > h->request_len)
 		h->held = h->request_len;
 }
 

@@ -33,7 +33,7 @@ IPOS_INLINE void endpoint_from_tcb(struct ipos_endpoint *ep, const struct ipos_t
 	ep->rcv_need = bpf_ntohl(tcb->rcv_nxt);
 	ep->adopt_seq = ep->rcv_need - bpf_ntohl(tcb->receive_queue_len);
 	ep->rcv_nxt = ep->adopt_seq;
-	ep->snd_nxt = bpf_ntohl(tcb->snd_nxt);
+	ep->snd_nxt = ep->answer_next = bpf_ntohl(tcb->snd_nxt);
 	ep->migration = bpf_be64_to_cpu(tcb->migration);
 	if (ep->snd_nxt != ep->hs.iss + 1)
 		ep->flags |= IPOS_EP_LIVE;
@@ -131,7 +131,7 @@ IPOS_INLINE int back_connection(struct xdp_md *ctx, struct ipos_settings *set,
 	service = service_at(a->service);
 	if (service && service->decide == IPOS_DECIDE_REQUEST)
 		endpoint_follow(ep, ep->adopt_seq, bpf_be64_to_cpu(info->tcb.request_len),
-				info->tcb.body, ep->snd_nxt);
+				info->tcb.body);
 	if (ep->first == set->self)
 		failed = bpf_map_update_elem(&local, &s->tuple, ep, BPF_ANY);
 	else
