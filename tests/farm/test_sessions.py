@@ -15,7 +15,7 @@ from ipos.inic.decisions import reasons
 from ipos.inic.layout import constant
 from ipos.inic.rows import ServerState
 from ipos.lab import Lab, Settings, faults
-from tests.farm.support import SERVERS, Farm, wait_until
+from tests.farm.support import SERVERS, Farm, read_answer, request, wait_until
 
 INSERT, LEARN, SOURCE = 8101, 8102, 8103
 LEARNED = "SESSION"
@@ -202,6 +202,28 @@ def test_an_inserted_cookie_nobody_can_make_is_none(farm: Farm) -> None:
     session = Session("IPOS=" + "0000512ccb007101" + "00" * 8, "nobody")
     asyncio.run(_ask(farm, INSERT, "s1", session))
     assert session.wrong[0].startswith("1 cookies from ")
+
+
+def test_a_cookie_is_inserted_once_in_a_connection(farm: Farm) -> None:
+    with farm.connect(INSERT) as connection:
+        given = []
+        for path in ("/", "/again", "/"):
+            connection.sendall(request(path, close=False))
+            answer = read_answer(connection)
+            given.append(answer.headers.get("set-cookie", ""))
+            assert b"Set-Cookie" not in answer.body
+    assert given[0].startswith("IPOS=")
+    assert given[1:] == ["", ""]
+
+
+def test_a_cookie_is_inserted_into_the_answer_to_head(farm: Farm) -> None:
+    with farm.connect(INSERT) as connection:
+        connection.sendall(b"HEAD / HTTP/1.1\r\nHost: farm.example\r\nConnection: close\r\n\r\n")
+        data = b""
+        while piece := connection.recv(65536):
+            data += piece
+    assert data.count(b"\r\nSet-Cookie: IPOS=") == 1
+    assert data.endswith(b"\r\n\r\n")
 
 
 def test_a_row_is_everywhere_when_the_answer_is(farm: Farm) -> None:
