@@ -146,6 +146,7 @@ class Load:
             self.done += 1
 
 
+@pytest.mark.slow
 def test_ten_thousand_rules_change_under_load(farm: Farm) -> None:
     """What a request asks for is forbidden to all but its own servers, before, during and after."""
     fixed = (("*", "/", 'servers = ["s1"]'), ("*", "/img/", 'pool = "images"'))
