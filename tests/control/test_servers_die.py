@@ -12,7 +12,7 @@ import pytest
 
 from ipos.inic.rows import ServerState
 from ipos.lab import faults
-from tests.control.conftest import serving
+from tests.control.conftest import candidates
 from tests.farm.support import SERVERS, Farm, read_answer, request, wait_until
 
 pytestmark = pytest.mark.farm
@@ -59,7 +59,7 @@ def test_a_killed_application_gets_nothing_once_its_row_says_so(farm: Farm) -> N
         with asking(farm) as told:
             wait_until("requests", lambda: len(told) > 50)
             faults.kill_applications(farm.lab, "s2")
-            wait_until("all know", lambda: serving(farm) == 2)
+            wait_until("all know", lambda: {*map(candidates, farm.tables.values())} == {2})
             before = farm.counters("s2")
             known = time.monotonic()
             wait_until("requests", lambda: told[-1].at > known + 1)
@@ -123,7 +123,9 @@ def test_halves_of_a_cut_lan_serve_and_agree_when_it_heals(farm: Farm) -> None:
         there = {"s1": down, "s2": ready, "s3": ready}
         wait_until("s1 is down", lambda: all(states(farm, by) == there for by in ("s2", "s3")))
         assert {farm.get(server="s1").served_by for _ in range(20)} == {"s1"}
-        assert {farm.get(server="s2").served_by for _ in range(40)} == {"s2", "s3"}
+        # A server that has just come back is offered little: enough for both to have had one.
+        there_too = {farm.get(server="s2").served_by for _ in range(400)}
+        assert there_too == {"s2", "s3"}
         farm.run("s2", "ipos", "server", "set", "s3", "drain")
     finally:
         faults.set_link(farm.lab, "s1", "back", up=True)
