@@ -30,23 +30,12 @@ IPOS_APART __u32 kernel_state(struct __sk_buff *skb, const struct ipos_tuple *t)
 	return state;
 }
 
-/* Bytes our kernel has of the stream; only a socket that exists has any. */
-IPOS_APART int kernel_received(struct __sk_buff *skb, const struct ipos_tuple *t, __u32 need)
+/* Whether our kernel has the stream's bytes before `need`; only a socket that exists has any. */
+IPOS_INLINE int kernel_received(struct __sk_buff *skb, const struct ipos_tuple *t, __u32 need)
 {
-	struct bpf_sock_tuple tuple;
-	struct bpf_tcp_sock *tcp;
-	struct bpf_sock *sk;
-	int enough = 0;
+	__u32 next;
 
-	sock_tuple(&tuple, t);
-	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
-	if (!sk)
-		return 0;
-	tcp = bpf_tcp_sock(sk);
-	if (tcp)
-		enough = !seq_before(tcp->rcv_nxt, need);
-	bpf_sk_release(sk);
-	return enough;
+	return socket_expects(skb, t, &next) && !seq_before(next, need);
 }
 
 /*

@@ -268,25 +268,6 @@ IPOS_INLINE void next_begin(struct ipos_scratch *w, const struct segment *s,
 	h->hs.options &= ~IPOS_OPT_SESSION;
 }
 
-/* Whether our socket has all before `next`, and nothing else. */
-IPOS_APART int socket_at(struct __sk_buff *skb, const struct ipos_tuple *t, __u32 next)
-{
-	struct bpf_sock_tuple tuple;
-	struct bpf_tcp_sock *tcp;
-	struct bpf_sock *sk;
-	int there = 0;
-
-	sock_tuple(&tuple, t);
-	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
-	if (!sk)
-		return 0;
-	tcp = bpf_tcp_sock(sk);
-	if (tcp)
-		there = tcp->rcv_nxt == next;
-	bpf_sk_release(sk);
-	return there;
-}
-
 /*
  * A body that is broken in its middle: our application and the client are reset, each at its
  * next sequence number.
@@ -339,7 +320,7 @@ IPOS_APART int follow(struct __sk_buff *skb, struct ipos_settings *set, struct i
 {
 	struct ipos_holding *h = bpf_map_lookup_elem(&holding, &s->tuple);
 	struct ipos_endpoint *ep = endpoint_of(&s->tuple);
-	__u32 cut;
+	__u32 cut, next;
 	int heads;
 
 	if (!ep)
@@ -352,7 +333,8 @@ IPOS_APART int follow(struct __sk_buff *skb, struct ipos_settings *set, struct i
 		if (heads == HEADS_PASS)
 			return TC_ACT_OK;
 		cut = ep->request_end - s->seq;
-		if (heads == HEADS_WRONG && !cut && socket_at(skb, &s->tuple, ep->request_end))
+		if (heads == HEADS_WRONG && !cut && socket_expects(skb, &s->tuple, &next) &&
+		    next == ep->request_end)
 			return connection_breaks(skb, set, w, s, ep);
 		if (heads == HEADS_CUT || heads == HEADS_WRONG)
 			return cut && !segment_trim(skb, w, s, cut) ? TC_ACT_OK :

@@ -57,6 +57,27 @@ IPOS_INLINE void sock_tuple(struct bpf_sock_tuple *at, const struct ipos_tuple *
 	at->ipv4.dport = t->service_port;
 }
 
+/* What our socket with the tuple expects next of the client.  Returns 0 when there is none. */
+IPOS_APART int socket_expects(struct __sk_buff *skb, const struct ipos_tuple *t, __u32 *next)
+{
+	struct bpf_sock_tuple tuple;
+	struct bpf_tcp_sock *tcp;
+	struct bpf_sock *sk;
+	int found = 0;
+
+	sock_tuple(&tuple, t);
+	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return 0;
+	tcp = bpf_tcp_sock(sk);
+	if (tcp) {
+		*next = tcp->rcv_nxt;
+		found = 1;
+	}
+	bpf_sk_release(sk);
+	return found;
+}
+
 /* What a TIME_WAIT socket with the tuple expects next.  Returns 0 when there is none. */
 IPOS_APART int time_wait_expects(struct __sk_buff *skb, const struct ipos_tuple *t, __u32 *next)
 {
