@@ -11,11 +11,10 @@ import dataclasses
 import socket
 import struct
 from ipaddress import IPv4Address
-from types import TracebackType
-from typing import Self
 
 from ipos.agent.network import NetworkError
 from ipos.agent.reaper import HANDSHAKE, Ends, Held, Owned
+from ipos.closing import Closing
 from ipos.handshake.answers import WINDOW
 from ipos.handshake.cookies import Agreed
 from ipos.handshake.options import OUR_WINDOW_SCALE, Timestamps, write_timestamps
@@ -98,7 +97,7 @@ def closed_frame(settings: Settings, ends: Ends, row: Owned, mac: bytes) -> byte
     return ethernet.pad(ethernet.encode(frame, tag_key))
 
 
-class FrameSocket:
+class FrameSocket(Closing):
     """Sends whole frames in the network namespace it is made in; it receives nothing."""
 
     def __init__(self) -> None:
@@ -119,14 +118,3 @@ class FrameSocket:
 
     def close(self) -> None:
         self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -9,18 +9,17 @@ does a handshake not yet finished; a listener, which the same lookup falls back 
 import socket
 import struct
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
 from ipos.agent import sockdiag
 from ipos.agent.network import NetworkError
+from ipos.closing import Closing
 
 _TCP_LISTEN = 10
 _QUESTION = struct.Struct("=BBBxI2s2s4s12x4s12xIQ")
 _ANY_COOKIE = 0xFFFF_FFFF_FFFF_FFFF
 
 
-class Sockets:
+class Sockets(Closing):
     """The TCP sockets of the network namespace it is made in."""
 
     def __init__(self) -> None:
@@ -53,14 +52,3 @@ class Sockets:
 
     def close(self) -> None:
         self._netlink.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -9,9 +9,8 @@ agent.
 import functools
 import re
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from ipos.closing import Closing
 from ipos.inic.layout import HEADER, constant, header, layout
 from ipos.inic.libbpf import Map, RingBuffer
 from ipos.inic.rows import Codec, Decision, DecisionFlag, Outcome
@@ -71,7 +70,7 @@ class _Enough(Exception):
     """Ends a reading; libbpf has counted the record that raised it as read."""
 
 
-class DecisionRing:
+class DecisionRing(Closing):
     """The reading end. What an earlier reader left is thrown away."""
 
     def __init__(self, maps: Path) -> None:
@@ -95,17 +94,6 @@ class DecisionRing:
     def close(self) -> None:
         self._ring.close()
         self._map.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _receive(self, record: bytes) -> None:
         self._found.append(record)

@@ -8,9 +8,9 @@ import errno
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
+from ipos.closing import Closing
 from ipos.inic.libbpf import syscall
 from ipos.inic.libbpf.errors import MapError, PinError, explain
 from ipos.inic.libbpf.syscall import MapType
@@ -28,7 +28,7 @@ def possible_cpus() -> int:
     return int(last) + 1
 
 
-class Map:
+class Map(Closing):
     """One BPF map. Keys and values are `bytes` of exactly `key_size` and `value_size`.
 
     A missing key is an answer (None, False); every other refusal is a `MapError`.
@@ -68,17 +68,6 @@ class Map:
             os.close(self.fd)
             self.fd = -1
             self._element = syscall.Element(-1, self.info.key_size, self._read_size)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def key_size(self) -> int:

@@ -11,9 +11,9 @@ import functools
 import mmap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
+from ipos.closing import Closing
 from ipos.inic.libbpf.errors import LoadError, explain
 
 _LOG_BYTES: Final = 16 << 20
@@ -135,7 +135,7 @@ class ObjectMap:
             raise LoadError(f"map {self.name} cannot be shared: {explain(number)}", number)
 
 
-class BpfObject:
+class BpfObject(Closing):
     """One .bpf.o file: open, adjust its maps, load, take its descriptors.
 
     Everything not pinned or attached by then is gone when it is closed.
@@ -200,19 +200,8 @@ class BpfObject:
             library().bpf_object__close(self._handle)
             self._handle = None
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class RingBuffer:
+class RingBuffer(Closing):
     """The reading end of a ring buffer map. `fileno()` is readable when `consume` has work."""
 
     def __init__(self, map_fd: int, receive: Callable[[bytes], None]) -> None:
@@ -254,17 +243,6 @@ class RingBuffer:
         if self._handle:
             library().ring_buffer__free(self._handle)
             self._handle = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _reason(number: int, messages: list[str], verdict: str = "") -> str:
