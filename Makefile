@@ -15,7 +15,8 @@ BIN     := $(VENV)/bin
 BPF     := src/ipos/inic/bpf
 MULTIARCH := $(shell uname -m)-linux-gnu
 
-BPF_OBJECTS := $(patsubst %.bpf.c,%.bpf.o,$(wildcard $(BPF)/*.bpf.c))
+LAB_BPF := src/ipos/lab/bpf
+BPF_OBJECTS := $(patsubst %.bpf.c,%.bpf.o,$(wildcard $(BPF)/*.bpf.c $(LAB_BPF)/*.bpf.c))
 NATIVE_SOURCES := $(wildcard $(BPF)/native/*.c)
 NATIVE := $(if $(NATIVE_SOURCES),$(BPF)/native/libipos.so)
 
@@ -56,7 +57,7 @@ $(VENV)/.installed: pyproject.toml hatch_build.py
 objects: $(BPF_OBJECTS) $(NATIVE)
 
 # llvm-strip -g drops DWARF and keeps BTF and line information, which is what the verifier shows.
-$(BPF)/%.bpf.o: $(BPF)/%.bpf.c Makefile
+%.bpf.o: %.bpf.c Makefile
 	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 	$(STRIP) -g $@
 
@@ -64,7 +65,7 @@ $(BPF)/%.bpf.o: $(BPF)/%.bpf.c Makefile
 $(BPF)/native/libipos.so: $(NATIVE_SOURCES) $(wildcard $(BPF)/*.h $(BPF)/*.c $(BPF)/*/*.h) Makefile
 	$(CLANG) $(NATIVE_CFLAGS) $(NATIVE_SOURCES) -o $@
 
--include $(wildcard $(BPF)/*.d)
+-include $(wildcard $(BPF)/*.d $(LAB_BPF)/*.d)
 
 lint: setup
 	@$(BIN)/ruff check .
@@ -98,5 +99,5 @@ wheel: setup
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist . 1>&2
 
 clean:
-	@rm -f $(BPF)/*.bpf.o $(BPF)/*.d $(BPF)/native/*.so $(BPF)/native/*.d
+	@rm -f $(BPF_OBJECTS) $(BPF)/*.d $(LAB_BPF)/*.d $(BPF)/native/*.so $(BPF)/native/*.d
 	@rm -rf dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

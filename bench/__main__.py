@@ -14,6 +14,7 @@ from typing import Any
 from bench.load import busy_s, require_tools
 from bench.suites import SUITES, Result, measure
 from ipos.errors import IposError
+from ipos.lab.plan import SWITCH_XDP, SWITCHES
 
 _QUIET_S = 2.0
 
@@ -26,6 +27,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, help="of each run")
     parser.add_argument("--pairs", type=int, help="how many rounds")
     parser.add_argument("--no-haproxy", action="store_true", help="leave HAProxy out")
+    parser.add_argument(
+        "--switch",
+        choices=SWITCHES,
+        default=SWITCH_XDP,
+        help="of the labs: xdp costs next to nothing, as hardware does; bridge is the kernel's",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     options = parser.parse_args()
     unknown = [name for name in options.suite if name not in names]
@@ -46,7 +53,7 @@ def main() -> int:
             continue
         seconds = options.seconds or (suite.quick_seconds if options.quick else suite.seconds)
         pairs = options.pairs or (suite.quick_pairs if options.quick else suite.pairs)
-        result = measure(suite, seconds, pairs, not options.no_haproxy, _say)
+        result = measure(suite, seconds, pairs, not options.no_haproxy, options.switch, _say)
         results.append(result)
         if not options.json:
             print(_text(result, seconds), flush=True)

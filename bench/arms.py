@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is compared: one nginx reached through the farm, directly, and through HAProxy.
 
+The switches of all arms forward in XDP unless told otherwise: on a real site they are no part of
+the servers' CPUs, which are measured here, and servers take frames from a NIC's driver.
+
 While an arm without ipOS is measured, the farm's agents are frozen: its data plane sees nothing
 then, and what the agents cost is no part of a machine without ipOS.
 """
@@ -18,7 +21,7 @@ from ipos.inic.maps import Tables
 from ipos.inic.rows import ServerState
 from ipos.lab import cgroups
 from ipos.lab.lab import Lab
-from ipos.lab.plan import Settings
+from ipos.lab.plan import SWITCH_XDP, Settings
 
 PROXY_PORT = 8080
 _READY_TIMEOUT_S = 10.0
@@ -69,13 +72,20 @@ class Arm:
 
 
 @contextmanager
-def arms(with_proxy: bool) -> Iterator[list[Arm]]:
-    """The arms while the block lasts: direct, ipos, and haproxy if it is wanted and installed."""
+def arms(with_proxy: bool, switch: str = SWITCH_XDP) -> Iterator[list[Arm]]:
+    """The arms while the block lasts: direct, ipos, and haproxy if it is wanted and installed.
+
+    switch: what both labs are built with, see ipos.lab.plan.Settings.
+    """
     # A fresh name for every run: two benchmarks may be up at once.
     name = f"bench-{secrets.token_hex(3)}"
     with ExitStack() as stack:
-        bare = stack.enter_context(Lab(Settings(name=f"{name}-bare", servers=2, bare=True)))
-        farm = stack.enter_context(Lab(Settings(name=name, servers=2, config=ONE_OWNER)))
+        bare = stack.enter_context(
+            Lab(Settings(name=f"{name}-bare", servers=2, bare=True, switch=switch))
+        )
+        farm = stack.enter_context(
+            Lab(Settings(name=name, servers=2, config=ONE_OWNER, switch=switch))
+        )
         found = [
             Arm("direct", bare, bare.front(OWNER), lambda: _freeze(farm)),
             Arm("ipos", farm, farm.front(FIRST), lambda: thaw(farm)),

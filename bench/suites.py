@@ -60,10 +60,15 @@ class Result:
 
 
 def measure(
-    suite: Suite, seconds: int, pairs: int, with_proxy: bool, say: Callable[[str], None]
+    suite: Suite,
+    seconds: int,
+    pairs: int,
+    with_proxy: bool,
+    switch: str,
+    say: Callable[[str], None],
 ) -> Result:
-    """Bring the labs up and run all rounds. say: takes a line of progress."""
-    with arms(with_proxy) as found:
+    """Bring the labs up and run all rounds. switch: of both labs; say: takes a line of progress."""
+    with arms(with_proxy, switch) as found:
         runs: dict[str, list[Run]] = {arm.name: [] for arm in found}
         for number in range(pairs + 1):
             # Another one begins each time: no arm is always the one after the same other.

@@ -39,6 +39,10 @@ def up(
     bare: Annotated[
         bool, typer.Option("--bare", help="Hosts and applications only, nothing of ipOS.")
     ] = False,
+    switch: Annotated[
+        str,
+        typer.Option(help="bridge, or xdp: LANs that cost next to nothing, for measurements."),
+    ] = "bridge",
 ) -> None:
     """Build a lab and start it. Harmless if the same lab is up already."""
     from ipos.lab.lab import Lab
@@ -52,6 +56,7 @@ def up(
             app=application,
             config=_read(config),
             bare=bare,
+            switch=switch,
         )
     )
     if not lab.up():
@@ -99,6 +104,7 @@ def list_labs(
                 "topology": settings.topology,
                 "app": settings.app,
                 "bare": settings.bare,
+                "switch": settings.switch,
             }
         )
     if output == "json":

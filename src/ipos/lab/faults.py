@@ -13,7 +13,7 @@ from ipos.lab.errors import LabError
 from ipos.lab.firewall import load
 from ipos.lab.lab import Lab
 from ipos.lab.places import Place
-from ipos.lab.plan import SWITCH, Interface, Node
+from ipos.lab.plan import SWITCH, SWITCH_XDP, Interface, Node
 
 _TABLE = "ipos_faults"
 _SCALE = 100_000
@@ -28,6 +28,11 @@ def set_loss(lab: Lab, percent: float, links: Iterable[tuple[str, str]] | None =
     """
     if not 0 <= percent <= 100:
         raise LabError(f"a link loses 0 to 100 percent, not {percent}")
+    if lab.settings.switch == SWITCH_XDP:
+        raise LabError(
+            f"lab {lab.name} forwards in XDP, past the rules that lose frames; "
+            "build it with --switch bridge"
+        )
     wanted = _every_link(lab) if links is None else [_link(lab, *link) for link in links]
     # A table that is named, deleted and made again in one transaction: no moment between.
     lines = [f"table bridge {_TABLE}", f"delete table bridge {_TABLE}"]

@@ -167,7 +167,9 @@ class Lab:
             namespaces.create(place.namespace)
             place.cgroup.mkdir(parents=True)
             place.run_dir.mkdir()
-        network.build(self.name, plan.lans(self.settings), self.nodes.values())
+        network.build(
+            self.name, plan.lans(self.settings), self.nodes.values(), self.settings.switch
+        )
         ruleset = firewall.rules(
             [service.port for service in services if service.protocol == "tcp"],
             [service.port for service in services if service.protocol == "udp"],

@@ -10,7 +10,9 @@ Offloads, and why (see ipos.lab.offload):
 - a client finishes its checksums and segments itself, for XDP forwards its packets;
 - the switch finishes the checksums of whatever goes towards a server, for XDP reads them, and has
   GRO on there: that gives the port NAPI, without which XDP cannot redirect out of the server;
-- the way from a server to a client keeps every offload: no XDP is on it.
+- the way from a server to a client keeps every offload: no XDP is on it;
+- where the switch forwards in XDP (ipos.lab.switch), it does so on back too, so servers finish what
+  they send there, and servers have NAPI by GRO even without a data plane.
 """
 
 from collections.abc import Iterable
@@ -21,7 +23,7 @@ from pyroute2 import IPRoute
 
 from ipos.lab import namespaces
 from ipos.lab.offload import set_offloads
-from ipos.lab.plan import PREFIX_LENGTH, SWITCH, Node
+from ipos.lab.plan import BACK_LAN, PREFIX_LENGTH, SWITCH, SWITCH_XDP, Node
 
 _NO_IPV6 = {"net.ipv6.conf.all.disable_ipv6": 1, "net.ipv6.conf.default.disable_ipv6": 1}
 """The farm speaks IPv4; neighbour discovery would only clutter captures."""
@@ -46,15 +48,16 @@ _SYSCTLS: dict[str, dict[str, int | str]] = {
 }
 
 
-def build(lab: str, lans: Iterable[str], hosts: Iterable[Node]) -> None:
-    """Cable the lab's namespaces, which exist and are empty."""
+def build(lab: str, lans: Iterable[str], hosts: Iterable[Node], switch: str) -> None:
+    """Cable the lab's namespaces, which exist and are empty. switch: one of plan.SWITCHES."""
     hosts = list(hosts)
-    _build_switch(lab, lans, hosts)
+    _build_switch(lab, lans, hosts, switch)
     for host in hosts:
-        _build_host(lab, host)
+        _build_host(lab, host, switch)
 
 
-def _build_switch(lab: str, lans: Iterable[str], hosts: list[Node]) -> None:
+def _build_switch(lab: str, lans: Iterable[str], hosts: list[Node], switch: str) -> None:
+    ports = []
     with namespaces.entered(namespaces.path_of(lab, SWITCH)):
         _set_sysctls(_NO_IPV6)
         if _BRIDGE_NETFILTER.exists():
@@ -78,6 +81,12 @@ def _build_switch(lab: str, lans: Iterable[str], hosts: list[Node]) -> None:
                     if host.kind == "server":
                         set_offloads(port, tx=False, gro=True)
                     netlink.link("set", index=index, master=bridges[interface.lan], state="up")
+                    ports.append((host, interface, index))
+            if switch == SWITCH_XDP:
+                # Only here: it takes libbpf, which a lab of bridges does not need.
+                from ipos.lab.switch import forward_in_xdp
+
+                forward_in_xdp(netlink, ports)
 
 
 def _add_bridge(netlink: Any, name: str) -> int:
@@ -94,7 +103,7 @@ def _add_bridge(netlink: Any, name: str) -> int:
     return index
 
 
-def _build_host(lab: str, host: Node) -> None:
+def _build_host(lab: str, host: Node, switch: str) -> None:
     with namespaces.entered(namespaces.path_of(lab, host.name)):
         _set_sysctls(_NO_IPV6)
         _set_sysctls(_SYSCTLS[host.kind])
@@ -107,6 +116,9 @@ def _build_host(lab: str, host: Node) -> None:
                 for address in interface.addresses:
                     netlink.addr("add", index=index, address=address, prefixlen=PREFIX_LENGTH)
                 netlink.link("set", index=index, state="up")
+                if host.kind == "server" and switch == SWITCH_XDP:
+                    # After it is up: only then does a veth tell its other end that it may redirect.
+                    set_offloads(interface.name, gro=True, tx=interface.lan != BACK_LAN)
             if host.gateway:
                 netlink.route("add", dst="default", gateway=host.gateway)
 

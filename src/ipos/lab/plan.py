@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from ipos.lab.errors import LabError
 
 TOPOLOGIES = ("single", "one-lan")
+SWITCH_BRIDGE, SWITCH_XDP = SWITCHES = ("bridge", "xdp")
 CLIENT_LAN, FRONT_LAN, BACK_LAN = "clients", "front", "back"
 PREFIXES = {CLIENT_LAN: "10.99.0.", FRONT_LAN: "203.0.113.", BACK_LAN: "10.77.0."}
 PREFIX_LENGTH = 24
@@ -37,6 +38,7 @@ class Settings:
     app: "nginx", "builtin", or a shell command that every server runs.
     config: the text (not the path) of a TOML file with the farm's common parts, or None.
     bare: hosts and applications only, nothing of ipOS.
+    switch: "bridge", or "xdp" for LANs that forward at next to no cost (ipos.lab.switch).
     Raises LabError for a value out of range.
     """
 
@@ -47,6 +49,7 @@ class Settings:
     app: str = "nginx"
     config: str | None = None
     bare: bool = False
+    switch: str = SWITCH_BRIDGE
 
     def __post_init__(self) -> None:
         if not re.fullmatch(NAME_PATTERN, self.name):
@@ -56,6 +59,10 @@ class Settings:
         if self.topology not in TOPOLOGIES:
             raise LabError(
                 f"no topology is called {self.topology!r}; there are {' and '.join(TOPOLOGIES)}"
+            )
+        if self.switch not in SWITCHES:
+            raise LabError(
+                f"no switch is called {self.switch!r}; there are {' and '.join(SWITCHES)}"
             )
         if not 1 <= self.servers <= MAX_HOSTS:
             raise LabError(f"a lab has 1 to {MAX_HOSTS} servers, not {self.servers}")
