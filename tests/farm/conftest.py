@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One farm for all farm tests of a session, with a name of its own."""
+"""Farms for all farm tests of a session, with names of their own."""
 
 import os
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from ipos.lab import Lab, Settings, faults
+from tests.farm import applied
 from tests.farm.support import CONFIG, Farm
 
 
@@ -22,3 +23,11 @@ def farm(_session_farm: Farm) -> Iterator[Farm]:
     _session_farm.wait_idle()
     yield _session_farm
     faults.set_loss(_session_farm.lab, 0)
+
+
+@pytest.fixture(scope="session")
+def applications() -> Iterator[Farm]:
+    """The farm of tests.farm.applied."""
+    settings = Settings(name=f"ap{os.getpid()}", config=applied.CONFIG, app=applied.COMMAND)
+    with Lab(settings) as lab:
+        yield Farm(lab)

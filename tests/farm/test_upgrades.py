@@ -2,65 +2,27 @@
 """gRPC and WebSocket by their own libraries: what is decided once, and opaque from then on."""
 
 import asyncio
-import os
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import grpc
 import grpc.aio
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from ipos.lab import Lab, Settings
+from tests.farm.applied import EVERY, GRPC, ONCE
 from tests.farm.support import SERVERS, Farm
 
 pytestmark = pytest.mark.farm
 
-GRPC, ONCE, EVERY = 50051, 8081, 8082
-CONFIG = """\
-[[service]]
-name = "grpc"
-port = 50051
-policy = "round-robin"
-slow_start_ms = 0
-
-[[service]]
-name = "once"
-port = 8081
-application = "0.0.0.0:8080"
-
-[[service]]
-name = "every"
-port = 8082
-application = "0.0.0.0:8080"
-decide = "request"
-""" + "".join(
-    f"""
-[[route]]
-service = "{service}"
-path = "/{server}/"
-servers = ["{server}"]
-"""
-    for service in ("once", "every")
-    for server in SERVERS
-)
-APPLICATION = Path(__file__).parent / "clients" / "applications.py"
 CONNECTIONS, CALLS = 60, 5
 MEGABYTE = bytes(range(256)) * 4096
 
 
-@pytest.fixture(scope="module")
-def farm() -> Iterator[Farm]:
-    command = f"exec {sys.executable} {APPLICATION} {GRPC} 8080"
-    with Lab(Settings(name=f"up{os.getpid()}", config=CONFIG, app=command)) as lab:
-        yield Farm(lab)
-
-
-@pytest.fixture(autouse=True)
-def whole(farm: Farm) -> None:
-    farm.wait_idle()
+@pytest.fixture
+def farm(applications: Farm) -> Farm:
+    applications.wait_idle()
+    return applications
 
 
 # ---- gRPC ----------------------------------------------------------------------------------------

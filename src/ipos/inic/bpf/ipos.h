@@ -663,6 +663,7 @@ enum ipos_insert {
 	IPOS_INSERT_LINE = 4,		/* the first byte of such a line; a blank one ends it */
 	IPOS_INSERT_HERE = 5,		/* a status line is out; the cookie's line comes next */
 	IPOS_INSERT_DONE = 6,		/* its socket is to leave `inserting` */
+	IPOS_INSERT_TEN = 7,		/* as INTERIM, behind "10": 101 would be final after all */
 };
 
 enum ipos_endpoint_flags {

@@ -46,6 +46,7 @@ IPOS_FUNCTION int insert_step(struct ipos_endpoint *ep, __u32 byte)
 	switch (ep->insert) {
 	case IPOS_INSERT_STATUS:
 	case IPOS_INSERT_INTERIM:
+	case IPOS_INSERT_TEN:
 		if (at > INSERT_CODE_AT + 2) {
 			if (c != '\n')
 				return 0;
@@ -59,8 +60,10 @@ IPOS_FUNCTION int insert_step(struct ipos_endpoint *ep, __u32 byte)
 		}
 		if (at == INSERT_CODE_AT && c == '1')
 			ep->insert = IPOS_INSERT_INTERIM;
-		if (at == INSERT_CODE_AT + 2 && ep->insert == IPOS_INSERT_INTERIM && c == '1')
-			ep->insert = IPOS_INSERT_STATUS;
+		else if (at == INSERT_CODE_AT + 1 && ep->insert == IPOS_INSERT_INTERIM && c == '0')
+			ep->insert = IPOS_INSERT_TEN;
+		else if (at == INSERT_CODE_AT + 2 && ep->insert == IPOS_INSERT_TEN)
+			ep->insert = c == '1' ? IPOS_INSERT_STATUS : IPOS_INSERT_INTERIM;
 		ep->insert_at = at + 1;
 		return 0;
 	case IPOS_INSERT_LINE:
