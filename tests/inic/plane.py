@@ -68,6 +68,18 @@ SEC("sockops") int ipos_sockops(struct bpf_sock_ops *ops)
     return 1;
 }
 """
+_INSERT = """
+const volatile __u32 stamp = %(stamp)d;
+struct { __uint(type, BPF_MAP_TYPE_SOCKHASH); __uint(max_entries, 8);
+         __type(key, __u32); __type(value, __u64); } inserting SEC(".maps");
+SEC("sk_msg") int ipos_insert(struct sk_msg_md *msg)
+{
+    __u32 key = 4;
+    __u64 mark = stamp;
+    bpf_map_update_elem(&flows, &key, &mark, BPF_ANY);
+    return SK_PASS;
+}
+"""
 UNBOUNDED = """
 SEC("xdp") int ipos_bad(struct xdp_md *ctx)
 {
@@ -97,13 +109,14 @@ def compile_objects(
 def plane_objects(
     directory: Path, *, abi: int = 7, stamp: int = 1, verdict: str = "XDP_PASS"
 ) -> Path:
-    """The four objects of a data plane that counts and passes everything."""
+    """The objects of a data plane that counts and passes everything."""
     return compile_objects(
         directory,
         xdp=_XDP % {"abi": abi, "stamp": stamp, "verdict": verdict},
         ingress=_TC % {"hook": "ingress"},
         egress=_TC % {"hook": "egress"},
         sockops=_SOCKOPS,
+        insert=_INSERT % {"stamp": stamp},
     )
 
 

@@ -40,10 +40,12 @@ def place() -> Iterator[Path]:
 def test_load_pins_every_map_and_program_and_attaches_nothing(objects: Path, place: Path) -> None:
     plane = kernel.load(objects, place)
     assert plane.abi == 7
-    assert set(plane.maps) == {"counts", "deny", "events", "flows", "hold_free", "hold_pool"}
+    assert set(plane.maps) == {"counts", "deny", "events", "flows", "hold_free", "hold_pool",
+                               "inserting"}  # fmt: skip
     assert [p.name for p in plane.programs] == [
         "ipos_egress",
         "ipos_ingress",
+        "ipos_insert",
         "ipos_sockops",
         "ipos_xdp",
     ]
@@ -164,7 +166,7 @@ def test_upgrade_compares_tags_and_constants(objects: Path, place: Path, tmp_pat
     same = kernel.upgrade(objects, place)
     assert same.replaced == ()
     changed = kernel.upgrade(plane_objects(tmp_path / "stamp", stamp=2), place)
-    assert changed.replaced == ("ipos_xdp",)
+    assert changed.replaced == ("ipos_insert", "ipos_xdp")
     run_xdp(place)
     with kernel.open_map(place, "counts") as counts:
         values = counts.get_per_cpu(b"\1\0\0\0") or []

@@ -11,7 +11,8 @@ import pytest
 
 from ipos.inic import kernel
 from ipos.inic.hooks import Attachment, Hook, xdp_occupant
-from ipos.inic.libbpf import AttachError, SlotTaken
+from ipos.inic.libbpf import AttachError, SlotTaken, syscall
+from tests.farm.support import wait_until
 from tests.inic.plane import (
     Wire,
     inside_namespace,
@@ -148,7 +149,7 @@ def test_upgrade_replaces_programs_under_their_links(
     send_frame(wire.front, 60)
     result = kernel.upgrade(plane_objects(tmp_path, verdict="XDP_DROP"), place)
     assert result.replaced == ("ipos_xdp",)
-    assert set(result.unchanged) == {"ipos_egress", "ipos_ingress", "ipos_sockops"}
+    assert set(result.unchanged) == {"ipos_egress", "ipos_ingress", "ipos_insert", "ipos_sockops"}
     after = kernel.adopt(place)
     changed = {new.name for old, new in zip(before, after.links, strict=True) if old != new}
     assert changed == {f"xdp-{wire.front}", f"xdp-{wire.back}"}
@@ -168,6 +169,54 @@ def test_detach_leaves_nothing(wire: Wire, objects: Path, cgroup: Path) -> None:
         ["tc", "filter", "show", "dev", "front", "ingress"], capture_output=True, check=True
     )
     assert shown.stdout == b""
+
+
+def connected() -> tuple[socket.socket, socket.socket]:
+    """A TCP connection within this machine: its two ends."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        return client, listener.accept()[0]
+
+
+def said(place: Path, number: int) -> bytes | None:
+    """What ipos_insert notes of a byte that a socket sends, as the map's `number`th."""
+    client, server = connected()
+    with client, server, kernel.open_map(place, "inserting") as sockets:
+        sockets.update(number.to_bytes(4, "little"), server.fileno().to_bytes(8, "little"))
+        server.send(b"x")
+        assert client.recv(1) == b"x"
+    return flow(place, 4)
+
+
+def test_a_program_of_a_maps_sockets_goes_with_the_map(
+    objects: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """It runs from attach on, is replaced by an upgrade, and detach leaves plain TCP."""
+    newer = plane_objects(tmp_path_factory.mktemp("newer"), stamp=2)
+    client, server = connected()
+    with pin_place() as place, client, server:
+        kernel.load(objects, place)
+        assert said(place, 1) is None
+        kernel.attach(place, [])
+        kernel.attach(place, [])
+        assert said(place, 1) == (1).to_bytes(8, "little")
+        assert "ipos_insert" in kernel.upgrade(newer, place).replaced
+        assert said(place, 1) == (2).to_bytes(8, "little")
+        with kernel.open_map(place, "inserting") as sockets:
+            sockets.update(bytes(4), server.fileno().to_bytes(8, "little"))
+        (program,) = [each for each in kernel.adopt(place).programs if each.name == "ipos_insert"]
+        assert kernel.detach(place)
+        wait_until("the program has gone", lambda: not program_exists(program.id))
+        server.send(b"y")
+        assert client.recv(1) == b"y"
+
+
+def program_exists(number: int) -> bool:
+    try:
+        os.close(syscall.program_fd_by_id(number))
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def test_detach_after_the_interfaces_have_gone(objects: Path) -> None:

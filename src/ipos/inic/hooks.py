@@ -42,7 +42,9 @@ _ATTACH_TYPE: Final = {
 _ORDER: Final = list(Hook)
 
 _OF_MAPS: Final = {"ipos_insert": ("inserting", syscall.ATTACH_SK_MSG_VERDICT)}
-"""Programs that run on the sockets in a map. The map holds them: no link, gone when it goes."""
+"""Programs that run on the sockets in a map. Linux has links to such maps since 6.10 only, and 6.9
+must do. So the map itself holds the program: given again, it takes the old one's place for sockets
+that come from then on, and it goes with the map and its last socket."""
 
 
 @dataclass(frozen=True, slots=True)
