@@ -8,24 +8,50 @@ the server's SETTINGS has named no path: such a connection goes where any path m
 import json
 import os
 import re
+import struct
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
+from ipos.inic import rows
 from ipos.lab import Lab, Settings
+from ipos.selection.sessions import learned_hash
 from tests.farm.support import SERVERS, Farm, wait_until
 
 pytestmark = pytest.mark.farm
 
-H2 = 8082
+H2, INSERT, LEARN, HTTP1 = 8082, 8101, 8102, 8103
 CONFIG = """\
 [[service]]
 name = "h2"
 port = 8082
 application = "127.0.0.1:8082"
 slow_start_ms = 0
+
+[[service]]
+name = "insert"
+port = 8101
+application = "127.0.0.1:8082"
+slow_start_ms = 0
+session = { kind = "insert" }
+
+[[service]]
+name = "learn"
+port = 8102
+application = "127.0.0.1:8082"
+slow_start_ms = 0
+session = { kind = "learn", cookie = "SESSION" }
+
+[[service]]
+name = "http1"
+port = 8103
+application = "127.0.0.1:8080"
+policy = "round-robin"
+slow_start_ms = 0
+session = { kind = "insert" }
 
 [[route]]
 service = "h2"
@@ -61,9 +87,9 @@ def whole(farm: Farm) -> None:
     farm.wait_idle()
 
 
-def curl(farm: Farm, path: str, first: str, *options: str) -> str:
+def curl(farm: Farm, path: str, first: str, *options: str, port: int = H2) -> str:
     """Who answers curl."""
-    url = f"http://{farm.address(first)}:{H2}{path}"
+    url = f"http://{farm.address(first)}:{port}{path}"
     command = ("curl", "-sS", "-o", "/dev/null", "-D", "-", "--http2-prior-knowledge")
     text = farm.run("client1", *command, "--max-time", "20", *options, url)
     found = re.findall(r"(?i)^x-served-by: (\S+)", text, re.MULTILINE)
@@ -96,6 +122,57 @@ def test_h2load_by_path(farm: Farm, path: str, who: set[str]) -> None:
     assert {server for server, n in after.items() if n} == who
     if len(who) > 1:
         assert min(after[server] for server in who) > count / 4
+
+
+def _untold(farm: Farm) -> int:
+    return sum(counts["session_untold"] for counts in farm.all_counters().values())
+
+
+def _h2load(farm: Farm, cookie: str) -> Counter[str]:
+    """Who answers 300 requests of 30 connections with this cookie."""
+    before = served(farm)
+    url = f"http://{farm.address('s1')}:{INSERT}/"
+    text = farm.run("client1", "h2load", "-n300", "-c30", "-H", f"cookie: {cookie}", url)
+    assert "300 succeeded, 0 failed, 0 errored, 0 timeout" in text, text
+    after: Counter[str] = wait_until("the logs have it", lambda: logged(farm, before, 300))
+    return +after
+
+
+def test_an_inserted_cookie_has_its_server_in_http_2_too(farm: Farm) -> None:
+    """HTTP/1 gives it; HTTP/2, into whose responses none is inserted, comes back by it."""
+    given: dict[str, str] = {}
+    while given.keys() != set(SERVERS):
+        answer = farm.get(port=HTTP1)
+        given[answer.served_by] = answer.headers["set-cookie"].partition(";")[0]
+    untold = _untold(farm)
+    for server, cookie in given.items():
+        for first in SERVERS:
+            many = ("-b", f"a={'a' * 50}; {cookie}; z=z")
+            assert curl(farm, "/two", first, *many, port=INSERT) == server
+        assert _h2load(farm, cookie) == {server: 300}
+    damaged = given["s1"][:-1] + ("0" if given["s1"][-1] != "0" else "1")
+    who = {curl(farm, "/", "s1", "-b", damaged, port=INSERT) for _ in range(12)}
+    assert len(who) > 1
+    assert _untold(farm) == untold
+
+
+def test_a_learned_cookie_has_its_server_in_http_2_too(farm: Farm) -> None:
+    """The row is put into the map: what HTTP/2 applications answer is not read."""
+    for server in SERVERS:
+        value = f"session-of-{server}"
+        for tables in farm.tables.values():
+            settings = tables.settings.get(0)
+            owner = tables.servers.get(int(server[1:]))
+            assert settings is not None
+            assert owner is not None
+            key = rows.CookieKey(
+                learned_hash(value.encode(), struct.pack("<QQ", *settings.learn_key)), LEARN
+            )
+            expires = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + 600 * 10**9
+            tables.cookies.put(key, rows.Cookie(owner.address, expires))
+        for first in SERVERS:
+            for _ in range(3):
+                assert curl(farm, "/", first, "-b", f"SESSION={value}", port=LEARN) == server
 
 
 def served(farm: Farm) -> Counter[str]:

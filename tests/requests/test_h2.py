@@ -13,6 +13,7 @@ from ipos.inic.native import Node
 from ipos.inic.shapes import unpack
 from ipos.requests import h2, hpack
 from ipos.requests.h2 import PREFACE, Asked
+from ipos.selection import sessions
 
 CURL = bytes.fromhex(
     "505249202a20485454502f322e300d0a0d0a534d0d0a0d0a0000120400000000000003000000640004020000"
@@ -71,6 +72,38 @@ def test_a_block_over_frames_with_padding_and_priority(node: Node) -> None:
         first = b"\3" + b"\0\0\0\0\x10" + block[:cut] + b"\0\0\0"
         flight = PREFACE + SETTINGS + frame(1, 0x28, first) + frame(9, 4, block[cut:])
         assert core(node, flight) == h2.asked(flight) == Asked(b"example.org", b"/split")
+
+
+COOKIES = {
+    "one": [b"IPOS=0123456789abcdef0123456789abcdef"],
+    "among others": [b"theme=dark; IPOS=abc; lang=en"],
+    "in crumbs": [b"theme=dark", b"IPOS=abc", b"lang=en"],
+    "twice": [b"IPOS=first; IPOS=second"],
+    "empty": [b"IPOS=; a=b"],
+    "a name that begins alike": [b"IPOSX=1; XIPOS=2; IPOS=3"],
+    "as long as may be": [b"IPOS=" + b"v" * 128],
+    "longer": [b"IPOS=" + b"v" * 129],
+    "none": [],
+}
+
+
+@pytest.mark.parametrize("name", COOKIES)
+@pytest.mark.parametrize("size", [1, 7, 1024])
+def test_the_sessions_cookie(node: Node, name: str, size: int) -> None:
+    """The first of its name, as it is in HTTP/1's header."""
+    node.table("sessions")[0] = {"kind": 1, "name_len": 4, "name": b"IPOS".ljust(64, b"\0")}
+    block = b"\x82\x86" + literal(4, b"/", 0) + literal(1, b"example.org")
+    for crumb in COOKIES[name]:  # its name is index 32 of the static table; its length two bytes
+        over = len(crumb) - 127
+        block += b"\x0f\x11" + (b"\x7f" + bytes((over,)) if over >= 0 else bytes((len(crumb),)))
+        block += crumb
+    flight = PREFACE + SETTINGS + frame(1, 5, block)
+    pieces = [flight[at : at + size] for at in range(0, len(flight), size)]
+    row = unpack(layout("ipos_request"), node.read(pieces))
+    assert h2.cookies(flight) == b"; ".join(COOKIES[name])
+    told = bytes(row["cookie"])[: row["cookie_len"]].decode()
+    assert told == sessions.cookie_of(h2.cookies(flight).decode(), "IPOS")
+    assert bytes(row["path"])[: row["path_len"]] == b"/"
 
 
 def test_huffman_codes_every_byte() -> None:

@@ -130,6 +130,15 @@ def asked(data: bytes) -> Asked:
     return Asked(host, text)
 
 
+def cookies(data: bytes) -> bytes:
+    """The first request's Cookie header, put together of its crumbs (RFC 9113 section 8.2.3)."""
+    try:
+        found = hpack.fields(_block(data))
+    except (FrameError, hpack.HpackError):
+        return b""
+    return b"; ".join(value for name, value in found if name == b"cookie")
+
+
 def _block(data: bytes) -> bytes:
     """The first header block, out of its frames, without padding and priority."""
     block, whole = b"", False

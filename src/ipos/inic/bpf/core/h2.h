@@ -153,7 +153,7 @@ IPOS_INLINE void h2_finish(struct ipos_scratch *w)
 		h2_put(w, cookie + 1, '\n');
 		p->phase = HTTP_COOKIE;
 		w->end = 0;
-		good = !h2_read(w, HTTP_COOKIE, HTTP_COOKIE, cookie + 2);
+		good = !h2_read(w, HTTP_COOKIE, HTTP_COOKIE_END, cookie + 2);
 	}
 	if (!good)
 		h2_nothing(r);

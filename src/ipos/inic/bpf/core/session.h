@@ -142,6 +142,7 @@ IPOS_FUNCTION __u32 session_named(struct ipos_scratch *w, struct choice *c)
 	struct ipos_service *service;
 	struct ipos_settings *set;
 	struct ipos_cookie *row;
+	int http1;
 
 	if (!w || !c)
 		return 0;
@@ -150,7 +151,8 @@ IPOS_FUNCTION __u32 session_named(struct ipos_scratch *w, struct choice *c)
 	set = settings_now();
 	session = session_at(w->request.service);
 	service = service_at(w->request.service);
-	if (!set || !service || !session || w->request.grammar != IPOS_GRAMMAR_HTTP1 ||
+	http1 = w->request.grammar == IPOS_GRAMMAR_HTTP1;
+	if (!set || !service || !session || (!http1 && w->request.grammar != IPOS_GRAMMAR_H2) ||
 	    (session->kind != IPOS_SESSION_INSERT && session->kind != IPOS_SESSION_LEARN))
 		return 0;
 	if (session->kind == IPOS_SESSION_LEARN) {
@@ -162,10 +164,11 @@ IPOS_FUNCTION __u32 session_named(struct ipos_scratch *w, struct choice *c)
 			cookie_renew(w, session, row, now);
 		return row->server_ip;
 	}
-	c->insert = 1;
+	c->insert = http1;		/* HTTP/2 has no line to put in */
 	if (!session_value_read(w) || !session_tag(&w->value, &tag) || tag != w->value.tag)
 		return 0;
-	c->insert = bpf_ntohl(w->value.day) != session_day(set, now);	/* on, under today's key */
+	/* On, under today's key. */
+	c->insert = http1 && bpf_ntohl(w->value.day) != session_day(set, now);
 	return w->value.server_ip;
 }
 
@@ -192,7 +195,8 @@ IPOS_FUNCTION int session_choose(const struct ipos_scratch *w, __u32 ip, __u64 r
 	a = bpf_map_lookup_elem(&addresses, &key);
 	if (!a || !session_lives(a->holder) || !pool_port(service->listening, a->holder)) {
 		c->session = CHOICE_MOVED;
-		c->insert = session->kind == IPOS_SESSION_INSERT;
+		c->insert = session->kind == IPOS_SESSION_INSERT &&
+			    w->request.grammar == IPOS_GRAMMAR_HTTP1;
 		return 0;
 	}
 	port = pool_port(c->pool, a->holder);
