@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gRPC and WebSocket by their own libraries: what is decided once, and opaque from then on."""
+"""What is decided once, and opaque from then on: gRPC and WebSocket by their own libraries, CONNECT
+and other upgrades by an application that answers as it is told.
+"""
 
 import asyncio
+import base64
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator
+from itertools import permutations
 
 import grpc
 import grpc.aio
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.farm.applied import EVERY, GRPC, ONCE
+from tests.farm.applied import EVERY, GRPC, ONCE, RAW, RAW_EVERY
 from tests.farm.support import SERVERS, Farm
 
 pytestmark = pytest.mark.farm
@@ -99,3 +104,69 @@ def test_websocket_is_decided_by_the_upgrade_and_left_alone(
 
     with farm.inside("client1"):
         assert asyncio.run(all_of_them()) == list(SERVERS)
+
+
+# ---- CONNECT, and upgrades behind a body --------------------------------------------------------
+
+OPAQUE = b"".join(b"GET / HTTP/1.1\r\nHost: %s.example\r\n\r\n" % s.encode() for s in SERVERS)
+CHUNKS = b"5\r\nright\r\n3000\r\n" + bytes(0x3000) + b"\r\n0\r\n\r\n"
+TAKEN = {"CONNECT": b"HTTP/1.1 200 OK\r\n\r\n", "POST": b"HTTP/1.1 101 Switching\r\n\r\n"}
+DECLINED = b"HTTP/1.1 403 Forbidden\r\nX-Served-By: %%\r\nContent-Length: 0\r\n\r\n"
+
+
+def asks(method: str, server: str, answer: bytes, *headers: str) -> bytes:
+    """A request to leave HTTP, for this server alone and answered by these bytes. A POST has a
+    body in chunks.
+    """
+    target = f"{server}.example:443" if method == "CONNECT" else "/"
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {server}.example", *headers]
+    lines.append(f"X-Answer: {base64.b64encode(answer).decode()}")
+    if method == "POST":
+        lines += ["Connection: upgrade", "Upgrade: x", "Transfer-Encoding: chunked"]
+    head = ("\r\n".join(lines) + "\r\n\r\n").encode()
+    return head + CHUNKS if method == "POST" else head
+
+
+def read(connection: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        data += (piece := connection.recv(count - len(data)))
+        assert piece, data
+    return data
+
+
+@pytest.mark.parametrize("method", ["CONNECT", "POST"])
+@pytest.mark.parametrize("when", ["X-Early: 1", "X-Late: 1"])
+@pytest.mark.parametrize("port", [RAW, RAW_EVERY], ids=["once", "every request"])
+def test_a_tunnel_is_opaque(farm: Farm, method: str, when: str, port: int) -> None:
+    """Decided by the request; what then looks like requests of other servers' is none."""
+    answer = TAKEN[method]
+    for first, server in permutations(SERVERS, 2):
+        with farm.connect(port, first) as connection:
+            connection.sendall(asks(method, server, answer, when, "X-Tunnel: 1"))
+            told = answer + server.encode()
+            assert read(connection, len(told)) == told
+            for data in (OPAQUE, b"\0\r\n", MEGABYTE, OPAQUE * 20):
+                connection.sendall(data)
+                assert read(connection, len(data)) == data
+    farm.wait_idle()
+
+
+@pytest.mark.parametrize("method", ["CONNECT", "POST"])
+def test_what_comes_with_a_request_to_leave_waits_for_the_answer(farm: Farm, method: str) -> None:
+    answer = TAKEN[method]
+    with farm.connect(RAW_EVERY) as connection:
+        connection.sendall(asks(method, "s2", answer, "X-Tunnel: 1") + OPAQUE)
+        told = answer + b"s2" + OPAQUE
+        assert read(connection, len(told)) == told
+
+
+@pytest.mark.parametrize("method", ["CONNECT", "POST"])
+@pytest.mark.parametrize("when", ["X-Early: 1", "X-Late: 1"])
+def test_one_that_is_declined_is_an_ordinary_request(farm: Farm, method: str, when: str) -> None:
+    with farm.connect(RAW_EVERY) as connection:
+        for number in range(9):
+            server = SERVERS[number % 3]
+            connection.sendall(asks(method, server, DECLINED, when))
+            told = DECLINED.replace(b"%%", server.encode())
+            assert read(connection, len(told)) == told

@@ -94,6 +94,54 @@ OWNER = [
         after={"local": [(KEY, {"client_mac": ROUTER})]}),
 ]  # fmt: skip
 
+CONNECT, OPAQUE = constant("IPOS_FOLLOW_CONNECT"), constant("IPOS_FOLLOW_OPAQUE")
+UPGRADE, CHUNKED = constant("IPOS_FOLLOW_UPGRADE"), constant("IPOS_FOLLOW_CHUNKED")
+ASKED, TAKEN = constant("IPOS_LEAVES_ASKED"), constant("IPOS_LEAVES_TAKEN")
+
+
+def _answered(about: str, line: bytes, before: dict[str, Any], after: dict[str, Any]) -> Row:
+    """What an answer to the request before makes of the connection."""
+    data = line + b"\r\nContent-Length: 0\r\n\r\n"
+    return Row(about=about, config=EVERY, counts={},
+               before=local(**{**FOLLOWED, "answered": 0, **before}),
+               steps=[out(p.answer("PA", seq=SENT, ack=HEAD_END, window=500, data=data))],
+               after={"local": [(KEY, {"client_mac": ROUTER, **after})]})  # fmt: skip
+
+
+def _came(about: str, data: bytes, verdict: str, before: dict[str, Any], **fields: Any) -> Row:
+    """What becomes of bytes behind the request before."""
+    return Row(about=about, config=EVERY, before=local(**{**FOLLOWED, **before}),
+               steps=[rx("front", p.client("PA", data, seq=HEAD_END, ack=SENT), verdict)],
+               **{"counts": {}, **fields})  # fmt: skip
+
+
+LEAVING = [
+    _answered("CONNECT is taken: no HTTP from here on", b"HTTP/1.1 200 OK",
+              {"follow": CONNECT}, {"follow": OPAQUE}),
+    _answered("CONNECT is declined: an ordinary request", b"HTTP/1.1 403 No",
+              {"follow": CONNECT}, {"follow": LENGTH, "answered": 1}),
+    _answered("an upgrade is taken", b"HTTP/1.1 101 Yes", {"follow": UPGRADE}, {"follow": OPAQUE}),
+    _answered("200 takes no upgrade", b"HTTP/1.1 200 OK", {"follow": UPGRADE},
+              {"follow": LENGTH, "answered": 1}),
+    _answered("taken before its chunks are all here: they are read on", b"HTTP/1.1 101 Yes",
+              {"follow": CHUNKED, "leaves": ASKED}, {"follow": CHUNKED, "leaves": TAKEN}),
+    _answered("declined before they are", b"HTTP/1.1 200 OK", {"follow": CHUNKED, "leaves": ASKED},
+              {"follow": CHUNKED, "leaves": 0, "answered": 1}),
+    _came("what follows CONNECT waits for the answer", p.HEAD, "shot",
+          {"follow": CONNECT, "answered": 0}, counts={"DROP_AHEAD": 1}),
+    _came("what follows a tunnel's request goes up as it is", p.HEAD, "to kernel",
+          {"follow": OPAQUE, "answered": 0}),
+    _came("the last chunk of a request to leave", b"0\r\n\r\n", "to kernel",
+          {"follow": CHUNKED, "leaves": ASKED, "answered": 0},
+          after={"local": [(KEY, {"follow": UPGRADE, "request_end": HEAD_END + 5})]}),
+    _came("the last chunk, and it was taken before", b"0\r\n\r\n", "to kernel",
+          {"follow": CHUNKED, "leaves": TAKEN, "answered": 0},
+          after={"local": [(KEY, {"follow": OPAQUE, "request_end": HEAD_END + 5})]}),
+    _came("the last chunk, and it was declined before", b"0\r\n\r\n" + p.HEAD, "to kernel",
+          {"follow": CHUNKED},
+          after={"local": [(KEY, {"follow": LENGTH, "request_end": HEAD_END + 5 + len(p.HEAD)})]}),
+]  # fmt: skip
+
 BEHIND = [
     Row(about="a packet for a connection we gave on: to its owner, with one hop less",
         steps=[rx("back", p.packet(NEXT), "redirect", to_back(_bounced(NEXT)))],
@@ -126,4 +174,4 @@ FIRST_SERVER = [
         before={"forward": [(KEY, forward(acknowledged=1, migration=1))]}),
 ]  # fmt: skip
 
-ROWS = [*OWNER, *BEHIND, *FIRST_SERVER]
+ROWS = [*OWNER, *LEAVING, *BEHIND, *FIRST_SERVER]

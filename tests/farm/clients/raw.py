@@ -3,11 +3,15 @@
 
     python raw.py RAW_PORT NGINX_PORT
 
-On RAW_PORT every request's body is written back as it is, with no head of our own, in pieces of
-`X-Piece` bytes, each by a write() of its own; `X-Close` ends the connection then. nginx serves
-the files of ipos.lab.pattern by sendfile and nothing else.
+On RAW_PORT every request is answered by its body as it is, with no head of our own, or by what
+`X-Answer` says in base64, `%%` replaced by the node's name. It is written in pieces of `X-Piece`
+bytes, each by a write() of its own, and before the body is read where there is an `X-Early`. Then
+`X-Close` ends the connection, and `X-Tunnel` sends back whatever comes, behind the node's name.
+
+nginx serves the files of ipos.lab.pattern by sendfile and nothing else.
 """
 
+import base64
 import os
 import socketserver
 import subprocess
@@ -40,6 +44,9 @@ http {{
 """
 
 
+_NODE = os.environ["IPOS_NODE"].encode()
+
+
 class Raw(socketserver.StreamRequestHandler):
     """One connection, request after request."""
 
@@ -51,12 +58,36 @@ class Raw(socketserver.StreamRequestHandler):
             while line := self.rfile.readline().decode("latin-1").rstrip("\r\n"):
                 name, _, value = line.partition(":")
                 fields[name.lower()] = value.strip()
-            response = self.rfile.read(int(fields.get("content-length", "0")))
-            piece = int(fields.get("x-piece", "0")) or len(response)
-            for at in range(0, len(response), piece):
-                self.connection.sendall(response[at : at + piece])
+            given = base64.b64decode(fields.get("x-answer", "")).replace(b"%%", _NODE)
+            piece = int(fields.get("x-piece", "0"))
+            if "x-early" in fields:
+                self._write(given, piece)
+            body = self._body(fields)
+            if "x-early" not in fields:
+                self._write(given or body, piece)
+            if "x-tunnel" in fields:
+                self._tunnel()
             if "x-close" in fields:
                 return
+
+    def _body(self, fields: dict[str, str]) -> bytes:
+        if "transfer-encoding" not in fields:
+            return self.rfile.read(int(fields.get("content-length", "0")))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def _write(self, data: bytes, piece: int) -> None:
+        for at in range(0, len(data), piece or len(data) or 1):
+            self.connection.sendall(data[at : at + (piece or len(data))])
+
+    def _tunnel(self) -> None:
+        self.connection.sendall(_NODE)
+        while data := self.rfile.read1():
+            self.connection.sendall(data)
 
 
 class Server(socketserver.ThreadingTCPServer):

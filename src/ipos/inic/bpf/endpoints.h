@@ -111,7 +111,8 @@ IPOS_INLINE void endpoint_follow(struct ipos_endpoint *ep, __u32 from, __u64 len
 
 	ep->heads = body & IPOS_BODY_OF_HEAD ? ep->heads | head : ep->heads & ~head;
 	ep->asked++;
-	body &= ~IPOS_BODY_OF_HEAD;
+	ep->leaves = body & IPOS_BODY_LEAVES ? IPOS_LEAVES_ASKED : IPOS_LEAVES_NOT;
+	body &= ~(IPOS_BODY_OF_HEAD | IPOS_BODY_LEAVES);
 	ep->follow = body == IPOS_BODY_OPAQUE ? IPOS_FOLLOW_OPAQUE :
 		     body == IPOS_BODY_CHUNKED ? IPOS_FOLLOW_CHUNKED :
 		     body == IPOS_BODY_UPGRADE ? IPOS_FOLLOW_UPGRADE :

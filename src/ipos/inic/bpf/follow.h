@@ -33,7 +33,8 @@ IPOS_INLINE __u64 request_measure(struct ipos_scratch *w, __u8 *body)
 	*body = r->body;
 	if (r->body == IPOS_BODY_OPAQUE)
 		*body = seen & HTTP_SEEN_CONNECT ? IPOS_BODY_CONNECT :
-			seen & HTTP_SEEN_ENCODING ? IPOS_BODY_CHUNKED : IPOS_BODY_UPGRADE;
+			seen & HTTP_SEEN_ENCODING ? IPOS_BODY_CHUNKED | IPOS_BODY_LEAVES :
+						    IPOS_BODY_UPGRADE;
 	if (*body == IPOS_BODY_LENGTH || *body == IPOS_BODY_UPGRADE)
 		len += r->content_length;
 	if (r->flags & IPOS_REQUEST_HEAD)
@@ -135,8 +136,9 @@ IPOS_FUNCTION int chunks_read(struct __sk_buff *skb, const struct segment *s,
 		if (ep->chunk == IPOS_CHUNK_WRONG)
 			break;
 		ep->request_end++;
-		if (ep->chunk == IPOS_CHUNK_OVER)
-			ep->follow = IPOS_FOLLOW_LENGTH;	/* the next head starts here */
+		if (ep->chunk == IPOS_CHUNK_OVER)	/* the next head starts here, or a tunnel */
+			ep->follow = ep->leaves == IPOS_LEAVES_TAKEN ? IPOS_FOLLOW_OPAQUE :
+				     ep->leaves ? IPOS_FOLLOW_UPGRADE : IPOS_FOLLOW_LENGTH;
 	}
 	return 0;
 }
@@ -164,6 +166,8 @@ IPOS_FUNCTION int heads_read(struct __sk_buff *skb, struct ipos_scratch *w,
 			return HEADS_PASS;
 		if (ep->follow == IPOS_FOLLOW_CHUNKED)
 			return ep->chunk == IPOS_CHUNK_WRONG ? HEADS_WRONG : HEADS_CUT;
+		if (ep->follow >= IPOS_FOLLOW_UPGRADE && ep->answered == ep->asked)
+			ep->follow = IPOS_FOLLOW_LENGTH;	/* declined before its end was here */
 		if (ep->follow >= IPOS_FOLLOW_UPGRADE ||
 		    (ep->asked - ep->answered >= UNANSWERED && ep->answer != IPOS_ANSWER_UNKNOWN))
 			return HEADS_CUT;

@@ -318,6 +318,7 @@ enum ipos_body {
 	/* And what a server that is to follow the connection must know beside. */
 	IPOS_BODY_UPGRADE = 4,		/* content_length bytes, and no HTTP any more if it is taken */
 	IPOS_BODY_CONNECT = 5,
+	IPOS_BODY_LEAVES = 64,		/* a bit, of chunks: behind them as behind an UPGRADE */
 	IPOS_BODY_OF_HEAD = 128,	/* a bit: the request was HEAD */
 };
 
@@ -631,7 +632,7 @@ struct ipos_endpoint {			/* maps `local` and `connect`: full means refuse */
 	__u8 answer_at;			/* place in a status line, a name or a value */
 	__u8 answer_chunk;		/* enum ipos_chunk_state */
 	__u8 answer_seen;		/* enum ipos_answer_seen */
-	__u8 zero;
+	__u8 leaves;			/* enum ipos_leaves */
 };
 
 /* What of an application's answer comes next. */
@@ -683,6 +684,13 @@ enum ipos_follow {
 	IPOS_FOLLOW_OPAQUE = 3,		/* there will be none */
 	IPOS_FOLLOW_UPGRADE = 4,	/* none if the application answers 101; nothing goes up before */
 	IPOS_FOLLOW_CONNECT = 5,	/* the same, if it answers 2xx */
+};
+
+/* Whether a request whose chunks are read is to leave HTTP behind them. */
+enum ipos_leaves {
+	IPOS_LEAVES_NOT = 0,
+	IPOS_LEAVES_ASKED = 1,
+	IPOS_LEAVES_TAKEN = 2,		/* the application has answered 101 before it had them all */
 };
 
 /* What comes next in a chunked body (RFC 9112 7.1). */

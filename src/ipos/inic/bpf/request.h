@@ -106,7 +106,7 @@ IPOS_INLINE void held_measure(struct ipos_scratch *w, struct ipos_holding *h,
 /* And the held bytes behind it come again, when it is their turn. */
 IPOS_INLINE void held_cut(struct ipos_holding *h)
 {
-	__u8 body = h->body & ~IPOS_BODY_OF_HEAD;
+	__u8 body = h->body & ~(IPOS_BODY_OF_HEAD | IPOS_BODY_LEAVES);
 
 	if (h->request_len && body != IPOS_BODY_CHUNKED && body != IPOS_BODY_OPAQUE &&
 	    h->held > h->request_len)

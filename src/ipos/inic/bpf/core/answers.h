@@ -72,10 +72,15 @@ IPOS_INLINE void answer_over(struct ipos_endpoint *ep)
 /* The last request was to leave HTTP: this is the answer, so its end or the tunnel is near. */
 IPOS_INLINE int answer_tunnels(struct ipos_endpoint *ep, __u16 status)
 {
-	int taken = ep->follow == IPOS_FOLLOW_UPGRADE ? status == 101 :
-		    ep->follow == IPOS_FOLLOW_CONNECT && status >= 200 && status < 300;
+	int taken = ep->follow == IPOS_FOLLOW_CONNECT ? status >= 200 && status < 300 : status == 101;
 
-	if (ep->follow < IPOS_FOLLOW_UPGRADE || ep->answered + 1 != ep->asked)
+	if (ep->answered + 1 != ep->asked)
+		return 0;
+	if (ep->follow == IPOS_FOLLOW_CHUNKED && ep->leaves) {
+		ep->leaves = taken ? IPOS_LEAVES_TAKEN : IPOS_LEAVES_NOT;
+		return taken;
+	}
+	if (ep->follow < IPOS_FOLLOW_UPGRADE)
 		return 0;
 	ep->follow = taken ? IPOS_FOLLOW_OPAQUE : IPOS_FOLLOW_LENGTH;
 	return taken;
