@@ -58,7 +58,9 @@ def forwarded(**values: Any) -> Forwarded:
         (held(created_ns=ago(5_001), head_state=2), Fate.ANSWER),
         (held(created_ns=ago(5_001), head_state=3), Fate.ANSWER),
         (held(created_ns=ago(5_001), head_state=8), Fate.RESET),
-        (held(created_ns=ago(5_001), head_state=1, moving=1), Fate.RESET),
+        (held(created_ns=ago(5_001), head_state=1, moving=1), Fate.LATE),
+        (held(created_ns=ago(5_001), moving=1), Fate.LATE),
+        (held(created_ns=ago(5_000), head_state=1, moving=1), Fate.KEEP),
         (held(created_ns=ago(5_000), complete=1, answer=9), Fate.KEEP),
         (held(created_ns=ago(5_001), complete=1, answer=9, last_seen_ns=ago(1)), Fate.EXPIRE),
         # Bytes that still trickle in do not prolong it.
@@ -157,7 +159,8 @@ def test_the_sieve_lets_through_what_has_a_fate(
 
 
 def test_what_is_left_of_a_held_request() -> None:
-    left = layout("ipos_temporary").unpack(reaper.ended(held(), reaper.RESET, NOW_NS))
+    row = held(iss=1000, irs=HS["irs"], hs={**HS, "iss": 5000})  # of a later request
+    left = layout("ipos_temporary").unpack(reaper.ended(row, reaper.RESET, NOW_NS))
     assert (left["state"], left["hs"]["iss"], left["hs"]["mss"]) == (5, 1000, 1460)
     assert left["client_end"] == 0xFFFF_FFF0 + 1 + 100 - (1 << 32)
     assert left["created_ns"] == left["last_seen_ns"] == NOW_NS

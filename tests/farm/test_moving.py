@@ -22,6 +22,9 @@ pytestmark = pytest.mark.farm
 CLIENT = Path(__file__).parent / "clients" / "alternate.py"
 
 CONFIG = """\
+[farm]
+header_timeout_ms = 1000
+
 [[service]]
 name = "web"
 port = 80
@@ -237,16 +240,81 @@ def test_a_body_that_breaks_off_ends_the_connection(farm: Farm, server: str) -> 
     farm.wait_idle()
 
 
+REFUSED = b"GET / HTTP/1.1\r\nA : b\r\n\r\n"
+ENDLESS = b"GET / HTTP/1.1\r\nHost: farm.example\r\nX-Long: " + b"l" * 20_000
+UNFINISHED = b"GET / HTTP/1.1\r\nHost: farm"
+
+
+def _ended(connection: socket.socket) -> Answer:
+    """The last answer; behind it the connection ends, and not by a reset."""
+    answer = read_answer(connection)
+    assert answer.headers["connection"] == "close"
+    assert connection.recv(1) == b""
+    return answer
+
+
+def _kept(farm: Farm) -> list[bool]:
+    return ["10.99.0" in farm.run(server, "ss", "-Htn", "sport = :80") for server in SERVERS]
+
+
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_refused_head_later_ends_the_connection(farm: Farm, server: str) -> None:
+@pytest.mark.parametrize(
+    ("sent", "status", "reason"),
+    [
+        (REFUSED, 400, b"white space between a header's name and the colon"),
+        (REFUSED + asked("s2") * 20, 400, b"white space"),
+        (ENDLESS, 431, b"14,600"),
+        (UNFINISHED, 408, b"in time"),
+    ],
+    ids=["refused", "with more behind it", "endless", "unfinished"],
+)
+def test_a_refused_head_later_is_answered(
+    farm: Farm, server: str, sent: bytes, status: int, reason: bytes
+) -> None:
+    """By the iNIC of the connection's server, whose application sees an orderly end."""
+    resets, answered = _resets(farm), farm.counters(server)["answered"]
     with farm.connect() as connection:
-        connection.settimeout(10)
-        connection.sendall(asked(server))
-        assert read_answer(connection).served_by == server
-        connection.sendall(b"GET / HTTP/1.1\r\nA : b\r\n\r\n")
-        with pytest.raises(ConnectionResetError):
-            assert connection.recv(4096)
+        for _ in range(2):
+            connection.sendall(asked(server))
+            assert read_answer(connection).served_by == server
+        connection.sendall(sent)
+        answer = _ended(connection)
+        assert answer.status == status
+        assert reason in answer.body
+        wait_until("no application has it any more", lambda: not any(_kept(farm)))
     farm.wait_idle()
+    assert _resets(farm) == resets
+    assert farm.counters(server)["answered"] == answered + 1
+
+
+def test_a_refused_head_waits_for_the_answers_before(farm: Farm) -> None:
+    with farm.connect() as connection:
+        connection.sendall(asked("s2", "/slow/0.3") + asked("s3", "/slow/0.3") + REFUSED)
+        assert [_one(connection) for _ in range(2)] == ["s2", "s3"]
+        assert _ended(connection).status == 400
+
+
+def test_a_refused_head_after_the_client_has_closed_its_side(farm: Farm) -> None:
+    with farm.connect() as connection:
+        connection.sendall(asked("s2"))
+        assert read_answer(connection).served_by == "s2"
+        connection.sendall(REFUSED)
+        connection.shutdown(socket.SHUT_WR)
+        assert _ended(connection).status == 400
+    farm.wait_idle()
+
+
+def test_refused_heads_with_loss(farm: Farm) -> None:
+    resets = _resets(farm)
+    faults.set_loss(farm.lab, 10, [("client1", "front")])
+    for number in range(12):
+        with farm.connect() as connection:
+            connection.settimeout(30)
+            connection.sendall(asked(SERVERS[number % 3]))
+            assert read_answer(connection).served_by == SERVERS[number % 3]
+            connection.sendall(REFUSED)
+            assert _ended(connection).status == 400
+    assert _resets(farm) == resets
 
 
 def _one(connection: socket.socket) -> str:

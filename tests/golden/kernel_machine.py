@@ -122,8 +122,8 @@ class KernelMachine:
     def ingress(self, frame: bytes, where: str, mark: int = 0) -> Ran:
         return self._tc("ingress", frame, where, mark)
 
-    def egress(self, frame: bytes, where: str) -> Ran:
-        return self._tc("egress", frame, where, 0)
+    def egress(self, frame: bytes, where: str, mark: int = 0) -> Ran:
+        return self._tc("egress", frame, where, mark)
 
     def establish(self, made: Socket, cookie: int, snd_nxt: int, op: int) -> None:
         raise LookupError("sockops programs have no TEST_RUN")

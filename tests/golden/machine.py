@@ -102,7 +102,7 @@ class Machine(Protocol):
     def leave_pieces(self, count: int) -> None: ...
     def xdp(self, frame: bytes, where: str) -> Ran: ...
     def ingress(self, frame: bytes, where: str, mark: int = 0) -> Ran: ...
-    def egress(self, frame: bytes, where: str) -> Ran: ...
+    def egress(self, frame: bytes, where: str, mark: int = 0) -> Ran: ...
     def establish(self, made: Socket, cookie: int, snd_nxt: int, op: int) -> None: ...
 
 
@@ -256,8 +256,8 @@ class NativeMachine:
         outcome = self.node.ingress(frame, self.ifindex(where), mark)
         return self._ran(Tc(outcome.verdict), outcome)
 
-    def egress(self, frame: bytes, where: str) -> Ran:
-        outcome = self.node.egress(frame, self.ifindex(where))
+    def egress(self, frame: bytes, where: str, mark: int = 0) -> Ran:
+        outcome = self.node.egress(frame, self.ifindex(where), mark)
         return self._ran(Tc(outcome.verdict), outcome)
 
     def establish(self, made: Socket, cookie: int, snd_nxt: int, op: int) -> None:

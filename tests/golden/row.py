@@ -138,7 +138,7 @@ def run(machine: Machine, step: Step) -> Ran:
     if step.hook == "tc":
         return machine.ingress(step.frame, step.where, step.mark)
     if step.hook == "out":
-        return machine.egress(step.frame, step.where)
+        return machine.egress(step.frame, step.where, step.mark)
     ran = machine.xdp(step.frame, step.where)
     if ran.verdict != "pass" or step.hook == "xdp":
         return ran

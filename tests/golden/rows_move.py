@@ -10,13 +10,15 @@ from ipos.inic.layout import constant
 from ipos.inic.native import Socket
 from tests.golden import packets as p
 from tests.golden.machine import Config, network
-from tests.golden.row import Row, Step, into_front, rx, to_back
+from tests.golden.row import Row, Step, into_front, rx, to_back, to_front
+from tests.golden.rows_answer import acked, answered, response
 from tests.golden.rows_close import SENT, local, out
-from tests.golden.rows_handshake import KEY
+from tests.golden.rows_handshake import CLOSED, HANDSHAKE, KEY
 from tests.golden.rows_migration import HEAD_END
 from tests.golden.rows_request import SOCKET, forward, piece
 
 LENGTH = constant("IPOS_FOLLOW_LENGTH")
+OURS = 0x69704F54
 MOVING, WAITING = constant("IPOS_EP_MOVING"), constant("IPOS_EP_WAITING")
 ROUTER = bytes.fromhex(p.ROUTER.replace(":", ""))
 EVERY = Config(decide="REQUEST")
@@ -92,6 +94,68 @@ OWNER = [
         steps=[out(p.answer("A", seq=SENT, ack=HEAD_END, window=500))], counts={}, config=EVERY,
         before=local(**{**FOLLOWED, "client_mac": bytes(6)}),
         after={"local": [(KEY, {"client_mac": ROUTER})]}),
+]  # fmt: skip
+
+WRONG = b"GET / HTTP/1.1\r\nA : b\r\n\r\n"
+WRONG_END = HEAD_END + len(WRONG)
+TOLD = response("400 Bad Request", "white space between a header's name and the colon")
+ANSWER_END = SENT + len(TOLD) + 1
+LEFT = {"next": HEAD_END + 1, "iss": p.ISS}
+ANSWERED_HERE: dict[str, Any] = {
+    "hs": {**HANDSHAKE, "iss": SENT - 1, "irs": HEAD_END - 1}, "iss": p.ISS, "irs": p.IRS,
+    "moving": 1,
+    "held": len(WRONG), "acknowledged": len(WRONG), "complete": 1, "answer": len(TOLD),
+    "client_end": WRONG_END, "client_mac": ROUTER, "server": 2, "port": p.APPLICATION,
+}  # fmt: skip
+
+
+def _wrong(flags: str = "PA", data: bytes = WRONG, **fields: Any) -> bytes:
+    return p.ip(flags, data, **{"seq": HEAD_END, "ack": SENT, **fields})
+
+
+CLOSING = _wrong("FA", b"", seq=WRONG_END, ack=ANSWER_END)
+
+CLOSING_FRAME = p.ether(CLOSING, p.FRONT, p.MAC2, 0, 0)
+
+REFUSED_LATER = [
+    Row(about="a later head is refused, and all is quiet: FIN to our kernel, the answer out",
+        steps=[rx("front", p.from_router(_wrong()), "shot",
+                  into_front(p.from_router(piece(b"", len(p.HEAD), fin=True, ack=SENT), pad=False)),
+                  to_front(answered(TOLD, seq=SENT, ack=WRONG_END)))],
+        counts={"HELD": 1, "CLOSED": 1, "ANSWERED": 1, "AMBIGUOUS_SPACE_BEFORE_COLON": 1},
+        config=EVERY, traffic={1: (0, 1)}, before=local(**FOLLOWED), sockets=(ANSWERED,),
+        native_only="TEST_RUN sees no socket of the test's",
+        after={"local": [], "left_behind": [(KEY, LEFT)],
+               "holding": [(KEY, {"answer": len(TOLD), "client_end": WRONG_END, "server": 0})]}),
+    Row(about="an answer before it is not over: the refused head waits",
+        steps=[rx("front", p.from_router(_wrong()), "shot")], counts={"HELD": 1}, config=EVERY,
+        before=local(**{**FOLLOWED, "answered": 0}), sockets=(ANSWERED,),
+        after={"local": [(KEY, {"flags": WAITING})],
+               "holding": [(KEY, {"held": len(WRONG), "complete": 1, "answer": 0})]}),
+    Row(about="the answered client closes: its FIN out of a frame, to front's ingress first",
+        steps=[rx("back", p.packet(CLOSING), "redirect", into_front(CLOSING_FRAME))],
+        counts={"FRAMES_RECEIVED": 1, "DECAPSULATED": 1}, config=EVERY,
+        before={"holding": [(KEY, ANSWERED_HERE)], "left_behind": [(KEY, LEFT)]}),
+    Row(about="and from there: acknowledged, and the first server hears of the end",
+        steps=[Step(hook="inward", where="front", frame=CLOSING_FRAME, verdict="redirect",
+                    sent=(to_back(p.notice(4, to=p.MAC2, by=p.BACK)),
+                          to_front(acked(WRONG_END + 1, ANSWER_END))))],
+        counts={"FRAMES_SENT": 1, "ANSWER_ACKED": 1}, config=EVERY,
+        before={"holding": [(KEY, ANSWERED_HERE)], "left_behind": [(KEY, LEFT)]},
+        after={"holding": [],
+               "temporary": [(KEY, {"state": CLOSED, "hs": HANDSHAKE,
+                                    "client_end": WRONG_END + 1})]}),
+    Row(about="our answer passes egress, where a socket left behind would be silenced",
+        steps=[Step(hook="out", where="front", mark=OURS, verdict="ok",
+                    frame=answered(TOLD, seq=SENT, ack=WRONG_END))],
+        counts={}, config=EVERY,
+        before={"holding": [(KEY, ANSWERED_HERE)], "left_behind": [(KEY, LEFT)]}),
+    Row(about="its client resets: the cookie opens nothing, and the first server hears of it",
+        steps=[rx("back", p.packet(_wrong("RA", b"", seq=WRONG_END, ack=SENT)), "redirect",
+                  to_back(p.notice(4, to=p.MAC2, by=p.BACK, endpoint=p.SERVICE)))],
+        counts={"FRAMES_RECEIVED": 1, "FRAMES_SENT": 1}, config=EVERY,
+        before={"holding": [(KEY, ANSWERED_HERE)], "left_behind": [(KEY, LEFT)]},
+        after={"holding": [], "temporary": [(KEY, {"state": CLOSED, "client_end": WRONG_END})]}),
 ]  # fmt: skip
 
 CONNECT, OPAQUE = constant("IPOS_FOLLOW_CONNECT"), constant("IPOS_FOLLOW_OPAQUE")
@@ -174,4 +238,4 @@ FIRST_SERVER = [
         before={"forward": [(KEY, forward(acknowledged=1, migration=1))]}),
 ]  # fmt: skip
 
-ROWS = [*OWNER, *LEAVING, *BEHIND, *FIRST_SERVER]
+ROWS = [*OWNER, *REFUSED_LATER, *LEAVING, *BEHIND, *FIRST_SERVER]

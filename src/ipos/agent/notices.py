@@ -3,14 +3,16 @@
 
 A reset or a response to a client, as the data plane's own: at the sequence number after our
 SYN-ACK, from the service address, by the next hop its segments came from. And the type 4 to a first
-server. Both go out as whole frames, past routes and firewalls, which the data plane's frames do not
+server. All go out as whole frames, past routes and firewalls, which the data plane's frames do not
 see either.
 """
 
 import dataclasses
+import os
 import socket
 import struct
 from ipaddress import IPv4Address
+from pathlib import Path
 
 from ipos.agent.network import NetworkError
 from ipos.agent.reaper import HANDSHAKE, Ends, Held, Owned
@@ -19,11 +21,15 @@ from ipos.handshake.answers import WINDOW
 from ipos.handshake.cookies import Agreed
 from ipos.handshake.options import OUR_WINDOW_SCALE, Timestamps, write_timestamps
 from ipos.handshake.segment import Flag, Segment
+from ipos.inic.hooks import Hook, open_pin
+from ipos.inic.libbpf import syscall
 from ipos.inic.rows import Settings, SettingsFlag
 from ipos.wire import Frame, Header, NoticePacket, PacketType, Protocol, VlanTag, ethernet
 
 _ETHERTYPE_VLAN = 0x8100
 _ETHERTYPE_IP = 0x0800
+_MARK_LATE = 0x69704F5C  # IPOS_MARK_LATE of emit.h
+_SK_BUFF_LEN, _SK_BUFF_MARK = 192, 8  # struct __sk_buff, and where its mark is
 
 
 def reset_frame(settings: Settings, ends: Ends, client_mac: bytes, iss: int) -> bytes:
@@ -71,18 +77,46 @@ def _on_front(settings: Settings, client_mac: bytes, segment: Segment) -> bytes:
 
 def closed_frame(settings: Settings, ends: Ends, row: Owned, mac: bytes) -> bytes:
     """Type 4 for an endpoint, to the first server with this back MAC address: 60 bytes."""
+    return _closed(settings, ends, row.endpoint_ip, row.endpoint_port, row.hs, mac)
+
+
+def tell_late(settings: Settings, ends: Ends, row: Held, programs: Path) -> None:
+    """Let the data plane know that a later head of a connection has had its time.
+
+    It answers when the connection is quiet, which only it can tell: so a frame that names the
+    connection runs through its program, here and on no wire. The thread must be in the server's
+    network namespace. OSError from the kernel, PinError when the data plane has gone.
+    """
+    frame = _closed(settings, ends, bytes(4), bytes(2), row.hs, settings.back_mac)
+    context = bytearray(_SK_BUFF_LEN)
+    struct.pack_into("=I", context, _SK_BUFF_MARK, _MARK_LATE)
+    program = open_pin(programs / Hook.INGRESS.program, "the program that answers")
+    try:
+        syscall.prog_test_run(program, frame, bytes(context))
+    finally:
+        os.close(program)
+
+
+def _closed(
+    settings: Settings,
+    ends: Ends,
+    endpoint_ip: bytes,
+    endpoint_port: bytes,
+    hs: bytes,
+    mac: bytes,
+) -> bytes:
     notice = NoticePacket(
         header=Header(
             source_ip=IPv4Address(ends.client_ip),
             source_port=int.from_bytes(ends.client_port, "big"),
-            destination_ip=IPv4Address(row.endpoint_ip),
-            destination_port=int.from_bytes(row.endpoint_port, "big"),
+            destination_ip=IPv4Address(endpoint_ip),
+            destination_port=int.from_bytes(endpoint_port, "big"),
             type=PacketType.CLOSED,
             protocol=Protocol.TCP,
         ),
         service_ip=IPv4Address(ends.service_ip),
         service_port=int.from_bytes(ends.service_port, "big"),
-        iss=HANDSHAKE.read(row.hs).iss,
+        iss=HANDSHAKE.read(hs).iss,
     )
     frame = Frame(
         destination_mac=mac,

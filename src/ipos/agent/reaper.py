@@ -84,6 +84,8 @@ class Held(NamedTuple):
     moving: int
     client_end: int
     answer: int
+    iss: int
+    irs: int
 
 
 class Owned(NamedTuple):
@@ -145,6 +147,7 @@ OWNED = Columns("ipos_endpoint", Owned._fields, Owned._make)
 FORWARDED = Columns("ipos_forward", Forwarded._fields, Forwarded._make)
 LEFT = Columns("ipos_temporary", Left._fields, Left._make)
 ENDS = Columns("ipos_tuple", Ends._fields, Ends._make)
+_NUMBERS_END = layout("ipos_handshake").field("mss").offset
 KEY_SIZE = layout("ipos_tuple").size
 KNOWN = Columns("ipos_server", Known._fields, Known._make)
 HELD_SINCE = Since("ipos_holding", "created_ns")
@@ -157,6 +160,7 @@ class Fate(Enum):
     ANSWER = auto()  # the client is told in words, and the row stays until it has closed
     RESET = auto()  # the client is told, and the row leaves nothing behind
     EXPIRE = auto()  # the client was told, and has had its time: late segments are reset
+    LATE = auto()  # the data plane is to say so when the connection's earlier answers are over
     RELEASE = auto()  # somebody has the request: only its pieces come back
     LOOK = auto()  # other tables know more: see `offered`
     FORGET = auto()
@@ -171,9 +175,9 @@ def held(row: Held, now_ns: int, limits: Limits) -> Fate:
             return Fate.KEEP
         if row.answer:
             return Fate.EXPIRE
-        # A later request's connection has a socket, which would not know of an answer.
-        told = row.head_state in _HTTP1 and not row.moving
-        return Fate.ANSWER if told else Fate.RESET
+        if row.moving:
+            return Fate.LATE  # its connection has a socket, whose application must hear of the end
+        return Fate.ANSWER if row.head_state in _HTTP1 else Fate.RESET
     silent_ns = now_ns - max(row.created_ns, row.last_seen_ns)
     return Fate.LOOK if silent_ns > _offer_ns(limits) else Fate.KEEP
 
@@ -249,10 +253,14 @@ def client_end(row: Held | Owned | Forwarded) -> int:
 
 def ended(row: Held | Owned | Forwarded, state: int, now_ns: int) -> bytes:
     """The row of `temporary` that makes the old cookie open nothing. state: CLOSED or RESET."""
-    if isinstance(row, Forwarded):
-        hs = HANDSHAKE.write(Handshake(row.iss, row.irs))
-    else:
-        hs = row.hs
+    match row:
+        case Forwarded():
+            hs = HANDSHAKE.write(Handshake(row.iss, row.irs))
+        case Held():  # hs has the numbers of a later request, the cookie was made of the first's
+            numbers = HANDSHAKE.write(Handshake(row.iss, row.irs))[:_NUMBERS_END]
+            hs = numbers + row.hs[_NUMBERS_END:]
+        case Owned():
+            hs = row.hs
     return LEFT.write(Left(hs, state, now_ns, now_ns, client_end(row)))
 
 

@@ -75,6 +75,7 @@ class Reaping(AbstractContextManager["Reaping"]):
         self._front, self._back = interfaces
         self._timed_out = timed_out
         self._limits = limits or Limits()
+        self._directory = maps
         self._maps = at = {name: Map.open(maps / name) for name in _MAPS}
         self._holding = RowTable(at["holding"], reaper.HELD, reaper.HELD_SINCE)
         self._local = RowTable(at["local"], reaper.OWNED, reaper.OWNED_SINCE)
@@ -140,7 +141,11 @@ class Reaping(AbstractContextManager["Reaping"]):
     def _reap_held(self) -> Iterator[None]:
         for old in self._holding.walk(self._now_ns - self._limits.header_ns):
             for turn, (key, row) in enumerate(old, start=1):
-                if self._held_fate(key, row) is not Fate.KEEP:
+                fate = self._held_fate(key, row)
+                if fate is Fate.LATE:
+                    ends, programs = reaper.ENDS.read(key), self._directory.parent / "progs"
+                    notices.tell_late(self._settings, ends, row, programs)
+                elif fate is not Fate.KEEP:
                     self._give_up(key)
                 if turn % ACTIONS == 0:
                     yield

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * What the iNIC answers itself: a whole response and FIN, once a request head is refused.  The
- * answer takes the place of the request in the hold pool and stays until the client has
+ * What the iNIC answers itself: a whole response and FIN, once a request head is refused: the
+ * first of a connection, or a later one whose application has left it (move.h).  The answer takes the place of the request in the hold pool and stays until the client has
  * acknowledged it and has closed: the row regenerates it for as long as something is missing.
  * What the client still sends is acknowledged and thrown away; a reset would take from some
  * clients the answer that they have not read yet (RFC 9112 9.6).  The header timeout ends it.
@@ -9,7 +9,7 @@
 #ifndef IPOS_ANSWER_H
 #define IPOS_ANSWER_H
 
-#include "hold.h"
+#include "send.h"
 
 #define ANSWER_HELD 0x200		/* no TC verdict: the answer is written, and is to be sent */
 
@@ -28,6 +28,7 @@
 	} __attribute__((packed))
 
 ANSWER_STRUCT(bad_request, "400 Bad Request");
+ANSWER_STRUCT(timed_out, "408 Request Timeout");
 ANSWER_STRUCT(too_large, "431 Request Header Fields Too Large");
 
 #define ANSWER_TEXT(status, text) { \
@@ -41,6 +42,11 @@ static const struct bad_request bad_requests[IPOS_AMBIGUITIES_MAX] = {
 	IPOS_AMBIGUITIES(X)
 #undef X
 };
+
+#define ANSWER_LATE IPOS_AMBIGUITIES_MAX	/* beside enum ipos_ambiguity */
+
+static const struct timed_out timed_out =
+	ANSWER_TEXT("408 Request Timeout", "refused: a head that does not end in time\n");
 
 static const struct too_large too_large =
 	ANSWER_TEXT("431 Request Header Fields Too Large",
@@ -88,8 +94,10 @@ IPOS_FUNCTION int answer_piece(struct __sk_buff *skb, struct ipos_scratch *w,
 		return 0;
 	}
 	leaving(skb, set, set->front_ifindex);
+	skb->mark = h->moving ? IPOS_MARK_OURS : 0;
 	if (bpf_clone_redirect(skb, set->front_ifindex, 0))
 		count(COUNT_DROP_EMIT);
+	skb->mark = 0;
 	return n;
 }
 
@@ -129,6 +137,11 @@ IPOS_FUNCTION int answer_refusal(struct ipos_holding *h, __u32 why)
 		__builtin_memcpy(chunk->bytes, too_large.head, sizeof(too_large) - 2);
 		return answer_begin(h, too_large.length);
 	}
+	if (why == ANSWER_LATE) {
+		count(COUNT_HEAD_TIMEOUT);
+		__builtin_memcpy(chunk->bytes, timed_out.head, sizeof(timed_out) - 2);
+		return answer_begin(h, timed_out.length);
+	}
 	why &= IPOS_AMBIGUITIES_MAX - 1;
 	count(IPOS_COUNTERS_AMBIGUOUS + why);
 	__builtin_memcpy(chunk->bytes, bad_requests[why].head, sizeof(struct bad_request) - 2);
@@ -157,7 +170,19 @@ IPOS_INLINE int answer_acknowledge(struct __sk_buff *skb, const struct ipos_sett
 	r.reply.window = reply_window(&h->hs, 0);
 	__builtin_memcpy(r.mac, h->client_mac, ETH_ALEN);
 	count(COUNT_ANSWER_ACKED);
+	skb->mark = h->moving ? IPOS_MARK_OURS : 0;
 	return reply_from_tc(skb, set, w, s, &r);
+}
+
+/* The first server of a later request's connection hears of the end. */
+IPOS_INLINE void answered_tell(struct __sk_buff *skb, const struct ipos_settings *set,
+			       struct ipos_scratch *w, const struct ipos_tuple *t,
+			       const struct ipos_holding *h)
+{
+	struct notice n = { .type = IPOS_CLOSED, .endpoint_ip = set->self_ip,
+			    .endpoint_port = h->port, .server = h->server, .iss = h->iss };
+
+	notice_instead(skb, set, w, t, &n);
 }
 
 /*
@@ -187,11 +212,15 @@ IPOS_APART int answered_segment(struct __sk_buff *skb, struct ipos_settings *set
 		answer_send(skb, w, &s->tuple, had < h->answer ? had : 0);
 		return CONSUMED;
 	}
+	if (h->fin && h->moving && h->server)
+		answered_tell(skb, set, w, &s->tuple, h);
 	if (end != s->seq || s->seq != known)
 		verdict = answer_acknowledge(skb, set, w, s, h);
 	else
 		count(COUNT_ABSORBED);
 	if (h->fin) {
+		h->hs.iss = h->iss;	/* what the cookie was made of */
+		h->hs.irs = h->irs;
 		closed_remember(&s->tuple, &h->hs, h->client_end, bpf_ktime_get_boot_ns(),
 				IPOS_TEMP_CLOSED);
 		holding_release(&s->tuple);

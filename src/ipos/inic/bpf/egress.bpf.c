@@ -178,6 +178,10 @@ int ipos_egress(struct __sk_buff *skb)
 		capture_skb(skb, skb->ifindex, 1);
 	if (ep && ep->state == IPOS_EP_ATTACHED)
 		return egress_tracked(skb, set, w, &s, ep);
+	if (skb->mark == IPOS_MARK_OURS) {	/* no socket's: the iNIC answers in its place */
+		skb->mark = 0;
+		return TC_ACT_OK;
+	}
 	if (bpf_map_lookup_elem(&left_behind, &s.tuple))
 		return left_behind_says(skb, set, w, &s);
 	if (ep)

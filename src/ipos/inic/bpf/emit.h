@@ -13,10 +13,13 @@
 
 /* Between two passes through tc: on a frame we put back on ingress. */
 #define IPOS_MARK 0x69704f53
-/* On a segment we made for our own kernel, which goes up as it is. */
+/* On a segment we made for our own kernel, which goes up as it is; and on one to the client of a
+ * connection that our application has left, which leaves as it is. */
 #define IPOS_MARK_OURS 0x69704f54
 /* On what goes to an ingress only to end there. */
 #define IPOS_MARK_VOID 0x69704f55
+/* On a frame that the agent runs through tc: a held head did not end in time. */
+#define IPOS_MARK_LATE 0x69704f5c
 
 /*
  * The frame at hand has been sent, as clones or as something else.  Not TC_ACT_STOLEN: tcx

@@ -293,6 +293,10 @@ IPOS_INLINE int own_frame(struct __sk_buff *skb, struct ipos_settings *set, stru
 	t->service_ip = trailer->service_ip;
 	t->service_port = trailer->service_port;
 	t->protocol = IPPROTO_TCP;
+	if (unlikely(skb->mark == IPOS_MARK_LATE)) {
+		skb->mark = 0;
+		return head_late(t);
+	}
 	if (h->type == IPOS_ACKNOWLEDGEMENT && skb->mark == IPOS_MARK)
 		return notice_returns(skb, set, w, t);
 	if (h->type == IPOS_ACKNOWLEDGEMENT || h->type == IPOS_CONNECTION || h->type == IPOS_MOVED)

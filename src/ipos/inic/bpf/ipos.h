@@ -720,7 +720,7 @@ struct ipos_left {
 	__u32 iss;
 	__u32 destination_ip;		/* network */
 	__u16 destination_port;		/* network */
-	__u16 server;			/* index of who has it; 0: it was reset */
+	__u16 server;			/* index of who has it; 0: it was reset or answered */
 	__u16 first;			/* index of the first server */
 	__u16 zero;
 	__u32 zero2;
@@ -766,7 +766,7 @@ struct ipos_holding {			/* map `holding`: full means drop, unacknowledged */
 	__u64 last_seen_ns;
 	__u32 chunks[IPOS_CHUNKS];	/* index + 1 in `hold_pool`; 0: none */
 	__u32 head_left;		/* of the parser: bytes of a record or frame still missing */
-	__u16 server;			/* chosen already; 0: not yet */
+	__u16 server;			/* chosen already; 0: not yet; answered: who is told the end */
 	__u16 port;			/* network: the application's there */
 	__u16 pool;			/* whom it was chosen from */
 	__u8 again;			/* why it is decided again: enum ipos_reason; 0: it is not */
@@ -775,7 +775,7 @@ struct ipos_holding {			/* map `holding`: full means drop, unacknowledged */
 	__u32 client_end;		/* answered: what we acknowledge, from a refused head on */
 	__u16 answer;			/* bytes of our answer, in the first piece; 0: none was given */
 	__u8 body;			/* of a request decided: enum ipos_body */
-	__u8 zero3;
+	__u8 late;			/* moving: it did not end in time */
 	__u8 redirect;			/* the client is to be sent to `server` */
 	__u8 session;			/* of the last decision: enum choice_session */
 	__u16 rule;			/* likewise: number of the rule that gave the pool */

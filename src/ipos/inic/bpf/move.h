@@ -72,26 +72,6 @@ IPOS_APART int socket_leaves(struct __sk_buff *skb, const struct ipos_settings *
 	return 0;
 }
 
-/* A notice about a connection in place of the frame at hand. */
-IPOS_APART int notice_instead(struct __sk_buff *skb, const struct ipos_settings *set,
-			      struct ipos_scratch *w, const struct ipos_tuple *t,
-			      const struct notice *n)
-{
-	struct ipos_server *to = server_at(n->server);
-	__u32 len;
-
-	if (!to)
-		return -1;
-	len = notice_write(set, w, t, to->mac, n);
-	if (frame_becomes(skb, w, len)) {
-		count(COUNT_DROP_EMIT);
-		return -1;
-	}
-	leaving(skb, set, set->back_ifindex);
-	count(COUNT_FRAMES_SENT);
-	return bpf_clone_redirect(skb, set->back_ifindex, 0);
-}
-
 /* Type 3 of the server that an endpoint of ours was offered to, checked by XDP. */
 IPOS_APART int moved_on(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w,
 			const struct ipos_tuple *t)
@@ -133,6 +113,34 @@ IPOS_APART int moved_on(struct __sk_buff *skb, struct ipos_settings *set, struct
 }
 
 /* ---- deciding ---------------------------------------------------------------------------------- */
+
+/*
+ * The later head is refused while all is quiet: our application is told the end, and the answer
+ * takes the place of the request, at the number where the client expects the next response.  Says
+ * ANSWER_HELD.
+ */
+IPOS_APART int refuse_moving(struct __sk_buff *skb, struct ipos_settings *set,
+			     struct ipos_scratch *w, const struct ipos_tuple *t, __u32 why)
+{
+	struct ipos_holding *h = bpf_map_lookup_elem(&holding, t);
+	struct ipos_endpoint *ep = endpoint_of(t);
+	__u16 held;
+	__u8 fin;
+
+	if (!ep || !h)
+		return TC_ACT_SHOT;
+	held = h->held;
+	fin = h->fin;
+	h->server = ep->first == set->self ? 0 : ep->first;
+	h->port = ep->endpoint_port;
+	count(COUNT_CLOSED);
+	if (!h->server)
+		traffic_add(set->self, 0, 1);
+	socket_leaves(skb, set, w, t, h);
+	h->held = held;
+	h->fin = fin;
+	return answer_refusal(h, why);
+}
 
 /* Nobody may or can serve the request: the client is reset, and our application told the end. */
 IPOS_APART int reset_moving(struct __sk_buff *skb, struct ipos_settings *set,
@@ -192,6 +200,7 @@ IPOS_FUNCTION int decide_moving(struct __sk_buff *skb, struct ipos_scratch *w,
 	struct route r = {};
 	struct choice c = {};
 	int progress, place = PLACE_ELSEWHERE;
+	__u32 why;
 
 	if (!set || !w || !t)
 		return TC_ACT_SHOT;
@@ -215,6 +224,14 @@ IPOS_FUNCTION int decide_moving(struct __sk_buff *skb, struct ipos_scratch *w,
 	/* An answer whose end nobody can tell may go on: it stays, or ends. */
 	if (ep->answer == IPOS_ANSWER_UNKNOWN && place == PLACE_ALLOWED)
 		return request_stays(skb, set, w, t, h);
+	if (progress == IPOS_READ_REFUSED || (progress == IPOS_READ_MORE && h->late)) {
+		why = h->late ? ANSWER_LATE : w->request.refusal;
+		report(set, service, w, t, h, 0, h->late ? IPOS_REASON_TIMEOUT : IPOS_REASON_HEAD);
+		if (ep->answer != IPOS_ANSWER_UNKNOWN && w->request.grammar == IPOS_GRAMMAR_HTTP1)
+			return refuse_moving(skb, set, w, t, why);
+		count(h->late ? COUNT_HEAD_TIMEOUT : IPOS_COUNTERS_AMBIGUOUS + why);
+		return GIVE_UP;		/* an answer before it has no end that could be behind it */
+	}
 	if (progress != IPOS_READ_DONE || ep->answer == IPOS_ANSWER_UNKNOWN) {
 		report(set, service, w, t, h, 0, IPOS_REASON_HEAD);
 		return GIVE_UP;
@@ -422,6 +439,17 @@ IPOS_INLINE int waiting(struct __sk_buff *skb, const struct segment *s,
 	if (seq_before(h->hs.iss + 1, s->ack))
 		h->hs.iss = s->ack - 1;
 	return h->complete && endpoint_quiet(skb, &s->tuple, ep, h) ? DECIDE_HELD : TC_ACT_OK;
+}
+
+/* The agent says that a later head has had its time: it is refused as soon as all is quiet. */
+IPOS_INLINE int head_late(const struct ipos_tuple *t)
+{
+	struct ipos_holding *h = bpf_map_lookup_elem(&holding, t);
+
+	if (!h || !h->moving || h->complete)
+		return TC_ACT_SHOT;
+	h->complete = h->late = 1;
+	return DECIDE_HELD;
 }
 
 /* A held request whose turn it is: the first of its connection, or a later one. */

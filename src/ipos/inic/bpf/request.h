@@ -22,7 +22,7 @@ IPOS_APART int reset_held(struct __sk_buff *skb, const struct ipos_settings *set
 			  struct ipos_holding *h)
 {
 	struct tc_reply r = { .reply = { .seq = h->hs.iss + 1, .flags = TCP_RST } };
-	__u32 end = h->hs.irs + 1 + h->held;
+	__u32 end = h->hs.irs + 1 + h->held, moving = h->moving;
 	struct segment s = {};
 
 	s.tuple = *t;
@@ -32,7 +32,14 @@ IPOS_APART int reset_held(struct __sk_buff *skb, const struct ipos_settings *set
 	closed_remember(t, &h->hs, end, bpf_ktime_get_boot_ns(), IPOS_TEMP_RESET);
 	holding_release(t);
 	count(COUNT_RST_SENT);
-	return reply_from_tc(skb, set, w, &s, &r);
+	if (!moving)
+		return reply_from_tc(skb, set, w, &s, &r);
+	if (reply_becomes(skb, set, w, &s, &r))
+		return shot(COUNT_DROP_EMIT);
+	leaving(skb, set, set->front_ifindex);
+	skb->mark = IPOS_MARK_OURS;
+	bpf_clone_redirect(skb, set->front_ifindex, 0);
+	return CONSUMED;
 }
 
 /* Tells the client what is held in order, and asks for what is missing. */

@@ -234,4 +234,24 @@ IPOS_APART int encapsulate_skb(struct __sk_buff *skb, const struct ipos_settings
 	return bpf_redirect(set->back_ifindex, 0);
 }
 
+/* A notice about a connection in place of the frame at hand. */
+IPOS_APART int notice_instead(struct __sk_buff *skb, const struct ipos_settings *set,
+			      struct ipos_scratch *w, const struct ipos_tuple *t,
+			      const struct notice *n)
+{
+	struct ipos_server *to = server_at(n->server);
+	__u32 len;
+
+	if (!to)
+		return -1;
+	len = notice_write(set, w, t, to->mac, n);
+	if (frame_becomes(skb, w, len)) {
+		count(COUNT_DROP_EMIT);
+		return -1;
+	}
+	leaving(skb, set, set->back_ifindex);
+	count(COUNT_FRAMES_SENT);
+	return bpf_clone_redirect(skb, set->back_ifindex, 0);
+}
+
 #endif /* IPOS_SEND_H */

@@ -181,7 +181,8 @@ IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set, struc
 	struct ipos_address *a;
 	struct ipos_left *left;
 	__u64 now = bpf_ktime_get_boot_ns(), tag, sent;
-	int on_connection;
+	struct ipos_holding *held;
+	int on_connection, reason;
 	enum parsed what;
 
 	in.l2 = inner_at;
@@ -226,6 +227,14 @@ IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set, struc
 	if (ep) {
 		ep->last_seen_ns = now;
 		return decapsulate(ctx, set, inner_at, ip_len, goes_alone(ep, &in));
+	}
+	held = bpf_map_lookup_elem(&holding, &s->tuple);
+	if (unlikely(held && held->answer && what == PARSED_TCP)) {	/* our application has left it, see move.h */
+		reason = answered_refuses(&in, held, now);
+		if (!reason)
+			return decapsulate(ctx, set, inner_at, ip_len, 1);
+		if (reason != COUNT_ABSORBED)
+			return drop(reason);
 	}
 	left = bpf_map_lookup_elem(&left_behind, &s->tuple);
 	if (left && left->server && left->server != from->server) {

@@ -339,23 +339,36 @@ IPOS_INLINE int reset_proven(const struct segment *s, const struct ipos_handshak
 	       (s->flags & TCP_ACK && s->ack == hs->iss + 1 && offset <= IPOS_HEAD_MAX);
 }
 
-/* A segment for an endpoint that has answered by itself: tc, which has the answer, goes on. */
-IPOS_INLINE int client_answered(struct xdp_md *ctx, const struct segment *s,
-				const struct ipos_holding *h, __u64 now)
+/*
+ * A segment for an endpoint that has answered by itself.  Returns the reason to drop it, 0 for one
+ * that is tc's, which has the answer; after COUNT_ABSORBED, the client has reset, there is no endpoint.
+ */
+IPOS_INLINE int answered_refuses(const struct segment *s, const struct ipos_holding *h, __u64 now)
 {
 	int known = s->flags & TCP_ACK && answer_end(h) - s->ack <= (__u32)h->answer + 1;
 	int near = s->seq - h->client_end + IPOS_HEAD_MAX <= 2 * IPOS_HEAD_MAX;
+	struct ipos_handshake hs = h->hs;
 
 	if (s->flags & TCP_RST) {
 		if (s->seq != h->client_end && !(known && near))
-			return drop(COUNT_DROP_BAD_SEQUENCE);
-		closed_remember(&s->tuple, &h->hs, h->client_end, now, IPOS_TEMP_CLOSED);
+			return COUNT_DROP_BAD_SEQUENCE;
+		hs.iss = h->iss;	/* what the cookie was made of */
+		hs.irs = h->irs;
+		closed_remember(&s->tuple, &hs, h->client_end, now, IPOS_TEMP_CLOSED);
 		holding_release(&s->tuple);
-		return drop(COUNT_ABSORBED);
+		return COUNT_ABSORBED;
 	}
 	if (!known)
-		return drop(COUNT_DROP_NO_COOKIE);
-	return near ? pass_alone(ctx) : drop(COUNT_DROP_BAD_SEQUENCE);
+		return COUNT_DROP_NO_COOKIE;
+	return near ? 0 : COUNT_DROP_BAD_SEQUENCE;
+}
+
+IPOS_INLINE int client_answered(struct xdp_md *ctx, const struct segment *s,
+				const struct ipos_holding *h, __u64 now)
+{
+	int reason = answered_refuses(s, h, now);
+
+	return reason ? drop(reason) : pass_alone(ctx);
 }
 
 /* A segment for an endpoint that holds part of a request. */
