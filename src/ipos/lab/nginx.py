@@ -3,7 +3,8 @@
 
 It answers what it can by itself: `/`, and `/bytes/N` for the sizes that have a file. The rest it
 passes to the built-in application over a Unix socket and puts its own headers on the answer, so
-that `X-Client` is always the address that nginx's accept() gave.
+that `X-Client` is always the address that nginx's accept() gave. It buffers none of that: with an
+answer in a temporary file, as with a file, nginx gives up when its client half-closes.
 
 Ports 443 and 8443 speak TLS, with a certificate of the lab's own, and HTTP/1.1 or HTTP/2 in it as
 the client asks; port 8082 speaks HTTP/2 with prior knowledge alone. All others speak HTTP/1.1.
@@ -59,6 +60,7 @@ http {{
             return 200 "{name}\\n";
         }}
         proxy_http_version 1.1;
+        proxy_buffering off;
         proxy_request_buffering off;
         proxy_ignore_client_abort on;
         proxy_read_timeout 3600s;
