@@ -8,15 +8,14 @@ that could be trusted.
 import os
 import re
 import shutil
-import subprocess
+from contextlib import suppress
 from pathlib import Path
 
+from ipos.errors import IposError
 from ipos.lab import cgroups, namespaces
 from ipos.lab.errors import LabError
-from ipos.lab.places import PINS, ROOT, Place
+from ipos.lab.places import PINS, ROOT
 from ipos.lab.plan import NODE_PATTERN
-
-_DETACH_TIMEOUT_S = 10.0
 
 
 def remains(lab: str) -> list[Path]:
@@ -74,25 +73,15 @@ def _pin_dirs(lab: str) -> list[Path]:
 
 
 def _detach(lab: str) -> None:
-    """Let each server's data plane be taken down the regular way, all at the same time.
+    """Take each server's data plane off its hooks.
 
-    A failure does not matter here: removing the pins and the namespace ends it too.
+    Not by the command `ipos detach`: that would start a process for each server to give back a
+    network that ends here. A failure does not matter: removing pins and namespace ends it too.
     """
-    places = [Place(lab, path.name.removeprefix(f"{lab}-")) for path in _pin_dirs(lab)]
-    detaching: list[subprocess.Popen[bytes]] = []
-    for place in places:
-        if place.namespace.exists() and place.cgroup.exists():
-            detaching.append(
-                place.popen(
-                    ["ipos", "detach"],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                )
-            )
-    for process in detaching:
-        try:
-            process.wait(_DETACH_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    # Only `down` needs this: `exec` is spared the import.
+    from ipos.inic import kernel
+
+    for directory in _pin_dirs(lab):
+        for plane in directory.iterdir():
+            with suppress(IposError, OSError):
+                kernel.detach(plane)
