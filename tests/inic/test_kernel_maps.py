@@ -110,6 +110,20 @@ def test_queue(place: Path) -> None:
         assert [free.pop(), free.pop(), free.pop()] == [number(3), number(4), None]
 
 
+def test_many_are_pushed_in_their_order_and_never_half_a_one(place: Path) -> None:
+    with kernel.open_map(place, "hold_free") as free:
+        while free.pop() is not None:
+            pass
+        free.push_all(number(3) + number(4))
+        assert [free.pop(), free.pop(), free.pop()] == [number(3), number(4), None]
+        with pytest.raises(MapError, match=r"values of 4 bytes; 7 bytes are no whole number"):
+            free.push_all(bytes(7))
+        with pytest.raises(MapError, match="map hold_free is full"):
+            free.push_all(bytes(4 * (free.max_entries + 1)))
+        while free.pop() is not None:
+            pass
+
+
 def test_ring_buffer_delivers_records(place: Path) -> None:
     records: list[bytes] = []
     with kernel.open_map(place, "events") as events, RingBuffer(events.fd, records.append) as ring:

@@ -254,8 +254,8 @@ def _fill_free_lists(pin_dir: Path) -> None:
         if not (pin_dir / "maps" / queue).exists():
             continue
         with open_map(pin_dir, queue) as free, open_map(pin_dir, array) as pool:
-            for index in range(min(pool.max_entries, free.max_entries)):
-                free.push(index.to_bytes(free.value_size, "little"))
+            indexes = range(min(pool.max_entries, free.max_entries))
+            free.push_all(b"".join(each.to_bytes(free.value_size, "little") for each in indexes))
 
 
 def _pin_abi(pin_dir: Path, abi: int) -> None:

@@ -486,12 +486,15 @@ class PoolCodec(Codec[Pool]):
 
     def __init__(self) -> None:
         super().__init__(Pool, layout("ipos_pool"))
+        self._unused = bytes(self.shape.size)
 
     def encode(self, row: Pool) -> bytes:
         values = {name: write(getattr(row, name)) for name, write in self._writers.items()}
         return self.shape.pack({**values, "count": len(row.candidates)})
 
     def decode(self, raw: bytes) -> Pool:
+        if raw == self._unused:  # most of the array; an agent reads all of it when it starts
+            return Pool(Policy(0), (), firsts=0)
         values = self.shape.unpack(raw)
         row = {name: read(values[name]) for name, read in self._readers.items()}
         row["candidates"] = row["candidates"][: values["count"]]

@@ -169,6 +169,18 @@ class Map(Closing):
         self._check(b"", value)
         self._store(b"", value, syscall.ANY)
 
+    def push_all(self, values: bytes) -> None:
+        """Push many values that stand end to end; what does not fit raises."""
+        if len(values) % self.value_size:
+            raise MapError(
+                f"map {self.name} has values of {self.value_size} bytes; "
+                f"{len(values)} bytes are no whole number of them"
+            )
+        try:
+            self._element.push_all(values)
+        except OSError as error:
+            raise self._refused(error) from error
+
     def pop(self) -> bytes | None:
         """Take the next value of a queue or stack; None when it is empty."""
         return self._take(b"")
@@ -198,11 +210,7 @@ class Map(Closing):
         except FileNotFoundError:
             return False
         except OSError as error:
-            if error.errno in (errno.E2BIG, errno.ENOSPC):
-                raise MapError(
-                    f"map {self.name} is full ({self.max_entries} entries)", error.errno
-                ) from error
-            raise self._error("write", error) from error
+            raise self._refused(error) from error
         return True
 
     def _pairs(self) -> Iterator[tuple[bytes, bytes]]:
@@ -258,6 +266,11 @@ class Map(Closing):
     def _expect(self, *, per_cpu: bool) -> None:
         if per_cpu != self.per_cpu:
             raise MapError(f"map {self.name} has {'one value' if per_cpu else 'a value per CPU'}")
+
+    def _refused(self, error: OSError) -> MapError:
+        if error.errno in (errno.E2BIG, errno.ENOSPC):
+            return MapError(f"map {self.name} is full ({self.max_entries} entries)", error.errno)
+        return self._error("write", error)
 
     def _error(self, action: str, error: OSError) -> MapError:
         number = error.errno or 0
