@@ -2,7 +2,9 @@
 """The agent's hand on the maps: only what changed is written, nothing vanishes before its time."""
 
 import dataclasses
+from ipaddress import IPv4Network
 
+import msgspec
 import pytest
 
 from ipos.agent import plan, pools
@@ -76,6 +78,24 @@ def test_a_new_agent_keeps_what_it_finds_until_it_may_judge(tables: Tables, farm
     assert gone.state is rows.ServerState.NONE
     assert tables.addresses.get(key) is None
     assert len(dict(tables.members.items())) == 1
+
+
+def test_denied_networks_follow_the_file(tables: Tables, farm: Members) -> None:
+    def write(writer: Writer, *networks: str, prune: bool = True) -> set[str]:
+        chosen = config(Service(name="web", port=80))
+        deny = [IPv4Network(network) for network in networks]
+        chosen = msgspec.structs.replace(
+            chosen, farm=msgspec.structs.replace(chosen.farm, deny=deny)
+        )
+        numbers = pools.number_pools(pools.definitions(chosen))
+        writer.write(plan.plan(chosen, ["web"], numbers, farm, {}, NOW_NS), prune=prune)
+        return {f"{row.ip}/{row.prefix_len}" for row, _ in tables.deny.items()}
+
+    writer = Writer(tables)
+    assert write(writer, "192.0.2.7/32", "10.0.0.0/8") == {"192.0.2.7/32", "10.0.0.0/8"}
+    assert write(Writer(tables), "10.0.0.0/8", prune=False) == {"192.0.2.7/32", "10.0.0.0/8"}
+    assert write(Writer(tables), "10.0.0.0/8") == {"10.0.0.0/8"}
+    assert write(writer) == set()
 
 
 def test_rules_stay_until_a_new_agent_may_judge(tables: Tables, farm: Members) -> None:

@@ -55,6 +55,10 @@ PORT = "a port number from 1 to 65535"
 VLAN = "a VLAN id from 1 to 4094, or 0 for none"
 MEMBERS = 'a list of back addresses, such as ["10.77.0.1", "10.77.0.2"]'
 WEIGHTS = "servers with weights from 0 to 65535, such as { s2 = 1, s3 = 3 }"
+DENY = (
+    "a list of clients' networks by their first addresses, such as "
+    '["198.51.100.0/24", "192.0.2.7/32"]'
+)
 CHECKS = "a number of checks from 1 to 100"
 SECRET = 'the path of a file with the secret, such as "/etc/ipos/farm.key"'
 APPLICATION = 'the address its application has, such as "127.0.0.1:8080"'
@@ -79,6 +83,8 @@ FIELDS = [
     ("Farm.header_timeout_ms", "= 5000", "= 5", 7,
      "farm.header_timeout_ms is 5; it must be 100 to 600000 milliseconds"),
     ("Farm.idle_s", "= 3600", "= 0", 8, "farm.idle_s is 0; it must be 1 to 31536000 seconds"),
+    ("Farm.deny", "idle_s = 3600", 'deny = ["198.51.100.1/24"]', 8,
+     f'farm.deny is ["198.51.100.1/24"]; it must be {DENY}'),
     ("Farm.limits", "[farm.limits]\nforward = 1_000_000", "limits = 3", 9,
      "farm.limits is 3; it must be a table"),
     ("Limits.forward", "1_000_000", "1", 10, f"farm.limits.forward is 1; it must be {ENTRIES}"),
@@ -213,6 +219,11 @@ OTHERS = [
      "[farm] names no members; list their back addresses in members, or set discover = true"),
     ("member twice", '"10.77.0.2"]', '"10.77.0.1"]', 4,
      "farm.members names 10.77.0.1 again as number 2; name each member once"),
+    ("network twice", "idle_s = 3600", 'deny = ["192.0.2.7", "192.0.2.7/32"]', 8,
+     "farm.deny names 192.0.2.7/32 twice; name each network once"),
+    ("network with members", "idle_s = 3600", 'deny = ["10.0.0.0/8"]', 8,
+     ("farm.deny has 10.0.0.0/8, and the member 10.77.0.1 is in it; where front and back are one "
+      "interface, its servers would not hear each other")),
     ("address twice", '["203.0.113.1"]', '["203.0.113.1", "203.0.113.1"]', 16,
      "server.addresses names 203.0.113.1 twice; name each address once"),
     ("service address that is a back address", '["203.0.113.1"]', '["10.77.0.2"]', 16,

@@ -118,7 +118,7 @@ def test_keys_are_what_the_header_says(tables: maps.Tables, stores: dict[str, Di
     assert list(stores["members"].pairs) == [bytes.fromhex("0200000000070000")]
     assert list(stores["addresses"].pairs) == [bytes.fromhex("cb007101 0050 06 00")]
     assert list(tables.members.items()) == [(b"\2\0\0\0\0\7", 5)]
-    tables.deny_prefix(IPv4Address("192.0.2.0"), 24)
+    tables.deny.put(rows.Prefix(24, IPv4Address("192.0.2.0")), 1)
     assert next(iter(stores["deny"].pairs))[4:] == bytes([192, 0, 2, 0])
 
 

@@ -48,6 +48,7 @@ class Rows:
     members: Mapping[bytes, int] = field(default_factory=dict)
     servers: Mapping[int, rows.Server] = field(default_factory=dict)
     slots: Mapping[int, bytes] = field(default_factory=dict)
+    deny: Mapping[rows.Prefix, int] = field(default_factory=dict)
 
 
 def key_words(key: bytes) -> tuple[int, int]:
@@ -145,6 +146,10 @@ def plan(
             places[key]: hashing.table(one.servers, heard)
             for key, one in pools.definitions(config).items()
             if POLICIES[one.policy] is rows.Policy.SOURCE_HASH
+        },
+        deny={
+            rows.Prefix(network.prefixlen, network.network_address): 1
+            for network in config.farm.deny
         },
     )
 

@@ -50,6 +50,7 @@ class Writer:
         self._names = dict(tables.names.items())
         self._redirects = dict(tables.redirects.items())
         self._members = dict(tables.members.items())
+        self._deny = dict(tables.deny.items())
 
     def known_servers(self) -> dict[IPv4Address, int]:
         """Back address -> index of the servers that have a row."""
@@ -73,6 +74,7 @@ class Writer:
         until `tidy`, for the requests that are being decided.
         """
         tables = self._tables
+        _put(tables.deny, self._deny, wanted.deny)
         _put(tables.servers, self._servers, wanted.servers)
         _put(tables.members, self._members, wanted.members)
         for index, slots in wanted.slots.items():
@@ -125,6 +127,7 @@ class Writer:
 
     def _prune(self, wanted: Rows) -> None:
         tables = self._tables
+        _drop(tables.deny, self._deny, wanted.deny)
         _drop(tables.addresses, self._addresses, wanted.addresses)
         for index in self._services.keys() - wanted.services.keys():
             tables.services.put(index, NO_SERVICE)

@@ -61,6 +61,17 @@ def _farm(config: Config, say: _Say) -> None:
             ("farm", "members"),
             f"farm.members names {address} again as number {position + 1}; name each member once",
         )
+    for _, network in _repeated(farm.deny):
+        say(("farm", "deny"), f"farm.deny names {network} twice; name each network once")
+    for network in farm.deny:
+        for address in farm.members:
+            if address in network:
+                say(
+                    ("farm", "deny"),
+                    f"farm.deny has {network}, and the member {address} is in it; where front and "
+                    "back are one interface, its servers would not hear each other",
+                )
+                break
     for _, address in _repeated(server.addresses):
         say(
             ("server", "addresses"),

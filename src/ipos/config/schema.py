@@ -7,7 +7,7 @@ field can tell (duplicate ports, unknown pools) is in `ipos.config.crosscheck`.
 """
 
 import re
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -62,6 +62,8 @@ def decode_hook(kind: type, value: Any) -> Any:
         return Path(value)
     if kind is IPv4Address:
         return IPv4Address(value)
+    if kind is IPv4Network:
+        return IPv4Network(value)
     raise NotImplementedError(kind)
 
 
@@ -136,6 +138,14 @@ class Farm(Struct, frozen=True, forbid_unknown_fields=True):
         int, Meta(ge=100, le=600_000, description="100 to 600000 milliseconds")
     ] = 5000
     idle_s: Annotated[int, Meta(ge=1, le=31_536_000, description="1 to 31536000 seconds")] = 3600
+    deny: Annotated[
+        list[IPv4Network],
+        Meta(
+            max_length=16_384,
+            description="a list of clients' networks by their first addresses, such as "
+            '["198.51.100.0/24", "192.0.2.7/32"]',
+        ),
+    ] = field(default_factory=list)
     limits: Limits = Limits()
 
 

@@ -10,7 +10,6 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -282,9 +281,6 @@ class Tables:
         """Every named counter with its sum, in the header's order."""
         sums = {number: sum(values) for number, values in self._counters.items()}
         return [(counter, sums.get(counter.number, 0)) for counter in header().counters]
-
-    def deny_prefix(self, ip: IPv4Address, prefix_len: int) -> None:
-        self.deny.put(rows.Prefix(prefix_len, ip), 1)
 
 
 def switch(tables: Tables, flag: rows.SettingsFlag, *, on: bool) -> None:
