@@ -124,6 +124,9 @@ def test_an_endpoint(state: str, silent_ms: int) -> None:
         (forwarded(last_seen_ns=ago(3_600_000)), READY, Fate.KEEP),
         (forwarded(last_seen_ns=ago(3_600_001)), READY, Fate.ASK),
         (forwarded(last_seen_ns=ago(3_600_001)), DRAIN, Fate.ASK),
+        (forwarded(last_seen_ns=ago(60_000), ending=1), READY, Fate.KEEP),
+        (forwarded(last_seen_ns=ago(60_001), ending=1), READY, Fate.ASK),
+        (forwarded(last_seen_ns=ago(60_001), ending=1, acknowledged=0), READY, Fate.ASK),
     ],
 )
 def test_a_connection_given_away(row: Forwarded, owner: int, fate: Fate) -> None:

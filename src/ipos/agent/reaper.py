@@ -10,6 +10,7 @@ The kernel decides alone, but only when a packet comes. These rows wait for one 
     local, connect    an endpoint that became no socket              forgotten
                       a socket that ended unseen                     the kernel is asked: ended
     forward           the owner is down                              ended
+                      the client has closed, no word of the owner    the owner is asked: ended
                       idle for long                                  the owner is asked: ended
 
 Whoever acts on a fate has read the row some time ago. So it takes the row out of its table in one
@@ -57,7 +58,7 @@ class Limits:
     @property
     def forwarded_ns(self) -> int:
         """Likewise of `forward`; for `holding` it is header_ns."""
-        return min(self.owner_down_ns, self.idle_ns)
+        return min(self.owner_down_ns, self.silent_ns, self.idle_ns)
 
 
 class Handshake(NamedTuple):
@@ -109,6 +110,7 @@ class Forwarded(NamedTuple):
     iss: int
     irs: int
     acknowledged: int
+    ending: int
     client_end: int
     last_seen_ns: int
     offered_ns: int
@@ -215,7 +217,9 @@ def forwarded(row: Forwarded, owner: int, now_ns: int, limits: Limits) -> Fate:
     silent_ns = now_ns - row.last_seen_ns
     if owner in _GONE and silent_ns > limits.owner_down_ns:
         return Fate.END
-    idle_ns = limits.idle_ns if row.acknowledged else max(limits.idle_ns, _offer_ns(limits))
+    idle_ns = min(limits.silent_ns, limits.idle_ns) if row.ending else limits.idle_ns
+    if not row.acknowledged:
+        idle_ns = max(idle_ns, _offer_ns(limits))
     return Fate.ASK if silent_ns > idle_ns else Fate.KEEP
 
 

@@ -571,7 +571,7 @@ struct ipos_forward {			/* map `forward`: full means serve here or refuse */
 	__u32 iss;
 	__u32 irs;
 	__u8 acknowledged;		/* type 3 came: never choose again */
-	__u8 zero;
+	__u8 ending;			/* the client sent FIN or RST: type 4 should come soon */
 	__u16 service;
 	__u32 client_end;		/* highest sequence number (end) seen from the client */
 	__u32 client_ack;		/* highest acknowledgement seen from the client */

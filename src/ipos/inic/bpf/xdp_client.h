@@ -176,6 +176,7 @@ IPOS_INLINE int client_forward(struct xdp_md *ctx, struct ipos_settings *set,
 	}
 	f->packets++;
 	f->last_seen_ns = now;
+	f->ending |= s->flags & (TCP_FIN | TCP_RST);
 	if (s->flags & TCP_SYN) {
 		f->last_syn = s->seq;
 	} else {
