@@ -7,6 +7,7 @@ tc sees it, and puts what it kept back in front of whatever tc sends.
 
 from __future__ import annotations
 
+import itertools
 import socket
 import struct
 import time
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 import pytest
 
 from ipos.inic import kernel
+from ipos.inic.capture import capturing
 from ipos.inic.hooks import Attachment, Hook
 from ipos.lab.offload import set_offloads
 from tests.golden import packets as p
@@ -93,18 +95,23 @@ def test_a_notice_made_of_a_segment_with_an_unfinished_checksum(
     config = Config(back_vlan=back)
     prepare(loaded, Row(about="", steps=(), counts={}, config=config, sockets=(),
                           before=mine()))  # fmt: skip
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
-        wire.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
-        wire.bind(("front", 0))
-        loaded.heard()
-        wire.send(finishing(reply("RA"), IP_END))
-    out: list[Out] = []
-    deadline = time.monotonic() + 5
-    while len(out) < 2 and time.monotonic() < deadline:
-        out += [one for one in loaded.heard() if not one.inward]
+    with capturing(loaded.pin_dir) as captured:
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+            wire.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+            wire.bind(("front", 0))
+            loaded.heard()
+            wire.send(finishing(reply("RA"), IP_END))
+        out: list[Out] = []
+        deadline = time.monotonic() + 5
+        while len(out) < 2 and time.monotonic() < deadline:
+            out += [one for one in loaded.heard() if not one.inward]
+        seen = {frame.ifindex: frame for frame in itertools.takewhile(bool, captured) if frame}
     by_place = {one.where: one.frame for one in out}
     wanted = told(4, vlan=back)
     end = NOTICE_END + (4 if back else 0)  # the padding behind is where a checksum may land
     assert by_place["back"][:end].hex() == wanted[:end].hex()
     assert len(by_place["back"]) == len(wanted)
+    shown = seen[loaded.ifindex("back")]
+    assert shown.data[:end].hex() == wanted[:end].hex(), "a capture shows the tag, too"
+    assert shown.length == len(shown.data) == len(wanted)
     assert by_place["front"][:IP_END].hex() == reply("RA")[:IP_END].hex()

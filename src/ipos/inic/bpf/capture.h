@@ -5,6 +5,8 @@
 
 #include "maps.h"
 
+#define VLAN_HLEN 4
+
 struct capture_slot { struct ipos_captured head; __u8 bytes[IPOS_CAPTURE_LEN]; };
 
 IPOS_INLINE struct capture_slot *capture_begin(__u32 ifindex, __u32 length, __u32 outbound)
@@ -40,18 +42,32 @@ IPOS_APART int capture_xdp(struct xdp_md *ctx, __u32 ifindex, __u32 outbound)
 	return 0;
 }
 
+/* A VLAN tag that the kernel keeps beside the frame is shown where it stands on the wire. */
+IPOS_INLINE int capture_tagged(struct __sk_buff *skb, __u8 *bytes, __u32 length)
+{
+	__u32 macs = 2 * ETH_ALEN, rest = macs + VLAN_HLEN;
+	__u16 tag[2] = { skb->vlan_proto, bpf_htons(skb->vlan_tci) };
+
+	if (bpf_skb_load_bytes(skb, 0, bytes, macs))
+		return -1;
+	__builtin_memcpy(bytes + macs, tag, sizeof(tag));
+	return bpf_skb_load_bytes(skb, macs, bytes + rest, length - rest);
+}
+
 IPOS_APART int capture_skb(struct __sk_buff *skb, __u32 ifindex, __u32 outbound)
 {
-	__u32 length = skb->len;
+	__u32 length = skb->len + (skb->vlan_present ? VLAN_HLEN : 0);
 	struct capture_slot *slot = capture_begin(ifindex, length, outbound);
 
 	if (!slot)
 		return 0;
 	length = slot->head.captured;
 	IPOS_OPAQUE(length);
-	if (length < ETH_HLEN)
+	if (length < ETH_HLEN + VLAN_HLEN)
 		slot->head.captured = 0;
-	else if (length <= IPOS_CAPTURE_LEN && bpf_skb_load_bytes(skb, 0, slot->bytes, length))
+	else if (length <= IPOS_CAPTURE_LEN &&
+		 (skb->vlan_present ? capture_tagged(skb, slot->bytes, length) :
+				      bpf_skb_load_bytes(skb, 0, slot->bytes, length)))
 		slot->head.captured = 0;
 	bpf_ringbuf_submit(slot, 0);
 	return 0;
