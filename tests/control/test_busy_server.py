@@ -11,7 +11,7 @@ import pytest
 from ipos.lab import faults
 from tests.farm.support import SERVERS, Farm, wait_until
 
-pytestmark = pytest.mark.farm
+pytestmark = [pytest.mark.farm, pytest.mark.alone]
 REQUESTS = 100
 
 
