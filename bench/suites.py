@@ -44,7 +44,7 @@ SUITES = (
         "median at least 0.95", 10, 9, 2, 7,
     ),
     Suite(
-        "download", "CPU s/GB", Downloads("/bytes/100000000", 10), _busy,
+        "download", "CPU s/GB", Downloads("/files/100000000", 10), _busy,
         "upper end at most 1.15", 20, 7, 4, 7,
     ),
 )  # fmt: skip

@@ -64,10 +64,12 @@ def test_a_server_answers_its_name_and_sees_the_client(lab: Lab, server: str, pa
     assert headers["x-client"] == CLIENT_ADDRESS
 
 
-@pytest.mark.parametrize("length", [0, 1, 100_000, 1_000_000, 4321])
-def test_bytes_are_the_pattern(lab: Lab, length: int) -> None:
-    headers, body = _curl(lab, f"http://{lab.front('s2')}/bytes/{length}")
-    assert body == b"".join(pattern.chunks(length))
+@pytest.mark.parametrize(
+    "path", ["bytes/0", "bytes/1", "bytes/10000", "bytes/1000000", "bytes/4321", "files/1000000"]
+)
+def test_bytes_are_the_pattern(lab: Lab, path: str) -> None:
+    headers, body = _curl(lab, f"http://{lab.front('s2')}/{path}")
+    assert body == b"".join(pattern.chunks(int(path.partition("/")[2])))
     assert headers["x-client"] == CLIENT_ADDRESS
 
 

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """nginx as a server's application: Debian's, unmodified, with a configuration of its own.
 
-It answers what it can by itself: `/`, and `/bytes/N` for the sizes that have a file. The rest it
-passes to the built-in application over a Unix socket and puts its own headers on the answer, so
-that `X-Client` is always the address that nginx's accept() gave. It buffers none of that: with an
-answer in a temporary file, as with a file, nginx gives up when its client half-closes.
+It answers what it can by itself: `/`, small `/bytes/N`, and `/files/N`, the same bytes for the
+sizes that have a file. The rest it passes to the built-in application over a Unix socket and puts
+its own headers on the answer, so that `X-Client` is always the address that nginx's accept() gave.
+
+nginx gives a file up when its client half-closes before all of it is in the socket's buffer. So
+large `/bytes/N` come from the built-in application, and no answer of that is buffered, for a buffer
+may be a temporary file. `/files/N` is what nginx is fastest at, to be measured with.
 
 Ports 443 and 8443 speak TLS, with a certificate of the lab's own, and HTTP/1.1 or HTTP/2 in it as
 the client asks; port 8082 speaks HTTP/2 with prior knowledge alone. All others speak HTTP/1.1.
@@ -68,9 +71,12 @@ http {{
         proxy_set_header X-Real-IP $remote_addr;
         proxy_hide_header X-Served-By;
         proxy_hide_header X-Client;
-        location /bytes/ {{
+        location ~ "^/bytes/[0-9]{{1,5}}$" {{
             root {files};
             try_files $uri @builtin;
+        }}
+        location /files/ {{
+            alias {files}/bytes/;
         }}
         location / {{
             proxy_pass http://builtin;

@@ -13,7 +13,7 @@ PERIOD = 251
 _CHUNK = bytes(range(PERIOD)) * 1024
 CACHE = Path("/var/cache/ipos/lab/bytes")
 FILE_SIZES = (0, 1, *(10**exponent for exponent in range(2, 9)))
-"""Sizes that nginx serves from a file, up to 100 MB; it passes others to the built-in one."""
+"""Sizes that nginx has a file for, up to 100 MB."""
 
 
 def chunks(length: int) -> Iterator[memoryview]:
