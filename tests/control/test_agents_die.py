@@ -19,7 +19,7 @@ from ipos.lab import faults
 from tests.control.load import load
 from tests.farm.support import SERVERS, Farm, wait_until
 
-pytestmark = pytest.mark.farm
+pytestmark = [pytest.mark.farm, pytest.mark.alone]
 
 STAMPS = {"xdp": "OFFER_AGAIN_NS 50000000ULL", "ingress": "PAUSE_NS 5000000ULL"}
 """In the sources of these programs: a definition to change by one."""

@@ -15,7 +15,7 @@ from ipos.lab import faults
 from tests.control.conftest import candidates
 from tests.farm.support import SERVERS, Farm, read_answer, request, wait_until
 
-pytestmark = pytest.mark.farm
+pytestmark = [pytest.mark.farm, pytest.mark.alone]
 AT_ONCE_S = 2.0
 """A refusal that takes longer was waited for; a busy machine adds to it."""
 
