@@ -238,6 +238,18 @@ def ours(state: int, **fields: Any) -> dict[str, Any]:
     return {"connect": [(KEY, {**OURS, "state": state, **fields})]}
 
 
+def _taken_out(
+    about: str, inner: bytes, mac: str, fields: dict[str, Any], **noted: Any
+) -> Row:
+    """A type 2 for a socket of ours. mac: to whom it seems to be sent once out of its frame."""
+    return Row(about=f"type 2 for a socket: {about}",
+               steps=[rx("back", p.packet(inner), "to kernel",
+                         left=p.ether(inner, mac, p.MAC2, 0, 0))],
+               counts={"FRAMES_RECEIVED": 1, "DECAPSULATED": 1},
+               before=ours(ATTACHED, **fields),
+               after={"connect": [(KEY, noted)]} if noted else {})  # fmt: skip
+
+
 def _refused(about: str, reason: str, **fields: Any) -> Row:
     counts = {"FRAMES_RECEIVED": 1, "REFUSED": 1, "FRAMES_SENT": 1, **fields.pop("counts", {})}
     answer = told(7, constant(f"IPOS_REFUSE_{reason}"), **fields.pop("answer", {}))
@@ -354,14 +366,15 @@ OWNER = [
         steps=[Step(hook="inward", where="front", verdict="shot",
                     frame=p.client("PA", b"later", seq=HEAD_END))],
         counts={"DROP_OUT_OF_ORDER": 1}, before=ours(ADOPTING)),
-    Row(about="type 2 for a socket: up from back",
-        steps=[rx("back", p.packet(_MORE), "to kernel",
-                  left=p.ether(_MORE, p.FRONT, p.MAC2, 0, 0))],
-        counts={"FRAMES_RECEIVED": 1, "DECAPSULATED": 1}, before=ours(ATTACHED)),
-    Row(about="type 2 of a short packet: padding goes",
-        steps=[rx("back", p.packet(p.ip("A", options=[])), "to kernel",
-                  left=p.ether(p.ip("A", options=[]), p.FRONT, p.MAC2, 0, 0))],
-        counts={"FRAMES_RECEIVED": 1, "DECAPSULATED": 1}, before=ours(ATTACHED)),
+    *(_taken_out(*each) for each in [
+        ("a plain one, left alone by tc", _MORE, p.BACK, {}),
+        ("padding of a short packet goes", p.ip("A", options=[]), p.BACK, {}),
+        ("our application has closed", _MORE, p.FRONT, {"server_fin_seen": 1}),
+        ("a request of many, all of it our application's", _MORE, p.FRONT,
+         {"follow": constant("IPOS_FOLLOW_LENGTH"), "request_end": HEAD_END + 10}),
+    ]),
+    _taken_out("the client's FIN", p.ip("FA", b"end", seq=HEAD_END), p.FRONT, {},
+               client_fin_seen=1, client_fin=HEAD_END + 4),
     Row(about="type 2 with an ICMP error for a socket: on front's ingress",
         steps=[rx("back", p.packet(p.fragmentation_needed()), "redirect",
                   into_front(p.ether(p.fragmentation_needed(), p.FRONT, p.MAC2, 0, 0)))],

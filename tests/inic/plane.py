@@ -165,11 +165,6 @@ def _wire() -> Wire:
     return Wire(front, back)
 
 
-def pinned_names() -> set[str]:
-    """Names of all pins below bpffs: what a test must not add to."""
-    return {str(path) for path in BPFFS.rglob("*")}
-
-
 def run_xdp(pin_dir: Path, frame: bytes = bytes(64)) -> syscall.TestRun:
     fd = kernel.program_fd(pin_dir, "ipos_xdp")
     try:

@@ -33,7 +33,7 @@ from ipos.agent.events import event, is_logged
 from ipos.agent.members import Age, Member, Members
 from ipos.agent.network import Network, interface
 from ipos.agent.notify import READY, STOPPING, Watchdog, notify, reloading
-from ipos.agent.observer import Observer, boottime_ns, wall_offset_ns
+from ipos.agent.observer import Observer, boottime_ns, slept_ns, wall_offset_ns
 from ipos.agent.reaping import Reaping
 from ipos.agent.slowstart import Starts
 from ipos.agent.snapshot import Snapshot
@@ -369,6 +369,7 @@ class Agent(asyncio.DatagramProtocol):
                     self._keys,
                     offset,
                     kept,
+                    slept_ns(),
                 ),
             )
         self._save()

@@ -126,6 +126,12 @@ def boottime_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
+def slept_ns() -> int:
+    """Boottime clock minus monotonic clock: how long the machine has been suspended since boot."""
+    awake_ns = time.monotonic_ns()  # first: the difference is never below zero
+    return boottime_ns() - awake_ns
+
+
 def wall_offset_ns() -> int:
     """Wall clock minus boottime clock."""
     return time.time_ns() - boottime_ns()

@@ -64,8 +64,13 @@ def settings(
     keys: FarmKeys,
     wall_offset_ns: int,
     kept: rows.SettingsFlag,
+    slept_ns: int = 0,
 ) -> rows.Settings:
-    """The one element of `settings`. `kept` are flags that who captures or watches has set."""
+    """The one element of `settings`. `kept` are flags that who captures or watches has set.
+
+    wall_offset_ns, slept_ns: the wall clock and the boottime clock, each minus the next slower one:
+    boottime and monotonic.
+    """
     flags = kept
     if config.farm.authenticate:
         flags |= rows.SettingsFlag.AUTHENTICATE
@@ -82,6 +87,7 @@ def settings(
         back_mac=back.mac,
         self_ip=config.server.addresses[0],
         wall_offset_ns=wall_offset_ns,
+        slept_ns=slept_ns,
         frame_key=key_words(keys.frame),
         learn_key=key_words(keys.learn),
         header_timeout_ms=config.farm.header_timeout_ms,

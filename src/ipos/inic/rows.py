@@ -117,6 +117,7 @@ class Settings:
     header_timeout_ms: int
     idle_s: int
     learn_key: tuple[int, int] = (0, 0)
+    slept_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,6 @@ IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 			       struct ipos_scratch *w, const struct segment *s,
 			       struct ipos_endpoint *ep)
 {
-	__u64 now = bpf_ktime_get_boot_ns();
 	__u32 end = segment_end(s);
 	int news = 0;
 
@@ -87,7 +86,6 @@ IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 		return swallow(skb, set, IPOS_MARK_VOID);
 	if (ep->follow)
 		bpf_skb_load_bytes(skb, 0, ep->client_mac, ETH_ALEN);
-	ep->last_seen_ns = now;
 	if (ep->follow && ep->follow != IPOS_FOLLOW_OPAQUE && s->length)
 		answers_read(skb, w, s, ep);
 	if (unlikely(ep->insert == IPOS_INSERT_DONE))
@@ -99,7 +97,7 @@ IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 	if (seq_before(ep->snd_nxt, end))
 		ep->snd_nxt = end;
 	if (s->flags & TCP_RST) {
-		endpoint_end(skb, set, w, &s->tuple, ep, now);
+		endpoint_end(skb, set, w, &s->tuple, ep, bpf_ktime_get_boot_ns());
 		return TC_ACT_OK;
 	}
 	if (s->flags & TCP_FIN) {
@@ -108,7 +106,7 @@ IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 	}
 	if (ep->client_fin_seen && ep->server_fin_acked &&
 	    !seq_before(s->ack, ep->client_fin))
-		endpoint_end(skb, set, w, &s->tuple, ep, now);
+		endpoint_end(skb, set, w, &s->tuple, ep, bpf_ktime_get_boot_ns());
 	return unlikely(news) ? learn_detour(skb, set) : TC_ACT_OK;
 }
 
@@ -173,7 +171,7 @@ int ipos_egress(struct __sk_buff *skb)
 	s.tuple.client_port = s.tuple.service_port;
 	s.tuple.service_ip = ip;
 	s.tuple.service_port = port;
-	ep = endpoint_of(&s.tuple);
+	ep = endpoint_on_egress(set, &s.tuple);
 	if (unlikely(set->flags & IPOS_CAPTURE) && address_of(ip, port))
 		capture_skb(skb, skb->ifindex, 1);
 	if (ep && ep->state == IPOS_EP_ATTACHED)

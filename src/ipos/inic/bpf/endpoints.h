@@ -32,6 +32,13 @@ IPOS_INLINE struct ipos_endpoint *endpoint_on_back(const struct ipos_tuple *t)
 	return ep ? ep : bpf_map_lookup_elem(&local, t);
 }
 
+/* The same for a packet of our own kernel's: those from another server's address came by back. */
+IPOS_INLINE struct ipos_endpoint *endpoint_on_egress(const struct ipos_settings *set,
+						     const struct ipos_tuple *t)
+{
+	return t->service_ip == set->self_ip ? endpoint_of(t) : endpoint_on_back(t);
+}
+
 IPOS_INLINE int interface_is(__u32 ifindex, __u16 vlan, __u32 wanted, __u16 wanted_vlan)
 {
 	return ifindex == wanted && vlan == wanted_vlan;

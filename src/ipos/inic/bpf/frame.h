@@ -21,14 +21,34 @@ IPOS_INLINE __u32 l2_length(__u16 vlan)
 	return vlan ? L2_MAX : sizeof(struct ethhdr);
 }
 
+/*
+ * Packets are copied by words, whatever their alignment: a compiler that knows of none copies by
+ * bytes, which costs more than a packet's other work.
+ */
+#define AT64(at, offset) (*(__u64 *)((void *)(at) + (offset)))
+#define AT32(at, offset) (*(__u32 *)((void *)(at) + (offset)))
+#define AT16(at, offset) (*(__u16 *)((void *)(at) + (offset)))
+
+IPOS_INLINE void mac_copy(void *to, const void *from)
+{
+	AT32(to, 0) = AT32(from, 0);
+	AT16(to, 4) = AT16(from, 4);
+}
+
+IPOS_INLINE void header_copy(void *to, const void *from)
+{
+	AT64(to, 0) = AT64(from, 0);
+	AT64(to, 8) = AT64(from, 8);
+}
+
 /* `at` has room for L2_MAX. */
 IPOS_INLINE void l2_write(void *at, const __u8 *to, const __u8 *from, __u16 vlan, __u16 type)
 {
 	struct ethhdr *eth = at;
 	struct vlan_tag *tag = at + sizeof(*eth);
 
-	__builtin_memcpy(eth->h_dest, to, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, from, ETH_ALEN);
+	mac_copy(eth->h_dest, to);
+	mac_copy(eth->h_source, from);
 	if (!vlan) {
 		eth->h_proto = bpf_htons(type);
 		return;
@@ -54,6 +74,28 @@ IPOS_INLINE void header_write(struct ipos_header *h, const struct ipos_tuple *t,
 IPOS_INLINE int header_checksum_right(const struct ipos_header *h)
 {
 	return fold(sum_words(h, IPOS_HEADER_LEN)) == 0xffff;
+}
+
+#define HEADERS_MAX 80			/* of IP and TCP, without IP options */
+#define HEADERS_USUAL 52		/* TCP's only option is timestamps */
+
+/* The inner IP and TCP headers, `len` bytes at `at`, behind an ipOS header in w->words. */
+IPOS_INLINE int headers_load(struct xdp_md *ctx, struct ipos_scratch *w, __u32 at, __u32 len)
+{
+	void *data = (void *)(long)ctx->data + (at & 63), *end = (void *)(long)ctx->data_end;
+	__u64 *to = &w->words[2];
+
+	if (likely(len == HEADERS_USUAL && data + HEADERS_USUAL <= end)) {
+#pragma unroll
+		for (__u32 i = 0; i < HEADERS_USUAL / 8; i++)
+			to[i] = AT64(data, i * 8);
+		to[HEADERS_USUAL / 8] = AT32(data, HEADERS_USUAL - 4);
+		return 0;
+	}
+	__builtin_memset(to, 0, HEADERS_MAX + 8);
+	if (len < 28 || len > HEADERS_MAX)
+		return -1;
+	return bpf_xdp_load_bytes(ctx, at, to, len);
 }
 
 /* The 8-byte tag over the first `bytes` of w->words, whose last word is zero padded. */

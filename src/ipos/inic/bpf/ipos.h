@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define IPOS_ABI 4U			/* programs and maps of one number work in any mix */
+#define IPOS_ABI 5U			/* programs and maps of one number work in any mix */
 
 /* ---- limits -------------------------------------------------------------------------- */
 
@@ -190,6 +190,7 @@ struct ipos_settings {			/* map `settings`, one element */
 	__u8 back_mac[6];
 	__u32 self_ip;			/* network: the first of our addresses */
 	__u64 wall_offset_ns;		/* realtime clock minus boottime clock */
+	__u64 slept_ns;			/* boottime clock minus monotonic clock */
 	__u64 frame_key[2];		/* SipHash key of tags: bytes 0-7 and 8-15, little-endian */
 	__u64 learn_key[2];		/* the same, of learned cookies' values */
 	__u32 header_timeout_ms;

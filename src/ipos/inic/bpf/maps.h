@@ -138,6 +138,15 @@ IPOS_INLINE struct ipos_settings *settings_now(void)
 	return bpf_map_lookup_elem(&settings, &zero);
 }
 
+/*
+ * The boottime clock as of the last tick of the kernel's timer, milliseconds ago: for what is
+ * only ever compared with seconds.  Asking the true one costs as much as a look-up.
+ */
+IPOS_INLINE __u64 boot_ns_coarse(const struct ipos_settings *set)
+{
+	return bpf_ktime_get_coarse_ns() + set->slept_ns;
+}
+
 IPOS_INLINE struct ipos_server *server_at(__u32 index)
 {
 	return bpf_map_lookup_elem(&servers, &index);

@@ -145,17 +145,45 @@ IPOS_INLINE int back_connection(struct xdp_md *ctx, struct ipos_settings *set,
 
 /* ---- type 2: packet ------------------------------------------------------------------------------- */
 
-/* Takes the client's packet out of the frame, as if it had come in on front. */
+/* What tc is to make of a packet taken out of a frame. */
+enum inner {
+	INNER_PLAIN,			/* nothing */
+	INNER_TRACKED,			/* it takes note */
+	INNER_ALONE,			/* it may make another frame of it */
+};
+
+/*
+ * Once our kernel has the connection and neither side has closed, its packets change nothing but
+ * the time, unless every request is looked at.
+ */
+IPOS_INLINE enum inner inner_kind(const struct ipos_settings *set, const struct ipos_endpoint *ep,
+				  const struct segment *in, enum parsed what)
+{
+	if (goes_alone(ep, in))
+		return INNER_ALONE;
+	if (what != PARSED_TCP || ep->state != IPOS_EP_ATTACHED || ep->server_fin_seen ||
+	    in->flags & (TCP_SYN | TCP_FIN | TCP_RST) || set->front_vlan || set->back_vlan ||
+	    (ep->follow != IPOS_FOLLOW_NOT && ep->follow != IPOS_FOLLOW_OPAQUE) ||
+	    ep->flags & IPOS_EP_HANDSHAKE)
+		return INNER_TRACKED;
+	return INNER_PLAIN;
+}
+
+/*
+ * Takes the client's packet out of the frame, as if it had come in on front; a plain one as if
+ * sent to back's own address, which tc leaves alone.
+ */
 IPOS_INLINE int decapsulate(struct xdp_md *ctx, struct ipos_settings *set, __u32 inner_at,
-			    __u32 ip_len, int alone)
+			    __u32 ip_len, enum inner kind)
 {
 	__u32 l2 = l2_length(set->front_vlan);
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	__u8 from[ETH_ALEN];
+	const __u8 *to = kind == INNER_PLAIN ? set->back_mac : set->front_mac;
+	__u8 from[8] __attribute__((aligned(8)));
 
 	if (data + sizeof(struct ethhdr) > end)
 		return XDP_DROP;
-	__builtin_memcpy(from, ((struct ethhdr *)data)->h_source, ETH_ALEN);
+	mac_copy(from, ((struct ethhdr *)data)->h_source);
 	if (bpf_xdp_adjust_tail(ctx, (int)(inner_at + ip_len) - (int)bpf_xdp_get_buff_len(ctx)) ||
 	    bpf_xdp_adjust_head(ctx, (int)inner_at - (int)l2))
 		return drop(COUNT_DROP_EMIT);
@@ -163,15 +191,15 @@ IPOS_INLINE int decapsulate(struct xdp_md *ctx, struct ipos_settings *set, __u32
 	end = (void *)(long)ctx->data_end;
 	if (data + L2_MAX > end)
 		return drop(COUNT_DROP_EMIT);
-	l2_write(data, set->front_mac, from, set->front_vlan, ETH_P_IP);
+	l2_write(data, to, from, set->front_vlan, ETH_P_IP);
 	count(COUNT_DECAPSULATED);
-	return alone ? pass_alone(ctx) : XDP_PASS;
+	return kind == INNER_ALONE ? pass_alone(ctx) : XDP_PASS;
 }
 
 IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
 			   struct segment *s, const struct peer *from)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end, *tail;
 	__u32 inner, inner_at = s->l2 + IPOS_HEADER_LEN, ip_len;
 	struct ipos_header *h = (void *)w->words;
 	struct ipos_temporary *t, row = {};
@@ -180,9 +208,9 @@ IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set, struc
 	struct ipos_endpoint *ep;
 	struct ipos_address *a;
 	struct ipos_left *left;
-	__u64 now = bpf_ktime_get_boot_ns(), tag, sent;
 	struct ipos_holding *held;
 	int on_connection, reason;
+	__u64 now, tag, sent;
 	enum parsed what;
 
 	in.l2 = inner_at;
@@ -207,13 +235,10 @@ IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set, struc
 		return drop(COUNT_DROP_FRAME_SHORT);
 	}
 	inner &= 127;
-	if (inner < 28 || inner > 80 ||
-	    inner_at + ip_len + IPOS_TAG_LEN > bpf_xdp_get_buff_len(ctx))
+	tail = data + (inner_at & 63) + (ip_len & 0x3fff);
+	if (ip_len > 0x3fff || tail + IPOS_TAG_LEN > end || headers_load(ctx, w, inner_at, inner))
 		return drop(COUNT_DROP_FRAME_SHORT);
-	__builtin_memset(&w->words[2], 0, 88);
-	if (bpf_xdp_load_bytes(ctx, inner_at, &w->words[2], inner) ||
-	    bpf_xdp_load_bytes(ctx, inner_at + ip_len, &sent, IPOS_TAG_LEN))
-		return drop(COUNT_DROP_FRAME_SHORT);
+	sent = AT64(tail, 0);
 	tag = tag_of(set, w, IPOS_HEADER_LEN + inner);
 	if (set->flags & IPOS_AUTHENTICATE && tag != sent)
 		return drop(COUNT_DROP_FRAME_TAG);
@@ -225,14 +250,15 @@ IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set, struc
 	if (!ep)
 		ep = bpf_map_lookup_elem(&local, &s->tuple);	/* come home; not all know yet */
 	if (ep) {
-		ep->last_seen_ns = now;
-		return decapsulate(ctx, set, inner_at, ip_len, goes_alone(ep, &in));
+		ep->last_seen_ns = boot_ns_coarse(set);
+		return decapsulate(ctx, set, inner_at, ip_len, inner_kind(set, ep, &in, what));
 	}
+	now = bpf_ktime_get_boot_ns();
 	held = bpf_map_lookup_elem(&holding, &s->tuple);
 	if (unlikely(held && held->answer && what == PARSED_TCP)) {	/* our application has left it, see move.h */
 		reason = answered_refuses(&in, held, now);
 		if (!reason)
-			return decapsulate(ctx, set, inner_at, ip_len, 1);
+			return decapsulate(ctx, set, inner_at, ip_len, INNER_ALONE);
 		if (reason != COUNT_ABSORBED)
 			return drop(reason);
 	}
@@ -268,7 +294,7 @@ IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set, struc
 		       refuse(ctx, set, w, s, in.flags & TCP_SYN ? in.seq : in.ack,
 			      IPOS_REFUSE_UNKNOWN) : XDP_DROP;
 	}
-	return decapsulate(ctx, set, inner_at, ip_len, 1);
+	return decapsulate(ctx, set, inner_at, ip_len, INNER_ALONE);
 }
 
 /* ---- types 3, 4, 6, 7 ------------------------------------------------------------------------------ */
@@ -532,14 +558,16 @@ IPOS_INLINE int back_frame(struct xdp_md *ctx, struct ipos_settings *set, struct
 		return drop(COUNT_DROP_FRAME_ON_FRONT);
 	if ((void *)(eth + 1) > end)
 		return drop(COUNT_DROP_FRAME_SHORT);
-	__builtin_memcpy(mac.bytes, eth->h_source, ETH_ALEN);
-	__builtin_memcpy(from.mac, eth->h_source, ETH_ALEN);
+	mac_copy(mac.bytes, eth->h_source);
+	mac_copy(from.mac, eth->h_source);
 	member = bpf_map_lookup_elem(&members, &mac);
 	if (!member)
 		return drop(COUNT_DROP_FRAME_FOREIGN);
 	from.server = member->server;
-	if (bpf_xdp_load_bytes(ctx, s->l2, h, IPOS_HEADER_LEN))
+	data += s->l2 & 63;
+	if (data + IPOS_HEADER_LEN > end)
 		return drop(COUNT_DROP_FRAME_SHORT);
+	header_copy(h, data);
 	if (!header_checksum_right(h))
 		return drop(COUNT_DROP_FRAME_CHECKSUM);
 	s->tuple.client_ip = h->client_ip;

@@ -112,17 +112,16 @@ IPOS_APART int encapsulate(struct xdp_md *ctx, struct ipos_settings *set, struct
 			   struct segment *s, const struct ipos_candidate *to)
 {
 	__u32 inner = (s->l4 - s->l2 + s->tcp_len) & 127, l2 = l2_length(set->back_vlan);
-	__u32 ip_len = s->l4 - s->l2 + s->tcp_len + s->length;
+	__u32 ip_len = s->l4 - s->l2 + s->tcp_len + s->length, tag_at;
 	struct ipos_server *owner = server_at(to->server);
 	struct ipos_header *h = (void *)w->words;
-	void *data, *end;
+	void *data, *end, *tail;
 	__u64 tag;
 
-	if (!owner || inner < 28 || inner > 80)
+	if (!owner)
 		return drop(COUNT_DROP_EMIT);
-	__builtin_memset(w->words, 0, 104);
 	header_write(h, &s->tuple, owner->address, to->port, IPOS_PACKET);
-	if (bpf_xdp_load_bytes(ctx, s->l2, &w->words[2], inner))
+	if (headers_load(ctx, w, s->l2, inner))
 		return drop(COUNT_DROP_EMIT);
 	tag = tag_of(set, w, IPOS_HEADER_LEN + inner);
 	/*
@@ -136,24 +135,26 @@ IPOS_APART int encapsulate(struct xdp_md *ctx, struct ipos_settings *set, struct
 		return drop(COUNT_DROP_EMIT);
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
-	if (data + L2_MAX + IPOS_HEADER_LEN > end)
+	tag_at = l2 + IPOS_HEADER_LEN + ip_len;
+	tail = data + (tag_at & 0x3fff);
+	if (data + L2_MAX + IPOS_HEADER_LEN > end || tail + IPOS_TAG_LEN > end ||
+	    tag_at > 0x3fff)
 		return drop(COUNT_DROP_EMIT);
 	l2_write(data, owner->mac, set->back_mac, set->back_vlan, set->ethertype);
-	__builtin_memcpy(data + l2, h, IPOS_HEADER_LEN);
-	if (bpf_xdp_store_bytes(ctx, l2 + IPOS_HEADER_LEN + ip_len, &tag, IPOS_TAG_LEN))
-		return drop(COUNT_DROP_EMIT);
+	header_copy(data + l2, h);
+	AT64(tail, 0) = tag;
 	count(COUNT_FORWARDED);
 	return bpf_redirect(set->back_ifindex, 0);
 }
 
 /* A segment of a connection that lives elsewhere. */
 IPOS_INLINE int client_forward(struct xdp_md *ctx, struct ipos_settings *set,
-			       struct ipos_scratch *w, struct segment *s, struct ipos_forward *f,
-			       __u64 now)
+			       struct ipos_scratch *w, struct segment *s, struct ipos_forward *f)
 {
 	struct ipos_candidate to = { .server = f->server, .port = f->destination_port };
 	struct ipos_server *owner = server_at(f->server);
 	__u32 seq_end = segment_end(s);
+	__u64 now = boot_ns_coarse(set);
 	int again;
 
 	if (!owner)
@@ -170,6 +171,7 @@ IPOS_INLINE int client_forward(struct xdp_md *ctx, struct ipos_settings *set,
 	if (!f->acknowledged) {
 		again = !(s->flags & (TCP_FIN | TCP_SYN | TCP_RST)) &&
 			(!s->length || !seq_before(f->request_end, seq_end));
+		now = bpf_ktime_get_boot_ns();
 		if (again && (owner->state == IPOS_SERVER_DOWN ||
 			      now - f->offered_ns > OFFER_AGAIN_NS))
 			return pass_alone(ctx);
@@ -531,15 +533,15 @@ IPOS_INLINE int client_icmp(struct xdp_md *ctx, struct ipos_settings *set, struc
 IPOS_INLINE int client_segment(struct xdp_md *ctx, struct ipos_settings *set,
 			      struct ipos_scratch *w, struct segment *s, enum parsed what)
 {
-	__u64 now = bpf_ktime_get_boot_ns();
 	struct ipos_service *service;
 	struct ipos_endpoint *ep;
 	struct ipos_forward *f;
 	struct ipos_address *a;
+	__u64 now;
 
 	f = what == PARSED_TCP ? bpf_map_lookup_elem(&forward, &s->tuple) : NULL;
 	if (f)
-		return client_forward(ctx, set, w, s, f, now);
+		return client_forward(ctx, set, w, s, f);
 	a = address_of(s->tuple.service_ip, s->tuple.service_port);
 	if (!a) {
 		count(COUNT_PASSED);
@@ -557,6 +559,7 @@ IPOS_INLINE int client_segment(struct xdp_md *ctx, struct ipos_settings *set,
 	ep = endpoint_of(&s->tuple);
 	if (ep)
 		return goes_alone(ep, s) ? pass_alone(ctx) : XDP_PASS;
+	now = bpf_ktime_get_boot_ns();
 	if ((s->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN)
 		return client_syn(ctx, set, w, s, service, now);
 	return client_unattached(ctx, set, w, s, now);

@@ -51,6 +51,7 @@
 /* ---- the world ------------------------------------------------------------------------------- */
 
 __u64 bpf_ktime_get_boot_ns(void);
+__u64 bpf_ktime_get_coarse_ns(void);
 __u32 bpf_get_prandom_u32(void);
 
 struct sock {
