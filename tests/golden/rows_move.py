@@ -138,7 +138,7 @@ REFUSED_LATER = [
         before={"holding": [(KEY, ANSWERED_HERE)], "left_behind": [(KEY, LEFT)]}),
     Row(about="and from there: acknowledged, and the first server hears of the end",
         steps=[Step(hook="inward", where="front", frame=CLOSING_FRAME, verdict="redirect",
-                    sent=(to_back(p.notice(4, to=p.MAC2, by=p.BACK)),
+                    sent=(to_back(p.notice(4, to=p.MAC2, by=p.BACK, endpoint=p.SERVICE)),
                           to_front(acked(WRONG_END + 1, ANSWER_END))))],
         counts={"FRAMES_SENT": 1, "ANSWER_ACKED": 1}, config=EVERY,
         before={"holding": [(KEY, ANSWERED_HERE)], "left_behind": [(KEY, LEFT)]},
