@@ -40,6 +40,7 @@ HEADERS = (
     b"Transfer-Encoding: chunked", b"transfer-encoding: CHUNKED ", b"Transfer-Encoding: gzip",
     b"Transfer-Encoding:", b"Transfer-Encoding: chunked, chunked",
     b"Connection: close", b"Connection: Keep-Alive, Upgrade", b"Connection:,close x,",
+    b"Connection: keep-alive", b"connection: KEEP-ALIVE", b"Connection: keep\ralive",
     b"Upgrade: websocket", b"Upgrade:", b"Expect: 100-continue", b"Expect: 100-Continue x",
     b"Cookie: IPOS=abc", b"Cookie: a=b; IPOS = \"q;q\" ; IPOS=c", b"Cookie: IPOSX=1;IPOS=",
     b"Cookie: IPOS=" + b"v" * 128, b"Cookie: x=y;IPOS=" + b"v" * 129, b"Cookie: " + b"k=v; " * 40,

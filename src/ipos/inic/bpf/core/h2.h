@@ -90,7 +90,17 @@ IPOS_INLINE int h2_read(struct ipos_scratch *w, __u32 first, __u32 second, __u32
 		IPOS_RELOAD();
 		if (w->end >= length || (p->phase != first && p->phase != second))
 			return IPOS_READ_MORE;
-		if (http_step(w, length) != IPOS_READ_MORE)
+		if (p->phase == HTTP_PATH)
+			http_path(w, length);
+		else if (p->phase == HTTP_PATH_UP)
+			http_path_up(w);
+		else if (p->phase == HTTP_HOST)
+			http_host(w, length);
+		else if (p->phase == HTTP_COOKIE)
+			http_cookie(w, length);
+		else
+			http_cookie_end(w);
+		if (w->request.progress != IPOS_READ_MORE)
 			return IPOS_READ_REFUSED;
 	}
 	return IPOS_READ_REFUSED;

@@ -14,7 +14,7 @@
 #ifndef IPOS_CORE_HEAD_H
 #define IPOS_CORE_HEAD_H
 
-#include "../maps.h"
+#include "http_bytes.h"
 
 enum head_state {
 	HEAD_START = 0,			/* nothing seen */
@@ -198,13 +198,23 @@ IPOS_INLINE __u32 head_blind(const struct ipos_scratch *w)
 	return (left < w->cursor ? left : w->cursor) - 1;
 }
 
+/* The same inside a line, of the next eight. */
+IPOS_INLINE __u32 line_blind(struct ipos_scratch *w, __u32 at)
+{
+	__u64 end = bytes_exactly(http_word(w, at), '\n');
+
+	return end ? first_byte(end) : 8;
+}
+
 /* Passes over `n` of those. */
 IPOS_INLINE void head_pass(struct ipos_scratch *w, __u32 n)
 {
+	w->end += n;
+	if (w->state == HEAD_LINE)
+		return;
 	w->cursor -= n;
 	if (w->state == HEAD_TLS_BODY)
 		w->more -= n;
-	w->end += n;
 }
 
 /* From byte w->end of the piece on. */
@@ -212,12 +222,15 @@ IPOS_FUNCTION int head_resume(struct ipos_scratch *w, __u32 length)
 {
 	if (!w)
 		return 0;
-	IPOS_REPEAT(IPOS_CHUNK) {
-		__u32 at = w->end, blind;
+	for (__u32 i = w->zero; i < IPOS_CHUNK; i++) {
+		__u32 at, blind;
 
+		IPOS_CONVERGES;
+		IPOS_RELOAD();
+		at = w->end;
 		if (at >= length || at >= IPOS_CHUNK)
 			return 0;
-		blind = head_blind(w);
+		blind = w->state == HEAD_LINE ? line_blind(w, at) : head_blind(w);
 		if (blind > length - at)
 			blind = length - at;
 		if (blind) {

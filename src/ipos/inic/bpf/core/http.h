@@ -40,8 +40,10 @@ IPOS_INLINE int http_complete(struct ipos_scratch *w, struct http_parser *p)
 }
 
 /* A CR was the last byte of the piece before, or of a line with nothing else. */
-IPOS_INLINE int http_lf(struct ipos_scratch *w, struct http_parser *p)
+IPOS_INLINE int http_lf(struct ipos_scratch *w, struct http_parser *p, __u32 length)
 {
+	if (w->end >= length)
+		return IPOS_READ_MORE;
 	if (http_byte(w, w->end) != '\n')
 		return http_refuse(w, IPOS_AMBIGUOUS_CARRIAGE_RETURN);
 	w->end++;
@@ -51,47 +53,75 @@ IPOS_INLINE int http_lf(struct ipos_scratch *w, struct http_parser *p)
 	return IPOS_READ_MORE;
 }
 
-/* The phase at hand takes some bytes, or hands over to another. */
-IPOS_INLINE int http_step(struct ipos_scratch *w, __u32 length)
+/* The request line, whose phases follow each other; each returns where it needs more bytes. */
+IPOS_INLINE void http_request_line(struct ipos_scratch *w, struct http_parser *p, __u32 length)
+{
+	if (p->phase == HTTP_METHOD && !p->length)
+		http_first_line(w, length);
+	if (p->phase == HTTP_METHOD)
+		http_method(w, length);
+	if (p->phase == HTTP_TARGET || p->phase == HTTP_STAR)
+		http_target(w, length);
+	if (p->phase == HTTP_SCHEME)
+		http_scheme(w, length);
+	if (p->phase == HTTP_AUTHORITY)
+		http_host(w, length);
+	if (p->phase == HTTP_PATH)
+		http_path(w, length);
+	if (p->phase == HTTP_PATH_UP)
+		http_path_up(w);
+	if (p->phase == HTTP_QUERY)
+		http_query(w, length);
+	if (p->phase == HTTP_VERSION)
+		http_version(w, length);
+}
+
+/* The phase at hand takes some bytes, or hands over to another; and so may those that follow. */
+IPOS_INLINE void http_step(struct ipos_scratch *w, __u32 length)
 {
 	struct http_parser *p = http_parser(w);
 
+	if (p->phase <= HTTP_VERSION)
+		http_request_line(w, p, length);
+	if (p->phase == HTTP_LINE && w->bytes[w->end & (IPOS_CHUNK - 1)] != '\r')
+		http_lines(w, length);
+	if (p->phase == HTTP_COOKIE && p->state == COOKIE_START)
+		cookies_usual(w, length);
+	if (w->end >= length || w->request.progress != IPOS_READ_MORE)
+		return;
 	switch (p->phase) {
 	case HTTP_LINE:
-	case HTTP_NAME:
-		return http_name(w, length);
+		http_line(w, p);
+		if (p->phase == HTTP_END)
+			http_lf(w, p, length);
+		break;
 	case HTTP_VALUE:
-		return http_value(w, length);
-	case HTTP_METHOD:
-		return http_method(w, length);
-	case HTTP_TARGET:
-	case HTTP_STAR:
-		return http_target(w, length);
-	case HTTP_PATH:
-		return http_path(w, length);
-	case HTTP_PATH_UP:
-		return http_path_up(w);
-	case HTTP_QUERY:
-		return http_query(w, length);
-	case HTTP_SCHEME:
-		return http_scheme(w, length);
-	case HTTP_AUTHORITY:
+		value_pass(w, length);
+		break;
+	case HTTP_NAME:
+		http_name(w, length);
+		break;
 	case HTTP_HOST:
-		return http_host(w, length);
-	case HTTP_VERSION:
-		return http_version(w, length);
+		http_host(w, length);
+		break;
 	case HTTP_LENGTH:
-		return http_length(w, length);
+		http_length(w, length);
+		break;
 	case HTTP_TOKENS:
-		return http_tokens(w, length);
+		http_tokens(w, length);
+		break;
 	case HTTP_TOKEN_END:
-		return http_token_end(w, length);
+		http_token_end(w, length);
+		break;
 	case HTTP_COOKIE:
-		return http_cookie(w, length);
+		http_cookie(w, length);
+		break;
 	case HTTP_COOKIE_END:
-		return http_cookie_end(w);
-	default:
-		return http_lf(w, p);
+		http_cookie_end(w);
+		break;
+	case HTTP_LF:
+	case HTTP_END:
+		http_lf(w, p, length);
 	}
 }
 

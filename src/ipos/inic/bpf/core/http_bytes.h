@@ -149,15 +149,12 @@ IPOS_INLINE __u64 http_word(struct ipos_scratch *w, __u32 at)
 				(at & (IPOS_CHUNK - 1)));
 }
 
-/* The high bit of bytes below n (at most 0x80); exact up to the first such byte. */
-IPOS_INLINE __u64 bytes_below(__u64 x, __u8 n)
+/* The high bit of bytes that are `c`; exact. */
+IPOS_INLINE __u64 bytes_exactly(__u64 x, __u8 c)
 {
-	return (x - EACH(n)) & ~x & EACH(0x80);
-}
+	__u64 low = EACH(0x7f), y = x ^ EACH(c);
 
-IPOS_INLINE __u64 bytes_equal(__u64 x, __u8 c)
-{
-	return bytes_below(x ^ EACH(c), 1);
+	return ~(((y & low) + low) | y) & EACH(0x80);
 }
 
 /* The high bit of bytes that are no letter and no hyphen, as most names are made of; exact. */
@@ -169,40 +166,77 @@ IPOS_INLINE __u64 bytes_unusual(__u64 x)
 	return ~(letter | ~(((dash & low) + low) | dash)) & EACH(0x80);
 }
 
-/* Of a mask of high bits, which byte is the first. */
+/* The high bit of bytes that are no letter, digit, hyphen or dot, as most hosts have; exact. */
+IPOS_INLINE __u64 bytes_unlike_host(__u64 x)
+{
+	__u64 low = EACH(0x7f), y = x & low, z = (x | EACH(0x20)) & low;
+	__u64 letter = (z + EACH(0x80 - 'a')) & ~(z + EACH(0x7f - 'z'));
+	__u64 rest = (y + EACH(0x80 - '-')) & ~(y + EACH(0x7f - '9')) & ~bytes_exactly(x, '/');
+
+	return (~(letter | rest) | x) & EACH(0x80);
+}
+
+/*
+ * Of a mask of high bits, which byte is the first: its lowest bit, moved to bit 8k, has the
+ * product's top byte say k.  Without a branch: the verifier would look at eight ways to go on.
+ */
 IPOS_INLINE __u32 first_byte(__u64 mask)
 {
-	__u32 n = 0;
+	return ((mask & -mask) >> 7) * 0x0001020304050607ULL >> 56;
+}
 
-	if (!(mask & 0xffffffff)) {
-		mask >>= 32;
-		n = 4;
-	}
-	if (!(mask & 0xffff)) {
-		mask >>= 16;
-		n += 2;
-	}
-	return n + !(mask & 0xff);
+/* The high bit of bytes that no value has but as a control byte: below 0x20, and DEL; exact. */
+IPOS_INLINE __u64 bytes_control(__u64 x)
+{
+	__u64 y = x & EACH(0x7f);
+
+	return (~(y + EACH(0x60)) | (y + EACH(1))) & ~x & EACH(0x80);
+}
+
+/* The high bit of bytes that are no visible ASCII; exact. */
+IPOS_INLINE __u64 bytes_hidden(__u64 x)
+{
+	__u64 y = x & EACH(0x7f);
+
+	return (~(y + EACH(0x5f)) | (y + EACH(1)) | x) & EACH(0x80);
+}
+
+/* The first n bytes of a word, all of it from 8 on. */
+IPOS_INLINE __u64 bytes_first(__u64 x, __u32 n)
+{
+	return n > 7 ? x : x & ((1ULL << 8 * (n & 7)) - 1);
 }
 
 #define HTTP_WORDS 32			/* of a skip, before it is asked again */
 #define HTTP_BYTES 64			/* of any other step */
 
+/* The high bit of bytes of the word at `at` that no value has, or that are `stop`. */
+IPOS_INLINE __u64 value_stops(struct ipos_scratch *w, __u32 at, __u8 stop)
+{
+	__u64 x = http_word(w, at), found = bytes_control(x);
+
+	return stop ? found | bytes_exactly(x, stop) : found;
+}
+
 /* The first byte from `at` on that no value has, or that is `stop`; `length` without any. */
 IPOS_INLINE __u32 value_skip(struct ipos_scratch *w, __u32 at, __u32 length, __u8 stop)
 {
-	for (__u32 i = 0; i < HTTP_WORDS; i++) {
-		__u64 x, found;
+	for (__u32 i = w->zero; i < HTTP_WORDS && at < length; i++) {
+		__u64 found;
 
-		if (at >= length)
-			return length;
-		x = http_word(w, at);
-		found = bytes_below(x, 0x20) | bytes_equal(x, 0x7f);
-		if (stop)
-			found |= bytes_equal(x, stop);
+		IPOS_CONVERGES;
+		found = value_stops(w, at, stop);
+		if (!found) {
+			at += 8;
+			found = value_stops(w, at, stop);
+		}
+		if (!found) {
+			at += 8;
+			found = value_stops(w, at, stop);
+		}
 		if (found) {
 			at += first_byte(found);
-			return at < length ? at : length;
+			break;
 		}
 		at += 8;
 	}
@@ -212,18 +246,15 @@ IPOS_INLINE __u32 value_skip(struct ipos_scratch *w, __u32 at, __u32 length, __u
 /* The same for a query: anything but visible ASCII stops it. */
 IPOS_INLINE __u32 query_skip(struct ipos_scratch *w, __u32 at, __u32 length)
 {
-	for (__u32 i = 0; i < HTTP_WORDS; i++) {
-		__u64 x, found;
+	for (__u32 i = w->zero; i < HTTP_WORDS && at < length; i++, at += 8) {
+		__u64 found;
 
-		if (at >= length)
-			return length;
-		x = http_word(w, at);
-		found = bytes_below(x, 0x21) | (x & EACH(0x80)) | bytes_equal(x, 0x7f);
+		IPOS_CONVERGES;
+		found = bytes_hidden(http_word(w, at));
 		if (found) {
 			at += first_byte(found);
-			return at < length ? at : length;
+			break;
 		}
-		at += 8;
 	}
 	return at < length ? at : length;
 }

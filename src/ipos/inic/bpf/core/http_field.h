@@ -7,6 +7,7 @@
 #define IPOS_CORE_HTTP_FIELD_H
 
 #include "http_bytes.h"
+#include "http_host.h"
 
 /* Of a header that does not matter. */
 IPOS_INLINE int value_pass(struct ipos_scratch *w, __u32 length)
@@ -25,11 +26,6 @@ IPOS_INLINE int value_pass(struct ipos_scratch *w, __u32 length)
 	else if (!(http_class[c] & IS_VALUE))
 		return http_bad(w, c, IPOS_AMBIGUOUS_CONTROL);
 	return IPOS_READ_MORE;
-}
-
-IPOS_FUNCTION int http_value(struct ipos_scratch *w, __u32 length)
-{
-	return w ? value_pass(w, length) : IPOS_READ_REFUSED;
 }
 
 /* ---- names ----------------------------------------------------------------------------------- */
@@ -96,55 +92,50 @@ IPOS_INLINE int http_named(struct ipos_scratch *w, struct http_parser *p)
 	return IPOS_READ_MORE;
 }
 
-/* The first byte from `at` on that no name has, or where the search was given up. */
-IPOS_INLINE __u32 name_skip(struct ipos_scratch *w, __u32 at, __u32 length)
+/* The first byte from `at` on that is no letter and no hyphen, among the first four words. */
+IPOS_INLINE __u32 name_skip(struct ipos_scratch *w, __u32 at)
 {
-	for (__u32 i = 0; i < HTTP_BYTES / 8; i++) {
-		__u64 unusual;
+	for (__u32 i = 0; i < 4; i++, at += 8) {
+		__u64 unusual = bytes_unusual(http_word(w, at));
 
-		if (at >= length)
-			return length;
-		unusual = bytes_unusual(http_word(w, at));
-		if (unusual) {
-			at += first_byte(unusual);
-			break;
-		}
-		at += 8;
+		if (unusual)
+			return at + first_byte(unusual);
 	}
-	if (at >= length)
-		return length;
-	if (w->bytes[at & (IPOS_CHUNK - 1)] == ':')
-		return at;
-	for (__u32 i = 0; i < HTTP_BYTES && at < length; i++, at++)
-		if (!(http_class[w->bytes[at & (IPOS_CHUNK - 1)]] & IS_NAME))
-			break;
 	return at;
 }
 
-/* Bytes [from, at) go on with a name; one longer than any that matters is not kept. */
-IPOS_FUNCTION int name_append(struct ipos_scratch *w, __u32 from, __u32 at)
+/* ` keep-alive` or ` close` and the line's end at w->end; returns where the next bytes are. */
+IPOS_INLINE __u32 connection_usual(struct ipos_scratch *w, struct http_parser *p, __u32 length)
 {
-	struct http_parser *p;
-	__u32 n;
+	__u64 first = http_word(w, w->end), second = bytes_first(http_word(w, w->end + 8), 5);
+	__u32 at = w->end;
 
-	if (!w)
-		return 0;
-	p = http_parser(w);
-	n = p->length;
-	p->length = n + (at - from);
-	for (__u32 i = 0; i < sizeof(p->word) && from < at; i++, from++, n++) {
-		__u32 place = n;
-
-		IPOS_OPAQUE(place);
-		if (place < sizeof(p->word))
-			((__u8 *)p->word)[place] = http_byte(w, from);
+	/* Letters are compared in lower case, and nothing else is: CR would become a hyphen. */
+	if (at + 8 <= length && (first | (LOWER & WORD(0, 255, 255, 255, 255, 255, 0, 0))) ==
+				WORD(' ', 'c', 'l', 'o', 's', 'e', '\r', '\n')) {
+		w->request.flags |= IPOS_REQUEST_CLOSE;
+		p->phase = HTTP_LINE;
+		return at + 8;
 	}
-	return 0;
+	first |= LOWER & WORD(0, 255, 255, 255, 255, 0, 255, 255);
+	second |= LOWER & WORD(255, 255, 255, 0, 0, 0, 0, 0);
+	if (at + 13 <= length && first == WORD(' ', 'k', 'e', 'e', 'p', '-', 'a', 'l') &&
+	    second == WORD('i', 'v', 'e', '\r', '\n', 0, 0, 0)) {
+		w->request.flags |= IPOS_REQUEST_KEEP_ALIVE;
+		p->phase = HTTP_LINE;
+		return at + 13;
+	}
+	return at;
 }
 
-/* A line's first byte tells whether it is a header, the head's end, or neither. */
-IPOS_INLINE int http_line(struct ipos_scratch *w, struct http_parser *p, __u8 c)
+/* Lengths of names that may matter: host, cookie and expect, upgrade, connection, ... */
+#define NAME_LENGTHS (1U << 4 | 1U << 6 | 1U << 7 | 1U << 10 | 1U << 14 | 1U << 17)
+
+/* A header's line that begins at w->end, byte by byte; or the line that ends the head. */
+IPOS_INLINE int http_line(struct ipos_scratch *w, struct http_parser *p)
 {
+	__u8 c = http_byte(w, w->end);
+
 	if (c == '\r') {
 		p->phase = HTTP_END;
 		w->end++;
@@ -161,47 +152,99 @@ IPOS_INLINE int http_line(struct ipos_scratch *w, struct http_parser *p, __u8 c)
 	return IPOS_READ_MORE;
 }
 
+/*
+ * Whole lines whose name is of letters and hyphens, up to one that needs more: a value that
+ * matters, bytes that are rare.  A call costs as much as five words of a value, so this is one.
+ */
+IPOS_FUNCTION int http_lines(struct ipos_scratch *w, __u32 length)
+{
+	struct http_parser *p;
+	__u32 at;
+
+	if (!w)
+		return IPOS_READ_REFUSED;
+	p = http_parser(w);
+	if (p->seen & HTTP_SEEN_H2)
+		return IPOS_READ_MORE;
+	for (__u32 i = w->zero; i < IPOS_CHUNK; i++) {
+		__u32 from, n;
+
+		IPOS_CONVERGES;
+		IPOS_RELOAD();
+		from = w->end;
+		at = name_skip(w, from);
+		n = at - from;
+		if (!n || at >= length || w->bytes[at & (IPOS_CHUNK - 1)] != ':')
+			break;
+		at++;
+		p->seen |= HTTP_SEEN_HEADER;
+		if (NAME_LENGTHS >> (n & 31) & 1) {
+			p->word[0] = http_word(w, from);
+			p->word[1] = http_word(w, from + 8);
+			p->word[2] = http_word(w, from + 16);
+			p->length = n;
+			w->end = at;
+			if (http_named(w, p))
+				return IPOS_READ_REFUSED;
+			if (p->phase == HTTP_HOST)
+				at = host_usual(w, p, length);
+			else if (p->phase == HTTP_TOKENS && p->header == HTTP_CONNECTION)
+				at = connection_usual(w, p, length);
+			w->end = at;
+			if (p->phase == HTTP_LINE)
+				continue;
+			if (p->phase != HTTP_VALUE)
+				break;
+		}
+		at = value_skip(w, at, length, 0);
+		w->end = at;
+		if (at + 1 >= length || (__u16)http_word(w, at) != ('\r' | '\n' << 8)) {
+			p->phase = HTTP_VALUE;
+			break;
+		}
+		w->end = at + 2;
+		p->phase = HTTP_LINE;
+	}
+	return IPOS_READ_MORE;
+}
+
+/* One more byte of a name; one longer than any that matters is not kept. */
+IPOS_INLINE void name_append(struct http_parser *p, __u8 c)
+{
+	__u32 place = p->length;
+
+	p->length = place + 1;
+	IPOS_OPAQUE(place);
+	if (place < sizeof(p->word))
+		((__u8 *)p->word)[place] = c;
+}
+
+/* A name that is no usual one, or goes on in the next piece. */
 IPOS_FUNCTION int http_name(struct ipos_scratch *w, __u32 length)
 {
 	struct http_parser *p;
-	__u32 at, from;
+	__u32 at;
 	__u8 c;
 
-	if (!w || w->end >= length)
-		return IPOS_READ_MORE;
+	if (!w)
+		return IPOS_READ_REFUSED;
 	p = http_parser(w);
-	from = w->end;
-	if (p->phase == HTTP_LINE) {
-		if (http_line(w, p, http_byte(w, from)) || p->phase != HTTP_NAME)
-			return w->request.progress;
-	}
-	w->end = name_skip(w, from, length);
-	IPOS_RELOAD();
 	at = w->end;
-	if (p->length) {
-		name_append(w, from, at);
-	} else {
-		p->word[0] = http_word(w, from);
-		p->word[1] = http_word(w, from + 8);
-		p->word[2] = http_word(w, from + 16);
-		p->length = at - from;
-	}
-	if (at >= length)
-		return IPOS_READ_MORE;
-	c = http_byte(w, at);
-	if (http_class[c] & IS_NAME)
-		return IPOS_READ_MORE;
-	if (!p->length)
-		return http_bad(w, c, IPOS_AMBIGUOUS_HEADER_NAME);
-	if (c == ':') {
+	for (__u32 i = 0; i < HTTP_BYTES && at < length; i++, at++) {
+		c = http_byte(w, at);
+		if (http_class[c] & IS_NAME) {
+			name_append(p, c);
+			continue;
+		}
 		w->end = at + 1;
-		if (http_named(w, p) || p->phase != HTTP_VALUE)
-			return w->request.progress;
-		return value_pass(w, length);
+		if (c == ':' && p->length)
+			return http_named(w, p);
+		if ((c == ' ' || c == '\t') && p->length)
+			return http_refuse(w, IPOS_AMBIGUOUS_SPACE_BEFORE_COLON);
+		return http_bad(w, c, IPOS_AMBIGUOUS_HEADER_NAME);
 	}
-	if (c == ' ' || c == '\t')
-		return http_refuse(w, IPOS_AMBIGUOUS_SPACE_BEFORE_COLON);
-	return http_bad(w, c, IPOS_AMBIGUOUS_HEADER_NAME);
+	w->end = at;
+	return IPOS_READ_MORE;
 }
 
 /* ---- values ---------------------------------------------------------------------------------- */

@@ -120,27 +120,46 @@ IPOS_INLINE void path_put(struct ipos_request *r, __u32 at, __u8 c)
 		r->path[at] = c;
 }
 
-/* Bytes that stand for themselves: names, and single slashes between them. */
+/*
+ * Bytes that stand for themselves: names, and single slashes between them.  No store crosses the
+ * end of what is kept of a path: the bytes before it are left to path_byte().
+ */
 IPOS_INLINE void path_plain(struct ipos_scratch *w, __u32 length)
 {
 	struct http_parser *p = http_parser(w);
+	struct ipos_request *r = &w->request;
+	__u64 behind = p->dots == PATH_SLASH ? 0x80 : 0;	/* bit 7: behind a slash */
 	__u32 at = w->end;
 
-	for (__u32 i = 0; i < HTTP_BYTES && at < length; i++, at++) {
-		__u8 c = http_byte(w, at);
-		__u32 out = p->out;
+	for (__u32 i = w->zero; i < HTTP_WORDS && at < length; i++) {
+		__u32 n = 8, left = length - at, place;
+		__u64 x, slash, after, stop;
 
-		if (http_class[c] & IS_PATH)
-			p->dots = PATH_NAME;
-		else if (p->dots == PATH_SLASH || (c != '/' && c != '.'))
+		IPOS_CONVERGES;
+		IPOS_RELOAD();
+		place = p->out;
+		x = http_word(w, at);
+		slash = bytes_exactly(x, '/');
+		after = slash << 8 | behind;
+		stop = bytes_hidden(x) | bytes_exactly(x, '%') | bytes_exactly(x, '?') |
+		       bytes_exactly(x, '#') | (after & (slash | bytes_exactly(x, '.')));
+		if (stop)
+			n = first_byte(stop);
+		if (n > left)
+			n = left;
+		if (!n || (place > IPOS_PATH_MAX - 8 && place < IPOS_PATH_MAX))
 			break;
-		else if (c == '/')
-			p->dots = PATH_SLASH;
-		p->out = out + 1;
-		path_put(&w->request, out, c);
+		p->out = place + n;
+		IPOS_OPAQUE(place);
+		if (place <= IPOS_PATH_MAX - 8)
+			*(__u64 *)(r->path + place) = bytes_first(x, n);
+		behind = slash >> 8 * ((n - 1) & 7) & 0x80;
+		at += n;
+		if (n < 8)
+			break;
 	}
+	p->dots = behind ? PATH_SLASH : PATH_NAME;
 	w->end = at;
-	IPOS_RELOAD();				/* where the loop was left is all that counts */
 }
 
 /* A byte of the path's meaning, decoded if it was spelled with a percent sign. */
@@ -317,6 +336,66 @@ IPOS_FUNCTION int http_version(struct ipos_scratch *w, __u32 length)
 		p->length = n + 1;
 	}
 	w->end = at;
+	return IPOS_READ_MORE;
+}
+
+/* ---- most request lines ------------------------------------------------------------------------ */
+
+/* How many bytes a method has that most requests have, its space included; 0 for any other. */
+IPOS_INLINE __u32 method_usual(__u64 x)
+{
+	if (bytes_first(x, 4) == WORD('G', 'E', 'T', ' ', 0, 0, 0, 0) ||
+	    bytes_first(x, 4) == WORD('P', 'U', 'T', ' ', 0, 0, 0, 0))
+		return 4;
+	return bytes_first(x, 5) == WORD('P', 'O', 'S', 'T', ' ', 0, 0, 0) ||
+	       bytes_first(x, 5) == WORD('H', 'E', 'A', 'D', ' ', 0, 0, 0) ? 5 : 0;
+}
+
+/*
+ * A request line from its first byte on, as far as it is one of most: a method of those, a path
+ * without anything to decode, HTTP/1.1.  The phases above go on where it stops.
+ */
+IPOS_FUNCTION int http_first_line(struct ipos_scratch *w, __u32 length)
+{
+	struct http_parser *p;
+	__u32 at, n;
+	__u8 c;
+
+	if (!w)
+		return IPOS_READ_REFUSED;
+	p = http_parser(w);
+	at = w->end;
+	n = method_usual(http_word(w, at));
+	if (!n || at + n >= length || w->bytes[(at + n) & (IPOS_CHUNK - 1)] != '/')
+		return IPOS_READ_MORE;
+	if (w->bytes[at & (IPOS_CHUNK - 1)] == 'H')
+		w->request.flags |= IPOS_REQUEST_HEAD;
+	p->phase = HTTP_PATH;
+	p->dots = PATH_NAME;
+	w->end = at + n;
+	path_plain(w, length);
+	IPOS_RELOAD();
+	at = w->end;
+	c = w->bytes[at & (IPOS_CHUNK - 1)];
+	if (at >= length || (c != ' ' && c != '?'))
+		return IPOS_READ_MORE;
+	path_end(w, p, c);
+	at++;
+	if (c == '?') {
+		at = query_skip(w, at, length);
+		if (at >= length || w->bytes[at & (IPOS_CHUNK - 1)] != ' ') {
+			w->end = at;
+			return IPOS_READ_MORE;
+		}
+		at++;
+		p->phase = HTTP_VERSION;
+	}
+	w->end = at;
+	if (at + 10 > length || http_word(w, at) != WORD('H', 'T', 'T', 'P', '/', '1', '.', '1') ||
+	    (__u16)http_word(w, at + 8) != ('\r' | '\n' << 8))
+		return IPOS_READ_MORE;
+	p->phase = HTTP_LINE;
+	w->end = at + 10;
 	return IPOS_READ_MORE;
 }
 

@@ -18,8 +18,13 @@
 
 IPOS_INLINE void request_open(struct ipos_scratch *w, __u16 service)
 {
-	__builtin_memset(&w->request, 0, sizeof(w->request));
-	w->request.service = service;
+	struct ipos_request *r = &w->request;
+
+	/* But for what follows the host, which nobody writes to. */
+	__builtin_memset(r, 0, offsetof(struct ipos_request, host_end));
+	__builtin_memset(&r->path_prefix_len, 0,
+			 sizeof(*r) - offsetof(struct ipos_request, path_prefix_len));
+	r->service = service;
 	w->state = HEAD_START;
 	w->cursor = w->more = 0;
 }
@@ -64,7 +69,8 @@ IPOS_FUNCTION int request_feed(struct ipos_scratch *w, __u32 length)
 	if (length > IPOS_CHUNK || r->progress != IPOS_READ_MORE)
 		return r->progress;
 	w->end = 0;
-	IPOS_REPEAT(STEPS) {
+	for (__u32 i = w->zero; i < STEPS; i++) {
+		IPOS_CONVERGES;
 		IPOS_RELOAD();
 		if (w->end >= length || r->progress != IPOS_READ_MORE)
 			break;
