@@ -55,7 +55,7 @@ IPOS_FUNCTION int request_place(struct ipos_scratch *w, __u32 self)
 
 	if (!w || !server)
 		return PLACE_ELSEWHERE;
-	if (decide_pool(w, 0, &c))
+	if (decide_pool(w, 0, bpf_ktime_get_boot_ns(), &c))
 		return c.server == self ? PLACE_HERE : PLACE_ELSEWHERE;
 	if (!pool_port(c.pool, self))
 		return PLACE_ELSEWHERE;
@@ -72,7 +72,7 @@ IPOS_FUNCTION int report_stays(struct ipos_scratch *w, const struct ipos_tuple *
 
 	if (!w || !t || !set)
 		return 0;
-	if (decide_pool(w, 0, &c))
+	if (decide_pool(w, 0, bpf_ktime_get_boot_ns(), &c))
 		v.reason = IPOS_REASON_SESSION;
 	v.service = w->request.service;
 	v.server = set->self;

@@ -236,7 +236,7 @@ IPOS_FUNCTION int decide_moving(struct __sk_buff *skb, struct ipos_scratch *w,
 		report(set, service, w, t, h, 0, IPOS_REASON_HEAD);
 		return GIVE_UP;
 	}
-	decide(w, t, h->refused | 1ULL << (set->self & 63), &c);
+	decide(w, t, h->refused | 1ULL << (set->self & 63), bpf_ktime_get_boot_ns(), &c);
 	session_note(&h->hs, &c);
 	decision_note(h, &c);
 	server = server_at(c.server);

@@ -275,7 +275,7 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 			report(set, service, w, t, h, 0, IPOS_REASON_HEAD);
 			return answer_refusal(h, w->request.refusal);
 		}
-		decide(w, t, h->refused, &c);
+		decide(w, t, h->refused, now, &c);
 		session_note(&h->hs, &c);
 		decision_note(h, &c);
 		held_measure(w, h, service);
@@ -453,7 +453,7 @@ IPOS_APART int first_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	    !bpf_skb_load_bytes(skb, s->payload, w->bytes, n)) {
 		request_open(w, w->holding.service);
 		if (request_feed(w, n) == IPOS_READ_DONE)
-			decide(w, &s->tuple, w->holding.refused, &c);
+			decide(w, &s->tuple, w->holding.refused, now, &c);
 		session_note(&w->holding.hs, &c);
 	}
 	decision_note(&w->holding, &c);

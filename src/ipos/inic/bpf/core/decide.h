@@ -14,9 +14,10 @@
 
 /*
  * Whom the request in w->request is for: c->pool, and c->server where it is of a session that
- * one of them has.  Returns that server's index, 0 for any of the pool.
+ * one of them has.  Returns that server's index, 0 for any of the pool.  `now` is the boottime
+ * clock's, as the packet came.
  */
-IPOS_FUNCTION int decide_pool(struct ipos_scratch *w, __u64 refused, struct choice *c)
+IPOS_FUNCTION int decide_pool(struct ipos_scratch *w, __u64 refused, __u64 now, struct choice *c)
 {
 	struct ipos_service *service;
 	__u32 ip;
@@ -30,19 +31,19 @@ IPOS_FUNCTION int decide_pool(struct ipos_scratch *w, __u64 refused, struct choi
 	c->pool = service->pool;
 	c->rule = 0;
 	route(w, c);
-	ip = session_named(w, c);
+	ip = session_named(w, now, c);
 	return ip ? session_choose(w, ip, refused, c) : redirect_choose(w, refused, c);
 }
 
 /* The request read into w->request; returns the server's index, 0 for nobody. */
 IPOS_FUNCTION int decide(struct ipos_scratch *w, const struct ipos_tuple *t, __u64 refused,
-			 struct choice *c)
+			 __u64 now, struct choice *c)
 {
 	struct draw d;
 
 	if (!w || !t || !c || !service_at(w->request.service))
 		return 0;
-	if (decide_pool(w, refused, c)) {
+	if (decide_pool(w, refused, now, c)) {
 		count(COUNT_SESSION_KEPT);
 		return c->server;
 	}
@@ -52,7 +53,7 @@ IPOS_FUNCTION int decide(struct ipos_scratch *w, const struct ipos_tuple *t, __u
 		count(COUNT_SESSION_ELSEWHERE);
 	if (c->session == CHOICE_MOVED) {
 		count(COUNT_SESSION_MOVED);
-		session_follow(w, c->server);
+		session_follow(w, c->server, now);
 	}
 	return c->server;
 }

@@ -107,14 +107,12 @@ IPOS_INLINE struct ipos_rule *path_rule(struct ipos_request *r, struct ipos_patt
 }
 
 /* Sets c->pool and c->rule from what w->request says.  Returns the rule's number, 0 for none. */
-IPOS_FUNCTION int route(struct ipos_scratch *w, struct choice *c)
+IPOS_INLINE int route(struct ipos_scratch *w, struct choice *c)
 {
 	__u32 zero = 0, scope, index, length = 0, *bank;
 	struct ipos_request *r;
 	struct ipos_urls *u;
 
-	if (!w || !c)
-		return 0;
 	r = &w->request;
 	bank = bpf_map_lookup_elem(&url_bank, &zero);
 	scope = (bank && *bank & 1) * IPOS_SERVICES_MAX + (r->service & (IPOS_SERVICES_MAX - 1));

@@ -11,13 +11,23 @@
 #include "select.h"
 #include "siphash.h"
 
-#define HEX_NONE 0xff
-
-IPOS_INLINE __u8 hex_digit(__u8 c)
+/*
+ * Eight lower-case hexadecimal digits as the four bytes they stand for, in their order; *wrong has
+ * bits where a character is none.  All eight at once: a nibble is the low half of a digit, and of
+ * a letter nine more.
+ */
+IPOS_INLINE __u32 hex_word(__u64 x, __u64 *wrong)
 {
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : HEX_NONE;
+	__u64 low = 0x7f7f7f7f7f7f7f7fULL, one = 0x0101010101010101ULL, y = x & low;
+	__u64 digit = (y + 0x50 * one) & ~(y + 0x46 * one);		/* '0' to '9' */
+	__u64 letter = (y + 0x1f * one) & ~(y + 0x19 * one);		/* 'a' to 'f' */
+	__u64 pairs;
+
+	*wrong |= (~(digit | letter) | x) & 0x80 * one;
+	x = (x & 0x0f * one) + 9 * (letter >> 7 & one);
+	pairs = (x << 4 | x >> 8) & 0x00ff00ff00ff00ffULL;		/* a byte in every two */
+	pairs = (pairs | pairs >> 8) & 0x0000ffff0000ffffULL;
+	return pairs | pairs >> 16;
 }
 
 IPOS_INLINE __u8 hex_character(__u8 nibble)
@@ -33,7 +43,7 @@ IPOS_INLINE struct ipos_session *session_at(__u32 service)
 /* Days since 1970, by the clock that all servers share. */
 IPOS_INLINE __u32 session_day(const struct ipos_settings *set, __u64 now)
 {
-	return (now + set->wall_offset_ns) / 1000000000ULL / IPOS_SESSION_DAY_S;
+	return (now + set->wall_offset_ns) / (1000000000ULL * IPOS_SESSION_DAY_S);
 }
 
 /* The tag of a value.  Returns 0 when the day's key is not here. */
@@ -54,7 +64,7 @@ IPOS_INLINE int session_tag(const struct ipos_session_value *v, __u64 *tag)
 struct cookie_words { __u64 words[IPOS_COOKIE_MAX / 8]; };
 
 /* The keyed hash of a cookie's value of `length` bytes, zero padded. */
-IPOS_FUNCTION __u64 cookie_hash(const struct cookie_words *value, __u32 length)
+IPOS_INLINE __u64 cookie_hash(const struct cookie_words *value, __u32 length)
 {
 	struct ipos_settings *set = settings_now();
 	__u64 tail = 0;
@@ -64,34 +74,30 @@ IPOS_FUNCTION __u64 cookie_hash(const struct cookie_words *value, __u32 length)
 		return 0;
 	sip_start(&s, set->learn_key, 0);
 	for (__u32 i = 0; i < IPOS_COOKIE_MAX / 8; i++) {
-		__u64 word = value->words[i];
-
-		IPOS_OPAQUE(word);	/* no second look at it under another index */
-		if (i < length / 8)
-			sip_word(&s, word);
-		else if (i == length / 8)
-			tail = word;
+		tail = value->words[i];
+		IPOS_OPAQUE(tail);	/* no second look at it under another index */
+		if (i >= length / 8)
+			break;
+		sip_word(&s, tail);
+		tail = 0;
 	}
 	return sip_end(&s, tail, length);
 }
 
 /* The cookie's value as bytes, in w->value; 0 for one that none of us can have made. */
-IPOS_FUNCTION int session_value_read(struct ipos_scratch *w)
+IPOS_INLINE int session_value_read(struct ipos_scratch *w)
 {
-	__u8 *to;
+	const __u64 *from;
+	__u64 wrong = 0;
+	__u32 *to;
 
-	if (!w || w->request.cookie_len != IPOS_SESSION_VALUE_LEN)
+	if (w->request.cookie_len != IPOS_SESSION_VALUE_LEN)
 		return 0;
+	from = (const void *)w->request.cookie;
 	to = (void *)&w->value;
-	for (__u32 i = 0; i < sizeof(w->value); i++) {
-		__u8 high = hex_digit(w->request.cookie[2 * i]);
-		__u8 low = hex_digit(w->request.cookie[2 * i + 1]);
-
-		if (high == HEX_NONE || low == HEX_NONE)
-			return 0;
-		to[i] = high << 4 | low;
-	}
-	return 1;
+	for (__u32 i = 0; i < IPOS_SESSION_VALUE_LEN / 8; i++)
+		to[i] = hex_word(from[i], &wrong);
+	return !wrong;
 }
 
 /* Whether the server goes on with the sessions it has: also one that drains. */
@@ -102,17 +108,20 @@ IPOS_INLINE int session_lives(__u32 index)
 	return server && (server->state == IPOS_SERVER_READY || server->state == IPOS_SERVER_DRAIN);
 }
 
+IPOS_INLINE int pool_has(const struct ipos_pool *pool, __u32 server)
+{
+	for (__u32 i = 0; i < IPOS_CANDIDATES_MAX && i < pool->count; i++)
+		if (pool->candidates[i].server == server)
+			return pool->candidates[i].port;
+	return 0;
+}
+
 /* The application's port at a server of the pool (network order); 0: it is none of them. */
 IPOS_FUNCTION int pool_port(__u32 pool_index, __u32 server)
 {
 	struct ipos_pool *pool = bpf_map_lookup_elem(&pools, &pool_index);
 
-	if (!pool)
-		return 0;
-	for (__u32 i = 0; i < IPOS_CANDIDATES_MAX && i < pool->count; i++)
-		if (pool->candidates[i].server == server)
-			return pool->candidates[i].port;
-	return 0;
+	return pool ? pool_has(pool, server) : 0;
 }
 
 /* The row of the request's cookie in the Cookie map; its key is in w->news. */
@@ -135,9 +144,9 @@ IPOS_INLINE void cookie_renew(struct ipos_scratch *w, const struct ipos_session 
 }
 
 /* The server that the request's cookie names (network order); 0: none does. */
-IPOS_FUNCTION __u32 session_named(struct ipos_scratch *w, struct choice *c)
+IPOS_FUNCTION __u32 session_named(struct ipos_scratch *w, __u64 now, struct choice *c)
 {
-	__u64 now = bpf_ktime_get_boot_ns(), tag;
+	__u64 tag;
 	struct ipos_session *session;
 	struct ipos_service *service;
 	struct ipos_settings *set;
@@ -173,11 +182,27 @@ IPOS_FUNCTION __u32 session_named(struct ipos_scratch *w, struct choice *c)
 }
 
 /*
+ * The application's port at a server, in the pool of the request (network order); 0: no request of
+ * the service is for that server any more, -1: this one is not.
+ */
+IPOS_FUNCTION int session_port(__u32 listening, __u32 pool_index, __u32 server)
+{
+	struct ipos_pool *pool = bpf_map_lookup_elem(&pools, &listening);
+	int port = pool ? pool_has(pool, server) : 0;
+
+	if (!port || pool_index == listening)
+		return port;
+	pool = bpf_map_lookup_elem(&pools, &pool_index);
+	port = pool ? pool_has(pool, server) : 0;
+	return port ? port : -1;
+}
+
+/*
  * Takes the server at `ip`, who has the request's session, if it may have the request: its
  * limit of connections is for new sessions.  Returns the server's index, 0 for "choose".
  */
-IPOS_FUNCTION int session_choose(const struct ipos_scratch *w, __u32 ip, __u64 refused,
-				 struct choice *c)
+IPOS_INLINE int session_choose(const struct ipos_scratch *w, __u32 ip, __u64 refused,
+			       struct choice *c)
 {
 	struct ipos_address_key key = { .ip = ip, .protocol = IPPROTO_TCP };
 	struct ipos_session *session;
@@ -185,22 +210,21 @@ IPOS_FUNCTION int session_choose(const struct ipos_scratch *w, __u32 ip, __u64 r
 	struct ipos_address *a;
 	int port;
 
-	if (!w || !c)
-		return 0;
 	session = session_at(w->request.service);
 	service = service_at(w->request.service);
 	if (!session || !service)
 		return 0;
 	key.port = service->port;
 	a = bpf_map_lookup_elem(&addresses, &key);
-	if (!a || !session_lives(a->holder) || !pool_port(service->listening, a->holder)) {
+	port = a && session_lives(a->holder) ?
+		session_port(service->listening, c->pool, a->holder) : 0;
+	if (!a || !port) {
 		c->session = CHOICE_MOVED;
 		c->insert = session->kind == IPOS_SESSION_INSERT &&
 			    w->request.grammar == IPOS_GRAMMAR_HTTP1;
 		return 0;
 	}
-	port = pool_port(c->pool, a->holder);
-	if (!port || refused >> (a->holder & 63) & 1) {
+	if (port < 0 || refused >> (a->holder & 63) & 1) {
 		c->session = CHOICE_ELSEWHERE;
 		c->insert = 0;
 		return 0;
@@ -213,7 +237,7 @@ IPOS_FUNCTION int session_choose(const struct ipos_scratch *w, __u32 ip, __u64 r
 }
 
 /* A learned session whose server is no more goes on where its request went. */
-IPOS_FUNCTION int session_follow(struct ipos_scratch *w, __u32 index)
+IPOS_FUNCTION int session_follow(struct ipos_scratch *w, __u32 index, __u64 now)
 {
 	struct ipos_server *server = server_at(index);
 	struct ipos_session *session;
@@ -230,7 +254,7 @@ IPOS_FUNCTION int session_follow(struct ipos_scratch *w, __u32 index)
 	if (!row)
 		return 0;
 	row->server_ip = server->address;
-	cookie_renew(w, session, row, bpf_ktime_get_boot_ns());
+	cookie_renew(w, session, row, now);
 	return 1;
 }
 
