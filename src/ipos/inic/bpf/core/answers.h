@@ -11,14 +11,14 @@
 /* The transition of one byte of chunk framing; `left` is of the chunk's data. */
 IPOS_INLINE __u8 chunk_step(__u8 state, __u64 *left, __u8 c)
 {
-	__u8 lower = c | 0x20, digit = c - '0';
+	__u8 lower = c | 0x20, digit = c >= '0' && c <= '9' ? c - '0' : 16;
 
 	switch (state) {
 	case IPOS_CHUNK_FIRST:
 	case IPOS_CHUNK_SIZE:
 		if (lower >= 'a' && lower <= 'f')
 			digit = lower - 'a' + 10;
-		if (digit < 16 && (c >= '0' && c <= '9' ? 1 : digit >= 10)) {
+		if (digit < 16) {
 			if (*left >> 56)
 				return IPOS_CHUNK_WRONG;
 			*left = *left << 4 | digit;
