@@ -3,8 +3,8 @@
 
 For each packet: the same counters, the same answer byte for byte, the same state, as many bytes
 held and acknowledged. When a request is whole, the same handshake and the same bytes must reach
-the owner, here or there. Then the connection is Local's or Forward's, which the oracle does not
-know, and the session ends.
+the owner, here or there, or the client the same refusal. Then the connection is Local's or
+Forward's, which the oracle does not know, and the session ends.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from fuzz.clients import Session, frame
 from ipos.handshake.cookies import Agreed, Handshake
 from ipos.handshake.segment import Flag, Segment, SegmentError, parse_packet
 from ipos.handshake.unattached import State
-from ipos.inic.layout import constant, layout
+from ipos.inic.layout import constant, header, layout
 from ipos.inic.shapes import pack, unpack
+from ipos.requests import http, responses
 from ipos.requests.endpoint import Around, Endpoint, Step, step
 from ipos.wire import ethernet, packets
 from tests.golden import packets as golden
@@ -197,7 +198,16 @@ class Bench:
                          (block.iss, block.irs, block.peer_mss, block.snd_wscale, block.flags),
                          (handshake.iss, handshake.irs, handshake.mss, handshake.snd_wscale,
                           handshake.options))  # fmt: skip
-        _compare("request", bytes(got), endpoint.window.data)
+        _compare("request", bytes(got), _refusal(endpoint.window.data) or endpoint.window.data)
+
+
+def _refusal(data: bytes) -> bytes:
+    """What a whole request is answered that nobody may serve; empty for any other."""
+    if not data.lstrip(b"\r\n")[:1].isupper():
+        return b""
+    refusal = http.read(data).refusal
+    texts = {reason.number: reason.text for reason in header().ambiguities}
+    return responses.refused(texts[refusal]) if refusal else b""
 
 
 def _parsed(packet: bytes) -> Segment:
