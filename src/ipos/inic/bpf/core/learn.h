@@ -154,7 +154,9 @@ IPOS_FUNCTION int learn_step(struct ipos_learning *l, const struct ipos_session 
 			l->at = at + 1;
 		if (at == 2)
 			l->status = c == '1';
-		if (at == 4 && l->status && c == '1')
+		if (at == 3 && l->status && c != '0')
+			l->status = 2;		/* 1xx, and not 101 */
+		if (at == 4 && l->status == 1 && c == '1')
 			l->status = 0;		/* 101 is final */
 		return 0;
 	case IPOS_LEARN_LINE:
