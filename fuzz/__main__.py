@@ -3,8 +3,8 @@
 
     python -m fuzz [--oracle N] [--kernel N] [--seed S] [--jobs J]
 
-Without --oracle and --kernel: a million packets and a million request heads for the oracle, a
-hundred thousand packets for the kernel.
+Without --oracle and --kernel: a million packets, a million request heads and a hundred thousand
+streams of responses for the oracle, a hundred thousand packets for the kernel.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import os
 import sys
 from multiprocessing import Pool
 
-from fuzz import endpoints, frames, heads, hellos, kernel, routes, selection
+from fuzz import endpoints, frames, heads, hellos, kernel, responses, routes, selection
 from tests.golden.kernel_machine import kernel_machine
 
 SHARES = (
     ("endpoints", 0.75), ("frames", 0.1), ("selection", 0.05), ("hellos", 0.05), ("routes", 0.05),
     ("heads", 1.0),  # a million of them
+    ("responses", 0.1),
 )  # fmt: skip
 _BATCH = 10_000
 _JUDGES = {
@@ -30,6 +31,7 @@ _JUDGES = {
     "hellos": hellos.run,
     "routes": routes.run,
     "heads": heads.run,
+    "responses": responses.run,
 }
 
 Batch = tuple[str, int, int]

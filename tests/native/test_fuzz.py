@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from fuzz import endpoints, frames, heads, kernel, selection
+from fuzz import endpoints, frames, heads, kernel, responses, selection
 from tests.golden.kernel_machine import kernel_machine
 
 
@@ -26,6 +26,13 @@ def test_frames_against_the_oracle() -> None:
 def test_request_heads_against_the_oracle(seed: int) -> None:
     count, found = heads.run(seed, 10_000)
     assert count == 10_000
+    assert not found
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_responses_against_the_oracle(seed: int) -> None:
+    count, found = responses.run(seed, 3_000)
+    assert count == 3_000
     assert not found
 
 
