@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from fuzz import endpoints, frames, heads, kernel, responses, selection
+from fuzz import endpoints, frames, heads, kernel, moves, responses, selection
 from tests.golden.kernel_machine import kernel_machine
 
 
@@ -33,6 +33,12 @@ def test_request_heads_against_the_oracle(seed: int) -> None:
 def test_responses_against_the_oracle(seed: int) -> None:
     count, found = responses.run(seed, 3_000)
     assert count == 3_000
+    assert not found
+
+
+def test_moves_against_the_oracle() -> None:
+    count, found = moves.run(1, 500)
+    assert count == 500
     assert not found
 
 
