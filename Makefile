@@ -37,7 +37,7 @@ help:
 	@echo "make farm       only the tests that need root and namespaces"
 	@echo "make fuzz       the core against the Python oracle and eBPF, full size (FUZZ_ARGS)"
 	@echo "make bench      paired measurements against direct connections and HAProxy"
-	@echo "make bench-reading  what it costs to read a request head"
+	@echo "make bench-reading  what it costs to decide about a request head"
 	@echo "make docs       the pages of docs/ that are derived from code"
 	@echo "make wheel      dist/*.whl with the compiled data plane inside"
 

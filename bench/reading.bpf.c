@@ -1,41 +1,75 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Reading a request head by itself, to be timed: the packet's bytes behind its Ethernet header
- * are the head.  bench_floor does all but read it.
+ * What is done with a request head before a server is chosen, up to one step or another, to be
+ * timed.  bench_ has a head of one piece, the packet's bytes behind its Ethernet header, as a
+ * request's first segment comes; held_ one in the hold pool, under the tuple that is all zero.
  */
-#include "core/read.h"
+#include "hold.h"
+#include "core/decide.h"
 
-IPOS_INLINE struct ipos_scratch *head_load(struct __sk_buff *skb, __u32 *length)
+#define SERVICE 1			/* index in `services` */
+
+/* Up to which step. */
+enum step { FETCHED, READ, ROUTED, DECIDED };
+
+IPOS_INLINE int head_decide(struct ipos_scratch *w, int progress, enum step last)
+{
+	struct ipos_tuple t = {};
+	struct choice c = {};
+
+	if (last == READ || progress != IPOS_READ_DONE)
+		return progress;
+	if (last == ROUTED)
+		return route(w, &c) ? progress : -1;
+	decide(w, &t, 0, 0, &c);
+	return c.session == CHOICE_KEPT ? progress : -1;
+}
+
+IPOS_INLINE int head_here(struct __sk_buff *skb, enum step last)
 {
 	struct ipos_scratch *w = scratch_of(IPOS_PROG_INGRESS);
 	__u32 n = skb->len - ETH_HLEN;
 
 	IPOS_OPAQUE(n);
 	if (!w || n < 1 || n > IPOS_CHUNK || bpf_skb_load_bytes(skb, ETH_HLEN, w->bytes, n))
-		return NULL;
-	*length = n;
-	return w;
-}
-
-SEC("tc")
-int bench_read(struct __sk_buff *skb)
-{
-	struct ipos_scratch *w;
-	__u32 n;
-
-	w = head_load(skb, &n);
-	if (!w)
 		return -1;
-	request_open(w, 1);
-	return request_feed(w, n);
+	if (last == FETCHED)
+		return IPOS_READ_DONE;
+	request_open(w, SERVICE);
+	return head_decide(w, request_feed(w, n), last);
 }
 
-SEC("tc")
-int bench_floor(struct __sk_buff *skb)
+IPOS_INLINE int head_held(enum step last)
 {
-	__u32 n;
+	struct ipos_scratch *w = scratch_of(IPOS_PROG_INGRESS);
+	struct ipos_tuple t = {};
+	struct ipos_holding *h = bpf_map_lookup_elem(&holding, &t);
 
-	return head_load(skb, &n) ? IPOS_READ_DONE : -1;
+	if (!w || !h)
+		return -1;
+	if (last == FETCHED) {
+		for (__u32 nth = w->zero; nth < IPOS_CHUNKS; nth++) {
+			__u32 low = nth * IPOS_CHUNK, high = low + IPOS_CHUNK;
+
+			IPOS_CONVERGES;
+			if (high > h->held)
+				high = h->held;
+			if (low >= high || chunk_read(w, h, SPAN(low, high)))
+				break;
+		}
+		return IPOS_READ_DONE;
+	}
+	return head_decide(w, hold_read(w, h), last);
 }
+
+SEC("tc") int bench_empty(struct __sk_buff *skb) { return IPOS_READ_DONE; }
+SEC("tc") int bench_fetch(struct __sk_buff *skb) { return head_here(skb, FETCHED); }
+SEC("tc") int bench_read(struct __sk_buff *skb) { return head_here(skb, READ); }
+SEC("tc") int bench_route(struct __sk_buff *skb) { return head_here(skb, ROUTED); }
+SEC("tc") int bench_decide(struct __sk_buff *skb) { return head_here(skb, DECIDED); }
+SEC("tc") int held_fetch(struct __sk_buff *skb) { return head_held(FETCHED); }
+SEC("tc") int held_read(struct __sk_buff *skb) { return head_held(READ); }
+SEC("tc") int held_route(struct __sk_buff *skb) { return head_held(ROUTED); }
+SEC("tc") int held_decide(struct __sk_buff *skb) { return head_held(DECIDED); }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,9 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m bench.reading`: what it costs the data plane to read a request head.
+"""`python -m bench.reading`: what it costs the data plane to decide about a request head.
 
-The reader runs in the kernel by BPF_PROG_TEST_RUN on heads of several sizes, with a session cookie
-in the last header; the time of a program that only fetches the same bytes is taken off. Root,
-clang and a quiet machine: the smallest of the rounds is told, which is the one least disturbed.
+The reader, the URL map and the sessions run in the kernel by BPF_PROG_TEST_RUN, the same code as in
+the data plane, on the heads and tables of `bench.deciding`. Each step is timed with all before it,
+and an empty program's time is taken off:
+
+    fetched   the head is copied to where it is read; one longer than a piece out of the hold pool
+    read      and read: host, path, session cookie, body
+    routed    and looked up among 10,000 rules
+    insert    and decided, by the value of an inserted session cookie
+    learn     and decided, by the row of a learned one
+
+The clock is not read: the data plane has read it once for the packet.
+
+Root, clang and a quiet machine. All is measured in turn, round by round; a number is the median of
+the rounds, with its interval at 95 %.
 """
 
 from __future__ import annotations
@@ -14,40 +25,36 @@ import os
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from bench.deciding import CHUNK, RULES, SESSIONS, farm, head, hold
+from bench.statistics import Estimate, estimate
 from ipos.errors import IposError
 from ipos.inic.kernel import objects_directory
-from ipos.inic.layout import constant, layout
+from ipos.inic.layout import constant
 from ipos.inic.libbpf import Map, prog_test_run
 from ipos.inic.libbpf.objects import BpfObject
 
-SIZES = (64, 100, 200, 400, 800, 1000)  # bytes; a piece has 1024
-_NAME = b"IPOS"
-_COOKIE = b"Cookie: theme=dark; " + _NAME + b"=s2.0123456789abcdef\r\n\r\n"
-_LINES = (
-    b"GET /shop/cart/items?id=7&sort=price HTTP/1.1\r\n",
-    b"Host: www.shop.example\r\n",
-    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n",
-    b"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n",
-    b"Accept-Language: en-US,en;q=0.5\r\n",
-    b"Accept-Encoding: gzip, deflate, br\r\n",
-    b"Connection: keep-alive\r\n",
-)
+SIZES = (200, 400, 1000, 4000)  # bytes
+STEPS = {
+    "fetched": "fetch",
+    "read": "read",
+    "routed": "route",
+    "insert": "decide",
+    "learn": "decide",
+}
 
 
-def head(size: int) -> bytes:
-    """A head of so many bytes, at least 64: as many usual headers as fit, and one that fills."""
-    if size < 100:
-        return (b"GET / HTTP/1.1\r\nHost: a.example\r\nX: ").ljust(size - 4, b"x") + b"\r\n\r\n"
-    first = b"GET / HTTP/1.1\r\nHost: a\r\n" if size < 200 else b"".join(_LINES[:2])
-    lines = [first]
-    for line in _LINES[2:]:
-        if len(b"".join(lines)) + len(line) + len(_COOKIE) + 5 <= size:
-            lines.append(line)
-    room = size - len(b"".join(lines)) - len(_COOKIE) - 5
-    return b"".join(lines) + b"X: " + b"x" * room + b"\r\n" + _COOKIE
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """Nanoseconds of a head up to a step, less an empty program's."""
+
+    size: int
+    step: str
+    ns: Estimate
 
 
 def compiled(directory: Path) -> Path:
@@ -66,51 +73,93 @@ def compiled(directory: Path) -> Path:
     return made
 
 
-def measure(rounds: int, repeat: int) -> dict[int, tuple[int, int]]:
-    """Nanoseconds of (reading, fetching alone) by bytes of the head: the least of the rounds."""
-    found: dict[int, tuple[int, int]] = {}
+@contextmanager
+def loaded() -> Iterator[tuple[BpfObject, Callable[[str], Map]]]:
+    """The programs in the kernel, and their maps by name."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        with BpfObject(compiled(directory)) as programs:
-            programs.load()
-            with Map(os.dup(programs.maps["sessions"].fd)) as sessions:
-                row = layout("ipos_session").pack(
-                    {"kind": 1, "name_len": len(_NAME),
-                     "name": _NAME.ljust(constant("IPOS_COOKIE_NAME_MAX"), b"\0")}
-                )  # fmt: skip
-                sessions.update((1).to_bytes(4, "little"), row)
+        programs = stack.enter_context(BpfObject(compiled(directory)))
+        programs.load()
+        opened = {
+            name: stack.enter_context(Map(os.dup(one.fd)))
+            for name, one in programs.maps.items()
+            if not one.internal
+        }
+        yield programs, opened.__getitem__
+
+
+def measure(rounds: int, repeat: int) -> tuple[Estimate, list[Timed]]:
+    """What an empty program takes, and every step of every head without that, in nanoseconds."""
+    empty: list[float] = []
+    taken: dict[tuple[int, str], list[float]] = {}
+    with loaded() as (programs, opened):
+        begin_session = farm(opened)
+
+        def run(name: str, data: bytes) -> float:
+            frame = bytes(12) + b"\x88\xb5" + data[:CHUNK]
+            ran = prog_test_run(programs.program_fd(name), frame, repeat=repeat)
+            if ran.retval != constant("IPOS_READ_DONE"):
+                raise IposError(f"{name} did not decide about a head of {len(data)} bytes")
+            return ran.duration_ns
+
+        for _ in range(rounds):
+            floor = run("bench_empty", head(SIZES[0]))
+            empty.append(floor)
             for size in SIZES:
-                found[size] = (
-                    _least(programs.program_fd("bench_read"), head(size), rounds, repeat),
-                    _least(programs.program_fd("bench_floor"), head(size), rounds, repeat),
-                )
-    return found
+                for step, program in STEPS.items():
+                    session = step if step in SESSIONS else "learn"
+                    begin_session[session]()
+                    data = head(size, session)
+                    if size > CHUNK:
+                        hold(opened, data)
+                    name = f"{'held' if size > CHUNK else 'bench'}_{program}"
+                    taken.setdefault((size, step), []).append(run(name, data) - floor)
+    found = [Timed(size, step, estimate(ns)) for (size, step), ns in taken.items()]
+    return estimate(empty), found
 
 
-def _least(fd: int, data: bytes, rounds: int, repeat: int) -> int:
-    frame = bytes(12) + b"\x88\xb5" + data
-    runs = [prog_test_run(fd, frame, repeat=repeat) for _ in range(rounds)]
-    if any(run.retval != constant("IPOS_READ_DONE") for run in runs):
-        raise IposError(f"a head of {len(data)} bytes was not read to its end")
-    return min(run.duration_ns for run in runs)
+def slope(found: list[Timed], step: str, low: int, high: int) -> float:
+    """Nanoseconds for each byte more, between heads of two sizes."""
+    at = {one.size: one.ns.median for one in found if one.step == step}
+    return (at[high] - at[low]) / (high - low)
+
+
+def _table(empty: Estimate, found: list[Timed]) -> str:
+    floor = f"{empty.median:.0f} ns [{empty.low:.0f}, {empty.high:.0f}]"
+    lines = [f"an empty program: {floor}, taken off; {RULES:,} rules"]
+    lines.append("    bytes" + "".join(f"{step:>22}" for step in STEPS))
+    for size in SIZES:
+        cells = [one.ns for one in found if one.size == size]
+        shown = (f"{ns.median:.0f} ns [{ns.low:.0f}, {ns.high:.0f}]" for ns in cells)
+        lines.append(f"{size:9}" + "".join(f"{cell:>22}" for cell in shown))
+    for low, high in ((400, 1000), (1000, 4000)):
+        shown = (f"{slope(found, step, low, high):.2f} ns/byte" for step in STEPS)
+        lines.append(f"{low}-{high}".rjust(9) + "".join(f"{cell:>22}" for cell in shown))
+    return "\n".join(lines)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="bench.reading", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20)
+    shape = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("bench.reading", description=__doc__, formatter_class=shape)
+    parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--repeat", type=int, default=20_000, help="runs of each round")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     options = parser.parse_args()
     if os.geteuid() != 0:
         raise IposError("programs run in the kernel only for root; run: sudo make bench-reading")
-    found = measure(options.rounds, options.repeat)
-    if options.json:
-        print(json.dumps({size: {"read_ns": read, "floor_ns": floor}
-                          for size, (read, floor) in found.items()}))  # fmt: skip
+    empty, found = measure(options.rounds, options.repeat)
+    if not options.json:
+        print(_table(empty, found))
         return 0
-    for size, (read, floor) in found.items():
-        net = read - floor
-        print(f"{size:5} bytes: {net:5} ns, {net / size:.2f} ns per byte (floor {floor} ns)")
+    print(json.dumps({
+        "rules": RULES,
+        "empty_ns": empty.median,
+        "heads": [
+            {"bytes": one.size, "step": one.step, "ns": one.ns.median, "low": one.ns.low,
+             "high": one.ns.high}
+            for one in found
+        ],
+    }))  # fmt: skip
     return 0
 
 
