@@ -33,7 +33,7 @@ TARGETS = (
 VERSIONS = (b"HTTP/1.1",) * 8 + (b"HTTP/1.0", b"HTTP/2.0", b"HTTP/1.2", b"http/1.1")
 HEADERS = (
     b"Host: a.example", b"Host: a.example", b"host:  A.Example.:8080 ", b"Host: [FE80::1]:80",
-    b"Host:", b"Host: a..b", b"Host: u@a", b"Host: ::1", b"Host: a:b", b"Host: .",
+    b"Host:", b"Host: a..b", b"Host: [::1 ", b"Host: u@a", b"Host: ::1", b"Host: a:b", b"Host: .",
     b"Content-Length: 5", b"Content-Length:  0005 ", b"Content-Length: 5,5",
     b"Content-Length: 9223372036854775807", b"Content-Length: 9223372036854775808",
     b"Content-Length: 0", b"Content-Length:", b"Content-Length: +1",

@@ -163,9 +163,9 @@ IPOS_FUNCTION int http_host(struct ipos_scratch *w, __u32 length)
 			if (p->phase == HTTP_AUTHORITY)
 				return authority_ends(w, p, c);
 			if (c == ' ') {
-				p->state = HOST_TAIL;
 				if (state != HOST_TAIL && host_ends(w, p))
 					return IPOS_READ_REFUSED;
+				p->state = HOST_TAIL;
 				continue;
 			}
 			if (state != HOST_TAIL && host_ends(w, p))
