@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A farm of values: configuration, states and members for tests of the agent's pure parts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,10 @@ from ipos.agent.members import Members
 from ipos.agent.message import Listening, State
 from ipos.config import schema
 from ipos.config.schema import Config, Farm, Server, Service
+from ipos.inic import rows
+from ipos.inic.layout import layout
 from ipos.inic.maps import Tables
+from ipos.inic.rows import Codec
 
 KEY = bytes(range(16))
 MS = 1_000_000
@@ -42,6 +45,12 @@ def config(*services: Service, **parts: Any) -> Config:
         service=list(services) or [Service(name="web", port=80)],
         **parts,
     )
+
+
+def server_rows(found: Mapping[int, bytes]) -> dict[int, rows.Server]:
+    """Rows of Server state as they are read."""
+    codec = Codec(rows.Server, layout("ipos_server"))
+    return {index: codec.decode(row) for index, row in found.items()}
 
 
 def state(number: int, **changes: Any) -> State:
@@ -121,6 +130,13 @@ class Store:
 
     def get_per_cpu(self, key: bytes) -> list[bytes] | None:
         return None
+
+    def total(self, key: bytes) -> int:
+        return 0
+
+    def update_all(self, rows: Mapping[bytes, bytes]) -> None:
+        for key, value in rows.items():
+            self.update(key, value)
 
     def items_per_cpu(self) -> Iterator[tuple[bytes, list[bytes]]]:
         return iter(())

@@ -2,6 +2,7 @@
 """Who is believed, how silence ages, and that nothing played back changes anything."""
 
 import copy
+from typing import Any
 
 import pytest
 
@@ -191,3 +192,60 @@ def test_own_state_needs_no_datagram() -> None:
     assert farm.myself.state == state(1)
     assert farm.others() == []
     assert front(1) is not None
+
+
+def test_numbers_alone_are_no_news() -> None:
+    farm = members()
+    farm.hear_myself(state(1), NOW_NS)
+    assert not farm.is_quiet(NOW_NS), "s2 and s3 have not spoken"
+    assert hear(farm, 2)
+    assert hear(farm, 3)
+    assert not farm.is_quiet(NOW_NS)
+    assert farm.is_quiet(NOW_NS)
+    assert hear(farm, 2, sequence=2, tcp_connections=7, cpu_permille=900, limit=5)
+    assert farm.is_quiet(NOW_NS)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"services": []},
+        {"state": 2},
+        {"listening": []},
+        {"addresses": [1, 2]},
+        {"server": "s7"},
+        {"mac": bytes(6)},
+        {"boot": WALL_MS},
+    ],
+)
+def test_whoever_says_something_else_is_news(change: Any) -> None:
+    farm = members()
+    for sequence in (1, 2):
+        farm.hear_myself(state(1), NOW_NS)
+        for number in (2, 3):
+            assert hear(farm, number, sequence=sequence)
+        farm.is_quiet(NOW_NS)
+    assert farm.is_quiet(NOW_NS)
+    assert hear(farm, 2, sequence=3, **change)
+    assert not farm.is_quiet(NOW_NS)
+    assert farm.is_quiet(NOW_NS)
+    farm.hear_myself(state(1, **change), NOW_NS)
+    assert not farm.is_quiet(NOW_NS)
+
+
+def test_silence_and_its_end_are_news() -> None:
+    farm = members()
+    farm.hear_myself(state(1), NOW_NS)
+    assert hear(farm, 2)
+    assert hear(farm, 3)
+    farm.is_quiet(NOW_NS)
+    late = NOW_NS + members_module.ASK_NS
+    farm.hear_myself(state(1), late)
+    assert not farm.is_quiet(late)
+    assert not farm.is_quiet(late), "as long as it lasts"
+    farm.silent(NOW_NS + 2000 * MS)
+    for number in (1, 2, 3):
+        assert number == 1 or hear(farm, number, NOW_NS + 2000 * MS, sequence=2)
+    farm.hear_myself(state(1), NOW_NS + 2000 * MS)
+    assert not farm.is_quiet(NOW_NS + 2000 * MS), "they were down"
+    assert farm.is_quiet(NOW_NS + 2000 * MS)

@@ -11,7 +11,18 @@ from ipos.agent.plan import Rows
 from ipos.config.schema import Config, Listener, Pool, Route, Service
 from ipos.handshake.keys import FarmKeys
 from ipos.inic import rows
-from tests.agent.farm import MS, NOW_NS, WALL_MS, back, config, datagram, front, members, state
+from tests.agent.farm import (
+    MS,
+    NOW_NS,
+    WALL_MS,
+    back,
+    config,
+    datagram,
+    front,
+    members,
+    server_rows,
+    state,
+)
 
 ANY = IPv4Address(0)
 TRAFFIC = {1: rows.Traffic(5, 2), 2: rows.Traffic((3 << 32) + 7, (3 << 32) + 11)}
@@ -30,6 +41,10 @@ def rows_of(wanted: Config, farm: Members, now_ns: int = NOW_NS) -> Rows:
     slots = plan.number_services(wanted, [])
     numbers = pools.number_pools(pools.definitions(wanted))
     return plan.plan(wanted, slots, numbers, farm, TRAFFIC, now_ns)
+
+
+def servers(farm: Members, now_ns: int = NOW_NS) -> dict[int, rows.Server]:
+    return server_rows(rows_of(config(), farm, now_ns).servers)
 
 
 def candidates(found: Rows, pool: int = 0) -> list[tuple[int, int, int]]:
@@ -92,7 +107,7 @@ def test_every_server_that_is_not_down_decides_by_the_same_rows(farm: Members) -
 
 def test_a_servers_limit_is_what_it_says(farm: Members) -> None:
     assert farm.receive(datagram(2, limit=900, sequence=2), back(2), NOW_NS, WALL_MS)
-    assert [row.limit for row in rows_of(config(), farm).servers.values()] == [0, 900]
+    assert [row.limit for row in servers(farm).values()] == [0, 900]
 
 
 def test_only_pools_that_hash_have_a_table_of_all_servers_of_their_pool(farm: Members) -> None:
@@ -146,7 +161,7 @@ def test_a_service_keeps_its_index_over_changes(farm: Members) -> None:
 
 
 def test_server_rows_say_what_was_said_and_how_old_it_is(farm: Members) -> None:
-    found = rows_of(config(), farm).servers
+    found = servers(farm)
     assert set(found) == {1, 2}
     assert found[2] == rows.Server(
         address=front(2), back_ip=back(2), mac=bytes((2, 0, 0, 0, 0, 2)),
@@ -154,17 +169,18 @@ def test_server_rows_say_what_was_said_and_how_old_it_is(farm: Members) -> None:
         memory_available=2 << 30, bandwidth_available=1_000_000_000, updated_ns=NOW_NS,
         base=-4, sent=7,
     )  # fmt: skip
-    stale = rows_of(config(), farm, NOW_NS + 500 * MS).servers[2]
+    stale = servers(farm, NOW_NS + 500 * MS)[2]
     assert (stale.state, stale.stale) == (rows.ServerState.READY, True)
     down = rows_of(config(), farm, NOW_NS + 1000 * MS)
-    assert (down.servers[2].state, down.servers[2].stale) == (rows.ServerState.DOWN, True)
+    gone = server_rows(down.servers)[2]
+    assert (gone.state, gone.stale) == (rows.ServerState.DOWN, True)
     assert candidates(down) == [(1, 80, 1), (2, 80, 1)], "its row keeps it from being chosen"
 
 
 def test_what_a_server_says_of_its_state_is_its_row(farm: Members) -> None:
     drained = datagram(2, state=int(rows.ServerState.DRAIN), sequence=2)
     assert farm.receive(drained, back(2), NOW_NS, WALL_MS)
-    assert rows_of(config(), farm).servers[2].state is rows.ServerState.DRAIN
+    assert servers(farm)[2].state is rows.ServerState.DRAIN
 
 
 def test_settings_are_the_configurations() -> None:

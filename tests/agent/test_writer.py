@@ -51,7 +51,7 @@ def test_what_is_planned_is_in_the_maps_and_written_once(
     writer = Writer(tables)
     found = wanted(farm)
     writer.write(found, prune=True)
-    assert dict(tables.servers.items()) == found.servers
+    assert dict(tables.server_rows.items()) == found.servers
     assert dict(tables.pools.items()) == found.pools
     assert dict(tables.services.items()) == found.services
     assert dict(tables.addresses.items()) == found.addresses

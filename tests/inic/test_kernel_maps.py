@@ -42,6 +42,27 @@ def test_round_trip(flows: Map) -> None:
     assert not flows.delete(number(5))
 
 
+def test_several_values_are_stored_at_once(flows: Map) -> None:
+    rows = {number(i): number(i * i, 8) for i in range(64)}
+    flows.update_all(rows)
+    assert dict(flows.items()) == rows
+    flows.update_all({})
+    with pytest.raises(MapError, match="keys of 4 bytes, not 2"):
+        flows.update_all({b"xx": bytes(8)})
+    with pytest.raises(MapError, match="cannot write map flows"):
+        flows.update_all({number(64): bytes(8)})
+
+
+def test_the_first_values_of_an_array_are_read_at_once() -> None:
+    with Map(syscall.map_create(MapType.ARRAY, 4, 8, 4, "array")) as array:
+        array.update_all({number(i): number(7 * i, 8) for i in (3, 1)})
+        assert array.first(2) == number(0, 8) + number(7, 8)
+        assert array.first(9) == b"".join(number(i, 8) for i in (0, 7, 0, 21))
+        with pytest.raises(MapError, match="cannot write map array"):
+            array.update_all({number(4): bytes(8)})
+        assert array.first(1) == bytes(8)
+
+
 def test_walk_answers_every_pair_once(flows: Map) -> None:
     pairs = {number(i): number(i * i, 8) for i in range(64)}
     for key, value in pairs.items():
@@ -91,6 +112,7 @@ def test_per_cpu_values(place: Path) -> None:
         values = [number(i + 1) for i in range(possible_cpus())]
         counts.update_per_cpu(number(2), values)
         assert counts.get_per_cpu(number(2)) == values
+        assert counts.total(number(2)) == sum(range(1, possible_cpus() + 1))
         assert dict(counts.items_per_cpu())[number(2)] == values
         with pytest.raises(MapError, match="a value per CPU"):
             counts.get(number(2))

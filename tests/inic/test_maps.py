@@ -2,7 +2,7 @@
 """The typed tables over a stand-in of a map: bytes are the header's, values come back equal."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -50,6 +50,13 @@ class Dictionary:
 
     def get_per_cpu(self, key: bytes) -> list[bytes] | None:
         return self.per_cpu.get(key)
+
+    def total(self, key: bytes) -> int:
+        return sum(int.from_bytes(value, "little") for value in self.get_per_cpu(key) or [])
+
+    def update_all(self, rows: Mapping[bytes, bytes]) -> None:
+        for key, value in rows.items():
+            self.update(key, value)
 
     def update(self, key: bytes, value: bytes) -> bool:
         self.pairs[key] = value

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from ipos.agent.host import read
 from ipos.agent.listeners import Process
 from ipos.agent.message import APPLICATIONS_MAX, Application
 
@@ -83,8 +84,7 @@ class Applications:
             member = waiting.pop()
             found.append(member)
             try:
-                thread = self._proc / str(member) / "task" / str(member)
-                children = (thread / "children").read_text()
+                children = read(f"{self._proc}/{member}/task/{member}/children")
             except OSError:
                 continue
             waiting += map(int, children.split())

@@ -2,7 +2,6 @@
 """How busy this server is: its cgroup's figures where it has one, else the machine's."""
 
 import os
-import re
 from collections import deque
 from pathlib import Path
 
@@ -135,5 +134,7 @@ class Bandwidth:
 
 def _number(text: bytes, name: bytes) -> int:
     """What follows a name at the start of a line; 0 where there is none."""
-    found = re.search(rb"^%b\s+(\d+)" % re.escape(name), text, re.MULTILINE)
-    return 0 if found is None else int(found[1])
+    if text.startswith(name):
+        return int(text[len(name) :].split(None, 1)[0])
+    _, found, rest = text.partition(b"\n" + name)
+    return int(rest.split(None, 1)[0]) if found else 0

@@ -82,6 +82,7 @@ class Members:
     discover: bool = False
     by_ip: dict[IPv4Address, Member] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    _is_news: bool = True
 
     def expect(
         self, addresses: Iterable[IPv4Address], known: Mapping[IPv4Address, int] | None = None
@@ -101,6 +102,7 @@ class Members:
             index = taken.get(address) or _free(taken.values())
             taken[address] = index
             self.by_ip[address] = Member(address, index)
+        self._is_news = True
 
     @property
     def myself(self) -> Member:
@@ -112,6 +114,7 @@ class Members:
     def hear_myself(self, state: State, now_ns: int) -> None:
         """Our own row needs no network."""
         member = self.myself
+        self._is_news |= not _stands_the_same(member.state, state)
         member.state, member.heard_ns = state, now_ns
 
     def receive(
@@ -126,10 +129,35 @@ class Members:
             self.counts[rejected.reason] += 1
             return None
         self.counts["accepted"] += 1
-        self.by_ip[member.back_ip] = member
+        if member.state is None:
+            self.by_ip[member.back_ip] = member
+        self._is_news |= member.down or not _stands_the_same(member.state, state)
         member.state, member.heard_ns, member.down = state, now_ns, False
         member.newest = (state.boot, state.sequence)
         return member
+
+    def all_heard(self) -> bool:
+        """Whether everybody has spoken since we began."""
+        return all(member.state is not None for member in self.by_ip.values())
+
+    def is_somebody_late(self, since_ns: int) -> bool:
+        """Whether one who is up has said nothing since then."""
+        return any(
+            member.heard_ns < since_ns and member.state is not None and not member.down
+            for member in self.by_ip.values()
+        )
+
+    def is_quiet(self, now_ns: int) -> bool:
+        """All have spoken lately, and since this was last asked they said nothing but numbers.
+
+        Then nobody is to be asked for a sign of life, and the maps say what they should.
+        """
+        news, self._is_news = self._is_news, False
+        since_ns = now_ns - ASK_NS
+        return not news and all(
+            member.heard_ns > since_ns and member.state is not None
+            for member in self.by_ip.values()
+        )
 
     def silent(self, now_ns: int) -> list[Member]:
         """Those of whom a sign of life is wanted. Who is down by now stays so until it speaks."""
@@ -177,6 +205,20 @@ class Members:
         forgotten = now_ns - member.heard_ns > FORGET_NS
         if (state.boot, state.sequence) <= member.newest and not forgotten:
             raise Rejected("replayed", "a state datagram that is not newer than the last one")
+
+
+def _stands_the_same(before: State | None, now: State) -> bool:
+    """Whether a server says the same of all that other maps than Server state depend on."""
+    return (
+        before is not None
+        and before.boot == now.boot
+        and before.state == now.state
+        and before.services == now.services
+        and before.listening == now.listening
+        and before.addresses == now.addresses
+        and before.server == now.server
+        and before.mac == now.mac
+    )
 
 
 def _free(taken: Collection[int]) -> int:

@@ -12,8 +12,10 @@ standard library has it in C, where SipHash in Python would be most of the agent
 
 import hashlib
 import hmac
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from ipos.errors import IposError
 
@@ -27,6 +29,10 @@ APPLICATIONS_MAX = 8
 """And applications, in the order of their sockets."""
 
 
+Word = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
+Big = Annotated[int, Meta(ge=0)]
+
+
 class Rejected(IposError):
     """A datagram that is not believed. `reason` is the name it is counted under."""
 
@@ -38,8 +44,8 @@ class Rejected(IposError):
 class Listening(msgspec.Struct, frozen=True, array_like=True):
     """A listening TCP socket: address as a number, port, and its process (0: hidden)."""
 
-    ip: int
-    port: int
+    ip: Word
+    port: Annotated[int, Meta(ge=0, le=0xFFFF)]
     pid: int = 0
     process: str = ""
 
@@ -76,19 +82,19 @@ class State(msgspec.Struct, frozen=True, array_like=True):
     boot: int
     sequence: int
     sent_ms: int
-    state: int
-    back_ip: int
+    state: Annotated[int, Meta(ge=1, le=3)]
+    back_ip: Word
     mac: bytes
-    addresses: list[int]
-    tcp_connections: int
-    cpu_permille: int
-    memory_available: int
-    bandwidth_available: int
+    addresses: list[Word]
+    tcp_connections: Word
+    cpu_permille: Word
+    memory_available: Big
+    bandwidth_available: Big
     services: list[str]
     listening: list[Listening]
     orders: list[Order] = []
     applications: list[Application] = []
-    limit: int = 0
+    limit: Word = 0
 
 
 _encoder = msgspec.msgpack.Encoder()

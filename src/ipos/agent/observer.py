@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What this server says of itself: put together from the kernel, the iNIC and the configuration."""
 
+import operator
 import time
 from collections.abc import Callable
 from ipaddress import IPv4Address
@@ -16,8 +17,8 @@ from ipos.inic.layout import counter
 from ipos.inic.maps import Tables
 
 _LOOK_AGAIN_NS = 1_000_000_000
-_LISTENERS_NS = 250_000_000
-"""Every third time: a request that finds nobody listening is refused and goes elsewhere."""
+_LISTENERS_NS = 350_000_000
+"""Every fourth time: a request that finds nobody listening is refused and goes elsewhere."""
 _SAMPLE_NS = 450_000_000
 """Memory and bandwidth are read twice a second: nothing is decided by them ten times."""
 
@@ -46,6 +47,11 @@ class Observer:
         self._listeners = listeners.Listeners()
         self._applications = Applications()
         self._found: frozenset[listeners.Listener] = frozenset()
+        self._named: frozenset[listeners.Listener] | None = None
+        self._judged: tuple[object, ...] = ()
+        self._served: list[str] = []
+        self._listening: list[Listening] = []
+        self._listed: list[Process] = []
         self._asked_ns = self._sampled_ns = 0
         self._memory_left = self._bandwidth_left = 0
         self._processes: dict[int, Process] = {}
@@ -59,20 +65,13 @@ class Observer:
         self._sequence += 1
         if now_ns - self._asked_ns >= _LISTENERS_NS:
             self._asked_ns, self._found = now_ns, self._listeners.now()
-        found = self._found
         if now_ns - self._sampled_ns >= _SAMPLE_NS:
             self._sampled_ns = now_ns
             self._memory_left = host.memory_available(self._cgroup)
             self._bandwidth_left = self._bandwidth.sample(now_ns)
+        self._name_processes(self._found, now_ns)
+        self._judge()
         own = self.config.server.addresses
-        services = [
-            service.name
-            for service in self.config.service
-            if listeners.is_served(service, found, own) and well(service.name)
-        ]
-        self._name_processes(found, now_ns)
-        listening = self._listening(found)
-        processes = [Process(one.pid, one.process) for one in listening]
         return State(
             farm=self.config.farm.name,
             server=self.config.server.name,
@@ -87,10 +86,10 @@ class Observer:
             cpu_permille=self._cpu.sample(now_ns),
             memory_available=self._memory_left,
             bandwidth_available=self._bandwidth_left,
-            services=services,
-            listening=listening,
+            services=[name for name in self._served if well(name)],
+            listening=self._listening,
             orders=orders.said(),
-            applications=self._applications.now(processes, now_ns),
+            applications=self._applications.now(self._listed, now_ns),
             limit=self.config.server.max_connections,
         )
 
@@ -101,16 +100,36 @@ class Observer:
 
     def _name_processes(self, found: frozenset[listeners.Listener], now_ns: int) -> None:
         """Look through /proc only for new sockets, and at most once a second."""
+        if found is self._named:
+            return
         inodes = {one.inode for one in found}
-        self._processes = {
-            inode: process for inode, process in self._processes.items() if inode in inodes
-        }
         unknown = inodes - self._processes.keys()
-        if unknown and now_ns - self._looked_ns >= _LOOK_AGAIN_NS:
+        if unknown and now_ns - self._looked_ns < _LOOK_AGAIN_NS:
+            return
+        kept = {inode: one for inode, one in self._processes.items() if inode in inodes}
+        if unknown:
             self._looked_ns = now_ns
-            self._processes |= listeners.processes(unknown)
+            kept |= listeners.processes(unknown)
+        self._processes = kept
+        if inodes == kept.keys():
+            self._named = found
 
-    def _listening(self, found: frozenset[listeners.Listener]) -> list[Listening]:
+    def _judge(self) -> None:
+        """Who serves what, and the rows about it: anew when anything they are made from is new."""
+        made_from = (self._found, self._processes, self.config)
+        if all(map(operator.is_, made_from, self._judged)) and self._judged:
+            return
+        self._judged = made_from
+        own = self.config.server.addresses
+        self._served = [
+            service.name
+            for service in self.config.service
+            if listeners.is_served(service, self._found, own)
+        ]
+        self._listening = self._rows(self._found)
+        self._listed = [Process(one.pid, one.process) for one in self._listening]
+
+    def _rows(self, found: frozenset[listeners.Listener]) -> list[Listening]:
         """Services' own first, then by port; no more than a datagram has room for."""
         ports = {service.listener.port for service in self.config.service}
         ordered = sorted(found, key=lambda one: (one.port not in ports, one.port, int(one.ip)))

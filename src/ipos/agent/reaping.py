@@ -11,6 +11,7 @@ import asyncio
 import dataclasses
 import socket
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -38,8 +39,11 @@ from ipos.inic.rows import Codec, Settings
 from ipos.requests import responses
 
 PASS_S = 0.5
+AFTER_S = 0.004
+PIECE_NS = 2_000_000
+"""After that long others have their turn."""
 ACTIONS = 128
-"""Rows that are acted on before others have their turn."""
+"""Rows that are acted on before it is asked whether others should have their turn."""
 CHECKS = 256
 """Questions to the kernel in one pass."""
 _MAPS = (
@@ -83,6 +87,7 @@ class Reaping(AbstractContextManager["Reaping"]):
         self._forward = RowTable(at["forward"], reaper.FORWARDED, reaper.FORWARDED_SINCE)
         self._suspects: deque[tuple[RowTable[Owned], bytes]] = deque()
         self._servers: dict[int, Known | None] = {}
+        self._raw_settings = b""
         self._now_ns = 0
         self._ledger = Ledger(at["traffic"], at["counters"])
         self._inquiry = Inquiry(key, send)
@@ -95,26 +100,32 @@ class Reaping(AbstractContextManager["Reaping"]):
         failure = ""
         while True:
             try:
-                for _ in self.steps(boottime_ns()):
-                    await asyncio.sleep(0)
+                begun_ns = now_ns = boottime_ns()
+                for _ in self.steps(now_ns):
+                    if boottime_ns() - begun_ns > PIECE_NS:
+                        await asyncio.sleep(0)
+                        begun_ns = boottime_ns()
                 failure = ""
             except (IposError, OSError) as error:
                 if str(error) != failure:
                     failure = str(error)
                     log.error("old rows cannot be removed", reason=failure)
-            await asyncio.sleep(PASS_S)
+            # Right after the agent has listened, which it does at tenths of a second.
+            await asyncio.sleep(PASS_S - (time.time() - AFTER_S) % PASS_S)
 
     def steps(self, now_ns: int) -> Iterator[None]:
         """One pass, in pieces. MapError when the data plane has gone, OSError from the kernel."""
         raw = self._maps["settings"].get(bytes(4))
         if raw is None:
             return
-        self._settings = _SETTINGS.decode(raw)
-        self._limits = dataclasses.replace(
-            self._limits,
-            header_ns=self._settings.header_timeout_ms * 1_000_000,
-            idle_ns=self._settings.idle_s * 1_000_000_000,
-        )
+        if raw != self._raw_settings:
+            self._raw_settings = raw
+            self._settings = _SETTINGS.decode(raw)
+            self._limits = dataclasses.replace(
+                self._limits,
+                header_ns=self._settings.header_timeout_ms * 1_000_000,
+                idle_ns=self._settings.idle_s * 1_000_000_000,
+            )
         self._now_ns = now_ns
         self._servers = {}
         try:

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the agent works out once, when it starts: who it is, and where it listens."""
+"""What the agent works out once, when it starts: who it is, and how large its tables are."""
 
-import socket
 from ipaddress import IPv4Address
 
-from ipos.agent import message
 from ipos.agent.network import Interface, NetworkError
 from ipos.config.schema import Config
 
@@ -25,31 +23,6 @@ def my_back_address(config: Config, back: Interface) -> IPv4Address:
         f"none of farm.members is an address of this server's back interface {back.name}, which "
         f"has {has}; add that one to members on every server, or correct server.back"
     )
-
-
-def broadcast(back: Interface, me: IPv4Address) -> IPv4Address:
-    """Everybody on the back LAN."""
-    for address, prefix in back.addresses:
-        if address == me:
-            return IPv4Address(int(address) | (1 << (32 - prefix)) - 1)
-    return IPv4Address("255.255.255.255")
-
-
-def state_socket(back: str) -> socket.socket:
-    """Takes state datagrams from the back interface only."""
-    state = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-    try:
-        state.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, back.encode())
-        state.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        state.setblocking(False)
-        state.bind(("", message.PORT))
-    except OSError as error:
-        state.close()
-        raise NetworkError(
-            f"cannot take UDP port {message.PORT} on {back}: {error.strerror}; is another agent "
-            "running on this server?"
-        ) from None
-    return state
 
 
 def sizes(config: Config) -> dict[str, int]:

@@ -50,6 +50,16 @@ class Snapshot(msgspec.Struct, frozen=True):
     datagrams: dict[str, int] = {}
     access_log: dict[str, int] = {}
 
+    def is_news(self, before: "Snapshot") -> bool:
+        """Whether it says more than other counts, memory and CPU time than one before it."""
+        return _without_numbers(self) != _without_numbers(before)
+
+
+def _without_numbers(snapshot: Snapshot) -> Snapshot:
+    counts = {reason: n for reason, n in snapshot.datagrams.items() if reason != "accepted"}
+    servers = [msgspec.structs.replace(one, applications=[]) for one in snapshot.servers]
+    return msgspec.structs.replace(snapshot, datagrams=counts, access_log={}, servers=servers)
+
 
 def advertised(members: "Members") -> list[Advertised]:
     """What each server said, by index."""

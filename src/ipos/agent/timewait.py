@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ipos.agent import sockdiag
+from ipos.agent.host import read
 from ipos.agent.network import NetworkError
 
 INTERVAL_NS = 1_000_000_000
@@ -44,9 +45,11 @@ class TimeWait:
 
     def sweep(self, now_ns: int) -> int:
         """How many were ended. OSError when the kernel cannot say."""
-        if not self._possible or now_ns < self._next_ns or not any_there():
+        if not self._possible or now_ns < self._next_ns:
             return 0
         self._next_ns = now_ns + INTERVAL_NS
+        if not any_there():
+            return 0
         return sum(self._destroy(one) for one in self._dump() if self._is_ours(one))
 
     def _is_ours(self, one: bytes) -> bool:
@@ -93,8 +96,8 @@ class TimeWait:
 
 def any_there() -> bool:
     """Whether this network namespace has a TIME_WAIT socket. A glance, not a walk."""
-    for line in _SOCKSTAT.read_text().splitlines():
+    for line in read(_SOCKSTAT).splitlines():
         words = line.split()
-        if words[0] == "TCP:":
-            return words[words.index("tw") + 1] != "0"
+        if words[0] == b"TCP:":
+            return words[words.index(b"tw") + 1] != b"0"
     return False

@@ -14,12 +14,14 @@ from ipos.agent.plan import Rows
 from ipos.agent.urls import UrlMap
 from ipos.agent.urlwriter import UrlWriter
 from ipos.inic import rows
+from ipos.inic.layout import layout
 from ipos.inic.maps import Table, Tables
 
 K = TypeVar("K")
 V = TypeVar("V")
 
-NO_SERVER = rows.Server(IPv4Address(0), IPv4Address(0), bytes(6), rows.ServerState.NONE)
+NO_SERVER = bytes(layout("ipos_server").size)
+_BACK_IP = layout("ipos_server").field("back_ip").offset
 NO_SERVICE = rows.Service(0, rows.Select.REQUEST, 0, 0, IPv4Address(0), 0, used=False)
 NO_SESSION = rows.Session()
 
@@ -33,9 +35,7 @@ class Writer:
         self._idle: set[int] = set()
         self._idle_slots: set[int] = set()
         self._servers = {
-            index: row
-            for index, row in tables.servers.items()
-            if row.state is not rows.ServerState.NONE
+            index: row for index, row in tables.server_rows.items() if row != NO_SERVER
         }
         self._services = {index: row for index, row in tables.services.items() if row.used}
         self._judging = not self._services
@@ -54,12 +54,14 @@ class Writer:
 
     def known_servers(self) -> dict[IPv4Address, int]:
         """Back address -> index of the servers that have a row."""
-        return {row.back_ip: index for index, row in self._servers.items()}
+        return {
+            IPv4Address(row[_BACK_IP : _BACK_IP + 4]): index for index, row in self._servers.items()
+        }
 
-    def server(self, index: int, row: rows.Server) -> None:
-        """One row of Server state, which changes ten times a second."""
-        self._servers[index] = row
-        self._tables.servers.put(index, row)
+    def servers(self, said: Mapping[int, bytes]) -> None:
+        """Rows of Server state, which change ten times a second."""
+        self._servers |= said
+        self._tables.server_rows.put_all(said)
 
     def prepare(self, wanted: UrlMap) -> None:
         """Have a URL map ready for the next `write`. MapError when it has no room."""
@@ -75,7 +77,7 @@ class Writer:
         """
         tables = self._tables
         _put(tables.deny, self._deny, wanted.deny)
-        _put(tables.servers, self._servers, wanted.servers)
+        _put(tables.server_rows, self._servers, wanted.servers)
         _put(tables.members, self._members, wanted.members)
         for index, slots in wanted.slots.items():
             if self._slots.get(index) != slots:
@@ -141,7 +143,7 @@ class Writer:
         self._idle_slots = self._slots.keys() - wanted.slots.keys()
         _drop(tables.members, self._members, wanted.members)
         for index in self._servers.keys() - wanted.servers.keys():
-            tables.servers.put(index, NO_SERVER)
+            tables.server_rows.put(index, NO_SERVER)
             del self._servers[index]
 
 

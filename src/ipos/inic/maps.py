@@ -8,7 +8,7 @@ said in `ipos.h`.
 
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -26,7 +26,9 @@ class Store(Protocol):
 
     def get(self, key: bytes) -> bytes | None: ...
     def get_per_cpu(self, key: bytes) -> list[bytes] | None: ...
+    def total(self, key: bytes) -> int: ...
     def update(self, key: bytes, value: bytes, /) -> bool: ...
+    def update_all(self, rows: Mapping[bytes, bytes], /) -> None: ...
     def delete(self, key: bytes) -> bool: ...
     def items(self) -> Iterator[tuple[bytes, bytes]]: ...
     def items_per_cpu(self) -> Iterator[tuple[bytes, list[bytes]]]: ...
@@ -51,6 +53,16 @@ class Index:
 
     def decode(self, raw: bytes) -> int:
         return int.from_bytes(raw, sys.byteorder)
+
+
+class Raw:
+    """A value that is made and read elsewhere."""
+
+    def encode(self, row: bytes) -> bytes:
+        return row
+
+    def decode(self, raw: bytes) -> bytes:
+        return raw
 
 
 class Mac:
@@ -88,6 +100,11 @@ class Table(Generic[K, V]):
     def put(self, key: K, value: V) -> None:
         self._store.update(self._key.encode(key), self._value.encode(value))
 
+    def put_all(self, rows: Mapping[K, V]) -> None:
+        """In one call."""
+        encode_key, encode = self._key.encode, self._value.encode
+        self._store.update_all({encode_key(key): encode(row) for key, row in rows.items()})
+
     def delete(self, key: K) -> bool:
         """False when there was no such row."""
         return self._store.delete(self._key.encode(key))
@@ -112,6 +129,10 @@ class PerCpuTable(Generic[V]):
         """The value of every CPU."""
         raw = self._store.get_per_cpu(self._key.encode(index)) or []
         return [self._value.decode(one) for one in raw]
+
+    def total(self, index: int) -> int:
+        """Of numbers of 8 bytes: the sum over the CPUs."""
+        return self._store.total(self._key.encode(index))
 
     def items(self) -> Iterator[tuple[int, list[V]]]:
         for key, values in self._store.items_per_cpu():
@@ -183,6 +204,11 @@ class Tables:
     @functools.cached_property
     def servers(self) -> Table[int, rows.Server]:
         return self._array("servers", Codec(rows.Server, layout("ipos_server")))
+
+    @functools.cached_property
+    def server_rows(self) -> Table[int, bytes]:
+        """The rows of `servers` as the map has them."""
+        return Table(self._open("servers"), Index(), Raw())
 
     @functools.cached_property
     def services(self) -> Table[int, rows.Service]:
@@ -275,7 +301,7 @@ class Tables:
 
     def counter(self, number: int) -> int:
         """One counter, summed over the CPUs."""
-        return sum(self._counters.get(number))
+        return self._counters.total(number)
 
     def counters(self) -> list[tuple[Counter, int]]:
         """Every named counter with its sum, in the header's order."""

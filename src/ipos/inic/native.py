@@ -328,6 +328,13 @@ class Store:
         value = self.get(key)
         return None if value is None else [value]
 
+    def total(self, key: bytes) -> int:
+        return sum(int.from_bytes(value, sys.byteorder) for value in self.get_per_cpu(key) or [])
+
+    def update_all(self, rows: Mapping[bytes, bytes]) -> None:
+        for key, value in rows.items():
+            self.update(key, value)
+
     def update(self, key: bytes, value: bytes, flags: int = 0) -> bool:
         """False where the flags forbid it; NativeError when the map is full."""
         if len(value) != self.shape.value_size:

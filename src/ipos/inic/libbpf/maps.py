@@ -6,7 +6,7 @@ Nothing here needs the process that loaded the data plane: `ipos table` reads wi
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, Self
 
@@ -44,6 +44,8 @@ class Map(Closing):
         self._cpus = possible_cpus() if self.per_cpu else 1
         self._read_size = self._slot * self._cpus if self.per_cpu else self.info.value_size
         self._element = syscall.Element(fd, self.info.key_size, self._read_size)
+        self._block: syscall.Block
+        self._block_size = 0
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
@@ -68,6 +70,7 @@ class Map(Closing):
             os.close(self.fd)
             self.fd = -1
             self._element = syscall.Element(-1, self.info.key_size, self._read_size)
+            self._block_size = 0
 
     @property
     def key_size(self) -> int:
@@ -92,6 +95,12 @@ class Map(Closing):
         raw = self._lookup(key)
         return None if raw is None else self._split(raw)
 
+    def total(self, key: bytes) -> int:
+        """The sum over the CPUs of a per-CPU map of 8-byte counts; 0 without such a key."""
+        self._expect(per_cpu=True)
+        raw = self._lookup(key)
+        return 0 if raw is None else sum(memoryview(raw).cast("Q"))
+
     def update(self, key: bytes, value: bytes, flags: int = syscall.ANY) -> bool:
         """Store a value. False when `flags` (NOEXIST, EXIST) forbade it; a full map raises."""
         self._expect(per_cpu=False)
@@ -107,6 +116,18 @@ class Map(Closing):
         for value in values:
             self._check(key, value)
         self._store(key, b"".join(value.ljust(self._slot, b"\0") for value in values), syscall.ANY)
+
+    def update_all(self, rows: Mapping[bytes, bytes]) -> None:
+        """Store several values in one call: an array's, or a hash's that has room for all."""
+        self._expect(per_cpu=False)
+        for key, value in rows.items():
+            self._check(key, value)
+        if not rows:
+            return
+        try:
+            self._room(len(rows)).update(rows)
+        except OSError as error:
+            raise self._error("write", error) from error
 
     def delete(self, key: bytes) -> bool:
         """Remove a key; False when there was none."""
@@ -151,6 +172,21 @@ class Map(Closing):
                     continue
                 raise self._error("walk", error) from error
             return keys, values, None if ended else position_after
+
+    def first(self, count: int) -> bytes:
+        """The first values of an array, end to end."""
+        self._expect(per_cpu=False)
+        count = min(count, self.max_entries)
+        try:
+            return self._room(count).lookup(count)
+        except OSError as error:
+            raise self._error("read", error) from error
+
+    def _room(self, count: int) -> syscall.Block:
+        if count > self._block_size:
+            self._block_size = count
+            self._block = syscall.Block(self.fd, self.key_size, self.value_size, count)
+        return self._block
 
     def keys(self) -> Iterator[bytes]:
         return (key for key, _ in self._pairs())

@@ -12,6 +12,7 @@ import os
 import platform
 import struct
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -51,6 +52,7 @@ class Command(IntEnum):
     INFO_BY_FD = 15
     MAP_LOOKUP_AND_DELETE = 21
     MAP_LOOKUP_BATCH = 24
+    MAP_UPDATE_BATCH = 26
     LINK_CREATE = 28
     LINK_UPDATE = 29
     LINK_DETACH = 34
@@ -134,7 +136,11 @@ class TestRun:
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_bpf = ctypes.CDLL(None, use_errno=True).syscall
+_bpf.argtypes = ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint
+_bpf.restype = ctypes.c_long
 _ELEMENT = struct.Struct("=i4xQQQ")
+_BATCH = struct.Struct("=QQQQIIQQ")
 _FLAGS = struct.Struct("=Q")
 
 
@@ -149,13 +155,15 @@ def bpf(command: Command, attributes: bytearray) -> int:
     """The system call. `attributes` is written back by commands that answer in it."""
     if _NUMBER is None:
         raise OSError(0, f"bpf(2) has no known number on {platform.machine()}")
-    result = _libc.syscall(
-        _NUMBER, int(command), ctypes.c_void_p(_address(attributes)), ctypes.c_uint(len(attributes))
-    )
+    return _call(command, _address(attributes), len(attributes))
+
+
+def _call(command: Command, where: int, size: int) -> int:
+    result: int = _bpf(_NUMBER, command, where, size)
     if result < 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
-    return int(result)
+    return result
 
 
 def _name(raw: bytes) -> str:
@@ -190,45 +198,64 @@ class Element:
     """
 
     def __init__(self, fd: int, key_size: int, value_size: int) -> None:
-        self._key = ctypes.create_string_buffer(max(key_size, 1))
-        self._value = ctypes.create_string_buffer(max(value_size, 1))
-        self._key_size, self._value_size = key_size, value_size
-        places = ctypes.addressof(self._key) if key_size else 0, ctypes.addressof(self._value)
-        self._attributes = ctypes.create_string_buffer(_ELEMENT.pack(fd, *places, 0), _ELEMENT.size)
+        self._key, self._value = bytearray(key_size), bytearray(value_size)
+        places = _address(self._key), _address(self._value)
+        self._attributes = bytearray(_ELEMENT.pack(fd, *places, 0))
+        self._where = _address(self._attributes)
         self._lock = threading.Lock()
 
     def lookup(self, key: bytes) -> bytes:
         with self._lock:
-            self._call(Command.MAP_LOOKUP, key, 0)
-            return ctypes.string_at(self._value, self._value_size)
+            self._key[:] = key
+            _FLAGS.pack_into(self._attributes, _ELEMENT.size - _FLAGS.size, ANY)
+            _call(Command.MAP_LOOKUP, self._where, _ELEMENT.size)
+            return bytes(self._value)
 
     def update(self, key: bytes, value: bytes, flags: int = ANY) -> None:
         """Also the push of a queue or stack, with an empty key."""
         with self._lock:
-            ctypes.memmove(self._value, value, self._value_size)
-            self._call(Command.MAP_UPDATE, key, flags)
+            self._key[:], self._value[:] = key, value
+            _FLAGS.pack_into(self._attributes, _ELEMENT.size - _FLAGS.size, flags)
+            _call(Command.MAP_UPDATE, self._where, _ELEMENT.size)
 
     def push_all(self, values: bytes) -> None:
         """Push values that stand end to end, in their order; a new data plane has 65,536 of them.
 
         What differs from as many calls of `update` is what Python does between them.
         """
-        number, command, attributes = _NUMBER, int(Command.MAP_UPDATE), self._attributes
-        size, target, call, move = self._value_size, self._value, _libc.syscall, ctypes.memmove
+        size = len(self._value)
         with self._lock:
-            _FLAGS.pack_into(attributes, _ELEMENT.size - _FLAGS.size, ANY)
+            _FLAGS.pack_into(self._attributes, _ELEMENT.size - _FLAGS.size, ANY)
             for at in range(0, len(values), size):
-                move(target, values[at : at + size], size)
-                if call(number, command, attributes, _ELEMENT.size) < 0:
-                    error = ctypes.get_errno()
-                    raise OSError(error, os.strerror(error))
+                self._value[:] = values[at : at + size]
+                _call(Command.MAP_UPDATE, self._where, _ELEMENT.size)
 
-    def _call(self, command: Command, key: bytes, flags: int) -> None:
-        ctypes.memmove(self._key, key, self._key_size)
-        _FLAGS.pack_into(self._attributes, _ELEMENT.size - _FLAGS.size, flags)
-        if _libc.syscall(_NUMBER, int(command), self._attributes, _ELEMENT.size) < 0:
-            error = ctypes.get_errno()
-            raise OSError(error, os.strerror(error))
+
+class Block:
+    """The first values of an array, and several updates, in one call: as `Element`, for many."""
+
+    def __init__(self, fd: int, key_size: int, value_size: int, count: int) -> None:
+        self._fd, self._key_size, self._value_size = fd, key_size, value_size
+        self._position = bytearray(max(8, key_size))
+        self._keys, self._values = bytearray(key_size * count), bytearray(value_size * count)
+        self._attributes = bytearray(_BATCH.size)
+        self._where = _address(self._attributes)
+        self._places = _address(self._position), _address(self._keys), _address(self._values)
+        self._lock = threading.Lock()
+
+    def lookup(self, count: int) -> bytes:
+        with self._lock:
+            _BATCH.pack_into(self._attributes, 0, 0, *self._places, count, self._fd, 0, 0)
+            _call(Command.MAP_LOOKUP_BATCH, self._where, _BATCH.size)
+            return bytes(memoryview(self._values)[: count * self._value_size])
+
+    def update(self, rows: Mapping[bytes, bytes]) -> None:
+        with self._lock:
+            count = len(rows)
+            self._keys[: count * self._key_size] = b"".join(rows)
+            self._values[: count * self._value_size] = b"".join(rows.values())
+            _BATCH.pack_into(self._attributes, 0, 0, *self._places, count, self._fd, 0, 0)
+            _call(Command.MAP_UPDATE_BATCH, self._where, _BATCH.size)
 
 
 def map_lookup_and_delete(fd: int, key: bytes, value_size: int) -> bytes:
@@ -270,8 +297,7 @@ def map_lookup_block(
     keys = bytearray(key_size * count)
     values = bytearray(value_size * count)
     attributes = bytearray(
-        struct.pack(
-            "=QQQQIIQQ",
+        _BATCH.pack(
             _address(into),
             _address(out),
             _address(keys),
