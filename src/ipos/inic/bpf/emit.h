@@ -152,11 +152,31 @@ IPOS_INLINE void endpoint_end(struct __sk_buff *skb, const struct ipos_settings 
 	notice_beside(skb, set, w, t, &n);
 }
 
-/* A sum of payload bytes that a checksum can be made of; w->bytes is zero padded. */
-IPOS_INLINE __u64 bytes_sum(struct ipos_scratch *w)
+/* Zero where the last of `n` bytes will be: what is then read there is summed by whole words. */
+IPOS_INLINE void bytes_pad(struct ipos_scratch *w, __u32 n)
 {
-	return (__u64)bpf_csum_diff(NULL, 0, (void *)w->bytes, 512, 0) +
-	       bpf_csum_diff(NULL, 0, (void *)w->bytes + 512, 512, 0);
+	*(__u32 *)(w->bytes + ((n - 1) & (IPOS_CHUNK - 4))) = 0;
+}
+
+/* A sum of the first `n` bytes of w->bytes that a checksum can be made of; see bytes_pad(). */
+IPOS_FUNCTION __u64 bytes_sum(struct ipos_scratch *w, __u32 n)
+{
+	__u32 half = IPOS_CHUNK / 2, more;
+	__u64 sum;
+
+	if (!w)
+		return 0;
+	n = (n + 3) & ~3U;
+	more = n > half ? n - half : 0;
+	n -= more;
+	IPOS_OPAQUE(n);
+	IPOS_OPAQUE(more);
+	if (n > half || more > half)
+		return 0;
+	sum = (__u64)bpf_csum_diff(NULL, 0, (void *)w->bytes, n, 0);
+	if (more)
+		sum += bpf_csum_diff(NULL, 0, (void *)w->bytes + half, more, 0);
+	return sum;
 }
 
 /* The frame at hand becomes a segment to the client, by way of r->mac, with the first
@@ -172,7 +192,7 @@ IPOS_APART int reply_becomes(struct __sk_buff *skb, const struct ipos_settings *
 	if (tcp_len < sizeof(struct tcphdr))
 		return -1;
 	if (n)
-		tcp->check = (__u16)~fold((__u16)~tcp->check + bytes_sum(w) + bpf_htons(n));
+		tcp->check = (__u16)~fold((__u16)~tcp->check + bytes_sum(w, n) + bpf_htons(n));
 	l2_write(w->saved, r->mac, set->front_mac, set->front_vlan, ETH_P_IP);
 	ip_write((void *)w->saved + l2, s->tuple.service_ip, s->tuple.client_ip,
 		 sizeof(struct iphdr) + tcp_len + n);

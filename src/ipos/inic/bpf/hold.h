@@ -226,12 +226,13 @@ IPOS_FUNCTION __s64 segment_sum(struct __sk_buff *skb, struct ipos_scratch *w, _
 		left = bytes - done;
 		if (left > IPOS_CHUNK)
 			left = IPOS_CHUNK;
-		__builtin_memset(w->bytes, 0, sizeof(w->bytes));
 		IPOS_OPAQUE(left);
-		if (left < 1 || left > IPOS_CHUNK ||
-		    bpf_skb_load_bytes(skb, at + done, w->bytes, left))
+		if (left < 1 || left > IPOS_CHUNK)
 			return -1;
-		sum += bytes_sum(w);
+		bytes_pad(w, left);
+		if (bpf_skb_load_bytes(skb, at + done, w->bytes, left))
+			return -1;
+		sum += bytes_sum(w, left);
 	}
 	return sum;
 }

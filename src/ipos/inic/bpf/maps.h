@@ -147,6 +147,15 @@ IPOS_INLINE __u64 boot_ns_coarse(const struct ipos_settings *set)
 	return bpf_ktime_get_coarse_ns() + set->slept_ns;
 }
 
+#define SEEN_NS 50000000ULL		/* how exact `last_seen_ns` is kept */
+
+/* Written seldom: another CPU is reading what lies beside it. */
+IPOS_INLINE void seen(__u64 *last_seen_ns, __u64 now)
+{
+	if (now - *last_seen_ns > SEEN_NS)
+		*last_seen_ns = now;
+}
+
 IPOS_INLINE struct ipos_server *server_at(__u32 index)
 {
 	return bpf_map_lookup_elem(&servers, &index);

@@ -94,7 +94,8 @@ IPOS_APART __u32 piece_headers(struct ipos_scratch *w, const struct ipos_tuple *
 		put_u32((__u8 *)tcp + 28, h->hs.ts_sent);
 	}
 	ip_write(ip, t->client_ip, t->service_ip, sizeof(*ip) + tcp_len + n);
-	tcp->check = (__u16)~fold((__u64)bpf_csum_diff(NULL, 0, (void *)tcp, 32, 0) + bytes_sum(w) +
+	tcp->check = (__u16)~fold((__u64)bpf_csum_diff(NULL, 0, (void *)tcp, 32, 0) +
+				  bytes_sum(w, n) +
 				  sum_pseudo(t->client_ip, t->service_ip, tcp_len + n));
 	return sizeof(*ip) + tcp_len;
 }
@@ -116,7 +117,7 @@ IPOS_FUNCTION int piece_send(struct __sk_buff *skb, struct ipos_scratch *w,
 	if (!h || !to || offset >= h->held)
 		return -1;
 	n = piece_length(h, offset);
-	__builtin_memset(w->bytes, 0, sizeof(w->bytes));
+	bytes_pad(w, n);
 	if (chunk_read(w, h, SPAN(offset, offset + n)))
 		return -1;
 	if (r->server == set->self) {

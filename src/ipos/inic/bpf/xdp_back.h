@@ -250,7 +250,7 @@ IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set, struc
 	if (!ep)
 		ep = bpf_map_lookup_elem(&local, &s->tuple);	/* come home; not all know yet */
 	if (ep) {
-		ep->last_seen_ns = boot_ns_coarse(set);
+		seen(&ep->last_seen_ns, boot_ns_coarse(set));
 		return decapsulate(ctx, set, inner_at, ip_len, inner_kind(set, ep, &in, what));
 	}
 	now = bpf_ktime_get_boot_ns();
