@@ -24,12 +24,14 @@ CONFIG = f"""\
 name = "insert"
 port = {INSERT}
 policy = "round-robin"
+slow_start_ms = 0
 session = {{ kind = "insert" }}
 
 [[service]]
 name = "learn"
 port = {LEARN}
 policy = "round-robin"
+slow_start_ms = 0
 session = {{ kind = "learn", cookie = "{LEARNED}" }}
 
 [[service]]
