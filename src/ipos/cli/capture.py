@@ -15,7 +15,7 @@ from ipos.errors import IposError
 from ipos.inic.capture import Frame, PcapWriter, capturing
 from ipos.inic.pins import find_pin_directory
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

@@ -9,7 +9,12 @@ import typer
 
 from ipos.cli.output import Output, OutputOption
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Check and show configuration.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Check and show configuration.",
+)
 
 
 @app.command()

@@ -8,7 +8,7 @@ import typer
 
 from ipos.cli.output import Output, OutputOption
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

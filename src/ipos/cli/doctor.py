@@ -11,7 +11,7 @@ import typer
 from ipos.cli.output import Output, OutputOption, print_json
 from ipos.inic.doctor import Finding, collect, examine
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 DEFAULT_CONFIG = Path("/etc/ipos/ipos.toml")

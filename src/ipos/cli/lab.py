@@ -13,6 +13,7 @@ from ipos.lab.plan import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="A farm on this machine: servers, clients and a router as network namespaces.",
 )

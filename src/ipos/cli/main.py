@@ -72,7 +72,12 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-_root = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False)
+_root = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its boxes take longer than all else a command does
+)
 
 
 @_root.callback()

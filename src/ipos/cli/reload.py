@@ -5,7 +5,7 @@ import typer
 
 from ipos.errors import IposError
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 _PATIENCE_S = 60.0
 
 

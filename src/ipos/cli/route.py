@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the agent makes the documents, so the command rarely needs 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
+    rich_markup_mode=None,
     help="List the rules by host and path, or say which one a URL meets.",
 )
 

@@ -13,7 +13,10 @@ if TYPE_CHECKING:  # the agent makes the rows, so the command rarely needs any o
     from ipos.agent.views import View
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="List servers, or say what is wanted of one."
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="List servers, or say what is wanted of one.",
 )
 
 

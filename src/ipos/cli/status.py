@@ -11,7 +11,7 @@ from ipos.cli.output import Output, OutputOption
 if TYPE_CHECKING:  # the agent makes the document, so the command rarely needs any of this
     from ipos.agent.views import View
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from ipos.cli.output import Output, OutputOption, print_json
 from ipos.inic import kernel
 from ipos.inic.pins import find_pin_directory
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

@@ -11,7 +11,7 @@ import typer
 from ipos.cli.output import Output, OutputOption
 from ipos.errors import IposError
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
