@@ -27,7 +27,7 @@ NATIVE_CFLAGS := $(WARN) -DIPOS_NATIVE=1 -fPIC -shared -fno-strict-aliasing -I$(
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup packages objects test test-slow farm lint demo fuzz bench bench-reading docs wheel clean
+.PHONY: help setup packages objects test test-slow farm lint demo fuzz bench bench-reading bench-agents docs wheel clean
 
 help:
 	@echo "make setup      Debian packages, .venv, compiled data plane; leaves .venv/bin/ipos"
@@ -38,6 +38,7 @@ help:
 	@echo "make fuzz       the core against the Python oracle and eBPF, full size (FUZZ_ARGS)"
 	@echo "make bench      paired measurements against direct connections and HAProxy"
 	@echo "make bench-reading  what it costs to decide about a request head"
+	@echo "make bench-agents   what 3 and 64 idle agents cost, and how soon they know each other"
 	@echo "make docs       the pages of docs/ that are derived from code"
 	@echo "make wheel      dist/*.whl with the compiled data plane inside"
 
@@ -95,6 +96,9 @@ bench: setup
 
 bench-reading: setup
 	@$(BIN)/python -m bench.reading $(BENCH_ARGS)
+
+bench-agents: setup
+	@$(BIN)/python -m bench.agents $(BENCH_ARGS)
 
 docs: setup
 	@$(BIN)/python -m scripts.docs

@@ -14,9 +14,9 @@ from ipos.agent.message import Listening, State
 from ipos.config import schema
 from ipos.config.schema import Config, Farm, Server, Service
 from ipos.inic import rows
+from ipos.inic.codec import Codec
 from ipos.inic.layout import layout
 from ipos.inic.maps import Tables
-from ipos.inic.rows import Codec
 
 KEY = bytes(range(16))
 MS = 1_000_000

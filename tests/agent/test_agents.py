@@ -20,7 +20,7 @@ from ipos.handshake.keys import FarmKeys
 from ipos.inic import kernel
 from ipos.inic.maps import switch
 from ipos.inic.rows import ServerState, SettingsFlag
-from ipos.lab import Settings, faults
+from ipos.lab import Settings, agents, faults
 from ipos.lab.lab import Lab
 from tests.agent.farm import state
 from tests.farm.support import CONFIG, Farm, read_answer, request, wait_until
@@ -174,6 +174,20 @@ def test_a_changed_file_is_taken_whole_or_not_at_all(farm: Farm) -> None:
         file.write_text(good)
         assert ipos(farm, "s1", "reload") == (0, "")
     assert dict(farm.tables["s1"].services.items()) == services
+
+
+def test_an_agent_that_is_told_to_reload_while_it_starts_does(farm: Farm) -> None:
+    faults.kill_agent(farm.lab, "s2")
+    place = farm.lab.place("s2")
+    before = agent_pid(farm, "s2")
+    agents.launch(place)
+    wait_until("it has begun", lambda: agent_pid(farm, "s2") != before)
+    os.kill(agent_pid(farm, "s2"), signal.SIGHUP)
+    wait_until("it is ready", (place.run_dir / "ready").exists, 20)
+    wait_until(
+        "it has read its file once more",
+        lambda: snapshot.read(place.run_dir / "advertised.json").loaded == 2,
+    )
 
 
 def datagrams(farm: Farm, server: str) -> dict[str, int]:

@@ -12,8 +12,9 @@ from scapy.layers.l2 import Dot1Q, Ether
 from ipos.agent import notices, questions, reaper
 from ipos.agent.inquiry import ANSWER_NS, ASKED, Inquiry
 from ipos.agent.questions import Answer, Connection, Question
+from ipos.inic.codec import Codec
 from ipos.inic.layout import layout
-from ipos.inic.rows import Codec, Settings, SettingsFlag, Tuple
+from ipos.inic.rows import Settings, SettingsFlag, Tuple
 from ipos.wire import NoticePacket, PacketType, WireError, ethernet
 from tests.agent.farm import KEY, MS, NOW_NS, back
 

@@ -9,6 +9,7 @@ import pytest
 from ipos.agent.explain import Explanation, explain
 from ipos.config.schema import Service, Session
 from ipos.inic import rows
+from ipos.inic.codec import Codec
 from ipos.inic.decisions import reasons
 from ipos.inic.layout import constant, layout
 from ipos.selection.sessions import Value, encode, learned_hash
@@ -31,7 +32,7 @@ def running() -> Running:
     )
     made.tables.session_keys.put(DAY % 64, rows.EpochKey((0, 0), DAY))
     shape = layout("ipos_settings")
-    made.tables.settings.put(0, rows.Codec(rows.Settings, shape).decode(bytes(shape.size)))
+    made.tables.settings.put(0, Codec(rows.Settings, shape).decode(bytes(shape.size)))
     key = rows.CookieKey(learned_hash(b"abc", KEY), 8001)
     made.tables.cookies.put(key, rows.Cookie(OWNER, NOW_NS * 2))
     return made

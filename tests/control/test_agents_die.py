@@ -7,13 +7,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
+from ipos.agent.places import write_whole
 from ipos.inic import kernel
+from ipos.inic.maps import Tables
 from ipos.inic.rows import ServerState
 from ipos.lab import faults
 from tests.control.load import load
@@ -68,14 +71,50 @@ def files_kept(farm: Farm) -> Iterator[dict[str, str]]:
             farm.run(server, "ipos", "reload")
 
 
-def reload_with_weights(farm: Farm, before: dict[str, str], turn: int) -> None:
+def change_weights(farm: Farm, before: dict[str, str], turn: int) -> None:
+    """Other weights in every file; running agents take them by SIGHUP, others when they start."""
     weights = {f"s{n} = 1": f"s{n} = {1 + (turn + n) % 3}" for n in (1, 2, 3)}
     for server, text in before.items():
         for old, new in weights.items():
             text = text.replace(old, new, 1)
         assert text != before[server]
-        farm.lab.place(server).config_file.write_text(text)
-        farm.run(server, "ipos", "reload")
+        place = farm.lab.place(server)
+        write_whole(place.config_file, text)
+        with suppress(ProcessLookupError):
+            os.kill(int((place.run_dir / "agent.lock").read_text()), signal.SIGHUP)
+
+
+@contextmanager
+def weights_change(farm: Farm, before: dict[str, str]) -> Iterator[list[int]]:
+    """Once a second, as long as the block lasts; how often is what the list's length says."""
+    turns: list[int] = []
+    enough = Event()
+
+    def change() -> None:
+        while not enough.wait(1):
+            change_weights(farm, before, len(turns))
+            turns.append(len(turns))
+
+    thread = Thread(target=change)
+    thread.start()
+    try:
+        yield turns
+    finally:
+        enough.set()
+        thread.join()
+    assert turns, "weights were changed"
+    last = {n: 1 + (turns[-1] + n) % 3 for n in (1, 2, 3)}
+    wait_until(
+        "the last weights are taken",
+        lambda: all(weights(tables) == last for tables in farm.tables.values()),
+        10,
+    )
+
+
+def weights(tables: Tables) -> dict[int, int]:
+    """Server -> its weight in the pool of the route."""
+    found = [{c.server: c.weight for c in p.candidates} for _, p in tables.pools.items()]
+    return next((one for one in found if set(one.values()) != {1} and len(one) == 3), {})
 
 
 def kill_each_agent(farm: Farm) -> None:
@@ -87,17 +126,19 @@ def kill_each_agent(farm: Farm) -> None:
 def disturb(
     farm: Farm, reloads: int, kills: int, objects: Path | None = None, upgrades: int = 0
 ) -> None:
-    """So many of each, spread over the reloads; every reload changes the weights."""
+    """So many of each, spread over the reloads, while the weights change once a second."""
     kinds = [other for other in (objects, kernel.objects_directory()) if other is not None]
-    with files_kept(farm) as before:
+    with files_kept(farm) as before, weights_change(farm, before) as changes:
         for turn in range(reloads):
-            reload_with_weights(farm, before, turn)
+            for server in SERVERS:
+                farm.run(server, "ipos", "reload")
             for _ in range(due(kills, turn, reloads)):
                 kill_each_agent(farm)
             for _ in range(due(upgrades, turn, reloads)):
                 upgrade(farm, kinds[0])
                 kinds.reverse()
             time.sleep(0.5)
+    print(f"{len(changes)} changes of weights")
     if upgrades % 2:
         upgrade(farm, kernel.objects_directory())
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ipos.inic import layout, maps, rows
+from ipos.inic.codec import Codec
 
 HANDSHAKE = rows.Handshake(1, 2, 1460, 10, rows.Option.SACK | rows.Option.WSCALE, 3, 4)
 ROWS = {
@@ -88,7 +89,7 @@ def tables(stores: dict[str, Dictionary]) -> maps.Tables:
 @pytest.mark.parametrize("name", ROWS)
 def test_rows_survive_their_bytes(name: str) -> None:
     row = ROWS[name]
-    codec = rows.Codec(type(row), layout.layout(f"ipos_{name}"))
+    codec = Codec(type(row), layout.layout(f"ipos_{name}"))
     assert codec.decode(codec.encode(row)) == row
 
 
@@ -161,4 +162,4 @@ def test_a_row_class_may_not_invent_a_field() -> None:
         colour: int
 
     with pytest.raises(KeyError, match="no field colour"):
-        rows.Codec(Stranger, layout.layout("ipos_server"))
+        Codec(Stranger, layout.layout("ipos_server"))

@@ -115,6 +115,8 @@ class Agent:
 
     def start(self) -> None:
         """Network, data plane, first rows, hooks. IposError says what is in the way."""
+        # Before anybody can know our process: a SIGHUP that is not handled would end it.
+        signal.signal(signal.SIGHUP, lambda *_: self._reloads.ask() and None)
         places.run_directory().mkdir(parents=True, exist_ok=True)
         self._lock = places.lock_agent()
         places.ready_file().unlink(missing_ok=True)

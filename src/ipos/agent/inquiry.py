@@ -12,8 +12,9 @@ from ipaddress import IPv4Address
 from ipos.agent import questions
 from ipos.agent.message import PORT
 from ipos.agent.questions import Answer, Connection, Question
+from ipos.inic.codec import Codec
 from ipos.inic.layout import layout
-from ipos.inic.rows import Codec, Tuple
+from ipos.inic.rows import Tuple
 
 Send = Callable[[bytes, tuple[str, int]], None]
 Knows = Callable[[bytes, int], bool]

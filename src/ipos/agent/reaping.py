@@ -31,11 +31,12 @@ from ipos.agent.rowtable import RowTable
 from ipos.agent.sockets import Sockets
 from ipos.agent.timewait import TimeWait
 from ipos.errors import IposError
+from ipos.inic.codec import Codec
 from ipos.inic.layout import constant, layout
 from ipos.inic.libbpf import syscall
 from ipos.inic.libbpf.errors import MapError
 from ipos.inic.libbpf.maps import Map
-from ipos.inic.rows import Codec, Settings
+from ipos.inic.rows import Settings
 from ipos.requests import responses
 
 PASS_S = 0.5

@@ -18,6 +18,8 @@ from ipos.inic.rows import RAMP_FULL, ServerState
 
 FIRST = RAMP_FULL // 16
 """What a server is offered when it has just come: none at all would never warm it up."""
+STEP = RAMP_FULL // 32
+"""It grows by so much at a time, for each time all pools are written."""
 _RESTART_NS = 3_000_000_000
 _AT_ONCE_NS = 1_500_000_000
 _LONG_AGO = -(1 << 62)
@@ -76,7 +78,8 @@ class Starts:
         for (name, index), known in self._known.items():
             duration, elapsed = durations.get(name, 0), now_ns - known.since_ns
             if elapsed < duration and known.until_ns is None:
-                found[name, index] = FIRST + (RAMP_FULL - FIRST) * max(0, elapsed) // duration
+                grown = (RAMP_FULL - FIRST) * max(0, elapsed) // duration
+                found[name, index] = FIRST + grown - grown % STEP
         return found
 
 

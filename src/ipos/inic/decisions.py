@@ -11,9 +11,10 @@ import re
 from pathlib import Path
 
 from ipos.closing import Closing
+from ipos.inic.codec import Codec
 from ipos.inic.layout import HEADER, constant, header, layout
 from ipos.inic.libbpf import Map, RingBuffer
-from ipos.inic.rows import Codec, Decision, DecisionFlag, Outcome
+from ipos.inic.rows import Decision, DecisionFlag, Outcome
 
 _CODEC = Codec(Decision, layout("ipos_decision"))
 

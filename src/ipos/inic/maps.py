@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from ipos.inic import rows
+from ipos.inic.codec import Codec, PoolCodec, SessionCodec
 from ipos.inic.layout import Counter, header, layout
-from ipos.inic.rows import Codec
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -177,7 +177,7 @@ class Tables:
     @functools.cached_property
     def sessions(self) -> Table[int, rows.Session]:
         """By the index of the service."""
-        return self._array("sessions", rows.SessionCodec())
+        return self._array("sessions", SessionCodec())
 
     @functools.cached_property
     def cookies(self) -> Table[rows.CookieKey, rows.Cookie]:
@@ -216,7 +216,7 @@ class Tables:
 
     @functools.cached_property
     def pools(self) -> Table[int, rows.Pool]:
-        return self._array("pools", rows.PoolCodec())
+        return self._array("pools", PoolCodec())
 
     @functools.cached_property
     def slots(self) -> Table[int, rows.Slots]:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts the agent in the servers, with the very command and file that a user would use."""
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ipos.lab import cgroups
@@ -21,23 +22,43 @@ def _ready_file(place: Place) -> Path:
     return place.run_dir / "ready"
 
 
+def _attached_file(place: Place) -> Path:
+    return place.run_dir / "api.sock"
+
+
+def launch(place: Place) -> None:
+    """Start a server's agent, and wait for nothing."""
+    for file in (_ready_file(place), _attached_file(place)):
+        file.unlink(missing_ok=True)
+    place.spawn(
+        ["ipos", "agent", "--config", str(place.config_file)],
+        place.agent_cgroup,
+        log_of(place),
+    )
+
+
 def start(places: Sequence[Place]) -> None:
     """Start the agents and wait until each one says that it is ready.
 
-    An agent makes the file `ready` in its run directory once its data plane is attached and it has
-    heard the farm's members. LabError, with the end of its log, if one exits or stays silent.
+    An agent makes its API's socket once its data plane is attached, and the file `ready` once it
+    has heard the farm's members, both in its run directory. No more are started at a time than have
+    a CPU each and one that waits, for loading a data plane takes one for a second. LabError, with
+    the end of its log, if one exits or stays silent.
     """
-    for place in places:
-        _ready_file(place).unlink(missing_ok=True)
-        place.spawn(
-            ["ipos", "agent", "--config", str(place.config_file)],
-            place.agent_cgroup,
-            log_of(place),
-        )
+    at_once = 1 + (os.cpu_count() or 1)
+    for begin in range(0, len(places), at_once):
+        some = places[begin : begin + at_once]
+        for place in some:
+            launch(place)
+        _wait(some, _attached_file)
+    _wait(places, _ready_file)
+
+
+def _wait(places: Sequence[Place], sign: Callable[[Place], Path]) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_S
-    while waiting := [place for place in places if not _ready_file(place).exists()]:
+    while waiting := [place for place in places if not sign(place).exists()]:
         for place in waiting:
-            if not cgroups.populated(place.agent_cgroup) and not _ready_file(place).exists():
+            if not cgroups.populated(place.agent_cgroup) and not sign(place).exists():
                 raise LabError(f"the agent of {place.node} ended early{tail_of(log_of(place))}")
         if time.monotonic() > deadline:
             raise LabError(

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m bench.agents`: what the agents of a farm cost while nothing happens.
+
+For each size of farm, all of it on this machine and without traffic: how long the last agent takes,
+from its start without a data plane, until every server knows every other as ready; then, over some
+seconds, each agent's CPU time (`/proc/PID/stat`) and what its back interface sends and receives.
+Before the last one starts the others run and know each other: a machine of two cores could not load
+64 data planes within seconds. Tables are small (`[farm.limits]`), for each server has its own, and
+nobody starts slowly, which has all agents write pools anew for ten seconds.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+from ipos.errors import IposError
+from ipos.inic.layout import layout
+from ipos.inic.libbpf.maps import Map
+from ipos.inic.rows import ServerState
+from ipos.lab import agents, cgroups
+from ipos.lab.lab import Lab
+from ipos.lab.places import Place
+from ipos.lab.plan import BACK_LAN, Settings
+
+CONFIG = """\
+[farm]
+[farm.limits]
+forward = 4096
+local = 4096
+connect = 4096
+temporary = 4096
+holding = 4096
+
+[[service]]
+name = "web"
+port = 80
+slow_start_ms = 0
+"""
+PATIENCE_S = 60.0
+_ROW = layout("ipos_server")
+_STATE, _STALE = _ROW.field("state").offset, _ROW.field("stale").offset
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Of one server, since its start: CPU seconds, and datagrams and bytes of its back LAN."""
+
+    cpu_s: float
+    sent: int
+    received: int
+    bytes_sent: int
+    bytes_received: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`cpu` in percent of a core, one for each agent; the rest a second and server, on average."""
+
+    servers: int
+    complete_s: float
+    cpu: list[float]
+    sent: float
+    received: float
+    bytes_sent: float
+    bytes_received: float
+
+
+def usage(pid: int) -> Usage:
+    """By the process's own /proc: its network namespace is the server's."""
+    proc = Path(f"/proc/{pid}")
+    fields = (proc / "stat").read_text().rpartition(")")[2].split()
+    ticks = int(fields[11]) + int(fields[12])
+    line = next(
+        line for line in (proc / "net/dev").read_text().splitlines() if f"{BACK_LAN}:" in line
+    )
+    numbers = [int(word) for word in line.partition(":")[2].split()]
+    return Usage(ticks / os.sysconf("SC_CLK_TCK"), numbers[9], numbers[1], numbers[8], numbers[0])
+
+
+def pid_of(place: Place) -> int:
+    return int((place.run_dir / "agent.lock").read_text())
+
+
+def ready(place: Place, rows: int) -> int:
+    """How many servers one takes for ready and heard lately; 0 while it has no data plane."""
+    path = place.maps_dir / "servers"
+    if not path.exists():
+        return 0
+    with Map.open(path) as servers:
+        values = servers.first(rows)
+    size = _ROW.size
+    each = [values[at : at + size] for at in range(0, len(values), size)]
+    return sum(row[_STATE] == ServerState.READY and not row[_STALE] for row in each)
+
+
+def wait(what: str, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise IposError(f"{what} did not come in {PATIENCE_S:.0f} s")
+        time.sleep(0.02)
+
+
+def join(lab: Lab) -> float:
+    """Seconds from the last server's new start until all know all."""
+    places, count = lab.places(), len(lab.servers)
+    last = places[-1]
+    cgroups.end(last.agent_cgroup)
+    lab.run(last.node, ["ipos", "detach"], check=True, capture_output=True)
+    wait(
+        "that all miss one",
+        lambda: all(ready(place, count + 1) == count - 1 for place in places[:-1]),
+    )
+    begun = time.monotonic()
+    agents.launch(last)
+    wait("that all know all", lambda: all(ready(place, count + 1) == count for place in places))
+    return time.monotonic() - begun
+
+
+def measure(servers: int, seconds: float) -> Result:
+    settings = Settings(
+        name=f"agents{os.getpid()}", servers=servers, clients=0, config=CONFIG, app="nginx"
+    )
+    begun = time.monotonic()
+    with Lab(settings) as lab:
+        print(f"{servers} servers are up after {time.monotonic() - begun:.0f} s", file=sys.stderr)
+        complete_s = join(lab)
+        time.sleep(5)  # what a start is followed by: the API's imports, processes' names
+        pids = [pid_of(place) for place in lab.places()]
+        before, since = [usage(pid) for pid in pids], time.monotonic()
+        time.sleep(seconds)
+        after, passed = [usage(pid) for pid in pids], time.monotonic() - since
+    pairs = list(zip(before, after, strict=True))
+
+    def each(read: Callable[[Usage], float]) -> float:
+        return mean(read(new) - read(old) for old, new in pairs) / passed
+
+    return Result(
+        servers,
+        complete_s,
+        [100 * (new.cpu_s - old.cpu_s) / passed for old, new in pairs],
+        each(lambda one: one.sent),
+        each(lambda one: one.received),
+        each(lambda one: one.bytes_sent),
+        each(lambda one: one.bytes_received),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.agents", description=__doc__)
+    parser.add_argument("--servers", type=int, nargs="+", default=[3, 64])
+    parser.add_argument("--seconds", type=float, default=30)
+    options = parser.parse_args()
+    print("servers  all know all after  CPU of an agent: mean, most  of all  sent/s  received/s")
+    for servers in options.servers:
+        said = measure(servers, options.seconds)
+        print(
+            f"{said.servers:7}  {said.complete_s:16.1f} s  "
+            f"{mean(said.cpu):16.2f} %, {max(said.cpu):5.2f} %  {sum(said.cpu):4.0f} %  "
+            f"{said.sent:.0f} datagrams, {said.bytes_sent:.0f} bytes  "
+            f"{said.received:.0f} datagrams, {said.bytes_received:.0f} bytes",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
