@@ -92,27 +92,27 @@ class Held(NamedTuple):
 class Owned(NamedTuple):
     """Of `struct ipos_endpoint`. endpoint_ip, endpoint_port: in network order."""
 
-    endpoint_ip: bytes
-    endpoint_port: bytes
-    first: int
-    hs: bytes
-    state: int
     rcv_nxt: int
     client_fin: int
-    client_fin_seen: int
     last_seen_ns: int
+    state: int
+    client_fin_seen: int
+    first: int
+    hs: bytes
+    endpoint_ip: bytes
+    endpoint_port: bytes
 
 
 class Forwarded(NamedTuple):
     """Of `struct ipos_forward`."""
 
     server: int
-    iss: int
-    irs: int
     acknowledged: int
     ending: int
     client_end: int
     last_seen_ns: int
+    iss: int
+    irs: int
     offered_ns: int
 
 

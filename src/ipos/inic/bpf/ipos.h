@@ -565,25 +565,31 @@ struct ipos_handshake {
 	__u32 ts_sent;			/* the last of ours that it echoed */
 };
 
+/*
+ * Rows of connections are whole cache lines, behind one with the hash table's own 48 bytes and the
+ * 16 of the key.  The first 64 bytes of each are what every packet asks; the rest is for what
+ * happens once, or for connections that are followed.
+ */
 struct ipos_forward {			/* map `forward`: full means serve here or refuse */
 	__u32 destination_ip;		/* network */
 	__u16 destination_port;		/* network */
 	__u16 server;			/* index of the owner */
-	__u32 iss;
-	__u32 irs;
 	__u8 acknowledged;		/* type 3 came: never choose again */
 	__u8 ending;			/* the client sent FIN or RST: type 4 should come soon */
 	__u16 service;
 	__u32 client_end;		/* highest sequence number (end) seen from the client */
 	__u32 client_ack;		/* highest acknowledgement seen from the client */
 	__u32 request_end;		/* after the last byte the first server holds */
-	__u64 migration;
 	__u64 packets;
 	__u64 last_seen_ns;
-	__u64 offered_ns;		/* when the last type 1 went out */
+	__u32 iss;
+	__u32 irs;
 	__u32 last_syn;			/* sequence number of the last SYN sent on to the owner */
 	__u16 first;			/* index of the first server; not self: we own it, and offer it */
-	__u16 zero2;
+	__u16 zero;
+	__u64 migration;
+	__u64 offered_ns;		/* when the last type 1 went out */
+	__u8 zeros[56];
 };
 
 enum ipos_endpoint_state {
@@ -594,46 +600,47 @@ enum ipos_endpoint_state {
 };
 
 struct ipos_endpoint {			/* maps `local` and `connect`: full means refuse */
-	__u32 endpoint_ip;		/* network */
-	__u16 endpoint_port;		/* network: the application's */
-	__u16 first;			/* index of the first server; self in `local` */
-	__u64 cookie;			/* the socket's, 0 until it exists */
-	struct ipos_handshake hs;
-	__u8 state;			/* enum ipos_endpoint_state */
-	__u8 flags;			/* enum ipos_endpoint_flags */
-	__u16 service;
-	__u32 adopt_seq;		/* sequence number of the packet to adopt from */
-	__u32 rcv_need;			/* what the farm acknowledged; type 3 waits for it */
 	__u32 rcv_nxt;			/* last acknowledgement our kernel sent */
 	__u32 snd_nxt;			/* end of what our kernel sent */
 	__u32 client_fin;		/* sequence number after the client's FIN, if flagged */
 	__u32 server_fin;		/* sequence number after ours, if flagged */
+	__u64 last_seen_ns;
+	__u8 state;			/* enum ipos_endpoint_state */
+	__u8 flags;			/* enum ipos_endpoint_flags */
+	__u16 service;
 	__u8 client_fin_seen;		/* bytes, not bits: ingress and egress write them at once */
 	__u8 server_fin_seen;
 	__u8 server_fin_acked;
 	__u8 reason;			/* why it was not adopted: enum ipos_refusal */
 	__u8 insert;			/* enum ipos_insert */
 	__u8 insert_at;			/* place in a status line, up to where it tells nothing more */
+	__u8 follow;			/* enum ipos_follow */
+	__u8 learn;			/* its responses may name sessions */
+	__u16 first;			/* index of the first server; self in `local` */
 	__u16 giver;			/* index of who gave it to us; self: we ourselves */
+	__u32 request_end;		/* followed: our kernel may have all before this */
+	__u32 answer_next;		/* our sequence number up to which answers were read */
+	__u32 adopt_seq;		/* sequence number of the packet to adopt from */
+	__u32 rcv_need;			/* what the farm acknowledged; type 3 waits for it */
+	struct ipos_handshake hs;
+	__u32 endpoint_ip;		/* network */
+	__u64 cookie;			/* the socket's, 0 until it exists */
 	__u64 migration;
-	__u64 last_seen_ns;
 	__u64 body_left;		/* bytes of the body, or of a chunk, beyond request_end */
 	__u64 answer_left;		/* the same of the answer */
 	__u64 heads;			/* which of the last 64 requests were HEAD: bit n % 64 */
-	__u32 request_end;		/* followed: our kernel may have all before this */
 	__u32 asked;			/* requests our kernel was given */
 	__u32 answered;			/* answers of theirs that are over */
-	__u32 answer_next;		/* our sequence number up to which answers were read */
 	__u16 answer_status;
+	__u16 endpoint_port;		/* network: the application's */
 	__u8 client_mac[6];		/* followed: next hop towards the client */
-	__u8 follow;			/* enum ipos_follow */
 	__u8 chunk;			/* enum ipos_chunk_state */
-	__u8 learn;			/* its responses may name sessions */
 	__u8 answer;			/* enum ipos_answer_phase */
 	__u8 answer_at;			/* place in a status line, a name or a value */
 	__u8 answer_chunk;		/* enum ipos_chunk_state */
 	__u8 answer_seen;		/* enum ipos_answer_seen */
 	__u8 leaves;			/* enum ipos_leaves */
+	__u8 zeros[48];
 };
 
 /* What of an application's answer comes next. */

@@ -300,24 +300,25 @@ IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set, struc
 /* ---- types 3, 4, 6, 7 ------------------------------------------------------------------------------ */
 
 /* Type 3 for a SYN we passed on: the owner's kernel has shaken hands. */
-IPOS_INLINE int back_connected(const struct segment *s, const struct ipos_header *h,
+IPOS_INLINE int back_connected(struct ipos_scratch *w, const struct segment *s, const struct ipos_header *h,
 			       const struct peer *from, __u32 iss, __u64 now)
 {
 	struct ipos_temporary *t = bpf_map_lookup_elem(&temporary, &s->tuple);
-	struct ipos_forward f = {};
+	struct ipos_forward *f = &w->forward;
 
 	if (!t || t->state != IPOS_TEMP_SYN || t->server != from->server)
 		return drop(COUNT_DROP_FRAME_UNKNOWN);
-	f.destination_ip = h->endpoint_ip;
-	f.destination_port = h->endpoint_port;
-	f.server = from->server;
-	f.iss = iss;
-	f.irs = t->hs.irs;
-	f.acknowledged = 1;
-	f.client_end = t->hs.irs + 1;
-	f.client_ack = iss + 1;
-	f.last_seen_ns = now;
-	if (bpf_map_update_elem(&forward, &s->tuple, &f, BPF_ANY))
+	__builtin_memset(f, 0, sizeof(*f));
+	f->destination_ip = h->endpoint_ip;
+	f->destination_port = h->endpoint_port;
+	f->server = from->server;
+	f->iss = iss;
+	f->irs = t->hs.irs;
+	f->acknowledged = 1;
+	f->client_end = t->hs.irs + 1;
+	f->client_ack = iss + 1;
+	f->last_seen_ns = now;
+	if (bpf_map_update_elem(&forward, &s->tuple, f, BPF_ANY))
 		return drop(COUNT_DROP_TABLE_FULL);
 	bpf_map_delete_elem(&temporary, &s->tuple);
 	traffic_add(from->server, 1, 0);
@@ -380,7 +381,7 @@ IPOS_INLINE int back_notice(struct xdp_md *ctx, struct ipos_settings *set, struc
 	count(COUNT_FRAMES_RECEIVED);
 	f = bpf_map_lookup_elem(&forward, &s->tuple);
 	if (!f && h->type == IPOS_ACKNOWLEDGEMENT)
-		return back_connected(s, h, from, iss, now);
+		return back_connected(w, s, h, from, iss, now);
 	if (!f)
 		return drop(COUNT_DROP_FRAME_UNKNOWN);
 	if (h->type == IPOS_MOVED)
