@@ -217,6 +217,8 @@ def test_an_application_that_is_restarted_under_load(farm: Farm) -> None:
     with Load(farm) as load:
         for server in ("s1", "s2", "s3"):
             faults.restart_applications(farm.lab, server)
+            # One after the other, as an operator does: not before the last one is known again.
+            wait_until("everybody listens", lambda: _candidates(farm) == 3)
             load.more(200)
     _sound(load, 3 * 6)
     assert {"s1", "s2", "s3"} <= set(load.outcomes)
