@@ -2,11 +2,12 @@
 """`python -m bench.agents`: what the agents of a farm cost while nothing happens.
 
 For each size of farm, all of it on this machine and without traffic: how long the last agent takes,
-from its start without a data plane, until every server knows every other as ready; then, over some
-seconds, each agent's CPU time (`/proc/PID/stat`) and what its back interface sends and receives.
-Before the last one starts the others run and know each other: a machine of two cores could not load
-64 data planes within seconds. Tables are small (`[farm.limits]`), for each server has its own, and
-nobody starts slowly, which has all agents write pools anew for ten seconds.
+from its start, until every server knows every other as ready: without a data plane, as after boot,
+and with one that an agent before it has left, as after `kill -9`; then, over some seconds, each
+agent's CPU time (`/proc/PID/stat`) and what its back interface sends and receives. Before the last
+one starts the others run and know each other: a machine of two cores could not load 64 data planes
+within seconds. Tables are small (`[farm.limits]`), for each server has its own, and nobody starts
+slowly, which has all agents write pools anew for ten seconds.
 """
 
 import argparse
@@ -63,6 +64,7 @@ class Result:
 
     servers: int
     complete_s: float
+    again_s: float
     cpu: list[float]
     sent: float
     received: float
@@ -106,12 +108,15 @@ def wait(what: str, condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def join(lab: Lab) -> float:
-    """Seconds from the last server's new start until all know all."""
+def join(lab: Lab, *, detach: bool) -> float:
+    """Seconds from the last server's new start until all know all. detach: without a data plane."""
     places, count = lab.places(), len(lab.servers)
     last = places[-1]
-    cgroups.end(last.agent_cgroup)
-    lab.run(last.node, ["ipos", "detach"], check=True, capture_output=True)
+    if detach:
+        cgroups.end(last.agent_cgroup)
+        lab.run(last.node, ["ipos", "detach"], check=True, capture_output=True)
+    else:
+        cgroups.kill(last.agent_cgroup)
     wait(
         "that all miss one",
         lambda: all(ready(place, count + 1) == count - 1 for place in places[:-1]),
@@ -129,7 +134,7 @@ def measure(servers: int, seconds: float) -> Result:
     begun = time.monotonic()
     with Lab(settings) as lab:
         print(f"{servers} servers are up after {time.monotonic() - begun:.0f} s", file=sys.stderr)
-        complete_s = join(lab)
+        complete_s, again_s = join(lab, detach=True), join(lab, detach=False)
         time.sleep(5)  # what a start is followed by: the API's imports, processes' names
         pids = [pid_of(place) for place in lab.places()]
         before, since = [usage(pid) for pid in pids], time.monotonic()
@@ -143,6 +148,7 @@ def measure(servers: int, seconds: float) -> Result:
     return Result(
         servers,
         complete_s,
+        again_s,
         [100 * (new.cpu_s - old.cpu_s) / passed for old, new in pairs],
         each(lambda one: one.sent),
         each(lambda one: one.received),
@@ -156,12 +162,12 @@ def main() -> None:
     parser.add_argument("--servers", type=int, nargs="+", default=[3, 64])
     parser.add_argument("--seconds", type=float, default=30)
     options = parser.parse_args()
-    print("servers  all know all after  CPU of an agent: mean, most  of all  sent/s  received/s")
+    print("servers  all know all after boot, kill -9  CPU: mean, most  of all  sent/s, received/s")
     for servers in options.servers:
         said = measure(servers, options.seconds)
         print(
-            f"{said.servers:7}  {said.complete_s:16.1f} s  "
-            f"{mean(said.cpu):16.2f} %, {max(said.cpu):5.2f} %  {sum(said.cpu):4.0f} %  "
+            f"{said.servers:7}  {said.complete_s:21.1f} s, {said.again_s:6.1f} s  "
+            f"{mean(said.cpu):12.2f} %, {max(said.cpu):5.2f} %  {sum(said.cpu):4.0f} %  "
             f"{said.sent:.0f} datagrams, {said.bytes_sent:.0f} bytes  "
             f"{said.received:.0f} datagrams, {said.bytes_received:.0f} bytes",
             flush=True,
