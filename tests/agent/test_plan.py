@@ -2,13 +2,14 @@
 """From configuration and members to rows: candidates, weights, addresses, ages."""
 
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 
 from ipos.agent import plan, pools
 from ipos.agent.members import Members
 from ipos.agent.plan import Rows
-from ipos.config.schema import Config, Listener, Pool, Route, Service
+from ipos.config.schema import Config, Listener, Pool, Route, Service, Session
 from ipos.handshake.keys import FarmKeys
 from ipos.inic import rows
 from tests.agent.farm import (
@@ -181,6 +182,27 @@ def test_what_a_server_says_of_its_state_is_its_row(farm: Members) -> None:
     drained = datagram(2, state=int(rows.ServerState.DRAIN), sequence=2)
     assert farm.receive(drained, back(2), NOW_NS, WALL_MS)
     assert servers(farm)[2].state is rows.ServerState.DRAIN
+
+
+@pytest.mark.parametrize(
+    ("parts", "unread"),
+    [
+        ({}, True),
+        ({"session": Session(kind="source")}, True),
+        ({"session": Session(kind="insert", cookie="IPOS")}, False),
+        ({"session": Session(kind="learn", cookie="SID")}, False),
+        ({"decide": "request"}, False),
+    ],
+)
+def test_who_needs_what_applications_say_has_it_read(parts: dict[str, Any], unread: bool) -> None:
+    """And for good: a connection begun under this configuration may outlive it."""
+    port = plan.Interface(2, 0, b"\2\0\0\0\0\1")
+    keys, flag = FarmKeys(bytes(16)), rows.SettingsFlag.ANSWERS_UNREAD
+    service = Service(name="web", port=80, **parts)
+    found = plan.settings(config(service), port, port, 1, keys, 0, flag)
+    assert bool(found.flags & flag) is unread
+    later = plan.settings(config(), port, port, 1, keys, 0, found.flags)
+    assert bool(later.flags & flag) is unread
 
 
 def test_settings_are_the_configurations() -> None:

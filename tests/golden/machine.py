@@ -73,6 +73,7 @@ class Config:
     front_vlan: int = 0
     back_vlan: int = 0
     authenticate: bool = True
+    answers_unread: bool = False
     policy: str = "FIXED"
     candidates: tuple[int, ...] = (1,)
     states: tuple[tuple[int, str], ...] = ()
@@ -131,7 +132,8 @@ def configure(machine: Machine, config: Config) -> None:
     key = packets.FRAME_KEY
     machine.table("settings")[0] = {
         "abi": constant("IPOS_ABI") if config.settings else constant("IPOS_ABI") + 1,
-        "flags": constant("IPOS_AUTHENTICATE") if config.authenticate else 0,
+        "flags": constant("IPOS_AUTHENTICATE") * config.authenticate
+        | constant("IPOS_ANSWERS_UNREAD") * config.answers_unread,
         "front_ifindex": front,
         "back_ifindex": front if config.one_lan else machine.ifindex("back"),
         "front_vlan": config.front_vlan,

@@ -33,8 +33,9 @@ def out(frame: bytes, *sent: Any, **fields: Any) -> Step:
     return Step(hook="out", where="front", frame=frame, verdict="ok", sent=sent, **fields)
 
 
-def reply(flags: str, *, seq: int = SENT, ack: int = HEAD_END) -> bytes:
-    return p.answer(flags, seq=seq, ack=ack, window=500, options=p.echo(p.OUR_TS, p.TS_LATER))
+def reply(flags: str, *, seq: int = SENT, ack: int = HEAD_END, data: bytes = b"") -> bytes:
+    echo = p.echo(p.OUR_TS, p.TS_LATER)
+    return p.answer(flags, seq=seq, ack=ack, window=500, options=echo, data=data)
 
 
 def kernel_reset(packet: bytes, seq: int) -> bytes:
@@ -59,6 +60,16 @@ CLOSE = [
     Row(about="what our kernel sends is noted",
         steps=[out(reply("PA"))], counts={}, before=local(rcv_nxt=p.IRS + 1, snd_nxt=p.ISS + 1),
         after=local()),
+    Row(about="what our kernel sends in mid-stream is not, where nobody reads answers",
+        steps=[out(reply("PA", data=b"more"))], counts={}, config=Config(answers_unread=True),
+        before=local(rcv_nxt=p.IRS + 1, snd_nxt=p.ISS + 1),
+        after=local(rcv_nxt=p.IRS + 1, snd_nxt=p.ISS + 1)),
+    Row(about="an acknowledgement is noted even there",
+        steps=[out(reply("A"))], counts={}, config=Config(answers_unread=True),
+        before=local(rcv_nxt=p.IRS + 1, snd_nxt=p.ISS + 1), after=local()),
+    Row(about="data with a FIN is noted even there",
+        steps=[out(reply("FPA", data=b"last", seq=SENT - 4))], counts={},
+        config=Config(answers_unread=True), before=local(), after=local(**SERVER_CLOSED)),
     Row(about="the client closes first: its FIN is noted",
         steps=[rx("front", p.client("FA", seq=HEAD_END, ack=SENT), "to kernel")], counts={},
         before=local(), after=local(client_fin=HEAD_END + 1, client_fin_seen=1)),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ipos.inic.layout import constant
@@ -293,8 +294,14 @@ OWNER = [
         steps=[rx("back", _OFFER, "redirect", to_back(told(3)))],
         counts={"FRAMES_RECEIVED": 1, "FRAMES_SENT": 1}, before=ours(ATTACHED)),
     Row(about="type 1 again while acknowledged bytes are still missing",
-        steps=[rx("back", _OFFER, "drop")], counts={"FRAMES_RECEIVED": 1, "ABSORBED": 1},
+        steps=[rx("back", _OFFER, "shot")], counts={"FRAMES_RECEIVED": 1, "ABSORBED": 1},
         before=ours(ATTACHED, rcv_need=p.IRS + 21)),
+    Row(about="type 1 again: our kernel has what was acknowledged, unseen by egress",
+        steps=[rx("back", _OFFER, "redirect", to_back(told(3)))],
+        counts={"FRAMES_RECEIVED": 1, "FRAMES_SENT": 1},
+        before=ours(ATTACHED, rcv_need=p.IRS + 21),
+        sockets=[LISTENER, replace(SOCKET, rcv_nxt=p.IRS + 21)],
+        native_only="an established socket needs a peer"),
     Row(about="type 1 of a connection that has ended here",
         steps=[rx("back", _OFFER, "drop")],
         counts={"FRAMES_RECEIVED": 1, "DROP_COOKIE_USED": 1}, before={"temporary": [(KEY, ENDED)]}),

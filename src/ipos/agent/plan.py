@@ -73,7 +73,8 @@ def settings(
     kept: rows.SettingsFlag,
     slept_ns: int = 0,
 ) -> rows.Settings:
-    """The one element of `settings`. `kept` are flags that who captures or watches has set.
+    """The one element of `settings`. `kept` are flags that stay as they are: of who captures or
+    watches, and ANSWERS_UNREAD, which no configuration can set again.
 
     wall_offset_ns, slept_ns: the wall clock and the boottime clock, each minus the next slower one:
     boottime and monotonic.
@@ -81,6 +82,8 @@ def settings(
     flags = kept
     if config.farm.authenticate:
         flags |= rows.SettingsFlag.AUTHENTICATE
+    if any(reads_answers(service) for service in config.service):
+        flags &= ~rows.SettingsFlag.ANSWERS_UNREAD
     return rows.Settings(
         abi=constant("IPOS_ABI"),
         flags=flags,
@@ -100,6 +103,12 @@ def settings(
         header_timeout_ms=config.farm.header_timeout_ms,
         idle_s=config.farm.idle_s,
     )
+
+
+def reads_answers(service: Service) -> bool:
+    """Whether the data plane must see what the service's applications send, not just their ends."""
+    kind = service.session.kind if service.session else None
+    return service.decide == "request" or kind in ("insert", "learn")
 
 
 def number_services(config: Config, before: Sequence[str]) -> list[str]:

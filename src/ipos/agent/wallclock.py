@@ -39,7 +39,10 @@ class WallClock:
         if config is self._told and abs(offset_ns - self._offset_ns) <= _SETTLED_NS:
             return
         found = self._tables.settings.get(0)
-        kept = found.flags & SettingsFlag.CAPTURE if found else SettingsFlag(0)
+        if found and found.abi:
+            kept = found.flags & (SettingsFlag.CAPTURE | SettingsFlag.ANSWERS_UNREAD)
+        else:  # a data plane that is new knows of no connection whose answers must be read
+            kept = SettingsFlag.ANSWERS_UNREAD
         if watched:
             kept |= SettingsFlag.WATCH
         server = config.server

@@ -26,6 +26,7 @@ class SettingsFlag(IntFlag):
     AUTHENTICATE = constant("IPOS_AUTHENTICATE")
     CAPTURE = constant("IPOS_CAPTURE")
     WATCH = constant("IPOS_WATCH")
+    ANSWERS_UNREAD = constant("IPOS_ANSWERS_UNREAD")
 
 
 class ServerState(IntEnum):

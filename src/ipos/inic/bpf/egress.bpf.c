@@ -165,6 +165,10 @@ int ipos_egress(struct __sk_buff *skb)
 	if (parse_l2(data, end, set->ethertype, &s) != PARSED_IP ||
 	    parse_ip(data, end, skb->len, &s) != PARSED_TCP)
 		return TC_ACT_OK;
+	/* What a socket sends in mid-stream is news only to who reads answers. */
+	if (likely((set->flags & (IPOS_ANSWERS_UNREAD | IPOS_CAPTURE)) == IPOS_ANSWERS_UNREAD) &&
+	    s.length && !(s.flags & (TCP_SYN | TCP_FIN | TCP_RST)) && skb->mark != IPOS_MARK_OURS)
+		return TC_ACT_OK;
 	ip = s.tuple.client_ip;
 	port = s.tuple.client_port;
 	s.tuple.client_ip = s.tuple.service_ip;

@@ -8,6 +8,8 @@
 
 #define OFFER_AGAIN_NS 50000000ULL	/* an unanswered type 1 is repeated after this */
 
+#define IPOS_META_SETTLED 0x69704f5d	/* XDP's metadata of a packet that tc has nothing to do with */
+
 /* The service at an address, or NULL. */
 IPOS_INLINE struct ipos_address *address_of(__u32 ip, __u16 port)
 {

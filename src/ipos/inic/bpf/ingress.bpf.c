@@ -49,11 +49,12 @@ IPOS_INLINE int fin_is_in(struct __sk_buff *skb, const struct segment *s,
 	       (s->seq == ep->client_fin && kernel_received(skb, &s->tuple, ep->client_fin - 1));
 }
 
-/* The client has acknowledged our FIN. */
-IPOS_INLINE void fin_acknowledged(struct __sk_buff *skb, struct ipos_settings *set,
-				  struct ipos_scratch *w, const struct segment *s,
-				  struct ipos_endpoint *ep, int fin_before, __u64 now)
+/* The client has acknowledged our FIN.  Returns whether that is the end: its row is gone. */
+IPOS_APART int fin_acknowledged(struct __sk_buff *skb, struct ipos_settings *set,
+				struct ipos_scratch *w, const struct segment *s,
+				struct ipos_endpoint *ep)
 {
+	__u64 now = bpf_ktime_get_boot_ns();
 	__u32 state;
 
 	ep->server_fin_acked = 1;
@@ -62,15 +63,17 @@ IPOS_INLINE void fin_acknowledged(struct __sk_buff *skb, struct ipos_settings *s
 	 * next adoption for a minute.  A reset at exactly the next sequence number follows it
 	 * into our own kernel (RFC 1337, the other way round); the iNIC keeps the closing state.
 	 */
-	if (fin_before && fin_is_in(skb, s, ep)) {
+	if (ep->client_fin_seen && fin_is_in(skb, s, ep)) {
 		state = kernel_state(skb, &s->tuple);
 		if (state == BPF_TCP_CLOSING || state == BPF_TCP_FIN_WAIT1)
 			reset_kernel(skb, set, s, segment_end(s));
 		endpoint_end(skb, set, w, &s->tuple, ep, now);
-	} else if (s->flags & TCP_FIN &&
-		   (s->seq == ep->rcv_nxt || kernel_received(skb, &s->tuple, s->seq))) {
-		reset_kernel(skb, set, s, segment_end(s));
+		return 1;
 	}
+	if (s->flags & TCP_FIN &&
+	    (s->seq == ep->rcv_nxt || kernel_received(skb, &s->tuple, s->seq)))
+		reset_kernel(skb, set, s, segment_end(s));
+	return 0;
 }
 
 /* A copy of the packet comes by once more, behind whatever is in the queue. */
@@ -86,7 +89,7 @@ IPOS_APART int owned_attached(struct __sk_buff *skb, struct ipos_settings *set,
 			      struct ipos_scratch *w, const struct segment *s,
 			      struct ipos_endpoint *ep)
 {
-	int fin_before = ep->client_fin_seen, again = skb->mark == IPOS_MARK;
+	int again = skb->mark == IPOS_MARK;
 	__u64 now = bpf_ktime_get_boot_ns();
 
 	if (again)
@@ -117,13 +120,13 @@ IPOS_APART int owned_attached(struct __sk_buff *skb, struct ipos_settings *set,
 		return FOLLOW;
 	if (ep->flags & IPOS_EP_WAITING && !ep->server_fin_seen)
 		return waiting(skb, s, ep);
-	if (s->flags & TCP_FIN) {
+	if (s->flags & TCP_FIN)
 		ep->client_fin = segment_end(s);
+	if (ep->server_fin_seen && s->flags & TCP_ACK && !seq_before(s->ack, ep->server_fin) &&
+	    fin_acknowledged(skb, set, w, s, ep))
+		return TC_ACT_OK;
+	if (s->flags & TCP_FIN)
 		ep->client_fin_seen = 1;
-	}
-	if (ep->server_fin_seen && s->flags & TCP_ACK &&
-	    !seq_before(s->ack, ep->server_fin))
-		fin_acknowledged(skb, set, w, s, ep, fin_before, now);
 	return TC_ACT_OK;
 }
 
@@ -262,6 +265,19 @@ IPOS_APART int notice_returns(struct __sk_buff *skb, struct ipos_settings *set,
 	return bpf_redirect(set->back_ifindex, 0);
 }
 
+/* Type 1 for an endpoint that has its socket: one that comes back, or the offer repeated. */
+IPOS_APART int connection_again(struct __sk_buff *skb, struct ipos_settings *set,
+				       struct ipos_scratch *w, const struct ipos_tuple *t)
+{
+	struct ipos_endpoint *ep = endpoint_of(t);
+
+	if (!ep || ep->state != IPOS_EP_ATTACHED || ep->flags & IPOS_EP_MOVING)
+		return moved_on(skb, set, w, t);
+	if (!kernel_received(skb, t, ep->rcv_need))
+		return shot(COUNT_ABSORBED);	/* the held bytes follow */
+	return notice_returns(skb, set, w, t);
+}
+
 /* Type 7, checked by XDP: the request is still held here, so choose again at once. */
 IPOS_APART int choose_again(const struct ipos_tuple *t)
 {
@@ -299,7 +315,9 @@ IPOS_INLINE int own_frame(struct __sk_buff *skb, struct ipos_settings *set, stru
 	}
 	if (h->type == IPOS_ACKNOWLEDGEMENT && skb->mark == IPOS_MARK)
 		return notice_returns(skb, set, w, t);
-	if (h->type == IPOS_ACKNOWLEDGEMENT || h->type == IPOS_CONNECTION || h->type == IPOS_MOVED)
+	if (h->type == IPOS_CONNECTION)
+		return connection_again(skb, set, w, t);
+	if (h->type == IPOS_ACKNOWLEDGEMENT || h->type == IPOS_MOVED)
 		return moved_on(skb, set, w, t);
 	if (h->type == IPOS_REFUSED)
 		return choose_again(t);
@@ -310,15 +328,26 @@ IPOS_INLINE int own_frame(struct __sk_buff *skb, struct ipos_settings *set, stru
 
 /* ---- nobody's yet -------------------------------------------------------------------------------------- */
 
+/* Of a service that selects on connection, while its owner's kernel has not answered. */
+IPOS_APART int syn_goes_on(struct __sk_buff *skb, struct ipos_settings *set,
+			   struct ipos_scratch *w, const struct segment *s,
+			   const struct ipos_temporary *t)
+{
+	struct ipos_server *owner = server_at(t->server);
+	struct route r = { .server = t->server, .endpoint_port = t->port };
+
+	if (owner)
+		r.endpoint_ip = owner->address;
+	return encapsulate_skb(skb, set, w, s, &r);
+}
+
 IPOS_INLINE int unowned(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w,
 			const struct segment *s, const struct ipos_address *a)
 {
 	struct ipos_forward *f = bpf_map_lookup_elem(&forward, &s->tuple);
 	struct ipos_service *service = service_at(a->service);
-	struct ipos_server *owner;
 	struct ipos_temporary *t;
 	struct ipos_holding *h;
-	struct route r = {};
 
 	if (f)
 		return given_away(skb, set, w, s, f);
@@ -331,14 +360,8 @@ IPOS_INLINE int unowned(struct __sk_buff *skb, struct ipos_settings *set, struct
 	t = bpf_map_lookup_elem(&temporary, &s->tuple);
 	if (!t || t->state == IPOS_TEMP_CLOSED || t->state == IPOS_TEMP_RESET)
 		return TC_ACT_OK;		/* our kernel's own affair */
-	if (t->state == IPOS_TEMP_SYN) {
-		r.server = t->server;
-		r.endpoint_port = t->port;
-		owner = server_at(t->server);
-		if (owner)
-			r.endpoint_ip = owner->address;
-		return encapsulate_skb(skb, set, w, s, &r);
-	}
+	if (t->state == IPOS_TEMP_SYN)
+		return syn_goes_on(skb, set, w, s, t);
 	if (t->state == IPOS_TEMP_SYN_HERE) {
 		if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && service &&
 		    assign_listener(skb, &s->tuple, service, t->port))
@@ -404,8 +427,17 @@ IPOS_INLINE int tcp_packet(struct __sk_buff *skb, struct ipos_settings *set, str
 	return a ? unowned(skb, set, w, s, a) : TC_ACT_OK;
 }
 
-SEC("tc")
-int ipos_ingress(struct __sk_buff *skb)
+/* XDP's word for it, see pass_settled(). */
+IPOS_INLINE int settled(const struct __sk_buff *skb)
+{
+	__u32 *meta = (void *)(long)skb->data_meta;
+	void *data = (void *)(long)skb->data;
+
+	return (void *)(meta + 1) <= data && (void *)(meta + 2) > data &&
+	       *meta == IPOS_META_SETTLED;
+}
+
+IPOS_INLINE int ingress(struct __sk_buff *skb)
 {
 	struct ipos_scratch *w = scratch_of(IPOS_PROG_INGRESS);
 	struct ipos_settings *set = settings_now();
@@ -441,6 +473,12 @@ decided:
 	if (verdict != DECIDE_HELD && verdict != GIVE_UP && verdict != ANSWER_HELD)
 		return verdict;
 	return decide_next(skb, set, w, &s.tuple, verdict);
+}
+
+SEC("tc")
+int ipos_ingress(struct __sk_buff *skb)
+{
+	return settled(skb) ? TC_ACT_OK : ingress(skb);
 }
 
 const volatile __u32 ipos_abi = IPOS_ABI;

@@ -175,6 +175,8 @@ enum ipos_settings_flags {
 	IPOS_AUTHENTICATE = 1,		/* back frames need a valid tag */
 	IPOS_CAPTURE = 2,		/* copy frames into the capture ring */
 	IPOS_WATCH = 4,			/* report decisions into the decision ring */
+	IPOS_ANSWERS_UNREAD = 8,	/* no service moves connections or adds or learns cookies, nor
+					 * has one since the data plane was loaded */
 };
 
 struct ipos_settings {			/* map `settings`, one element */
@@ -600,8 +602,8 @@ enum ipos_endpoint_state {
 };
 
 struct ipos_endpoint {			/* maps `local` and `connect`: full means refuse */
-	__u32 rcv_nxt;			/* last acknowledgement our kernel sent */
-	__u32 snd_nxt;			/* end of what our kernel sent */
+	__u32 rcv_nxt;			/* an acknowledgement our kernel sent: IPOS_ANSWERS_UNREAD */
+	__u32 snd_nxt;			/* end of what our kernel sent: as far as we looked */
 	__u32 client_fin;		/* sequence number after the client's FIN, if flagged */
 	__u32 server_fin;		/* sequence number after ours, if flagged */
 	__u64 last_seen_ns;

@@ -105,7 +105,7 @@ IPOS_INLINE int back_connection(struct xdp_md *ctx, struct ipos_settings *set,
 			return known->flags & IPOS_EP_MOVING ? pass_alone(ctx) :
 							       drop(COUNT_DROP_FRAME_ISS);
 		if (seq_before(known->rcv_nxt, known->rcv_need))
-			return drop(COUNT_ABSORBED);	/* the held bytes follow */
+			return pass_alone(ctx);	/* or our kernel has it: tc can ask */
 		return notify(ctx, set, w, s, &n);
 	}
 	left = bpf_map_lookup_elem(&left_behind, &s->tuple);
@@ -145,40 +145,16 @@ IPOS_INLINE int back_connection(struct xdp_md *ctx, struct ipos_settings *set,
 
 /* ---- type 2: packet ------------------------------------------------------------------------------- */
 
-/* What tc is to make of a packet taken out of a frame. */
-enum inner {
-	INNER_PLAIN,			/* nothing */
-	INNER_TRACKED,			/* it takes note */
-	INNER_ALONE,			/* it may make another frame of it */
-};
-
 /*
- * Once our kernel has the connection and neither side has closed, its packets change nothing but
- * the time, unless every request is looked at.
- */
-IPOS_INLINE enum inner inner_kind(const struct ipos_settings *set, const struct ipos_endpoint *ep,
-				  const struct segment *in, enum parsed what)
-{
-	if (goes_alone(ep, in))
-		return INNER_ALONE;
-	if (what != PARSED_TCP || ep->state != IPOS_EP_ATTACHED || ep->server_fin_seen ||
-	    in->flags & (TCP_SYN | TCP_FIN | TCP_RST) || set->front_vlan || set->back_vlan ||
-	    (ep->follow != IPOS_FOLLOW_NOT && ep->follow != IPOS_FOLLOW_OPAQUE) ||
-	    ep->flags & IPOS_EP_HANDSHAKE)
-		return INNER_TRACKED;
-	return INNER_PLAIN;
-}
-
-/*
- * Takes the client's packet out of the frame, as if it had come in on front; a plain one as if
- * sent to back's own address, which tc leaves alone.
+ * Takes the client's packet out of the frame, as if it had come in on front; one tc has
+ * nothing to do with as if sent to back's own address.
  */
 IPOS_INLINE int decapsulate(struct xdp_md *ctx, struct ipos_settings *set, __u32 inner_at,
-			    __u32 ip_len, enum inner kind)
+			    __u32 ip_len, enum tc_work work)
 {
 	__u32 l2 = l2_length(set->front_vlan);
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	const __u8 *to = kind == INNER_PLAIN ? set->back_mac : set->front_mac;
+	const __u8 *to = work == TC_NOTHING ? set->back_mac : set->front_mac;
 	__u8 from[8] __attribute__((aligned(8)));
 
 	if (data + sizeof(struct ethhdr) > end)
@@ -193,7 +169,7 @@ IPOS_INLINE int decapsulate(struct xdp_md *ctx, struct ipos_settings *set, __u32
 		return drop(COUNT_DROP_EMIT);
 	l2_write(data, to, from, set->front_vlan, ETH_P_IP);
 	count(COUNT_DECAPSULATED);
-	return kind == INNER_ALONE ? pass_alone(ctx) : XDP_PASS;
+	return work == TC_ALONE ? pass_alone(ctx) : XDP_PASS;
 }
 
 IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
@@ -251,14 +227,14 @@ IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set, struc
 		ep = bpf_map_lookup_elem(&local, &s->tuple);	/* come home; not all know yet */
 	if (ep) {
 		seen(&ep->last_seen_ns, boot_ns_coarse(set));
-		return decapsulate(ctx, set, inner_at, ip_len, inner_kind(set, ep, &in, what));
+		return decapsulate(ctx, set, inner_at, ip_len, tc_work(set, ep, &in, what));
 	}
 	now = bpf_ktime_get_boot_ns();
 	held = bpf_map_lookup_elem(&holding, &s->tuple);
 	if (unlikely(held && held->answer && what == PARSED_TCP)) {	/* our application has left it, see move.h */
 		reason = answered_refuses(&in, held, now);
 		if (!reason)
-			return decapsulate(ctx, set, inner_at, ip_len, INNER_ALONE);
+			return decapsulate(ctx, set, inner_at, ip_len, TC_ALONE);
 		if (reason != COUNT_ABSORBED)
 			return drop(reason);
 	}
@@ -294,7 +270,7 @@ IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set, struc
 		       refuse(ctx, set, w, s, in.flags & TCP_SYN ? in.seq : in.ack,
 			      IPOS_REFUSE_UNKNOWN) : XDP_DROP;
 	}
-	return decapsulate(ctx, set, inner_at, ip_len, INNER_ALONE);
+	return decapsulate(ctx, set, inner_at, ip_len, TC_ALONE);
 }
 
 /* ---- types 3, 4, 6, 7 ------------------------------------------------------------------------------ */

@@ -38,11 +38,51 @@ IPOS_INLINE int pass_alone(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+/*
+ * Up to the kernel: tc leaves it alone by its four bytes of metadata, all alike, so that GRO may
+ * merge it with others.
+ */
+IPOS_INLINE int pass_settled(struct xdp_md *ctx)
+{
+	__u32 *meta;
+
+	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
+		return XDP_PASS;
+	meta = (void *)(long)ctx->data_meta;
+	if ((void *)(meta + 1) <= (void *)(long)ctx->data)
+		*meta = IPOS_META_SETTLED;
+	return XDP_PASS;
+}
+
 /* Whether tc may make another frame of a packet for this endpoint. */
 IPOS_INLINE int goes_alone(const struct ipos_endpoint *ep, const struct segment *s)
 {
 	return ep->state != IPOS_EP_ATTACHED || ep->flags & (IPOS_EP_WAITING | IPOS_EP_MOVING) ||
 	       follows(ep, s);
+}
+
+/* What tc is to make of a packet for an endpoint of ours. */
+enum tc_work {
+	TC_NOTHING,
+	TC_TRACKS,			/* it takes note */
+	TC_ALONE,			/* it may make another frame of it */
+};
+
+/*
+ * Once our kernel has the connection and neither side has closed, its packets change nothing but
+ * the time, unless every request is looked at.
+ */
+IPOS_INLINE enum tc_work tc_work(const struct ipos_settings *set, const struct ipos_endpoint *ep,
+				 const struct segment *s, enum parsed what)
+{
+	if (goes_alone(ep, s))
+		return TC_ALONE;
+	if (what != PARSED_TCP || ep->state != IPOS_EP_ATTACHED || ep->server_fin_seen ||
+	    s->flags & (TCP_SYN | TCP_FIN | TCP_RST) || set->front_vlan || set->back_vlan ||
+	    (ep->follow != IPOS_FOLLOW_NOT && ep->follow != IPOS_FOLLOW_OPAQUE) ||
+	    ep->flags & IPOS_EP_HANDSHAKE)
+		return TC_TRACKS;
+	return TC_NOTHING;
 }
 
 /* The segment's TCP header into w->tcp, its options parsed.  Returns 0 when it is unsound. */
@@ -528,6 +568,18 @@ IPOS_INLINE int client_icmp(struct xdp_md *ctx, struct ipos_settings *set, struc
 	return encapsulate(ctx, set, w, s, &to);
 }
 
+/* A segment of a connection that lives here. */
+IPOS_INLINE int client_owned(struct xdp_md *ctx, const struct ipos_settings *set,
+			     const struct segment *s, struct ipos_endpoint *ep, enum parsed what)
+{
+	enum tc_work work = tc_work(set, ep, s, what);
+
+	if (work != TC_NOTHING)
+		return work == TC_ALONE ? pass_alone(ctx) : XDP_PASS;
+	seen(&ep->last_seen_ns, boot_ns_coarse(set));
+	return pass_settled(ctx);
+}
+
 /* ---- front ------------------------------------------------------------------------------------- */
 
 IPOS_INLINE int client_segment(struct xdp_md *ctx, struct ipos_settings *set,
@@ -558,7 +610,7 @@ IPOS_INLINE int client_segment(struct xdp_md *ctx, struct ipos_settings *set,
 		return XDP_PASS;
 	ep = endpoint_of(&s->tuple);
 	if (ep)
-		return goes_alone(ep, s) ? pass_alone(ctx) : XDP_PASS;
+		return client_owned(ctx, set, s, ep, what);
 	now = bpf_ktime_get_boot_ns();
 	if ((s->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN)
 		return client_syn(ctx, set, w, s, service, now);
