@@ -19,7 +19,7 @@ MEGABYTE = bytes(range(250)) * 4000
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    settings = Settings(name=f"t{os.getpid()}-x", servers=2, app="builtin", bare=True, switch="xdp")
+    settings = Settings(name=f"t{os.getpid()}-x", servers=3, app="builtin", bare=True, switch="xdp")
     with Lab(settings) as lab:
         yield lab
 
@@ -52,6 +52,18 @@ def test_back_is_forwarded_in_xdp(lab: Lab) -> None:
     done = lab.run("s1", ["ping", "-c", "3", "-i", "0.01", "-q", lab.nodes["s2"].address("back")])
     assert done.returncode == 0
     assert _redirected(lab, "s1-back") - before >= 3
+
+
+def test_two_servers_have_a_cable_for_back() -> None:
+    name = f"t{os.getpid()}-c"
+    with Lab(Settings(name=name, servers=2, app="builtin", bare=True, switch="xdp")) as lab:
+        done = lab.run("s1", ["ping", "-c", "1", "-q", lab.nodes["s2"].address("back")])
+        assert done.returncode == 0
+        links = Place(name, SWITCH).run(["ip", "-o", "link"], text=True, capture_output=True)
+        assert "s1-front@" in links.stdout
+        assert "s1-back@" not in links.stdout
+        with pytest.raises(LabError, match="a cable between two servers"):
+            faults.set_link(lab, "s1", "back", up=False)
 
 
 def test_losses_need_a_bridge(lab: Lab) -> None:

@@ -5,7 +5,7 @@ Wires are cut and made lossy in the switch, where neither end can tell that it w
 and no packet has yet been seen by XDP.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from ipos.lab import cgroups, namespaces
@@ -13,7 +13,7 @@ from ipos.lab.errors import LabError
 from ipos.lab.firewall import load
 from ipos.lab.lab import Lab
 from ipos.lab.places import Place
-from ipos.lab.plan import SWITCH, SWITCH_XDP, Interface, Node
+from ipos.lab.plan import SWITCH, SWITCH_XDP, Interface, Node, crossover
 
 _TABLE = "ipos_faults"
 _SCALE = 100_000
@@ -146,9 +146,15 @@ def _set_links(lab: Lab, node: str, up: bool) -> None:
     _set_ports(lab, [host.port(interface) for interface in host.interfaces], up)
 
 
-def _set_ports(lab: Lab, ports: Iterable[str], up: bool) -> None:
+def _set_ports(lab: Lab, ports: Collection[str], up: bool) -> None:
     from pyroute2 import IPRoute
 
+    cable = crossover(lab.nodes.values(), lab.settings.switch)
+    if cable and {host.port(interface) for host, interface in cable} & set(ports):
+        raise LabError(
+            f"back of lab {lab.name} is a cable between two servers, which has no end that is "
+            "neither's; build it with --switch bridge"
+        )
     with namespaces.entered(namespaces.path_of(lab.name, SWITCH)), IPRoute() as netlink:
         for port in ports:
             index = netlink.link_lookup(ifname=port)[0]

@@ -12,7 +12,8 @@ Offloads, and why (see ipos.lab.offload):
   GRO on there: that gives the port NAPI, without which XDP cannot redirect out of the server;
 - the way from a server to a client keeps every offload: no XDP is on it;
 - where the switch forwards in XDP (ipos.lab.switch), it does so on back too, so servers finish what
-  they send there, and servers have NAPI by GRO even without a data plane.
+  they send there, and servers have NAPI by GRO even without a data plane. Two servers have a cable
+  for back then.
 """
 
 from collections.abc import Iterable
@@ -23,7 +24,7 @@ from pyroute2 import IPRoute
 
 from ipos.lab import namespaces
 from ipos.lab.offload import set_offloads
-from ipos.lab.plan import BACK_LAN, PREFIX_LENGTH, SWITCH, SWITCH_XDP, Node
+from ipos.lab.plan import BACK_LAN, PREFIX_LENGTH, SWITCH, SWITCH_XDP, Node, Port, crossover
 
 _NO_IPV6 = {"net.ipv6.conf.all.disable_ipv6": 1, "net.ipv6.conf.default.disable_ipv6": 1}
 """The farm speaks IPv4; neighbour discovery would only clutter captures."""
@@ -64,8 +65,13 @@ def _build_switch(lab: str, lans: Iterable[str], hosts: list[Node], switch: str)
             _BRIDGE_NETFILTER.write_text("0")
         with IPRoute() as netlink:
             bridges = {lan: _add_bridge(netlink, lan) for lan in lans}
+            cable = crossover(hosts, switch)
+            if cable:
+                _add_cable(netlink, lab, *cable)
             for host in hosts:
                 for interface in host.interfaces:
+                    if cable and (host, interface) in cable:
+                        continue
                     port = host.port(interface)
                     netlink.link(
                         "add",
@@ -87,6 +93,18 @@ def _build_switch(lab: str, lans: Iterable[str], hosts: list[Node], switch: str)
                 from ipos.lab.switch import forward_in_xdp
 
                 forward_in_xdp(netlink, ports)
+
+
+def _add_cable(netlink: Any, lab: str, one: Port, other: Port) -> None:
+    near, far = (
+        {
+            "ifname": interface.name,
+            "address": interface.mac,
+            "net_ns_fd": namespaces.path_of(lab, host.name).name,
+        }
+        for host, interface in (one, other)
+    )
+    netlink.link("add", kind="veth", peer=far, **near)
 
 
 def _add_bridge(netlink: Any, name: str) -> int:

@@ -12,6 +12,7 @@ Inside a host an interface has the name of its LAN, except that a client's only 
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ipos.lab.errors import LabError
@@ -38,7 +39,8 @@ class Settings:
     app: "nginx", "builtin", or a shell command that every server runs.
     config: the text (not the path) of a TOML file with the farm's common parts, or None.
     bare: hosts and applications only, nothing of ipOS.
-    switch: "bridge", or "xdp" for LANs that forward at next to no cost (ipos.lab.switch).
+    switch: "bridge", or "xdp" for LANs that forward at next to no cost (ipos.lab.switch), and a
+    cable for back where there are two servers.
     Raises LabError for a value out of range.
     """
 
@@ -152,6 +154,24 @@ def nodes(settings: Settings) -> dict[str, Node]:
         *(_server(number, settings.topology) for number in range(1, settings.servers + 1)),
     ]
     return {host.name: host for host in hosts}
+
+
+Port = tuple[Node, Interface]
+"""A host and one of its interfaces."""
+
+
+def crossover(hosts: Iterable[Node], switch: str) -> tuple[Port, Port] | None:
+    """The two ports of back if one cable does for it, and no switch.
+
+    Where switches are to cost nothing (`switch = "xdp"`) a LAN of two needs none.
+    """
+    ports = [
+        (host, interface)
+        for host in hosts
+        for interface in host.interfaces
+        if interface.lan == BACK_LAN
+    ]
+    return (ports[0], ports[1]) if switch == SWITCH_XDP and len(ports) == 2 else None
 
 
 def lans(settings: Settings) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ back, are passed from port to port by `bpf/switch.bpf.c`, and a server takes the
 from a NIC's driver. Benchmarks use it, in every arm.
 
 What servers send on front keeps the bridge: XDP on that way would cut their segmentation offload,
-which a NIC has. Nobody hears what XDP forwards: captures on the switch and losses want a bridge.
+which a NIC has. Between two servers back is a cable, and no switch. Nobody hears what XDP forwards:
+captures on the switch and losses want a bridge.
 """
 
 import os
@@ -25,16 +26,16 @@ _PROGRAM = "lab_switch"
 _NUD_NOARP, _NTF_MASTER = 0x40, 0x04
 """Of linux/neighbour.h: an entry of the bridge that does not age (a permanent one is its own)."""
 
-Port = tuple[Node, Interface, int]
+_Attached = tuple[Node, Interface, int]
 """A host, its interface, and the ifindex of the switch's end of the cable."""
 
 
-def forward_in_xdp(netlink: Any, ports: Iterable[Port]) -> None:
+def forward_in_xdp(netlink: Any, ports: Iterable[_Attached]) -> None:
     """Attach the program where it belongs. netlink: of the switch's namespace, which is entered.
 
     KernelError, with libbpf's words, if the kernel does not take it.
     """
-    lans: dict[str, list[Port]] = {}
+    lans: dict[str, list[_Attached]] = {}
     for port in ports:
         lans.setdefault(port[1].lan, []).append(port)
     lans.pop(CLIENT_LAN, None)
