@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is compared: one nginx reached through the farm, directly, and through HAProxy.
+"""What is compared: two servers' nginx reached through the farm, directly, and through HAProxy.
+
+Either both answer: the client connects to both addresses in turn, the farm gives each connection to
+the less loaded one, and HAProxy in the first server does the same for the connections it gets. Or
+one of them answers everything, and all that comes to the farm is migrated to it: the dearest case.
 
 The switches of all arms forward in XDP unless told otherwise: on a real site they are no part of
 the servers' CPUs, which are measured here, and servers take frames from a NIC's driver.
@@ -27,15 +31,23 @@ PROXY_PORT = 8080
 _READY_TIMEOUT_S = 10.0
 
 FIRST, OWNER = "s1", "s2"
-"""The client connects to the first one's address; the owner's nginx answers, in every arm."""
+"""Where all is migrated, the client connects to the first one's address and the owner answers."""
 
-# One application for all arms: three would share this machine's cores, and what is compared here is
-# the way to it. Everything migrates, which is the dearer case.
-ONE_OWNER = f"""\
+# Sized for what comes, as docs/operations.md advises: what is looked up stays in the caches.
+_LIMITS = """\
+[farm.limits]
+forward = 16384
+local = 16384
+connect = 16384
+"""
+
+_SERVICE = """\
 [[service]]
 name = "web"
 port = 80
+"""
 
+_ONE_OWNER = f"""\
 [[pool]]
 name = "owner"
 servers = {{ {OWNER} = 1 }}
@@ -57,43 +69,47 @@ defaults
     timeout server 60s
 listen farm
     bind {address}:{port}
-    server {owner} {target}:80
+    balance leastconn
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One of the things compared. address: IP or IP:port that the client connects to."""
+    """One of the things compared. addresses: each IP or IP:port, to which the client connects."""
 
     name: str
     lab: Lab
-    address: str
+    addresses: tuple[str, ...]
     prepare: Callable[[], None]
 
 
 @contextmanager
-def arms(with_proxy: bool, switch: str = SWITCH_XDP) -> Iterator[list[Arm]]:
+def arms(with_proxy: bool, migrated: bool, switch: str = SWITCH_XDP) -> Iterator[list[Arm]]:
     """The arms while the block lasts: direct, ipos, and haproxy if it is wanted and installed.
 
+    migrated: one server answers all, and not the one that is asked; see the module.
     switch: what both labs are built with, see ipos.lab.plan.Settings.
     """
     # A fresh name for every run: two benchmarks may be up at once.
     name = f"bench-{secrets.token_hex(3)}"
+    config = _LIMITS + _SERVICE + (_ONE_OWNER if migrated else "")
+    answering = (OWNER,) if migrated else (FIRST, OWNER)
+    asked = (FIRST,) if migrated else (FIRST, OWNER)
     with ExitStack() as stack:
         bare = stack.enter_context(
             Lab(Settings(name=f"{name}-bare", servers=2, bare=True, switch=switch))
         )
         farm = stack.enter_context(
-            Lab(Settings(name=name, servers=2, config=ONE_OWNER, switch=switch))
+            Lab(Settings(name=name, servers=2, config=config, switch=switch))
         )
         found = [
-            Arm("direct", bare, bare.front(OWNER), lambda: _freeze(farm)),
-            Arm("ipos", farm, farm.front(FIRST), lambda: thaw(farm)),
+            Arm("direct", bare, tuple(map(bare.front, answering)), lambda: _freeze(farm)),
+            Arm("ipos", farm, tuple(map(farm.front, asked)), lambda: thaw(farm)),
         ]
         if with_proxy and shutil.which("haproxy"):
-            _start_proxy(bare)
+            _start_proxy(bare, answering)
             proxied = f"{bare.front(FIRST)}:{PROXY_PORT}"
-            found.append(Arm("haproxy", bare, proxied, lambda: _freeze(farm)))
+            found.append(Arm("haproxy", bare, (proxied,), lambda: _freeze(farm)))
         # A frozen cgroup is slow to end.
         stack.callback(thaw, farm)
         yield found
@@ -124,19 +140,15 @@ def thaw(farm: Lab) -> None:
             time.sleep(0.02)  # a map tells nobody that it has changed
 
 
-def _start_proxy(bare: Lab) -> None:
-    """HAProxy in the first server, in front of the owner; it accepts on return."""
+def _start_proxy(bare: Lab, answering: tuple[str, ...]) -> None:
+    """HAProxy in the first server, in front of those that answer; it accepts on return."""
     place = bare.place(FIRST)
     file = place.run_dir / "haproxy.cfg"
-    file.write_text(
-        _PROXY_CONFIGURATION.format(
-            threads=os.cpu_count() or 1,
-            address=bare.front(FIRST),
-            port=PROXY_PORT,
-            owner=OWNER,
-            target=bare.front(OWNER),
-        )
+    head = _PROXY_CONFIGURATION.format(
+        threads=os.cpu_count() or 1, address=bare.front(FIRST), port=PROXY_PORT
     )
+    servers = "".join(f"    server {name} {bare.front(name)}:80\n" for name in answering)
+    file.write_text(head + servers)
     # -D forks only once everything is bound.
     done = place.run(
         ["haproxy", "-q", "-D", "-f", str(file), "-p", str(place.run_dir / "haproxy.pid")],

@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +18,7 @@ from ipos.lab.lab import Lab
 _SCRIPT = Path(__file__).with_name("summary.lua")
 _TOOLS = {"wrk": "wrk", "curl": "curl"}
 """Command -> the Debian package it comes from."""
+_THREADS = 2
 _IDLE, _IOWAIT, _STEAL, _GUEST = 3, 4, 7, 8
 
 
@@ -43,26 +46,31 @@ class Run:
 class Load(Protocol):
     """What a client does. IposError, with the client's words, if it fails or gets nothing."""
 
-    def run(self, lab: Lab, address: str, seconds: int) -> Run: ...
+    def run(self, lab: Lab, addresses: Sequence[str], seconds: int) -> Run: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """wrk. keep: keep connections; if not, each request is on a new one."""
+    """wrk, whose threads connect to the addresses in turn.
+
+    keep: keep connections; if not, each request is on a new one.
+    """
 
     path: str
     connections: int
     keep: bool
 
-    def run(self, lab: Lab, address: str, seconds: int) -> Run:
-        command = ["wrk", "-t2", f"-c{self.connections}", f"-d{seconds}s", "-s", str(_SCRIPT)]
+    def run(self, lab: Lab, addresses: Sequence[str], seconds: int) -> Run:
+        command = ["wrk", f"-t{_THREADS}", f"-c{self.connections}", f"-d{seconds}s"]
+        command += ["-s", str(_SCRIPT)]
         if not self.keep:
             command += ["-H", "Connection: close"]
         before = busy_s()
-        done = _run(lab, [*command, f"http://{address}{self.path}"])
+        os.environ["IPOS_BENCH_ADDRESSES"] = ",".join(addresses)  # for the script
+        done = _run(lab, [*command, f"http://{addresses[0]}{self.path}"])
         spent = busy_s() - before
         found = json.loads(done.stdout.splitlines()[-1])
-        _require_octets(found["bytes"], lab, address)
+        _require_octets(found["bytes"], lab, addresses)
         return Run(
             found["requests"], found["errors"], found["bytes"], found["microseconds"] / 1e6, spent
         )
@@ -79,9 +87,9 @@ class Downloads:
     at_once: int
     """Downloads of one curl process, so that its start does not count."""
 
-    def run(self, lab: Lab, address: str, seconds: int) -> Run:
+    def run(self, lab: Lab, addresses: Sequence[str], seconds: int) -> Run:
         command = ["curl", "-s", "-H", "Connection: close", "-w", "%{http_code} %{size_download}\n"]
-        for _ in range(self.at_once):
+        for address in islice(cycle(addresses), self.at_once):
             command += ["-o", "/dev/null", f"http://{address}{self.path}"]
         started, before = time.monotonic(), busy_s()
         lines: list[str] = []
@@ -89,7 +97,7 @@ class Downloads:
             lines += _run(lab, command).stdout.splitlines()
         spent, took = busy_s() - before, time.monotonic() - started
         octets = sum(int(line.split()[1]) for line in lines)
-        _require_octets(octets, lab, address)
+        _require_octets(octets, lab, addresses)
         errors = sum(not line.startswith("200 ") for line in lines)
         return Run(len(lines), errors, octets, took, spent)
 
@@ -102,9 +110,9 @@ def _run(lab: Lab, command: list[str]) -> subprocess.CompletedProcess[Any]:
     return done
 
 
-def _require_octets(octets: int, lab: Lab, address: str) -> None:
+def _require_octets(octets: int, lab: Lab, addresses: Sequence[str]) -> None:
     if not octets:
-        raise IposError(f"{address} of lab {lab.name} answered nothing at all")
+        raise IposError(f"{' and '.join(addresses)} of lab {lab.name} answered nothing at all")
 
 
 def busy_s() -> float:

@@ -9,15 +9,20 @@ from bench.load import Downloads, Load, Requests, Run
 from bench.statistics import Estimate, estimate
 
 REFERENCE = "direct"
+_NO_GOAL = "none of its own"
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """One comparison. value: the number of a run that is compared; goal: the project's aim."""
+    """One comparison. value: the number of a run that is compared; goal: the project's aim.
+
+    migrated: one server answers all, and not the one that is asked; see bench.arms.
+    """
 
     name: str
     unit: str
     load: Load
+    migrated: bool
     value: Callable[[Run], float]
     goal: str
     seconds: int
@@ -34,20 +39,18 @@ def _busy(each: Run) -> float:
     return each.busy_s_per_gb
 
 
+_EACH, _KEPT = Requests("/", 32, keep=False), Requests("/", 64, keep=True)
+_DOWNLOADS = Downloads("/files/100000000", 10)
+
 SUITES = (
+    Suite("connections", "requests/s", _EACH, False, _rate, "median at least 0.75", 5, 15, 2, 7),
+    Suite("connections-migrated", "requests/s", _EACH, True, _rate, _NO_GOAL, 5, 15, 2, 7),
+    Suite("keep-alive", "requests/s", _KEPT, False, _rate, "median at least 0.95", 5, 15, 2, 7),
+    Suite("keep-alive-migrated", "requests/s", _KEPT, True, _rate, _NO_GOAL, 5, 15, 2, 7),
     Suite(
-        "connections", "requests/s", Requests("/", 32, keep=False), _rate,
-        "median at least 0.75", 10, 9, 2, 7,
+        "download", "CPU s/GB", _DOWNLOADS, True, _busy, "upper end at most 1.15", 20, 7, 4, 7
     ),
-    Suite(
-        "keep-alive", "requests/s", Requests("/", 64, keep=True), _rate,
-        "median at least 0.95", 10, 9, 2, 7,
-    ),
-    Suite(
-        "download", "CPU s/GB", Downloads("/files/100000000", 10), _busy,
-        "upper end at most 1.15", 20, 7, 4, 7,
-    ),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def measure(
     say: Callable[[str], None],
 ) -> Result:
     """Bring the labs up and run all rounds. switch: of both labs; say: takes a line of progress."""
-    with arms(with_proxy, switch) as found:
+    with arms(with_proxy, suite.migrated, switch) as found:
         runs: dict[str, list[Run]] = {arm.name: [] for arm in found}
         for number in range(pairs + 1):
             # Another one begins each time: no arm is always the one after the same other.
@@ -76,7 +79,7 @@ def measure(
                 arm = found[(number + at) % len(found)]
                 arm.prepare()
                 warm_up = number == 0
-                one = suite.load.run(arm.lab, arm.address, 1 if warm_up else seconds)
+                one = suite.load.run(arm.lab, arm.addresses, 1 if warm_up else seconds)
                 if not warm_up:
                     runs[arm.name].append(one)
             if number:

@@ -38,7 +38,7 @@ def test_a_suite_measures_every_arm_and_leaves_nothing(suite: str) -> None:
 def test_an_unknown_suite_is_named_with_those_there_are() -> None:
     done = _bench("conections")
     assert done.returncode == 2
-    assert "'conections'; there are connections, keep-alive, download" in done.stderr
+    assert "'conections'; there are connections, connections-migrated, " in done.stderr
 
 
 @pytest.mark.farm
