@@ -32,7 +32,7 @@ class Running:
         self.members.hear_myself(state(1, services=names), NOW_NS)
         for n in (2, 3):
             said = datagram(n, services=names)
-            assert self.members.receive(said, back(n), NOW_NS, WALL_MS)
+            assert self.members.receive(said, int(back(n)), NOW_NS, WALL_MS)
         slots = plan.number_services(self.config, [])
         known = pools.definitions(self.config)
         numbers = pools.number_pools(known)

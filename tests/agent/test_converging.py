@@ -55,7 +55,7 @@ class Running:
         heard = [self.members.myself]
         for number, said in ((2, of_s2), (3, {})):
             member = self.members.receive(
-                datagram(number, sequence=self.turn, **said), back(number), now_ns, WALL_MS
+                datagram(number, sequence=self.turn, **said), int(back(number)), now_ns, WALL_MS
             )
             assert member is not None
             heard.append(member)

@@ -19,7 +19,6 @@ from ipos.agent.snapshot import Snapshot
 from ipos.agent.urls import compile_urls
 from ipos.agent.writer import Writer
 from ipos.config.schema import Config
-from ipos.inic import rows
 from ipos.inic.libbpf.maps import Map
 from ipos.inic.maps import Tables
 
@@ -42,7 +41,7 @@ class Converging:
         self._config = config
         self._members = members
         self._traffic = traffic
-        self._sent: dict[int, rows.Traffic] = {}
+        self._sent: dict[int, plan.Sent] = {}
         self._writer = Writer(tables)
         self._starts = Starts()
         self._ramps: Mapping[tuple[str, int], int] = {}
@@ -61,11 +60,13 @@ class Converging:
             return
         most = max(member.index for member in members)
         sent = list(_TRAFFIC.iter_unpack(self._traffic.first(most + 1)))
-        found = {}
-        for member in members:
-            traffic = self._sent[member.index] = rows.Traffic(*sent[member.index])
-            found[member.index] = plan.server_row(member, traffic, now_ns)
-        self._writer.servers(found)
+        self._sent |= {member.index: sent[member.index] for member in members}
+        self._writer.servers(
+            {
+                member.index: plan.server_row(member, sent[member.index], member.age(now_ns))
+                for member in members
+            }
+        )
 
     def converge(self, now_ns: int, *, prune: bool, opening: bool) -> bool:
         """Rewrite the maps when anybody's standing has changed; whether it has.

@@ -41,7 +41,7 @@ class Rejected(IposError):
         self.reason = reason
 
 
-class Listening(msgspec.Struct, frozen=True, array_like=True):
+class Listening(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A listening TCP socket: address as a number, port, and its process (0: hidden)."""
 
     ip: Word
@@ -50,7 +50,7 @@ class Listening(msgspec.Struct, frozen=True, array_like=True):
     process: str = ""
 
 
-class Application(msgspec.Struct, frozen=True, array_like=True):
+class Application(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A process that listens, with its children: memory in bytes, CPU in permille of the board."""
 
     pid: int
@@ -59,7 +59,7 @@ class Application(msgspec.Struct, frozen=True, array_like=True):
     name: str = ""
 
 
-class Order(msgspec.Struct, frozen=True, array_like=True):
+class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What an operator wants of a server, and when he said so (ms since 1970)."""
 
     server: str
@@ -67,7 +67,7 @@ class Order(msgspec.Struct, frozen=True, array_like=True):
     when_ms: int
 
 
-class State(msgspec.Struct, frozen=True, array_like=True):
+class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One server at one moment.
 
     `boot` is when its agent started and `sent_ms` when this was sent, both wall-clock time since

@@ -21,7 +21,8 @@ from ipos.inic import rows
 from ipos.inic.layout import constant
 
 POLICIES = {policy.name.lower().replace("_", "-"): policy for policy in rows.Policy}
-NO_TRAFFIC = rows.Traffic(0, 0)
+Sent = tuple[int, int]
+"""How many endpoints a server was given, and how many of them have ended."""
 SELECTS = {"request": rows.Select.REQUEST, "connection": rows.Select.CONNECTION}
 DECIDES = {"connection": rows.Decide.CONNECTION, "request": rows.Decide.REQUEST}
 PROTOCOLS = {"tcp": rows.PROTOCOL_TCP, "udp": rows.PROTOCOL_UDP}
@@ -121,7 +122,7 @@ def plan(
     slots: Sequence[str],
     numbers: Sequence[str],
     members: Members,
-    traffic: Mapping[int, rows.Traffic],
+    traffic: Mapping[int, Sent],
     now_ns: int,
     ramps: Mapping[tuple[str, int], int] | None = None,
 ) -> Rows:
@@ -152,7 +153,7 @@ def plan(
         addresses=_addresses(numbered, heard),
         members={member.state.mac: member.index for member in heard if member.state is not None},
         servers={
-            member.index: server_row(member, traffic.get(member.index, NO_TRAFFIC), now_ns)
+            member.index: server_row(member, traffic.get(member.index, (0, 0)), member.age(now_ns))
             for member in heard
         },
         slots={
@@ -167,14 +168,14 @@ def plan(
     )
 
 
-def server_row(member: Member, traffic: rows.Traffic, now_ns: int) -> bytes:
+def server_row(member: Member, traffic: Sent, age: Age) -> bytes:
     """A heard member's row of Server state, `rows.Server`; `traffic` is what we had sent it.
 
     As bytes at once: in a large farm it is made many hundred times a second.
     """
     state = member.state
     assert state is not None
-    age = member.age(now_ns)
+    sent, closed = traffic
     return _SERVER.write(
         (
             (state.addresses[0] if state.addresses else 0).to_bytes(4, "big"),
@@ -187,9 +188,9 @@ def server_row(member: Member, traffic: rows.Traffic, now_ns: int) -> bytes:
             state.memory_available,
             state.bandwidth_available,
             member.heard_ns,
-            traffic.sent - traffic.closed,
+            sent - closed,
             state.limit,
-            traffic.sent & 0xFFFF_FFFF,
+            sent & 0xFFFF_FFFF,
         )
     )
 

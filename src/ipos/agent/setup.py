@@ -25,11 +25,18 @@ def my_back_address(config: Config, back: Interface) -> IPv4Address:
     )
 
 
+PIECES_MIN = 256
+"""Of the hold pool: the longest head is some fifteen of them."""
+
+
 def sizes(config: Config) -> dict[str, int]:
-    """`[farm.limits]` as sizes of maps."""
+    """`[farm.limits]` as sizes of maps. The hold pool has a piece for each row of `holding`."""
     limits = config.farm.limits
-    return {
+    found = {
         name: getattr(limits, name)
         for name in limits.__struct_fields__
         if getattr(limits, name) is not None
     }
+    if limits.holding is not None:
+        found |= dict.fromkeys(("hold_pool", "hold_free"), max(limits.holding, PIECES_MIN))
+    return found

@@ -102,8 +102,8 @@ class Table(Generic[K, V]):
 
     def put_all(self, rows: Mapping[K, V]) -> None:
         """In one call."""
-        encode_key, encode = self._key.encode, self._value.encode
-        self._store.update_all({encode_key(key): encode(row) for key, row in rows.items()})
+        keys, values = map(self._key.encode, rows), map(self._value.encode, rows.values())
+        self._store.update_all(dict(zip(keys, values, strict=True)))
 
     def delete(self, key: K) -> bool:
         """False when there was no such row."""

@@ -120,10 +120,12 @@ class Map(Closing):
     def update_all(self, rows: Mapping[bytes, bytes]) -> None:
         """Store several values in one call: an array's, or a hash's that has room for all."""
         self._expect(per_cpu=False)
-        for key, value in rows.items():
-            self._check(key, value)
         if not rows:
             return
+        lengths = {*map(len, rows)}, {*map(len, rows.values())}
+        if lengths != ({self.key_size}, {self.value_size}):
+            for key, value in rows.items():
+                self._check(key, value)
         try:
             self._room(len(rows)).update(rows)
         except OSError as error:
