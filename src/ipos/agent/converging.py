@@ -85,8 +85,10 @@ class Converging:
         self._starts.look(services, self._members, now_ns, opening=opening)
         ramps = self._starts.ramps(services, now_ns)
         changed = standing != self._seen or prune != self.settled
-        if changed or ramps != self._ramps:
+        if changed or (ramps != self._ramps and not prune):
             self._write(now_ns, ramps, prune=prune)
+        elif ramps != self._ramps:
+            self._write_ramps(now_ns, ramps)
         if changed:
             self._report(standing)
             self._seen, self.settled = standing, prune
@@ -117,6 +119,11 @@ class Converging:
             self._config, self.slots, self.numbers, self._members, self._sent, now_ns, ramps
         )
         self._writer.write(wanted, prune=prune)
+        self._ramps = ramps
+
+    def _write_ramps(self, now_ns: int, ramps: Mapping[tuple[str, int], int]) -> None:
+        """Of all that is planned, only what depends on how far the starting servers are."""
+        self._writer.pools(plan.pool_rows(self._config, self.numbers, self._members, now_ns, ramps))
         self._ramps = ramps
 
     def _report(self, standing: dict[IPv4Address, tuple[object, ...]]) -> None:

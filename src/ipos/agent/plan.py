@@ -132,17 +132,12 @@ def plan(
     at the time its state came; `ramps` those by (service, server's index) that are still starting.
     """
     heard = [member for member in members.by_ip.values() if member.state is not None]
-    services = {service.name: service for service in config.service}
     numbered = [(slots.index(service.name), service) for service in config.service]
     places = {key: index for index, key in enumerate(numbers) if key}
-    firsts = sum(member.age(now_ns) is not Age.DOWN for member in heard)
     names, redirects = name_rows(numbered, heard)
     return Rows(
         services={index: _service(config, service, places) for index, service in numbered},
-        pools={
-            places[key]: _pool(one, services[one.service], heard, ramps or {}, firsts)
-            for key, one in pools.definitions(config).items()
-        },
+        pools=pool_rows(config, numbers, members, now_ns, ramps or {}),
         sessions={
             index: session_row(service.session)
             for index, service in numbered
@@ -166,6 +161,24 @@ def plan(
             for network in config.farm.deny
         },
     )
+
+
+def pool_rows(
+    config: Config,
+    numbers: Sequence[str],
+    members: Members,
+    now_ns: int,
+    ramps: Mapping[tuple[str, int], int],
+) -> dict[int, rows.Pool]:
+    """The pools alone."""
+    heard = [member for member in members.by_ip.values() if member.state is not None]
+    services = {service.name: service for service in config.service}
+    places = {key: index for index, key in enumerate(numbers) if key}
+    firsts = sum(member.age(now_ns) is not Age.DOWN for member in heard)
+    return {
+        places[key]: _pool(one, services[one.service], heard, ramps, firsts)
+        for key, one in pools.definitions(config).items()
+    }
 
 
 def server_row(member: Member, traffic: Sent, age: Age) -> bytes:
