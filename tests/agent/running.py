@@ -19,7 +19,8 @@ from tests.agent.farm import MS, NOW_NS, WALL_MS, Memory, back, config, datagram
 class Running:
     """s1 of a farm of three whose applications all listen; an API's `Control`.
 
-    Orders are kept in `orders`, reloads counted; `refusal` is what a reload is answered with.
+    Orders are kept in `orders` and `weights`, reloads counted; `refusal` is what a reload is
+    answered with.
     It is the ring of decisions, too: `decided` are its records, `watched` what the flag was set to.
     """
 
@@ -51,6 +52,7 @@ class Running:
         )
         self.stopping = asyncio.Event()
         self.orders: list[tuple[str, ServerState]] = []
+        self.weights: list[tuple[str, int]] = []
         self.reloads = 0
         self.refusal = ""
         self.decided: list[bytes] = []
@@ -81,6 +83,9 @@ class Running:
 
     async def order(self, server: str, state: ServerState) -> None:
         self.orders.append((server, state))
+
+    async def weigh(self, server: str, weight: int) -> None:
+        self.weights.append((server, weight))
 
     async def reload(self) -> None:
         self.reloads += 1

@@ -138,6 +138,27 @@ def test_an_order_given_anywhere_holds_everywhere_and_over_a_restart(farm: Farm)
     assert (status, said) == (1, "ipos: no server is called s9; there are s1, s2, s3\n")
 
 
+def test_a_weight_given_anywhere_holds_everywhere_until_it_is_taken_back(farm: Farm) -> None:
+    assert ipos(farm, "s1", "server", "set", "s3", "--weight", "9") == (0, "")
+    wait_until("all have it", lambda: all(weights(farm, by) == [1, 1, 9] for by in farm.tables))
+    faults.kill_agent(farm.lab, "s3")
+    farm.lab.start_agent("s3")
+    wait_until("it still has it", lambda: weights(farm, "s3") == [1, 1, 9])
+    listed = json.loads(farm.run("s2", "ipos", "server", "list", "-o", "json"))
+    assert [(row["weight"], row["weight_set"]) for row in listed] == [
+        (1, None),
+        (1, None),
+        (9, 9),
+    ]
+    assert ipos(farm, "s2", "server", "set", "s3", "ready", "--weight", "default") == (0, "")
+    wait_until("it is as configured", lambda: weights(farm, "s1") == [1, 1, 1])
+
+
+def weights(farm: Farm, server: str) -> list[int]:
+    pool = farm.tables[server].pools.get(0)
+    return [] if pool is None else [one.weight for one in pool.candidates]
+
+
 def test_a_stopped_application_is_not_chosen(farm: Farm) -> None:
     faults.kill_applications(farm.lab, "s2")
     try:

@@ -99,6 +99,18 @@ def test_orders(client: Client, running: Running) -> None:
     assert len(running.orders) == 1
 
 
+def test_weights(client: Client, running: Running) -> None:
+    for weight in (1, 65535, None):
+        put = client.put("/v1/servers/s2/weight", json={"weight": weight})
+        assert put.status_code == 204
+    assert running.weights == [("s2", 1), ("s2", 65535), ("s2", 0)]
+    for body in ("{}", "[]", "3", "weight", '{"weight": 0}', '{"weight": -1}', '{"weight": 65536}',
+                 '{"weight": true}', '{"weight": "3"}', '{"weight": 1.5}'):  # fmt: skip
+        refused = client.put("/v1/servers/s2/weight", content=body)
+        assert (refused.status_code, "1 to 65535" in refused.json()["error"]) == (400, True)
+    assert len(running.weights) == 3
+
+
 def test_reload(client: Client, running: Running) -> None:
     assert client.post("/v1/reload").status_code == 204
     running.refusal = "line 3: port is too large"

@@ -105,6 +105,15 @@ def test_a_change_is_written_at_once_and_so_is_silence(running: Running) -> None
     ]
 
 
+def test_another_weight_is_written_at_once(running: Running) -> None:
+    running.speak(NOW_NS)
+    assert running.speak(NOW_NS + 100 * MS, weight=9)
+    assert [one.weight for one in candidates(running)] == [1, 9, 1]
+    assert not running.speak(NOW_NS + 200 * MS, weight=9)
+    assert running.speak(NOW_NS + 300 * MS)
+    assert [one.weight for one in candidates(running)] == [1, 1, 1]
+
+
 def candidates(running: Running) -> list[rows.Candidate]:
     pool = running.tables.pools.get(0)
     assert pool is not None

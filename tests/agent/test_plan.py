@@ -86,6 +86,19 @@ def test_a_route_for_all_gives_a_pool_and_its_weights(farm: Members) -> None:
     assert candidates(rows_of(wanted, farm)) == [(2, 80, 7)]
 
 
+def test_an_ordered_weight_counts_wherever_the_server_is_configured(farm: Members) -> None:
+    assert farm.receive(datagram(2, weight=5, sequence=2), int(back(2)), NOW_NS, WALL_MS)
+    assert candidates(rows_of(config(), farm)) == [(1, 80, 1), (2, 80, 5)]
+    for weight, wanted in ((7, [(1, 80, 3), (2, 80, 5)]), (0, [(1, 80, 3)])):
+        routed = config(
+            pool=[Pool(name="some", servers={"s1": 3, "s2": weight})],
+            route=[Route(service="web", pool="some")],
+        )
+        assert candidates(rows_of(routed, farm)) == wanted
+    slots = rows_of(config(Service(name="web", port=80, policy="source-hash")), farm).slots[0]
+    assert slots.count(2) == pytest.approx(rows.SLOTS * 5 / 6, abs=1)
+
+
 def test_who_starts_is_a_candidate_with_a_ramp(farm: Members) -> None:
     chosen = config(Service(name="web", port=80), Service(name="mail", port=25))
     farm.hear_myself(state(1, services=["web", "mail"]), NOW_NS)

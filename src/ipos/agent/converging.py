@@ -143,5 +143,5 @@ def _standing(member: Member, now_ns: int) -> tuple[object, ...]:
         return (Age.UNHEARD,)
     return (
         member.age(now_ns), state.state, state.server, state.mac, state.addresses, state.services,
-        state.listening,
+        state.listening, state.weight,
     )  # fmt: skip

@@ -227,6 +227,7 @@ def _stands_the_same(before: State | None, now: State) -> bool:
         and before.addresses == now.addresses
         and before.server == now.server
         and before.mac == now.mac
+        and before.weight == now.weight
     )
 
 

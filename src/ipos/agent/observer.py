@@ -91,6 +91,7 @@ class Observer:
             orders=orders.said(),
             applications=self._applications.now(self._listed, now_ns),
             limit=self.config.server.max_connections,
+            weight=orders.weight_of(self.config.server.name),
         )
 
     def _connections(self) -> int:

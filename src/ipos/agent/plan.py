@@ -253,7 +253,9 @@ def _pool(
         weight = 1 if weights is None else weights.get(state.server, 0)
         if weight and service.name in state.services:
             ramp = ramps.get((service.name, member.index), rows.RAMP_FULL)
-            candidates.append(rows.Candidate(member.index, service.listener.port, weight, ramp))
+            candidates.append(
+                rows.Candidate(member.index, service.listener.port, state.weight or weight, ramp)
+            )
     most = constant("IPOS_CANDIDATES_MAX")
     return rows.Pool(POLICIES[definition.policy], tuple(candidates[:most]), firsts=firsts)
 

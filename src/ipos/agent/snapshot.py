@@ -7,6 +7,7 @@ counts; the commands read the file, so they show the last known even when the ag
 
 from functools import lru_cache
 from ipaddress import IPv4Address
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,10 @@ if TYPE_CHECKING:  # the commands that read a snapshot need none of the agent
 
 
 class Advertised(msgspec.Struct, frozen=True):
-    """One server: its index in the maps, its name, what it listens on, serves and runs."""
+    """One server: its index in the maps, its name, what it listens on, serves and runs.
+
+    `weight` is the one that was ordered, 0 for none.
+    """
 
     index: int
     server: str
@@ -29,6 +33,10 @@ class Advertised(msgspec.Struct, frozen=True):
     services: list[str]
     listening: list[Listening]
     applications: list[Application] = []
+    weight: int = 0
+
+
+_STANDING = attrgetter("index", "server", "back_ip", "addresses", "services", "listening", "weight")
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -58,10 +66,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     def _news(self) -> tuple[object, ...]:
         counts = {reason: n for reason, n in self.datagrams.items() if reason != "accepted"}
-        servers = [
-            (one.index, one.server, one.back_ip, one.addresses, one.services, one.listening)
-            for one in self.servers
-        ]
+        servers = list(map(_STANDING, self.servers))
         return (
             self.farm, self.me, self.config, self.loaded, self.refused,
             self.services, self.pools, self.labels, servers, counts,
@@ -79,6 +84,7 @@ def advertised(members: "Members") -> list[Advertised]:
             member.state.services,
             member.state.listening,
             member.state.applications,
+            member.state.weight,
         )
         for member in sorted(members.by_ip.values(), key=lambda member: member.index)
         if member.state is not None

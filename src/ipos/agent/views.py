@@ -129,12 +129,17 @@ def _endpoint(
     )
 
 
+def weights(view: View) -> dict[int, int]:
+    """A server's weight, by its index, in the first pool that has it: services' own come first."""
+    found: dict[int, int] = {}
+    for _, pool in sorted(view.tables.pools.items()):
+        for candidate in pool.candidates:
+            found.setdefault(candidate.server, candidate.weight)
+    return found
+
+
 def _server(view: View) -> Iterator[Row]:
-    weights = {
-        candidate.server: candidate.weight
-        for _, pool in view.tables.pools.items()
-        for candidate in pool.candidates
-    }
+    known = weights(view)
     for index, server in view.servers():
         yield ServerRow(
             server_ip=server.address,
@@ -143,7 +148,7 @@ def _server(view: View) -> Iterator[Row]:
             available_memory=server.memory_available,
             available_bandwidth=server.bandwidth_available,
             state=STATES[server.state],
-            weight=weights.get(index, 1),
+            weight=known.get(index, 1),
             age=view.age_s(server.updated_ns),
         )
 
@@ -249,6 +254,7 @@ def open_view() -> View:
 def server_list(view: View) -> list[dict[str, Any]]:
     """The servers as this one sees them, keyed as `ipos status -o json` prints them."""
     advertised = {server.index: server for server in view.snapshot.servers}
+    known = weights(view)
     found = []
     for index, server in view.servers():
         said = advertised.get(index)
@@ -257,6 +263,8 @@ def server_list(view: View) -> list[dict[str, Any]]:
                 "server": said.server if said else None,
                 "state": str(STATES[server.state]),
                 "stale": server.stale,
+                "weight": known.get(index, 1),
+                "weight_set": (said.weight or None) if said else None,
                 "address": str(server.address),
                 "back_address": str(server.back_ip),
                 "tcp_connections": server.tcp_connections,
