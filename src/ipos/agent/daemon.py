@@ -129,6 +129,7 @@ class Agent:
         self._members = Members(self._config.farm.name, self._key, me, self._config.farm.discover)
         if not kernel.is_loaded(self._pins):
             kernel.load(kernel.objects_directory(), self._pins, setup.sizes(self._config))
+        setup.compare_programs(self._pins)
         self._orders = orders.Kept(places.orders_file())
         self._rows = Converging(
             self._config,

@@ -2,9 +2,16 @@
 """What the agent works out once, when it starts: who it is, and how large its tables are."""
 
 from ipaddress import IPv4Address
+from pathlib import Path
+
+import structlog
 
 from ipos.agent.network import Interface, NetworkError
 from ipos.config.schema import Config
+from ipos.inic import built, kernel
+from ipos.inic.layout import constant
+
+log = structlog.get_logger()
 
 
 def my_back_address(config: Config, back: Interface) -> IPv4Address:
@@ -40,3 +47,10 @@ def sizes(config: Config) -> dict[str, int]:
     if limits.holding is not None:
         found |= dict.fromkeys(("hold_pool", "hold_free"), max(limits.holding, PIECES_MIN))
     return found
+
+
+def compare_programs(pins: Path) -> None:
+    """Before anything is written to what another has loaded. AbiMismatch: it is not for us."""
+    kernel.expect(pins, constant("IPOS_ABI"))
+    if built.compare(pins, kernel.objects_directory()) != "current":
+        log.warning("the loaded programs are not of this version", remedy="ipos upgrade")

@@ -14,7 +14,8 @@ from ipos.agent import snapshot
 from ipos.agent.places import snapshot_file
 from ipos.agent.snapshot import Advertised, Snapshot
 from ipos.agent.urlreader import installed, pool_of_service
-from ipos.inic import rows
+from ipos.inic import kernel, rows
+from ipos.inic.layout import constant
 from ipos.inic.maps import Tables
 from ipos.inic.pins import find_pin_directory
 from ipos.tables import (
@@ -243,9 +244,10 @@ VIEWS: Mapping[str, Callable[[View], Iterable[Row]]] = {
 
 def open_view() -> View:
     """This server's, at this moment. NotLoaded when there is no data plane."""
-    directory = find_pin_directory() / "maps"
+    directory = find_pin_directory()
+    kernel.expect(directory, constant("IPOS_ABI"))
     return View(
-        Tables(directory),
+        Tables(directory / "maps"),
         snapshot.read(snapshot_file()),
         time.clock_gettime_ns(time.CLOCK_BOOTTIME),
     )

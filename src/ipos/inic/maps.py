@@ -150,11 +150,11 @@ class Tables:
 
     def __init__(self, directory: Path, opener: Callable[[Path], Store] = _open_pinned) -> None:
         """`directory` holds the pinned maps by name."""
-        self._directory = directory
+        self.directory = directory
         self._opener = opener
 
     def _open(self, name: str) -> Store:
-        return self._opener(self._directory / name)
+        return self._opener(self.directory / name)
 
     def _array(self, name: str, codec: Codec[V]) -> Table[int, V]:
         return Table(self._open(name), Index(), codec)
