@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ipos.cli import entry
+from ipos.errors import IposError
 
 
 @pytest.fixture
@@ -71,6 +72,28 @@ def test_a_fault_is_a_sentence_without_the_library(line: list[str], why: str) ->
     assert why in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout.strip() in ("[]", "['rich']"), "structlog asks for rich by itself"
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (IposError("it is broken: mend it"), "ipos: it is broken: mend it\n"),
+        (OSError(28, "No space left on device"), "ipos: No space left on device\n"),
+        (OSError(2, "No such file", "/a"), "ipos: /a: No such file\n"),
+        (PermissionError(13, "Denied", "/a"), "ipos: /a: Denied: run it as root\n"),
+    ],
+)
+def test_what_the_machine_refuses_is_a_sentence_too(
+    fault: Exception, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: list[str]) -> bool:
+        raise fault
+
+    monkeypatch.setattr(entry, "_begins_at_once", fail)
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr() == ("", said)
 
 
 def test_the_script_begins_here() -> None:

@@ -8,6 +8,7 @@ completion, mistakes.
 """
 
 import sys
+from typing import NoReturn
 
 from ipos.errors import IposError
 
@@ -19,8 +20,22 @@ def main() -> None:
 
             root()
     except IposError as error:
-        print(f"ipos: {error}", file=sys.stderr)
-        sys.exit(1)
+        _fail(str(error))
+    except PermissionError as error:
+        _fail(f"{_what(error)}: run it as root")
+    except OSError as error:
+        _fail(_what(error))
+
+
+def _fail(sentence: str) -> NoReturn:
+    print(f"ipos: {sentence}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _what(error: OSError) -> str:
+    """What the kernel refused, and where that is known."""
+    where = "" if error.filename is None else f"{error.filename}: "
+    return f"{where}{error.strerror or error}"
 
 
 def _begins_at_once(arguments: list[str]) -> bool:
