@@ -317,6 +317,7 @@ class Agent:
         since_ns = now_ns - self._started_ns
         settled = since_ns > GRACE_S * _SECOND_NS or self._members.all_heard()
         if self._rows.converge(now_ns, prune=settled, opening=since_ns < _TOGETHER_NS):
+            self._reaping.wake()
             self._foreign = plan.foreign_addresses(self._members)
             self._address()
             self._save()
