@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A farm of values: configuration, states and members for tests of the agent's pure parts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -131,8 +131,8 @@ class Store:
     def get_per_cpu(self, key: bytes) -> list[bytes] | None:
         return None
 
-    def total(self, key: bytes) -> int:
-        return 0
+    def totals(self, keys: Iterable[bytes]) -> list[int]:
+        return [0 for _ in keys]
 
     def update_all(self, rows: Mapping[bytes, bytes]) -> None:
         for key, value in rows.items():

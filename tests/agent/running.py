@@ -19,7 +19,8 @@ from tests.agent.farm import MS, NOW_NS, WALL_MS, Memory, back, config, datagram
 class Running:
     """s1 of a farm of three whose applications all listen; an API's `Control`.
 
-    Orders are kept in `orders`, reloads counted; `refusal` is what a reload is answered with.
+    Orders are kept in `orders` and `weights`, reloads counted; `refusal` is what a reload is
+    answered with.
     It is the ring of decisions, too: `decided` are its records, `watched` what the flag was set to.
     """
 
@@ -32,7 +33,7 @@ class Running:
         self.members.hear_myself(state(1, services=names), NOW_NS)
         for n in (2, 3):
             said = datagram(n, services=names)
-            assert self.members.receive(said, back(n), NOW_NS, WALL_MS)
+            assert self.members.receive(said, int(back(n)), NOW_NS, WALL_MS)
         slots = plan.number_services(self.config, [])
         known = pools.definitions(self.config)
         numbers = pools.number_pools(known)
@@ -51,6 +52,7 @@ class Running:
         )
         self.stopping = asyncio.Event()
         self.orders: list[tuple[str, ServerState]] = []
+        self.weights: list[tuple[str, int]] = []
         self.reloads = 0
         self.refusal = ""
         self.decided: list[bytes] = []
@@ -81,6 +83,9 @@ class Running:
 
     async def order(self, server: str, state: ServerState) -> None:
         self.orders.append((server, state))
+
+    async def weigh(self, server: str, weight: int) -> None:
+        self.weights.append((server, weight))
 
     async def reload(self) -> None:
         self.reloads += 1

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 from subprocess import PIPE
@@ -18,6 +19,8 @@ import pytest
 from ipos.agent import message, snapshot
 from ipos.handshake.keys import FarmKeys
 from ipos.inic import kernel
+from ipos.inic.layout import constant
+from ipos.inic.libbpf.maps import Map
 from ipos.inic.maps import switch
 from ipos.inic.rows import ServerState, SettingsFlag
 from ipos.lab import Settings, agents, faults
@@ -136,6 +139,27 @@ def test_an_order_given_anywhere_holds_everywhere_and_over_a_restart(farm: Farm)
     assert ipos(farm, "s2", "server", "set", "s3", "ready") == (0, "")
     status, said = ipos(farm, "s1", "server", "set", "s9", "drain")
     assert (status, said) == (1, "ipos: no server is called s9; there are s1, s2, s3\n")
+
+
+def test_a_weight_given_anywhere_holds_everywhere_until_it_is_taken_back(farm: Farm) -> None:
+    assert ipos(farm, "s1", "server", "set", "s3", "--weight", "9") == (0, "")
+    wait_until("all have it", lambda: all(weights(farm, by) == [1, 1, 9] for by in farm.tables))
+    faults.kill_agent(farm.lab, "s3")
+    farm.lab.start_agent("s3")
+    wait_until("it still has it", lambda: weights(farm, "s3") == [1, 1, 9])
+    listed = json.loads(farm.run("s2", "ipos", "server", "list", "-o", "json"))
+    assert [(row["weight"], row["weight_set"]) for row in listed] == [
+        (1, None),
+        (1, None),
+        (9, 9),
+    ]
+    assert ipos(farm, "s2", "server", "set", "s3", "ready", "--weight", "default") == (0, "")
+    wait_until("it is as configured", lambda: weights(farm, "s1") == [1, 1, 1])
+
+
+def weights(farm: Farm, server: str) -> list[int]:
+    pool = farm.tables[server].pools.get(0)
+    return [] if pool is None else [one.weight for one in pool.candidates]
 
 
 def test_a_stopped_application_is_not_chosen(farm: Farm) -> None:
@@ -282,6 +306,42 @@ def test_one_agent_per_server(farm: Farm) -> None:
     status, said = ipos(farm, "s1", "agent", "--config", str(farm.lab.place("s1").config_file))
     assert status == 1
     assert said.startswith("ipos: an agent is running on this server already")
+
+
+@contextmanager
+def another_abi(farm: Farm, server: str) -> Iterator[None]:
+    """A server whose agent has ended, and whose data plane says that it is of the next ABI."""
+    os.kill(agent_pid(farm, server), signal.SIGTERM)
+    wait_until("the agent has ended", lambda: "not running" in ipos(farm, server, "status")[1])
+    with Map.open(pins(farm, server) / "abi") as number:
+        number.update(bytes(4), (constant("IPOS_ABI") + 1).to_bytes(4, "little"))
+        try:
+            yield
+        finally:
+            number.update(bytes(4), constant("IPOS_ABI").to_bytes(4, "little"))
+            farm.lab.start_agent(server)
+            farm.__dict__.pop("tables", None)  # they may be of a data plane that has gone
+
+
+def test_an_agent_leaves_a_data_plane_of_another_abi_alone(farm: Farm) -> None:
+    config = str(farm.lab.place("s2").config_file)
+    with another_abi(farm, "s2"):
+        before = farm.tables["s2"].settings.get(0)
+        for command in (["agent", "--config", config], ["status"], ["table", "server"]):
+            status, said = ipos(farm, "s2", *command)
+            assert status == 1
+            assert f"has ABI {constant('IPOS_ABI') + 1} and goes on serving" in said
+            assert "drain this server" in said
+        assert farm.tables["s2"].settings.get(0) == before
+        assert farm.get(server="s2").status == 200
+
+
+def test_a_data_plane_of_another_abi_can_be_taken_away(farm: Farm) -> None:
+    with another_abi(farm, "s2"):
+        assert ipos(farm, "s2", "upgrade")[0] == 1
+        assert ipos(farm, "s2", "detach") == (0, "")
+        assert not pins(farm, "s2").exists()
+    assert json.loads(ipos(farm, "s2", "status", "-o", "json")[1])["programs"] == "current"
 
 
 def test_detach_leaves_nothing_and_the_others_know(farm: Farm) -> None:

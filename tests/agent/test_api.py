@@ -23,6 +23,7 @@ from ipos.agent.control import NoSuchServer, Reloads
 from ipos.agent.watching import Watching
 from ipos.cli.client import Unanswered, ask, follow
 from ipos.errors import IposError
+from ipos.inic.decisions import reasons, refused
 from ipos.inic.layout import header
 from ipos.inic.rows import ServerState
 from tests.agent.running import Running
@@ -99,6 +100,18 @@ def test_orders(client: Client, running: Running) -> None:
     assert len(running.orders) == 1
 
 
+def test_weights(client: Client, running: Running) -> None:
+    for weight in (1, 65535, None):
+        put = client.put("/v1/servers/s2/weight", json={"weight": weight})
+        assert put.status_code == 204
+    assert running.weights == [("s2", 1), ("s2", 65535), ("s2", 0)]
+    for body in ("{}", "[]", "3", "weight", '{"weight": 0}', '{"weight": -1}', '{"weight": 65536}',
+                 '{"weight": true}', '{"weight": "3"}', '{"weight": 1.5}'):  # fmt: skip
+        refused = client.put("/v1/servers/s2/weight", content=body)
+        assert (refused.status_code, "1 to 65535" in refused.json()["error"]) == (400, True)
+    assert len(running.weights) == 3
+
+
 def test_reload(client: Client, running: Running) -> None:
     assert client.post("/v1/reload").status_code == 204
     running.refusal = "line 3: port is too large"
@@ -114,6 +127,9 @@ def test_metrics_have_every_counter_and_labels_of_closed_sets(client: Client) ->
     found = {family.name: family for family in text_string_to_metric_families(answer.text)}
     counters = {sample.labels["counter"] for sample in found["ipos_packets"].samples}
     assert counters == {counter.name.lower() for counter in header().counters}
+    said = [sample.labels["reason"] for sample in found["ipos_decisions"].samples]
+    assert set(said) <= {*reasons().values(), *(refused(each) for each in header().ambiguities)}
+    assert len(said) == len(set(said)) == 6 + len(header().ambiguities)
     states = found["ipos_server_state"].samples
     assert len(states) == 3 * 4
     assert {s.labels["server"] for s in states if s.labels["state"] == "ready" and s.value} == {
@@ -129,6 +145,21 @@ def test_metrics_have_every_counter_and_labels_of_closed_sets(client: Client) ->
     assert [s.value for s in found["ipos_table_rows_limit"].samples] == [1000]
     assert [s.value for s in found["ipos_state_datagrams"].samples] == [2]
     assert found["ipos_agent_cpu_seconds"].samples[0].value > 0
+
+
+def test_a_decision_is_counted_by_the_reason_that_watch_names(
+    client: Client, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_name = {"SESSION_MOVED": 3, "DROP_NO_SERVER": 5, "AMBIGUOUS_LINE_FEED": 7}
+    counted = [(each, by_name.get(each.name, 0)) for each in header().counters]
+    monkeypatch.setattr(running.tables, "counters", lambda: counted)
+    text = client.get("/metrics").text
+    found = {family.name: family for family in text_string_to_metric_families(text)}
+    assert {s.labels["reason"]: s.value for s in found["ipos_decisions"].samples if s.value} == {
+        "the server of its session serves no more": 3,
+        "no server is ready for the service": 5,
+        "refused: a line that ends with LF alone": 7,
+    }
 
 
 @contextmanager

@@ -55,7 +55,7 @@ class Running:
         heard = [self.members.myself]
         for number, said in ((2, of_s2), (3, {})):
             member = self.members.receive(
-                datagram(number, sequence=self.turn, **said), back(number), now_ns, WALL_MS
+                datagram(number, sequence=self.turn, **said), int(back(number)), now_ns, WALL_MS
             )
             assert member is not None
             heard.append(member)
@@ -103,6 +103,15 @@ def test_a_change_is_written_at_once_and_so_is_silence(running: Running) -> None
         rows.ServerState.DOWN,
         rows.ServerState.DOWN,
     ]
+
+
+def test_another_weight_is_written_at_once(running: Running) -> None:
+    running.speak(NOW_NS)
+    assert running.speak(NOW_NS + 100 * MS, weight=9)
+    assert [one.weight for one in candidates(running)] == [1, 9, 1]
+    assert not running.speak(NOW_NS + 200 * MS, weight=9)
+    assert running.speak(NOW_NS + 300 * MS)
+    assert [one.weight for one in candidates(running)] == [1, 1, 1]
 
 
 def candidates(running: Running) -> list[rows.Candidate]:

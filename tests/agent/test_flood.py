@@ -47,12 +47,12 @@ KINDS: dict[str, tuple[Callable[[random.Random], bytes], set[str]]] = {
 def test_no_row_changes_and_each_is_counted(kind: str) -> None:
     make, reasons = KINDS[kind]
     farm = members()
-    assert farm.receive(REAL, back(2), NOW_NS, WALL_MS)
+    assert farm.receive(REAL, int(back(2)), NOW_NS, WALL_MS)
     before = copy.deepcopy(farm.by_ip)
     farm.counts.clear()
     dice = random.Random(kind)
     for _ in range(COUNT):
-        assert farm.receive(make(dice), back(2), NOW_NS, WALL_MS) is None
+        assert farm.receive(make(dice), int(back(2)), NOW_NS, WALL_MS) is None
     assert farm.by_ip == before
     assert farm.counts.total() == COUNT
     assert set(farm.counts) <= reasons

@@ -25,7 +25,7 @@ def hear(
     farm: Members, number: int, now_ns: int = NOW_NS, wall_ms: int = WALL_MS, **changes: object
 ) -> bool:
     said = datagram(number, **changes)
-    return farm.receive(said, back(number), now_ns, wall_ms) is not None
+    return farm.receive(said, int(back(number)), now_ns, wall_ms) is not None
 
 
 def test_members_are_numbered_by_address_from_one() -> None:
@@ -145,7 +145,7 @@ def test_what_is_not_believed_is_counted_and_changes_nothing(
 ) -> None:
     farm = members()
     before = copy.deepcopy(farm.by_ip)
-    assert farm.receive(said, back(source), NOW_NS, WALL_MS) is None
+    assert farm.receive(said, int(back(source)), NOW_NS, WALL_MS) is None
     assert farm.counts == {reason: 1}
     assert farm.by_ip == before
 
@@ -181,7 +181,7 @@ def test_discovery_takes_who_knows_the_secret() -> None:
     farm = members(discover=True)
     assert hear(farm, 9)
     assert farm.by_ip[back(9)].index == 4
-    assert farm.receive(b"\1" + bytes(40), back(8), NOW_NS, WALL_MS) is None
+    assert farm.receive(b"\1" + bytes(40), int(back(8)), NOW_NS, WALL_MS) is None
     assert back(8) not in farm.by_ip
 
 

@@ -35,7 +35,7 @@ def test_the_longest_names_fit() -> None:
     assert len(template) == 72
     service = Service(name="web", port=65535, session=Session(kind="redirect", name=template))
     farm = members()
-    member = farm.receive(datagram(2, server="s" * 32), back(2), NOW_NS, WALL_MS)
+    member = farm.receive(datagram(2, server="s" * 32), int(back(2)), NOW_NS, WALL_MS)
     assert member is not None
     names, redirects = name_rows([(0, service)], [member])
     ((key, _),) = names.items()

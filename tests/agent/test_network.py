@@ -59,6 +59,8 @@ def test_an_interface_is_what_the_kernel_says(file: Path) -> None:
     assert back.addresses == ((IPv4Address("10.77.0.1"), 24),)
     with pytest.raises(NetworkError, match="no network interface eth7 on this server"):
         interface("eth7")
+    with pytest.raises(NetworkError, match="lo has no Ethernet address"):
+        interface("lo")
 
 
 def test_all_that_is_changed_is_taken_back(file: Path) -> None:
@@ -100,6 +102,26 @@ def test_only_routes_of_ours_are_removed(file: Path) -> None:
     assert local_addresses() == {str(OWN), str(THIRD)}
     network.restore()
     assert local_addresses() == {str(THIRD)}
+
+
+def test_what_differs_from_the_last_time_is_changed(file: Path) -> None:
+    network = prepare(file)
+    network.route({OTHER})
+    network.route({OTHER, THIRD})
+    assert local_addresses() == {str(OWN), str(OTHER), str(THIRD)}
+    network.route({THIRD})
+    assert local_addresses() == {str(OWN), str(THIRD)}
+    network.restore()
+    assert local_addresses() == set()
+
+
+def test_a_route_that_went_while_no_agent_ran_is_made_again(file: Path) -> None:
+    prepare(file).route({OTHER, THIRD})
+    ip("route", "delete", "local", str(OTHER), "table", "local")
+    prepare(file).route({OTHER, THIRD})
+    assert local_addresses() == {str(OWN), str(OTHER), str(THIRD)}
+    prepare(file).route({THIRD})
+    assert local_addresses() == {str(OWN), str(THIRD)}
 
 
 def test_an_address_that_is_there_stays(file: Path) -> None:

@@ -26,7 +26,7 @@ from tests.agent.farm import (
 )
 
 ANY = IPv4Address(0)
-TRAFFIC = {1: rows.Traffic(5, 2), 2: rows.Traffic((3 << 32) + 7, (3 << 32) + 11)}
+TRAFFIC = {1: (5, 2), 2: ((3 << 32) + 7, (3 << 32) + 11)}
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def farm() -> Members:
     """s1 and what it heard of s2; s3 has not spoken."""
     made = members()
     made.hear_myself(state(1), NOW_NS)
-    assert made.receive(datagram(2), back(2), NOW_NS, WALL_MS)
+    assert made.receive(datagram(2), int(back(2)), NOW_NS, WALL_MS)
     return made
 
 
@@ -87,6 +87,19 @@ def test_a_route_for_all_gives_a_pool_and_its_weights(farm: Members) -> None:
     assert candidates(rows_of(wanted, farm)) == [(2, 80, 7)]
 
 
+def test_an_ordered_weight_counts_wherever_the_server_is_configured(farm: Members) -> None:
+    assert farm.receive(datagram(2, weight=5, sequence=2), int(back(2)), NOW_NS, WALL_MS)
+    assert candidates(rows_of(config(), farm)) == [(1, 80, 1), (2, 80, 5)]
+    for weight, wanted in ((7, [(1, 80, 3), (2, 80, 5)]), (0, [(1, 80, 3)])):
+        routed = config(
+            pool=[Pool(name="some", servers={"s1": 3, "s2": weight})],
+            route=[Route(service="web", pool="some")],
+        )
+        assert candidates(rows_of(routed, farm)) == wanted
+    slots = rows_of(config(Service(name="web", port=80, policy="source-hash")), farm).slots[0]
+    assert slots.count(2) == pytest.approx(rows.SLOTS * 5 / 6, abs=1)
+
+
 def test_who_starts_is_a_candidate_with_a_ramp(farm: Members) -> None:
     chosen = config(Service(name="web", port=80), Service(name="mail", port=25))
     farm.hear_myself(state(1, services=["web", "mail"]), NOW_NS)
@@ -100,14 +113,14 @@ def test_who_starts_is_a_candidate_with_a_ramp(farm: Members) -> None:
 
 def test_every_server_that_is_not_down_decides_by_the_same_rows(farm: Members) -> None:
     drained = datagram(2, state=int(rows.ServerState.DRAIN), sequence=2)
-    assert farm.receive(drained, back(2), NOW_NS, WALL_MS)
+    assert farm.receive(drained, int(back(2)), NOW_NS, WALL_MS)
     assert rows_of(config(), farm).pools[0].firsts == 2
     farm.hear_myself(state(1), NOW_NS + 1000 * MS)
     assert rows_of(config(), farm, NOW_NS + 1000 * MS).pools[0].firsts == 1
 
 
 def test_a_servers_limit_is_what_it_says(farm: Members) -> None:
-    assert farm.receive(datagram(2, limit=900, sequence=2), back(2), NOW_NS, WALL_MS)
+    assert farm.receive(datagram(2, limit=900, sequence=2), int(back(2)), NOW_NS, WALL_MS)
     assert [row.limit for row in servers(farm).values()] == [0, 900]
 
 
@@ -125,11 +138,11 @@ def test_only_pools_that_hash_have_a_table_of_all_servers_of_their_pool(farm: Me
     )
     routed = rows_of(wanted, farm).slots[0]
     assert routed.count(0) == pytest.approx(rows.SLOTS * 3 / 4, abs=1), "s3 was not heard yet"
-    assert farm.receive(datagram(3), back(3), NOW_NS, WALL_MS)
+    assert farm.receive(datagram(3), int(back(3)), NOW_NS, WALL_MS)
     heard = rows_of(wanted, farm).slots[0]
     assert heard == routed.replace(b"\0", b"\3")
     gone = datagram(2, sequence=2, services=[], state=int(rows.ServerState.MAINT))
-    assert farm.receive(gone, back(2), NOW_NS, WALL_MS)
+    assert farm.receive(gone, int(back(2)), NOW_NS, WALL_MS)
     assert rows_of(wanted, farm).slots[0] == heard, "its clients are where they were"
     assert candidates(rows_of(wanted, farm)) == [(3, 80, 3)]
 
@@ -180,7 +193,7 @@ def test_server_rows_say_what_was_said_and_how_old_it_is(farm: Members) -> None:
 
 def test_what_a_server_says_of_its_state_is_its_row(farm: Members) -> None:
     drained = datagram(2, state=int(rows.ServerState.DRAIN), sequence=2)
-    assert farm.receive(drained, back(2), NOW_NS, WALL_MS)
+    assert farm.receive(drained, int(back(2)), NOW_NS, WALL_MS)
     assert servers(farm)[2].state is rows.ServerState.DRAIN
 
 

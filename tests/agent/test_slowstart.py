@@ -28,7 +28,7 @@ class Account:
             self.farm.hear_myself(state(1), self.now_ns)
             if not silent:
                 told = datagram(2, boot=self.boot, sequence=self.sequence, **said)
-                assert self.farm.receive(told, back(2), self.now_ns, WALL_MS)
+                assert self.farm.receive(told, int(back(2)), self.now_ns, WALL_MS)
             self.starts.look(WEB, self.farm, self.now_ns, opening=opening)
 
     @property
@@ -109,7 +109,7 @@ def test_who_was_cut_off_itself_holds_nobody_back() -> None:
             farm.hear_myself(state(1), now_ns)
             for number in heard:
                 told = datagram(number, sequence=now_ns // MS)
-                assert farm.receive(told, back(number), now_ns, WALL_MS)
+                assert farm.receive(told, int(back(number)), now_ns, WALL_MS)
             starts.look(WEB, farm, now_ns, opening=now_ns <= NOW_NS + 1000 * MS)
 
     wait(1000, 2, 3)

@@ -35,7 +35,7 @@ def tables(memory: Memory) -> Tables:
 def farm() -> Members:
     made = members()
     made.hear_myself(state(1), NOW_NS)
-    assert made.receive(datagram(2), back(2), NOW_NS, WALL_MS)
+    assert made.receive(datagram(2), int(back(2)), NOW_NS, WALL_MS)
     return made
 
 

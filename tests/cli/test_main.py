@@ -37,8 +37,8 @@ def test_help_imports_no_subcommand() -> None:
     """Start-up time is imports: the sum is kept small by what is absent, not by a stop-watch."""
     script = (
         "import sys; sys.argv = ['ipos', '--help']\n"
-        "from ipos.cli.main import app\n"
-        "try: app()\n"
+        "from ipos.cli.entry import main\n"
+        "try: main()\n"
         "except SystemExit: pass\n"
         "heavy = {'asyncio', 'pyroute2', 'starlette', 'textual', 'msgspec', 'psutil', 'ctypes'}\n"
         "loaded = heavy | {m for m in sys.modules if m.startswith('ipos.')}\n"
@@ -48,7 +48,9 @@ def test_help_imports_no_subcommand() -> None:
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert done.stderr.strip() == str(["ipos.cli", "ipos.cli.main", "ipos.errors"])
+    assert done.stderr.strip() == str(
+        ["ipos.cli", "ipos.cli.entry", "ipos.cli.main", "ipos.errors"]
+    )
 
 
 def test_asking_the_agent_imports_nothing_of_the_data_plane() -> None:

@@ -251,6 +251,24 @@ def test_what_needs_an_agent_says_so(pins: Path, command_: tuple[str, ...]) -> N
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [
+        ((), "say what is wanted of it: a state, or --weight"),
+        (("down",), "'down' is not one of 'ready', 'drain', 'maint'"),
+        (("--weight", "0"), "a weight of 0 would be for nothing new: say drain"),
+        (("--weight", "65536"), "65536 is no weight: 1 to 65535, or default"),
+        (("drain", "--weight", "much"), "much is no weight: 1 to 65535, or default"),
+    ],
+)
+def test_an_order_that_makes_no_sense_is_wrong_usage(
+    pins: Path, wanted: tuple[str, ...], why: str
+) -> None:
+    done = ipos(pins, "server", "set", "s1", *wanted)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert why in done.stderr
+
+
 def flags(pins: Path) -> rows.SettingsFlag:
     settings = Tables(pins / "shop-s1" / "maps").settings.get(0)
     assert settings is not None

@@ -10,6 +10,7 @@ from threading import Event, Thread
 
 import pytest
 
+from ipos.inic import rows
 from ipos.inic.rows import ServerState
 from ipos.lab import faults
 from tests.control.conftest import candidates
@@ -107,9 +108,69 @@ def test_a_power_cut_breaks_nothing_of_the_others(farm: Farm) -> None:
     wait_until("s2 is back", farm.ready, 30)
 
 
+def test_who_waits_for_a_server_that_dies_is_reset_at_once(farm: Farm) -> None:
+    """Such a client has nothing to send again: without a reset it would wait for ever."""
+    waiting = []
+    for _ in range(20):
+        connection = farm.connect()
+        connection.sendall(request("/slow/60", close=False))
+        waiting.append(connection)
+    wait_until("all are taken", lambda: all(row.acknowledged for row in forwarded(farm)))
+    owners = {row.server for row in forwarded(farm)}
+    assert 2 in owners
+    lost = sum(row.server == 2 for row in forwarded(farm))
+    cut = time.monotonic()
+    faults.cut_power(farm.lab, "s2")
+    try:
+        ended = [connection for connection in waiting if is_reset(connection, cut + 3)]
+        assert len(ended) == lost, f"{lost} were with s2, and nobody else was disturbed"
+        assert farm.counters("s1")["owner_lost"] >= lost
+    finally:
+        faults.restore_power(farm.lab, "s2")
+        for connection in waiting:
+            connection.close()
+    wait_until("s2 is back", farm.ready, 30)
+
+
+def forwarded(farm: Farm) -> list[rows.Forward]:
+    return [row for _, row in farm.tables["s1"].forward.items()]
+
+
+def is_reset(connection: socket.socket, until: float) -> bool:
+    connection.settimeout(max(0.01, until - time.monotonic()))
+    try:
+        connection.recv(1)
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        pass
+    return False
+
+
+def test_requests_offered_to_a_server_that_dies_are_answered_elsewhere(farm: Farm) -> None:
+    """Also one that its first server has acknowledged: its client does not send it again."""
+    before = farm.counters("s1")["chosen_again"]
+    faults.cut_power(farm.lab, "s2")
+    begun = time.monotonic()
+    try:
+        connections = [farm.connect() for _ in range(40)]
+        for connection in connections:
+            connection.sendall(request())
+        for connection in connections:
+            connection.settimeout(10)
+            assert read_answer(connection).served_by in ("s1", "s3")
+            connection.close()
+        took = time.monotonic() - begun
+        assert farm.counters("s1")["chosen_again"] > before
+        print(f"answered elsewhere within {took:.1f} s of the cut")
+    finally:
+        faults.restore_power(farm.lab, "s2")
+    wait_until("s2 is back", farm.ready, 30)
+
+
 def states(farm: Farm, by: str) -> dict[str, ServerState]:
-    rows = dict(farm.tables[by].servers.items())
-    return {server: rows[int(server[1:])].state for server in SERVERS}
+    found = dict(farm.tables[by].servers.items())
+    return {server: found[int(server[1:])].state for server in SERVERS}
 
 
 def test_halves_of_a_cut_lan_serve_and_agree_when_it_heals(farm: Farm) -> None:

@@ -239,9 +239,7 @@ def ours(state: int, **fields: Any) -> dict[str, Any]:
     return {"connect": [(KEY, {**OURS, "state": state, **fields})]}
 
 
-def _taken_out(
-    about: str, inner: bytes, mac: str, fields: dict[str, Any], **noted: Any
-) -> Row:
+def _taken_out(about: str, inner: bytes, mac: str, fields: dict[str, Any], **noted: Any) -> Row:
     """A type 2 for a socket of ours. mac: to whom it seems to be sent once out of its frame."""
     return Row(about=f"type 2 for a socket: {about}",
                steps=[rx("back", p.packet(inner), "to kernel",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ipos.inic import kernel, pins
+from ipos.inic import built, kernel, pins
 from ipos.inic.libbpf import (
     AbiMismatch,
     AlreadyLoaded,
@@ -144,6 +144,27 @@ def test_upgrade_of_another_abi_is_refused(objects: Path, place: Path, tmp_path:
     with pytest.raises(AbiMismatch, match=r"has ABI 7, .* have ABI 8: drain this server"):
         kernel.upgrade(plane_objects(tmp_path, abi=8), place)
     assert kernel.adopt(place) == before
+
+
+def test_who_goes_by_another_abi_is_told_so(objects: Path, place: Path) -> None:
+    kernel.load(objects, place)
+    kernel.expect(place, 7)
+    with pytest.raises(AbiMismatch, match=r"has ABI 7 and goes on serving, .* for ABI 8: .*drain"):
+        kernel.expect(place, 8)
+
+
+def test_it_is_known_which_files_the_programs_came_from(
+    objects: Path, place: Path, tmp_path: Path
+) -> None:
+    other = plane_objects(tmp_path / "other", stamp=2)
+    kernel.load(objects, place)
+    assert (built.compare(place, objects), built.compare(place, other)) == ("current", "other")
+    kernel.upgrade(other, place)
+    assert (built.compare(place, objects), built.compare(place, other)) == ("other", "current")
+    (place / "built").unlink()  # as an older version leaves it
+    assert built.compare(place, other) == "unknown"
+    assert kernel.upgrade(other, place).replaced == ()
+    assert built.compare(place, other) == "current"
 
 
 def test_map_of_another_shape_is_refused(objects: Path, place: Path, tmp_path: Path) -> None:

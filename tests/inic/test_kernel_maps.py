@@ -112,7 +112,7 @@ def test_per_cpu_values(place: Path) -> None:
         values = [number(i + 1) for i in range(possible_cpus())]
         counts.update_per_cpu(number(2), values)
         assert counts.get_per_cpu(number(2)) == values
-        assert counts.total(number(2)) == sum(range(1, possible_cpus() + 1))
+        assert counts.totals([number(2), number(1)]) == [sum(range(1, possible_cpus() + 1)), 0]
         assert dict(counts.items_per_cpu())[number(2)] == values
         with pytest.raises(MapError, match="a value per CPU"):
             counts.get(number(2))

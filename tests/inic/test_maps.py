@@ -2,7 +2,7 @@
 """The typed tables over a stand-in of a map: bytes are the header's, values come back equal."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -52,8 +52,11 @@ class Dictionary:
     def get_per_cpu(self, key: bytes) -> list[bytes] | None:
         return self.per_cpu.get(key)
 
-    def total(self, key: bytes) -> int:
-        return sum(int.from_bytes(value, "little") for value in self.get_per_cpu(key) or [])
+    def totals(self, keys: Iterable[bytes]) -> list[int]:
+        return [
+            sum(int.from_bytes(value, "little") for value in self.get_per_cpu(key) or [])
+            for key in keys
+        ]
 
     def update_all(self, rows: Mapping[bytes, bytes]) -> None:
         for key, value in rows.items():
@@ -114,7 +117,7 @@ def test_a_pool_with_too_many_candidates_is_refused(tables: maps.Tables) -> None
     many = tuple(
         rows.Candidate(1, 80, 1) for _ in range(layout.constant("IPOS_CANDIDATES_MAX") + 1)
     )
-    with pytest.raises(ValueError, match="candidates takes"):
+    with pytest.raises(ValueError, match="no room for 65 candidates"):
         tables.pools.put(0, rows.Pool(rows.Policy.RANDOM, many))
 
 

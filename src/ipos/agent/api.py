@@ -4,7 +4,10 @@
     GET  /v1/status               the document of `ipos status`
     GET  /v1/servers              its servers alone
     PUT  /v1/servers/NAME/state   {"state": "ready" | "drain" | "maint"}; answers when it is so
+    PUT  /v1/servers/NAME/weight  {"weight": 1 to 65535, or null for what is configured}; as above
     GET  /v1/explain?url=         which server a request would get; also client=, cookie=
+    GET  /v1/routes               the rules that requests follow here now
+    GET  /v1/routes/test?url=     which of them a URL meets, and why; also service=
     GET  /v1/events               a JSON object per line, as connections are decided, until closed
     POST /v1/reload               take the changed configuration; answers when it is taken
     GET  /metrics                 Prometheus' text format
@@ -30,6 +33,7 @@ from ipos.agent.control import NoSuchServer
 from ipos.agent.events import event, more
 from ipos.agent.explain import explain
 from ipos.agent.observer import wall_offset_ns
+from ipos.agent.orders import WEIGHT_MAX
 from ipos.agent.routing import Unexplained, route_list, route_test
 from ipos.agent.views import View, server_list
 from ipos.agent.watching import LOOK_S, Feed
@@ -51,6 +55,7 @@ class Control(Protocol):
     def rule(self, number: int) -> str | None: ...
     def limits(self) -> Mapping[str, int]: ...
     async def order(self, server: str, state: ServerState) -> None: ...
+    async def weigh(self, server: str, weight: int) -> None: ...
     async def reload(self) -> None: ...
 
 
@@ -77,6 +82,13 @@ def _routes(control: Control) -> list[Route]:
         if state is None:
             return _error(400, f'the body must be {{"state": S}}, S one of {", ".join(ORDERABLE)}')
         await control.order(request.path_params["name"], state)
+        return Response(status_code=204)
+
+    async def weigh(request: Request) -> Response:
+        weight = _weight(await request.body())
+        if weight is None:
+            return _error(400, f'the body must be {{"weight": W}}, W null or 1 to {WEIGHT_MAX}')
+        await control.weigh(request.path_params["name"], weight)
         return Response(status_code=204)
 
     async def explained(request: Request) -> Response:
@@ -114,6 +126,7 @@ def _routes(control: Control) -> list[Route]:
         Route("/v1/status", status),
         Route("/v1/servers", servers),
         Route("/v1/servers/{name}/state", order, methods=["PUT"]),
+        Route("/v1/servers/{name}/weight", weigh, methods=["PUT"]),
         Route("/v1/explain", explained),
         Route("/v1/routes", routes),
         Route("/v1/routes/test", tested),
@@ -152,6 +165,17 @@ def _state(body: bytes) -> ServerState | None:
         return None
     state = said.get("state") if isinstance(said, dict) else None
     return ServerState[state.upper()] if state in ORDERABLE else None
+
+
+def _weight(body: bytes) -> int | None:
+    """0 for null: what is configured; None for what is no weight."""
+    try:
+        said = json.loads(body)["weight"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    if said is None:
+        return 0
+    return said if type(said) is int and 0 < said <= WEIGHT_MAX else None
 
 
 def _error(status: int, sentence: str) -> JSONResponse:

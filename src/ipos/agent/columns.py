@@ -8,7 +8,7 @@ a few numbers of those that are old: one compiled format over all the bytes of a
 
 import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Generic, TypeVar
 
 from ipos.inic.layout import Integer, layout
@@ -45,6 +45,23 @@ class Columns(Generic[R]):
 
     def write(self, row: R) -> bytes:
         return self._struct.pack(*row)
+
+
+class Among:
+    """A number of host order that a struct has, looked at in thousands of values at once."""
+
+    def __init__(self, name: str, member: str) -> None:
+        shape = layout(name)
+        field = shape.field(member)
+        assert isinstance(field.element, Integer)
+        assert field.element.order == _HOST
+        rest = shape.size - field.offset - field.size
+        self._struct = struct.Struct(f"={field.offset}x{field.element.code}{rest}x")
+
+    def places(self, values: bytes, wanted: Collection[int]) -> list[int]:
+        """Where in the batch are rows that have one of these."""
+        rows = self._struct.iter_unpack(values)
+        return [place for place, (number,) in enumerate(rows) if number in wanted]
 
 
 class Since:

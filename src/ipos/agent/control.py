@@ -95,15 +95,27 @@ class AgentControl:
 
     async def order(self, server: str, state: ServerState) -> None:
         """Returns when this server has seen it done."""
+        self._expect(server)
+        orders.give(places.orders_file(), server, state)
+        await self._see(server, "state", state.name.lower())
+
+    async def weigh(self, server: str, weight: int) -> None:
+        """The same for its weight; 0: what is configured is to count again."""
+        self._expect(server)
+        orders.weigh(places.orders_file(), server, weight)
+        await self._see(server, "weight_set", weight or None)
+
+    def _expect(self, server: str) -> None:
         names = {str(row["server"]) for row in server_list(self.view()) if row["server"]}
         if server not in names:
             known = ", ".join(sorted(names))
             raise NoSuchServer(f"no server is called {server}; there are {known}")
-        orders.give(places.orders_file(), server, state)
+
+    async def _see(self, server: str, column: str, value: object) -> None:
         deadline = asyncio.get_running_loop().time() + _WAIT_S
-        wanted = (server, state.name.lower())
         while asyncio.get_running_loop().time() < deadline:
-            if wanted in [(row["server"], row["state"]) for row in server_list(self.view())]:
+            rows = server_list(self.view())
+            if (server, value) in [(row["server"], row[column]) for row in rows]:
                 return
             await asyncio.sleep(_LOOK_S)
         raise IposError(

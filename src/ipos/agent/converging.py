@@ -19,7 +19,6 @@ from ipos.agent.snapshot import Snapshot
 from ipos.agent.urls import compile_urls
 from ipos.agent.writer import Writer
 from ipos.config.schema import Config
-from ipos.inic import rows
 from ipos.inic.libbpf.maps import Map
 from ipos.inic.maps import Tables
 
@@ -42,7 +41,7 @@ class Converging:
         self._config = config
         self._members = members
         self._traffic = traffic
-        self._sent: dict[int, rows.Traffic] = {}
+        self._sent: dict[int, plan.Sent] = {}
         self._writer = Writer(tables)
         self._starts = Starts()
         self._ramps: Mapping[tuple[str, int], int] = {}
@@ -61,11 +60,13 @@ class Converging:
             return
         most = max(member.index for member in members)
         sent = list(_TRAFFIC.iter_unpack(self._traffic.first(most + 1)))
-        found = {}
-        for member in members:
-            traffic = self._sent[member.index] = rows.Traffic(*sent[member.index])
-            found[member.index] = plan.server_row(member, traffic, now_ns)
-        self._writer.servers(found)
+        self._sent |= {member.index: sent[member.index] for member in members}
+        self._writer.servers(
+            {
+                member.index: plan.server_row(member, sent[member.index], member.age(now_ns))
+                for member in members
+            }
+        )
 
     def converge(self, now_ns: int, *, prune: bool, opening: bool) -> bool:
         """Rewrite the maps when anybody's standing has changed; whether it has.
@@ -84,8 +85,10 @@ class Converging:
         self._starts.look(services, self._members, now_ns, opening=opening)
         ramps = self._starts.ramps(services, now_ns)
         changed = standing != self._seen or prune != self.settled
-        if changed or ramps != self._ramps:
+        if changed or (ramps != self._ramps and not prune):
             self._write(now_ns, ramps, prune=prune)
+        elif ramps != self._ramps:
+            self._write_ramps(now_ns, ramps)
         if changed:
             self._report(standing)
             self._seen, self.settled = standing, prune
@@ -118,6 +121,11 @@ class Converging:
         self._writer.write(wanted, prune=prune)
         self._ramps = ramps
 
+    def _write_ramps(self, now_ns: int, ramps: Mapping[tuple[str, int], int]) -> None:
+        """Of all that is planned, only what depends on how far the starting servers are."""
+        self._writer.pools(plan.pool_rows(self._config, self.numbers, self._members, now_ns, ramps))
+        self._ramps = ramps
+
     def _report(self, standing: dict[IPv4Address, tuple[object, ...]]) -> None:
         """Only what an operator wants to be woken for."""
         for address, (age, *_) in standing.items():
@@ -135,5 +143,5 @@ def _standing(member: Member, now_ns: int) -> tuple[object, ...]:
         return (Age.UNHEARD,)
     return (
         member.age(now_ns), state.state, state.server, state.mac, state.addresses, state.services,
-        state.listening,
+        state.listening, state.weight,
     )  # fmt: skip

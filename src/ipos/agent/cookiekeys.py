@@ -5,6 +5,9 @@ Handshake cookies live seconds, so their keys are there for a day to come; sessi
 for weeks, so theirs are there for a month that was and a month to come.
 """
 
+import struct
+
+from ipos.agent.columns import Columns
 from ipos.agent.plan import key_words
 from ipos.handshake.keys import EPOCH_S, FarmKeys, epoch_of
 from ipos.inic.layout import constant
@@ -16,13 +19,17 @@ REFILL_S = 3_600
 DAY_S = 86_400
 SESSION_DAYS = 30
 """How old a session cookie is believed at most, and how long an agent may be dead."""
+_ROW = Columns("ipos_epoch_key", ("key", "epoch", "valid"), tuple)
 
 
 class CookieKeys:
-    """Writes the keys of every epoch from the last one to a day ahead, each once."""
+    """Writes the keys of every epoch from the last one to a day ahead, each once.
+
+    As bytes and in one call: an agent that starts writes thousands of them before it serves.
+    """
 
     def __init__(self, tables: Tables, keys: FarmKeys) -> None:
-        self._table = tables.cookie_keys
+        self._table = tables.cookie_key_rows
         self._keys = keys
         self._slots = constant("IPOS_EPOCHS")
         self._written: range = range(0)
@@ -35,11 +42,18 @@ class CookieKeys:
             if ahead > (AHEAD_S - REFILL_S) // EPOCH_S:
                 return
         wanted = range(now - 1, now + AHEAD_S // EPOCH_S + 1)
-        for epoch in wanted:
-            if epoch not in self._written:
-                words = key_words(self._keys.cookie(epoch))
-                self._table.put(epoch % self._slots, EpochKey(words, epoch))
+        self._table.put_all(
+            {
+                epoch % self._slots: _ROW.write((_words(self._keys.cookie(epoch)), epoch, 1))
+                for epoch in wanted
+                if epoch not in self._written
+            }
+        )
         self._written = wanted
+
+
+def _words(key: bytes) -> bytes:
+    return struct.pack("=QQ", *key_words(key))
 
 
 class SessionKeys:

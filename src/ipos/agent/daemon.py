@@ -19,7 +19,6 @@ import signal
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
-from functools import lru_cache
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -27,12 +26,14 @@ import structlog
 
 from ipos.agent import (
     apiserver,
+    cookiegossip,
     message,
     orders,
     places,
     plan,
     pools,
     port,
+    questions,
     setup,
     signs,
     snapshot,
@@ -66,10 +67,10 @@ LISTEN_S = 0.003
 """After all have spoken: until then what they said has come, on a LAN and by clocks that agree."""
 AGAIN_S = 0.02
 """By clocks that nearly agree, or from a busy server."""
-PIECE = 256
-"""Datagrams that are read in one go; between the pieces of a flood all else has its turn."""
 GRACE_S = 3.0
 """Until then a member that has not spoken keeps the rows that were found."""
+_OTHER_KINDS = (*questions.KINDS, cookiegossip.KIND)
+"""First bytes of datagrams on our port that are no states."""
 _LATE_NS = 300_000_000
 _SECOND_NS = 1_000_000_000
 _TOGETHER_NS = 5 * _SECOND_NS
@@ -128,6 +129,7 @@ class Agent:
         self._members = Members(self._config.farm.name, self._key, me, self._config.farm.discover)
         if not kernel.is_loaded(self._pins):
             kernel.load(kernel.objects_directory(), self._pins, setup.sizes(self._config))
+        setup.compare_programs(self._pins)
         self._orders = orders.Kept(places.orders_file())
         self._rows = Converging(
             self._config,
@@ -274,19 +276,19 @@ class Agent:
         wall_ms = time.time_ns() // 1_000_000
         me = self._members.myself
         heard = {} if me.state is None else {me.index: me}
-        took = 0
-        for data, source in self._port.take(PIECE):
-            took += 1
-            if self._reaping.receive(data, source, now_ns) or self._cookies.receive(
-                data, now_ns, wall_ms
-            ):
+        taken = self._port.take()
+        for data, source in taken:
+            if data[:1] in _OTHER_KINDS:
+                address = (source.host, source.port)
+                if not self._reaping.receive(data, address, now_ns):
+                    self._cookies.receive(data, now_ns, wall_ms)
                 continue
-            member = self._members.receive(data, _address(source[0]), now_ns, wall_ms)
+            member = self._members.receive(data, source.number, now_ns, wall_ms)
             if member is not None and member.state is not None:
                 self._orders.hear(member.state.orders)
                 heard[member.index] = member
         self._rows.said(heard.values(), now_ns)
-        if took == PIECE and not self._hearing:
+        if len(taken) >= port.PIECE - 1 and not self._hearing:  # one may have been our own
             self._hearing = True
             self._loop.call_soon(self._hear_on)
 
@@ -315,6 +317,7 @@ class Agent:
         since_ns = now_ns - self._started_ns
         settled = since_ns > GRACE_S * _SECOND_NS or self._members.all_heard()
         if self._rows.converge(now_ns, prune=settled, opening=since_ns < _TOGETHER_NS):
+            self._reaping.wake()
             self._foreign = plan.foreign_addresses(self._members)
             self._address()
             self._save()
@@ -473,9 +476,3 @@ def _until_next(now_s: float) -> float:
     """
     left_s = INTERVAL_S - now_s % INTERVAL_S
     return left_s if left_s > INTERVAL_S / 4 else left_s + INTERVAL_S
-
-
-@lru_cache(maxsize=512)
-def _address(text: str) -> IPv4Address:
-    """A sender's, of whom there are few: parsing it costs more than believing it."""
-    return IPv4Address(text)

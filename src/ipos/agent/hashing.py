@@ -17,14 +17,19 @@ from ipos.selection import source
 def table(weights: Mapping[str, int] | None, heard: Sequence[Member]) -> bytes:
     """A server's index for each slot, 0 for a server that was not heard yet.
 
-    `weights` are the pool's by name; None is every server that was heard, all alike.
+    `weights` are the pool's by name; None is every server that was heard, all alike. What a server
+    says of its weight counts before both.
     """
     indices: dict[str, int] = {}
+    ordered: dict[str, int] = {}
     for member in heard:
         if member.state is not None:
             indices.setdefault(member.state.server, member.index)
+            ordered.setdefault(member.state.server, member.state.weight)
     servers = dict.fromkeys(indices, 1) if weights is None else weights
-    named = tuple(sorted((name, weight) for name, weight in servers.items() if weight))
+    named = tuple(
+        sorted((name, ordered.get(name) or weight) for name, weight in servers.items() if weight)
+    )
     numbers = bytes(indices.get(name, 0) for name, _ in named)
     return _numbered(named, numbers)
 

@@ -82,7 +82,12 @@ class Members:
     discover: bool = False
     by_ip: dict[IPv4Address, Member] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    _by_number: dict[int, Member] = field(default_factory=dict)
+    _my_number: int = field(init=False)
     _is_news: bool = True
+
+    def __post_init__(self) -> None:
+        self._my_number = int(self.me)
 
     def expect(
         self, addresses: Iterable[IPv4Address], known: Mapping[IPv4Address, int] | None = None
@@ -102,6 +107,8 @@ class Members:
             index = taken.get(address) or _free(taken.values())
             taken[address] = index
             self.by_ip[address] = Member(address, index)
+        # Numbers are compared in C and addresses are not: it is asked for with each datagram.
+        self._by_number = {int(address): member for address, member in self.by_ip.items()}
         self._is_news = True
 
     @property
@@ -117,10 +124,11 @@ class Members:
         self._is_news |= not _stands_the_same(member.state, state)
         member.state, member.heard_ns = state, now_ns
 
-    def receive(
-        self, datagram: bytes, source: IPv4Address, now_ns: int, wall_ms: int
-    ) -> Member | None:
-        """Believe a datagram and answer whose it is, or count why not and change nothing."""
+    def receive(self, datagram: bytes, source: int, now_ns: int, wall_ms: int) -> Member | None:
+        """Believe a datagram and answer whose it is, or count why not and change nothing.
+
+        `source` is the address it came from, as a number.
+        """
         try:
             state = message.decode(datagram, self.key)
             member = self._sender(state, source)
@@ -130,7 +138,7 @@ class Members:
             return None
         self.counts["accepted"] += 1
         if member.state is None:
-            self.by_ip[member.back_ip] = member
+            self.by_ip[member.back_ip] = self._by_number[source] = member
         self._is_news |= member.down or not _stands_the_same(member.state, state)
         member.state, member.heard_ns, member.down = state, now_ns, False
         member.newest = (state.boot, state.sequence)
@@ -162,11 +170,11 @@ class Members:
     def silent(self, now_ns: int) -> list[Member]:
         """Those of whom a sign of life is wanted. Who is down by now stays so until it speaks."""
         found = []
-        for member in self.others():
-            age = member.age(now_ns)
-            member.down = age is Age.DOWN
-            silent = age is not Age.UNHEARD and now_ns - member.heard_ns >= ASK_NS
-            if silent and not member.down:
+        for member in self.by_ip.values():
+            if member.state is None or now_ns - member.heard_ns < ASK_NS or member is self.myself:
+                continue
+            member.down = member.age(now_ns) is Age.DOWN
+            if not member.down:
                 found.append(member)
         return found
 
@@ -185,19 +193,20 @@ class Members:
                 member.heard_ns += gap_ns
                 member.sign_ns += gap_ns
 
-    def _sender(self, state: State, source: IPv4Address) -> Member:
+    def _sender(self, state: State, source: int) -> Member:
         if state.farm != self.farm:
             raise Rejected("farm", f"a state datagram of the farm {state.farm}")
-        if int(source) != state.back_ip or len(state.mac) != 6:
-            raise Rejected("source", f"a state datagram from {source} that another wrote")
-        if source == self.me:
+        if source != state.back_ip or len(state.mac) != 6:
+            raise Rejected("source", "a state datagram that another wrote than sent it")
+        if source == self._my_number:
             raise Rejected("own", "a state datagram of our own")
-        member = self.by_ip.get(source)
+        member = self._by_number.get(source)
         if member is not None:
             return member
         if not self.discover or len(self.by_ip) >= INDEX_MAX:
-            raise Rejected("stranger", f"a state datagram from {source}, which is no member")
-        return Member(source, _free([member.index for member in self.by_ip.values()]))
+            raise Rejected("stranger", "a state datagram of one that is no member")
+        index = _free([member.index for member in self.by_ip.values()])
+        return Member(IPv4Address(source), index)
 
     def _check_time(self, member: Member, state: State, now_ns: int, wall_ms: int) -> None:
         if abs(wall_ms - state.sent_ms) > CLOCK_MS:
@@ -218,6 +227,7 @@ def _stands_the_same(before: State | None, now: State) -> bool:
         and before.addresses == now.addresses
         and before.server == now.server
         and before.mac == now.mac
+        and before.weight == now.weight
     )
 
 

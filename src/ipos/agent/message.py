@@ -41,7 +41,7 @@ class Rejected(IposError):
         self.reason = reason
 
 
-class Listening(msgspec.Struct, frozen=True, array_like=True):
+class Listening(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A listening TCP socket: address as a number, port, and its process (0: hidden)."""
 
     ip: Word
@@ -50,7 +50,7 @@ class Listening(msgspec.Struct, frozen=True, array_like=True):
     process: str = ""
 
 
-class Application(msgspec.Struct, frozen=True, array_like=True):
+class Application(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A process that listens, with its children: memory in bytes, CPU in permille of the board."""
 
     pid: int
@@ -59,22 +59,28 @@ class Application(msgspec.Struct, frozen=True, array_like=True):
     name: str = ""
 
 
-class Order(msgspec.Struct, frozen=True, array_like=True):
-    """What an operator wants of a server, and when he said so (ms since 1970)."""
+class Order(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What an operator wants of a server, its state and its weight, and when he said each.
+
+    Times are ms since 1970, 0 for what nobody said. `weight` 0 is the one that is configured.
+    """
 
     server: str
     state: int
     when_ms: int
+    weight: int = 0
+    weighed_ms: int = 0
 
 
-class State(msgspec.Struct, frozen=True, array_like=True):
+class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One server at one moment.
 
     `boot` is when its agent started and `sent_ms` when this was sent, both wall-clock time since
     1970 in milliseconds; (boot, sequence) rises strictly. Addresses are numbers, `mac` is the
     back interface's. `services` are the names of those whose application listens and is well.
     `bandwidth` is in bits per second, memory in bytes; `limit` is how many connections it takes,
-    0 for any number. New fields go to the end, with a default.
+    0 for any number. `weight` counts in every pool that has it, 0: what is configured there does.
+    New fields go to the end, with a default.
     """
 
     farm: str
@@ -95,6 +101,7 @@ class State(msgspec.Struct, frozen=True, array_like=True):
     orders: list[Order] = []
     applications: list[Application] = []
     limit: Word = 0
+    weight: Annotated[int, Meta(ge=0, le=0xFFFF)] = 0
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent's view as Prometheus metrics.
 
-Labels come from closed sets: the counters of the data plane, the members of the farm, the tables,
-the outcomes of datagrams. Nothing that a client sends is ever one.
+Labels come from closed sets: the counters and reasons of the data plane, the members of the farm,
+the tables, the outcomes of datagrams. Nothing that a client sends is ever one.
 """
 
 import os
@@ -14,6 +14,18 @@ from prometheus_client.registry import Collector
 
 from ipos.agent.report import connections
 from ipos.agent.views import STATES, View
+from ipos.inic.decisions import reasons, refused
+from ipos.inic.layout import constant, header
+
+_COUNTED = {
+    "SESSION": "SESSION_KEPT",
+    "SESSION_MOVED": "SESSION_MOVED",
+    "SESSION_AWAY": "SESSION_ELSEWHERE",
+    "REDIRECTED": "REDIRECTED",
+    "NO_SERVER": "DROP_NO_SERVER",
+    "TIMEOUT": "HEAD_TIMEOUT",
+}
+"""Reasons that the data plane counts by themselves, and its counters."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -35,7 +47,9 @@ class _Collector(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        yield self._counters()
+        counters = {counter.name: value for counter, value in self._view.tables.counters()}
+        yield self._counters(counters)
+        yield self._decisions(counters)
         yield from self._servers()
         yield from self._tables()
         yield self._datagrams()
@@ -45,12 +59,27 @@ class _Collector(Collector):
             "ipos_agent_cpu_seconds", "CPU time of the agent", value=used.user + used.system
         )
 
-    def _counters(self) -> Metric:
+    def _counters(self, counters: Mapping[str, int]) -> Metric:
         family = CounterMetricFamily(
             "ipos_packets", "What the data plane has done and dropped", labels=["counter"]
         )
-        for counter, value in self._view.tables.counters():
-            family.add_metric([counter.name.lower()], value)
+        for name, value in counters.items():
+            family.add_metric([name.lower()], value)
+        return family
+
+    def _decisions(self, counters: Mapping[str, int]) -> Metric:
+        family = CounterMetricFamily(
+            "ipos_decisions",
+            "Decisions by reason, in the words of ipos explain and watch; what policies chose is "
+            "the rest of ipos_packets' served_here and migrated",
+            labels=["reason"],
+        )
+        for reason, name in _COUNTED.items():
+            family.add_metric([reasons()[constant(f"IPOS_REASON_{reason}")]], counters[name])
+        for refusal in header().ambiguities:
+            too_long = refusal.name == "TOO_LONG"  # which is a drop, answered otherwise
+            name = "DROP_HEAD_TOO_LONG" if too_long else f"AMBIGUOUS_{refusal.name}"
+            family.add_metric([refused(refusal)], counters[name])
         return family
 
     def _servers(self) -> Iterator[Metric]:

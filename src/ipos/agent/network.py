@@ -8,23 +8,25 @@
 What was changed is written to a file first, so that `restore` can take it back, whoever calls it.
 """
 
+import fcntl
 import json
 import socket
+import struct
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, Self
-
-from pyroute2 import IPRoute
+from typing import Self
 
 from ipos.agent.places import write_whole
+from ipos.agent.rtnetlink import RtNetlink
 from ipos.errors import IposError
 
 _SYS = Path("/proc/sys/net/ipv4")
-_TABLE_LOCAL = 255
-_SCOPE_HOST = 254
+_SIOCGIFHWADDR = 0x8927
+_ETHERNET = 1
+"""ARPHRD_ETHER: what kind of hardware address an interface has."""
 
 SYSCTLS = {
     # A local route for another's address would make us answer ARP for it, and ask in its name.
@@ -86,19 +88,24 @@ class Changes:
 
 def interface(name: str) -> Interface:
     """An interface by name; NetworkError when there is none."""
+    try:
+        index = socket.if_nametoindex(name)
+    except OSError:
+        raise NetworkError(
+            f"there is no network interface {name} on this server; `ip link`"
+        ) from None
     with _netlink() as netlink:
-        found = netlink.link_lookup(ifname=name)
-        if not found:
-            raise NetworkError(f"there is no network interface {name} on this server; `ip link`")
-        link = netlink.get_links(found[0])[0]
-        addresses = tuple(
-            (IPv4Address(entry.get_attr("IFA_LOCAL")), int(entry["prefixlen"]))
-            for entry in netlink.get_addr(family=socket.AF_INET, index=found[0])
-        )
-        mac = bytes.fromhex(str(link.get_attr("IFLA_ADDRESS") or "").replace(":", ""))
-        if len(mac) != 6:
-            raise NetworkError(f"the interface {name} has no Ethernet address")
-        return Interface(name, int(found[0]), mac, addresses)
+        return Interface(name, index, _mac(name), tuple(netlink.addresses(index)))
+
+
+def _mac(name: str) -> bytes:
+    request = struct.pack("16s24x", name.encode())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as any_socket:
+        answer = fcntl.ioctl(any_socket, _SIOCGIFHWADDR, request)
+    kind, mac = struct.unpack_from("=H6s", answer, 16)
+    if kind != _ETHERNET:
+        raise NetworkError(f"the interface {name} has no Ethernet address")
+    return bytes(mac)
 
 
 class Network:
@@ -107,6 +114,7 @@ class Network:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._changes = Changes.read(file)
+        self._routed: set[IPv4Address] = set()
 
     def prepare(self, front: Interface, back: Interface, own: Iterable[IPv4Address]) -> None:
         """Settings, and our own addresses. Repeatable."""
@@ -123,35 +131,41 @@ class Network:
                 self._add_address(address, front)
 
     def route(self, wanted: set[IPv4Address]) -> None:
-        """Make exactly these addresses local, of those that were not so by themselves."""
+        """Make exactly these addresses local. Those that were so by themselves are not ours.
+
+        Only what differs from the last call is asked of the kernel.
+        """
         ours = {IPv4Address(route) for route in self._changes.routes}
+        missing = wanted - self._routed
+        self._remember(ours | missing)  # first: an agent that dies here leaves none unknown
+        foreign = set()
         with _netlink() as netlink:
-            present = {
-                IPv4Address(route.get_attr("RTA_DST"))
-                for route in netlink.get_routes(
-                    family=socket.AF_INET, table=_TABLE_LOCAL, type="local"
-                )
-                if route["dst_len"] == 32
-            }
-            for address in sorted(wanted - present):
-                self._changes.routes = sorted({*self._changes.routes, str(address)})
-                self._changes.write(self._file)
-                _route(netlink, "replace", address)
-            for address in sorted((ours & present) - wanted):
-                _route(netlink, "del", address)
-        kept = sorted(str(address) for address in (ours | (wanted - present)) & wanted)
-        if kept != self._changes.routes:
-            self._changes.routes = kept
+            for address in missing:
+                try:
+                    netlink.add_local(address)
+                except FileExistsError:
+                    foreign.add(address)
+            for address in ours - wanted:
+                with suppress(ProcessLookupError):
+                    netlink.delete_local(address)
+        self._routed = set(wanted)
+        self._remember((ours | (missing - foreign)) & wanted)
+
+    def _remember(self, routes: set[IPv4Address]) -> None:
+        said = sorted(map(str, routes))
+        if said != self._changes.routes:
+            self._changes.routes = said
             self._changes.write(self._file)
 
     def restore(self) -> None:
         """Take all changes back; what has gone by itself is no fault."""
         with _netlink() as netlink:
             for route in self._changes.routes:
-                _forgiving(_route, netlink, "del", IPv4Address(route))
+                with suppress(OSError):
+                    netlink.delete_local(IPv4Address(route))
             for address, name in self._changes.addresses:
-                for index in netlink.link_lookup(ifname=name):
-                    _forgiving(netlink.addr, "del", index=index, address=address, prefixlen=32)
+                with suppress(OSError):
+                    netlink.delete_address(socket.if_nametoindex(name), IPv4Address(address))
         for name, value in self._changes.sysctls.items():
             try:
                 (_SYS / name).write_text(value)
@@ -178,7 +192,7 @@ class Network:
         self._changes.addresses.append((str(address), front.name))
         self._changes.write(self._file)
         with _netlink() as netlink:
-            netlink.addr("add", index=front.index, address=str(address), prefixlen=32)
+            netlink.add_address(front.index, address)
 
 
 def _read_sysctl(name: str) -> str:
@@ -190,32 +204,12 @@ def _read_sysctl(name: str) -> str:
         ) from None
 
 
-def _route(netlink: Any, action: str, address: IPv4Address) -> None:
-    netlink.route(
-        action,
-        dst=f"{address}/32",
-        oif=socket.if_nametoindex("lo"),
-        table=_TABLE_LOCAL,
-        type="local",
-        scope=_SCOPE_HOST,
-    )
-
-
-def _forgiving(action: Any, *arguments: Any, **options: Any) -> None:
-    from pyroute2.netlink.exceptions import NetlinkError
-
-    try:
-        action(*arguments, **options)
-    except NetlinkError:
-        pass
-
-
 @contextmanager
-def _netlink() -> Iterator[Any]:
-    from pyroute2.netlink.exceptions import NetlinkError
-
+def _netlink() -> Iterator[RtNetlink]:
     try:
-        with IPRoute() as netlink:
+        with RtNetlink() as netlink:
             yield netlink
-    except NetlinkError as error:
-        raise NetworkError(f"the kernel refused a change of the network: {error}") from None
+    except OSError as error:
+        raise NetworkError(
+            f"the kernel refused a change of the network: {error.strerror}"
+        ) from None

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from ipos.agent.network import NetworkError
-from ipos.agent.reaper import HANDSHAKE, Ends, Held, Owned
+from ipos.agent.reaper import HANDSHAKE, Ends, Handshake, Held, Owned
 from ipos.closing import Closing
 from ipos.handshake.answers import WINDOW
 from ipos.handshake.cookies import Agreed
@@ -37,22 +37,44 @@ def reset_frame(settings: Settings, ends: Ends, client_mac: bytes, iss: int) -> 
     return _on_front(settings, client_mac, _segment(ends, iss, Flag.RST))
 
 
+def reset_packet(ends: Ends, number: int) -> bytes:
+    """RST to a client that has acknowledged all before this number."""
+    return _segment(ends, number - 1, Flag.RST).packet()
+
+
+def rousing_packet(ends: Ends, row: Held) -> bytes:
+    """What makes a client acknowledge all that it has: a number it has already, and no data."""
+    handshake = HANDSHAKE.read(row.hs)
+    segment = dataclasses.replace(
+        _segment(ends, handshake.iss - 1, Flag.ACK),
+        ack=handshake.irs + 1 + row.acknowledged & 0xFFFF_FFFF,
+        window=_window(Agreed(handshake.options)),
+        options=_stamps(handshake),
+    )
+    return segment.packet()
+
+
 def answer_frame(settings: Settings, ends: Ends, row: Held, answer: bytes) -> bytes:
     """A whole response and FIN, which acknowledges all that the row has of the client."""
     handshake = HANDSHAKE.read(row.hs)
-    agreed = Agreed(handshake.options)
-    stamps = b""
-    if Agreed.TIMESTAMPS in agreed:
-        stamps = write_timestamps(Timestamps(handshake.ts_sent, handshake.ts_recent))
-    scale = OUR_WINDOW_SCALE if Agreed.WINDOW_SCALE in agreed else 0
     segment = dataclasses.replace(
         _segment(ends, handshake.iss, Flag.ACK | Flag.PSH | Flag.FIN),
         ack=row.client_end,
-        window=-(-WINDOW >> scale),
-        options=stamps,
+        window=_window(Agreed(handshake.options)),
+        options=_stamps(handshake),
         data=answer,
     )
     return _on_front(settings, row.client_mac, segment)
+
+
+def _stamps(handshake: Handshake) -> bytes:
+    if Agreed.TIMESTAMPS not in Agreed(handshake.options):
+        return b""
+    return write_timestamps(Timestamps(handshake.ts_sent, handshake.ts_recent))
+
+
+def _window(agreed: Agreed) -> int:
+    return -(-WINDOW >> (OUR_WINDOW_SCALE if Agreed.WINDOW_SCALE in agreed else 0))
 
 
 def _segment(ends: Ends, iss: int, flags: Flag) -> Segment:

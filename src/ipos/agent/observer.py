@@ -56,7 +56,7 @@ class Observer:
         self._memory_left = self._bandwidth_left = 0
         self._processes: dict[int, Process] = {}
         self._looked_ns = 0
-        self._opened, self._ended = counter("ADOPTED"), (counter("CLOSED"), counter("ENDED_UNSEEN"))
+        self._counted = tuple(map(counter, ("ADOPTED", "CLOSED", "ENDED_UNSEEN")))
 
     def observe(
         self, now_ns: int, wall_ms: int, orders: Orders, well: Callable[[str], bool]
@@ -91,12 +91,13 @@ class Observer:
             orders=orders.said(),
             applications=self._applications.now(self._listed, now_ns),
             limit=self.config.server.max_connections,
+            weight=orders.weight_of(self.config.server.name),
         )
 
     def _connections(self) -> int:
         """Sockets the kernel made of our endpoints, less those that have ended."""
-        ended = sum(self._tables.counter(number) for number in self._ended)
-        return max(0, self._tables.counter(self._opened) - ended)
+        opened, *ended = self._tables.counts(self._counted)
+        return max(0, opened - sum(ended))
 
     def _name_processes(self, found: frozenset[listeners.Listener], now_ns: int) -> None:
         """Look through /proc only for new sockets, and at most once a second."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What operators want of servers: ready, drain or maint, said anywhere and known everywhere.
+"""What operators want of servers, states and weights, said anywhere and known everywhere.
 
-An order names a server, a state and when it was given; of two for one server the later one holds.
+An order names a server, its state, its weight, and when each of them was said; of two for one
+server the later one holds, for the state and for the weight.
 Every agent keeps all it knows in a file and says the latest of them in its datagrams, so an order
 reaches a server that was away when it was given, and the halves of a cut LAN agree when it heals.
 """
@@ -21,6 +22,7 @@ from ipos.inic.rows import ServerState
 SAID_MAX = 16
 """How many orders a datagram carries at most: the latest."""
 KEPT_MAX = 255
+WEIGHT_MAX = 0xFFFF
 
 
 class Orders:
@@ -35,27 +37,39 @@ class Orders:
         changed = False
         for order in orders:
             known = self._by_server.get(order.server)
-            if order.state not in _ORDERED or (known is None and self._full()):
+            if order == known:  # as nearly always: all say all they know, ten times a second
                 continue
-            if known is None or (order.when_ms, order.state) > (known.when_ms, known.state):
-                self._by_server[order.server] = order
-                changed = True
+            later = _later(known or Order(order.server, ServerState.READY, 0), order)
+            if later == known or not _says_anything(later) or (known is None and self._full()):
+                continue
+            self._by_server[order.server] = later
+            changed = True
         return changed
 
     def give(self, server: str, state: ServerState, now_ms: int) -> None:
         """A new order: later than any other for this server, whatever the clocks say."""
-        known = self._by_server.get(server)
-        when_ms = now_ms if known is None else max(now_ms, known.when_ms + 1)
-        self.merge([Order(server, int(state), when_ms)])
+        known = self._by_server.get(server, Order(server, ServerState.READY, 0))
+        self.merge([Order(server, int(state), max(now_ms, known.when_ms + 1))])
+
+    def weigh(self, server: str, weight: int, now_ms: int) -> None:
+        """The same for its weight; 0: what is configured is to count again."""
+        known = self._by_server.get(server, Order(server, ServerState.READY, 0))
+        when_ms = max(now_ms, known.weighed_ms + 1)
+        self.merge([msgspec.structs.replace(known, weight=weight, weighed_ms=when_ms)])
 
     def state_of(self, server: str) -> ServerState:
         """What is wanted of a server; ready when nobody said anything."""
         order = self._by_server.get(server)
         return ServerState.READY if order is None else ServerState(order.state)
 
+    def weight_of(self, server: str) -> int:
+        """Its weight in every pool that has it; 0 for what is configured there."""
+        order = self._by_server.get(server)
+        return 0 if order is None else order.weight
+
     def said(self) -> list[Order]:
         """The latest orders, for a datagram."""
-        latest = sorted(self._by_server.values(), key=lambda order: order.when_ms, reverse=True)
+        latest = sorted(self._by_server.values(), key=_when_ms, reverse=True)
         return latest[:SAID_MAX]
 
     def all(self) -> list[Order]:
@@ -66,6 +80,24 @@ class Orders:
 
 
 _ORDERED = {int(state) for state in (ServerState.READY, ServerState.DRAIN, ServerState.MAINT)}
+
+
+def _later(known: Order, said: Order) -> Order:
+    """Of two orders for a server, the later state with the later weight; nonsense is not taken."""
+    state, weight = (known.when_ms, known.state), (known.weighed_ms, known.weight)
+    if said.state in _ORDERED:
+        state = max(state, (said.when_ms, said.state))
+    if 0 <= said.weight <= WEIGHT_MAX:
+        weight = max(weight, (said.weighed_ms, said.weight))
+    return Order(known.server, state[1], state[0], weight[1], weight[0])
+
+
+def _says_anything(order: Order) -> bool:
+    return bool(order.when_ms or order.weighed_ms)
+
+
+def _when_ms(order: Order) -> int:
+    return max(order.when_ms, order.weighed_ms)
 
 
 def read(file: Path) -> Orders:
@@ -116,3 +148,9 @@ def give(file: Path, server: str, state: ServerState) -> None:
     """What `ipos server set` does."""
     now_ms = time.time_ns() // 1_000_000
     update(file, lambda orders: orders.give(server, state, now_ms))
+
+
+def weigh(file: Path, server: str, weight: int) -> None:
+    """What its `--weight` does; 0: what is configured is to count again."""
+    now_ms = time.time_ns() // 1_000_000
+    update(file, lambda orders: orders.weigh(server, weight, now_ms))

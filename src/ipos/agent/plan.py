@@ -21,7 +21,8 @@ from ipos.inic import rows
 from ipos.inic.layout import constant
 
 POLICIES = {policy.name.lower().replace("_", "-"): policy for policy in rows.Policy}
-NO_TRAFFIC = rows.Traffic(0, 0)
+Sent = tuple[int, int]
+"""How many endpoints a server was given, and how many of them have ended."""
 SELECTS = {"request": rows.Select.REQUEST, "connection": rows.Select.CONNECTION}
 DECIDES = {"connection": rows.Decide.CONNECTION, "request": rows.Decide.REQUEST}
 PROTOCOLS = {"tcp": rows.PROTOCOL_TCP, "udp": rows.PROTOCOL_UDP}
@@ -130,7 +131,7 @@ def plan(
     slots: Sequence[str],
     numbers: Sequence[str],
     members: Members,
-    traffic: Mapping[int, rows.Traffic],
+    traffic: Mapping[int, Sent],
     now_ns: int,
     ramps: Mapping[tuple[str, int], int] | None = None,
 ) -> Rows:
@@ -140,17 +141,12 @@ def plan(
     at the time its state came; `ramps` those by (service, server's index) that are still starting.
     """
     heard = [member for member in members.by_ip.values() if member.state is not None]
-    services = {service.name: service for service in config.service}
     numbered = [(slots.index(service.name), service) for service in config.service]
     places = {key: index for index, key in enumerate(numbers) if key}
-    firsts = sum(member.age(now_ns) is not Age.DOWN for member in heard)
     names, redirects = name_rows(numbered, heard)
     return Rows(
         services={index: _service(config, service, places) for index, service in numbered},
-        pools={
-            places[key]: _pool(one, services[one.service], heard, ramps or {}, firsts)
-            for key, one in pools.definitions(config).items()
-        },
+        pools=pool_rows(config, numbers, members, now_ns, ramps or {}),
         sessions={
             index: session_row(service.session)
             for index, service in numbered
@@ -161,7 +157,7 @@ def plan(
         addresses=_addresses(numbered, heard),
         members={member.state.mac: member.index for member in heard if member.state is not None},
         servers={
-            member.index: server_row(member, traffic.get(member.index, NO_TRAFFIC), now_ns)
+            member.index: server_row(member, traffic.get(member.index, (0, 0)), member.age(now_ns))
             for member in heard
         },
         slots={
@@ -176,14 +172,32 @@ def plan(
     )
 
 
-def server_row(member: Member, traffic: rows.Traffic, now_ns: int) -> bytes:
+def pool_rows(
+    config: Config,
+    numbers: Sequence[str],
+    members: Members,
+    now_ns: int,
+    ramps: Mapping[tuple[str, int], int],
+) -> dict[int, rows.Pool]:
+    """The pools alone."""
+    heard = [member for member in members.by_ip.values() if member.state is not None]
+    services = {service.name: service for service in config.service}
+    places = {key: index for index, key in enumerate(numbers) if key}
+    firsts = sum(member.age(now_ns) is not Age.DOWN for member in heard)
+    return {
+        places[key]: _pool(one, services[one.service], heard, ramps, firsts)
+        for key, one in pools.definitions(config).items()
+    }
+
+
+def server_row(member: Member, traffic: Sent, age: Age) -> bytes:
     """A heard member's row of Server state, `rows.Server`; `traffic` is what we had sent it.
 
     As bytes at once: in a large farm it is made many hundred times a second.
     """
     state = member.state
     assert state is not None
-    age = member.age(now_ns)
+    sent, closed = traffic
     return _SERVER.write(
         (
             (state.addresses[0] if state.addresses else 0).to_bytes(4, "big"),
@@ -196,9 +210,9 @@ def server_row(member: Member, traffic: rows.Traffic, now_ns: int) -> bytes:
             state.memory_available,
             state.bandwidth_available,
             member.heard_ns,
-            traffic.sent - traffic.closed,
+            sent - closed,
             state.limit,
-            traffic.sent & 0xFFFF_FFFF,
+            sent & 0xFFFF_FFFF,
         )
     )
 
@@ -248,7 +262,9 @@ def _pool(
         weight = 1 if weights is None else weights.get(state.server, 0)
         if weight and service.name in state.services:
             ramp = ramps.get((service.name, member.index), rows.RAMP_FULL)
-            candidates.append(rows.Candidate(member.index, service.listener.port, weight, ramp))
+            candidates.append(
+                rows.Candidate(member.index, service.listener.port, state.weight or weight, ramp)
+            )
     most = constant("IPOS_CANDIDATES_MAX")
     return rows.Pool(POLICIES[definition.policy], tuple(candidates[:most]), firsts=firsts)
 

@@ -11,13 +11,16 @@ reads what has come a moment later, all in one go.
 """
 
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from ipaddress import IPv4Address
 
+from ipos.agent.inbox import Inbox, Source
 from ipos.agent.message import PORT
 from ipos.agent.network import Interface, NetworkError
 from ipos.closing import Closing
 
+PIECE = 256
+"""Datagrams that are read in one go; between the pieces of a flood all else has its turn."""
 SIZE_MAX = 2048
 """Longer datagrams are cut, and then have no valid tag."""
 ROOM = 4 << 20
@@ -33,6 +36,7 @@ class Port(Closing):
     def __init__(self, interface: str) -> None:
         self._audience: list[tuple[str, int]] = []
         self._last = b""
+        self._inbox = Inbox(PIECE, SIZE_MAX)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
@@ -63,16 +67,13 @@ class Port(Closing):
         except OSError:
             pass
 
-    def take(self, most: int) -> Iterator[tuple[bytes, tuple[str, int]]]:
+    def take(self, most: int = PIECE) -> list[tuple[bytes, Source]]:
         """What waits, with its senders; without our own, which a broadcast brings back."""
-        receive = self._socket.recvfrom
-        for _ in range(most):
-            try:
-                datagram, source = receive(SIZE_MAX)
-            except OSError:  # nothing waits, or the interface is gone
-                return
-            if datagram != self._last:
-                yield datagram, source
+        try:
+            found = self._inbox.take(self._socket.fileno(), most)
+        except OSError:  # the interface is gone, and may come back
+            return []
+        return [one for one in found if one[0] != self._last]
 
     def close(self) -> None:
         self._socket.close()

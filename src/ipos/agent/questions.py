@@ -17,7 +17,7 @@ import msgspec
 
 TAG_SIZE = 16
 ROWS_MAX = 50
-_QUESTION, _ANSWER = b"Q", b"A"
+KINDS = _QUESTION, _ANSWER = b"Q", b"A"
 
 
 class Connection(msgspec.Struct, frozen=True, array_like=True):

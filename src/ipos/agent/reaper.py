@@ -9,7 +9,8 @@ The kernel decides alone, but only when a packet comes. These rows wait for one 
                       a request offered to an owner that is silent   both sides silent: reset
     local, connect    an endpoint that became no socket              forgotten
                       a socket that ended unseen                     the kernel is asked: ended
-    forward           the owner is down                              ended
+    forward           the owner is down                              at once: `ipos.agent.lost`
+                      the owner is not of the farm any more          reset
                       the client has closed, no word of the owner    the owner is asked: ended
                       idle for long                                  the owner is asked: ended
 
@@ -110,6 +111,7 @@ class Forwarded(NamedTuple):
     acknowledged: int
     ending: int
     client_end: int
+    client_ack: int
     last_seen_ns: int
     iss: int
     irs: int

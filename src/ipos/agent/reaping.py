@@ -14,7 +14,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ import structlog
 from ipos.agent import notices, questions, reaper
 from ipos.agent.inquiry import Inquiry, Send
 from ipos.agent.ledger import Ledger
+from ipos.agent.lost import Lost
 from ipos.agent.notices import FrameSocket
 from ipos.agent.observer import boottime_ns
 from ipos.agent.reaper import Fate, Forwarded, Held, Known, Limits, Owned
@@ -95,6 +96,8 @@ class Reaping(AbstractContextManager["Reaping"]):
         self._frames = FrameSocket()
         self._sockets = Sockets()
         self._time_wait = TimeWait(self._remembers_end)
+        self._lost = Lost(at["servers"], self._forward, self._holding, self._reset)
+        self._wake = asyncio.Event()
 
     async def run(self) -> None:
         """Pass after pass, until cancelled."""
@@ -112,7 +115,14 @@ class Reaping(AbstractContextManager["Reaping"]):
                     failure = str(error)
                     log.error("old rows cannot be removed", reason=failure)
             # Right after the agent has listened, which it does at tenths of a second.
-            await asyncio.sleep(PASS_S - (time.time() - AFTER_S) % PASS_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PASS_S - (time.time() - AFTER_S) % PASS_S):
+                    await self._wake.wait()
+            self._wake.clear()
+
+    def wake(self) -> None:
+        """Have the next pass now: a server may be down."""
+        self._wake.set()
 
     def steps(self, now_ns: int) -> Iterator[None]:
         """One pass, in pieces. MapError when the data plane has gone, OSError from the kernel."""
@@ -130,6 +140,7 @@ class Reaping(AbstractContextManager["Reaping"]):
         self._now_ns = now_ns
         self._servers = {}
         try:
+            yield from self._lost.steps()
             yield from self._reap_held()
             yield from self._reap_owned(self._local)
             yield from self._reap_owned(self._connect)
@@ -297,7 +308,7 @@ class Reaping(AbstractContextManager["Reaping"]):
             fate = self._forwarded_fate(row)
             owner = self._server(row.server)
             if fate is Fate.END:
-                self._forget(key, reaper.RESET, lambda row: self._forwarded_fate(row) is Fate.END)
+                self._lost.reset(key, lambda row: self._forwarded_fate(row) is Fate.END)
             elif fate is Fate.ASK and owner is not None:
                 self._inquiry.doubt(IPv4Address(owner.back_ip), key, row.iss)
             if turn % ACTIONS == 0:
@@ -309,12 +320,21 @@ class Reaping(AbstractContextManager["Reaping"]):
         state = reaper.NO_SERVER if owner is None else owner.state
         return reaper.forwarded(row, state, self._now_ns, self._limits)
 
-    def _forget(self, key: bytes, state: int, still: Callable[[Forwarded], bool]) -> None:
+    def _reset(self, key: bytes, still: Callable[[Forwarded], bool]) -> Forwarded | None:
+        row = self._forget(key, reaper.RESET, still)
+        if row is not None:
+            self._ledger.count("OWNER_LOST")
+        return row
+
+    def _forget(
+        self, key: bytes, state: int, still: Callable[[Forwarded], bool]
+    ) -> Forwarded | None:
         """End a connection given away. state: how late packets are answered."""
         row = self._forward.take(key, still)
         if row is not None:
             self._remember(key, row, state)
             self._ledger.closed(row.server)
+        return row
 
     # ---- other servers -----------------------------------------------------------------------
 
@@ -360,6 +380,7 @@ class Reaping(AbstractContextManager["Reaping"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._lost.close()
         self._frames.close()
         self._sockets.close()
         self._time_wait.close()

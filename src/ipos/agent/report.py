@@ -4,6 +4,8 @@
 from typing import Any
 
 from ipos.agent.views import View, server_list, service_list
+from ipos.inic import built
+from ipos.inic.kernel import objects_directory
 
 
 def status(view: View, agent: str) -> dict[str, Any]:
@@ -13,6 +15,7 @@ def status(view: View, agent: str) -> dict[str, Any]:
         "farm": snapshot.farm,
         "server": snapshot.me,
         "agent": agent,
+        "programs": built.compare(view.tables.directory.parent, objects_directory()),
         "servers": server_list(view),
         "services": service_list(view),
         "connections": connections(view),

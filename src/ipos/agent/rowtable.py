@@ -44,10 +44,14 @@ class RowTable(Generic[R]):
 
     def walk(self, before_ns: int) -> Iterator[Old[R]]:
         """The rows from before that, of the whole table, in batches."""
+        return self.find(lambda values: self._since.before(values, before_ns))
+
+    def find(self, which: Callable[[bytes], list[int]]) -> Iterator[Old[R]]:
+        """The rows of the whole table, in batches, that are at these places of their batch."""
         position: bytes | None = None
         while True:
             keys, values, position = self._block(position)
-            yield self._old(keys, values, before_ns)
+            yield self._rows(keys, values, which(values))
             if position is None:
                 return
 
@@ -58,19 +62,19 @@ class RowTable(Generic[R]):
                 return []
             self._due_ns = now_ns + again_ns
         keys, values, self._position = self._block(self._position)
-        return self._old(keys, values, before_ns)
+        return self._rows(keys, values, self._since.before(values, before_ns))
 
     def _block(self, position: bytes | None) -> tuple[bytes, bytes, bytes | None]:
         return self._table.block(position, FEW if position is None else ROWS)
 
-    def _old(self, keys: bytes, values: bytes, before_ns: int) -> Old[R]:
+    def _rows(self, keys: bytes, values: bytes, places: list[int]) -> Old[R]:
         key, value = self._table.key_size, self._table.value_size
         return [
             (
                 keys[place * key : (place + 1) * key],
                 self._columns.read(values[place * value : (place + 1) * value]),
             )
-            for place in self._since.before(values, before_ns)
+            for place in places
         ]
 
     def _put_back(self, key: bytes, raw: bytes) -> bool:

@@ -5,6 +5,9 @@ The agent writes it to a file in the run directory when it changes, and once a s
 counts; the commands read the file, so they show the last known even when the agent is dead.
 """
 
+from functools import lru_cache
+from ipaddress import IPv4Address
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +21,10 @@ if TYPE_CHECKING:  # the commands that read a snapshot need none of the agent
 
 
 class Advertised(msgspec.Struct, frozen=True):
-    """One server: its index in the maps, its name, what it listens on, serves and runs."""
+    """One server: its index in the maps, its name, what it listens on, serves and runs.
+
+    `weight` is the one that was ordered, 0 for none.
+    """
 
     index: int
     server: str
@@ -27,6 +33,10 @@ class Advertised(msgspec.Struct, frozen=True):
     services: list[str]
     listening: list[Listening]
     applications: list[Application] = []
+    weight: int = 0
+
+
+_STANDING = attrgetter("index", "server", "back_ip", "addresses", "services", "listening", "weight")
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -52,13 +62,15 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     def is_news(self, before: "Snapshot") -> bool:
         """Whether it says more than other counts, memory and CPU time than one before it."""
-        return _without_numbers(self) != _without_numbers(before)
+        return self._news() != before._news()
 
-
-def _without_numbers(snapshot: Snapshot) -> Snapshot:
-    counts = {reason: n for reason, n in snapshot.datagrams.items() if reason != "accepted"}
-    servers = [msgspec.structs.replace(one, applications=[]) for one in snapshot.servers]
-    return msgspec.structs.replace(snapshot, datagrams=counts, access_log={}, servers=servers)
+    def _news(self) -> tuple[object, ...]:
+        counts = {reason: n for reason, n in self.datagrams.items() if reason != "accepted"}
+        servers = list(map(_STANDING, self.servers))
+        return (
+            self.farm, self.me, self.config, self.loaded, self.refused,
+            self.services, self.pools, self.labels, servers, counts,
+        )  # fmt: skip
 
 
 def advertised(members: "Members") -> list[Advertised]:
@@ -67,15 +79,21 @@ def advertised(members: "Members") -> list[Advertised]:
         Advertised(
             member.index,
             member.state.server,
-            str(member.back_ip),
+            _text(member.state.back_ip),
             member.state.addresses,
             member.state.services,
             member.state.listening,
             member.state.applications,
+            member.state.weight,
         )
         for member in sorted(members.by_ip.values(), key=lambda member: member.index)
         if member.state is not None
     ]
+
+
+@lru_cache(maxsize=512)
+def _text(address: int) -> str:
+    return str(IPv4Address(address))
 
 
 def write(file: Path, snapshot: Snapshot) -> None:

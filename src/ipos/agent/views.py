@@ -14,7 +14,8 @@ from ipos.agent import snapshot
 from ipos.agent.places import snapshot_file
 from ipos.agent.snapshot import Advertised, Snapshot
 from ipos.agent.urlreader import installed, pool_of_service
-from ipos.inic import rows
+from ipos.inic import kernel, rows
+from ipos.inic.layout import constant
 from ipos.inic.maps import Tables
 from ipos.inic.pins import find_pin_directory
 from ipos.tables import (
@@ -129,12 +130,17 @@ def _endpoint(
     )
 
 
+def weights(view: View) -> dict[int, int]:
+    """A server's weight, by its index, in the first pool that has it: services' own come first."""
+    found: dict[int, int] = {}
+    for _, pool in sorted(view.tables.pools.items()):
+        for candidate in pool.candidates:
+            found.setdefault(candidate.server, candidate.weight)
+    return found
+
+
 def _server(view: View) -> Iterator[Row]:
-    weights = {
-        candidate.server: candidate.weight
-        for _, pool in view.tables.pools.items()
-        for candidate in pool.candidates
-    }
+    known = weights(view)
     for index, server in view.servers():
         yield ServerRow(
             server_ip=server.address,
@@ -143,7 +149,7 @@ def _server(view: View) -> Iterator[Row]:
             available_memory=server.memory_available,
             available_bandwidth=server.bandwidth_available,
             state=STATES[server.state],
-            weight=weights.get(index, 1),
+            weight=known.get(index, 1),
             age=view.age_s(server.updated_ns),
         )
 
@@ -238,9 +244,10 @@ VIEWS: Mapping[str, Callable[[View], Iterable[Row]]] = {
 
 def open_view() -> View:
     """This server's, at this moment. NotLoaded when there is no data plane."""
-    directory = find_pin_directory() / "maps"
+    directory = find_pin_directory()
+    kernel.expect(directory, constant("IPOS_ABI"))
     return View(
-        Tables(directory),
+        Tables(directory / "maps"),
         snapshot.read(snapshot_file()),
         time.clock_gettime_ns(time.CLOCK_BOOTTIME),
     )
@@ -249,6 +256,7 @@ def open_view() -> View:
 def server_list(view: View) -> list[dict[str, Any]]:
     """The servers as this one sees them, keyed as `ipos status -o json` prints them."""
     advertised = {server.index: server for server in view.snapshot.servers}
+    known = weights(view)
     found = []
     for index, server in view.servers():
         said = advertised.get(index)
@@ -257,6 +265,8 @@ def server_list(view: View) -> list[dict[str, Any]]:
                 "server": said.server if said else None,
                 "state": str(STATES[server.state]),
                 "stale": server.stale,
+                "weight": known.get(index, 1),
+                "weight_set": (said.weight or None) if said else None,
                 "address": str(server.address),
                 "back_address": str(server.back_ip),
                 "tcp_connections": server.tcp_connections,

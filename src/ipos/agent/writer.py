@@ -63,6 +63,15 @@ class Writer:
         self._servers |= said
         self._tables.server_rows.put_all(said)
 
+    def pools(self, wanted: Mapping[int, rows.Pool]) -> None:
+        """Pools alone: while servers are starting these change, and nothing else does."""
+        for index, pool in wanted.items():
+            if self._pools.get(index) != pool:
+                found = self._tables.pools.get(index)
+                turn = found.turn if found is not None else 0
+                self._tables.pools.put(index, dataclasses.replace(pool, turn=turn))
+                self._pools[index] = pool
+
     def prepare(self, wanted: UrlMap) -> None:
         """Have a URL map ready for the next `write`. MapError when it has no room."""
         self._urls.prepare(wanted)
@@ -82,8 +91,14 @@ class Writer:
         for index, slots in wanted.slots.items():
             if self._slots.get(index) != slots:
                 self._put_slots(index, slots)
-        for index, pool in wanted.pools.items():
-            self._pool(index, pool if prune else self._with_unheard(index, pool, wanted))
+        self.pools(
+            wanted.pools
+            if prune
+            else {
+                index: self._with_unheard(index, pool, wanted)
+                for index, pool in wanted.pools.items()
+            }
+        )
         self._judging |= prune
         _put(tables.redirects, self._redirects, wanted.redirects)
         _put(tables.names, self._names, wanted.names)
@@ -101,13 +116,6 @@ class Writer:
             block = slots[number * rows.SLOTS_BLOCK : (number + 1) * rows.SLOTS_BLOCK]
             self._tables.slots.put(pool * rows.SLOTS_BLOCKS + number, rows.Slots(block))
         self._slots[pool] = slots
-
-    def _pool(self, index: int, pool: rows.Pool) -> None:
-        if self._pools.get(index) != pool:
-            found = self._tables.pools.get(index)
-            turn = found.turn if found is not None else 0
-            self._tables.pools.put(index, dataclasses.replace(pool, turn=turn))
-            self._pools[index] = pool
 
     def _with_unheard(self, index: int, pool: rows.Pool, wanted: Rows) -> rows.Pool:
         """A pool with the candidates it has already whose servers have not spoken yet."""

@@ -20,15 +20,6 @@ def agent(
 
     The data plane goes on when the agent has ended; `ipos detach` stops it.
     """
-    import asyncio
+    from ipos.agent.start import serve
 
-    from ipos.agent import places
-    from ipos.agent.daemon import Agent
-    from ipos.agent.logs import configure
-    from ipos.config import load
-
-    configure()
-    file = config or places.config_file()
-    running = Agent(load(file), file)
-    running.start()
-    asyncio.run(running.run())
+    serve(config)

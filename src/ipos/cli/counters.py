@@ -24,6 +24,7 @@ def counters(
     from ipos.inic.maps import Tables
     from ipos.inic.pins import find_pin_directory
 
+    # Of any ABI: numbers of counters never change their meaning.
     found = Tables(find_pin_directory() / "maps").counters()
     if output is Output.JSON:
         print(json.dumps({counter.name.lower(): value for counter, value in found}))

@@ -18,6 +18,7 @@ def detach() -> None:
     from ipos.agent.network import Network
     from ipos.agent.places import agent_pid, changes_file, ready_file, snapshot_file
     from ipos.inic import kernel
+    from ipos.inic.layout import constant
     from ipos.inic.maps import Tables
     from ipos.inic.pins import find_pin_directory
 
@@ -25,7 +26,9 @@ def detach() -> None:
         raise IposError("the agent is running and would load the data plane anew: stop it first")
     try:
         directory = find_pin_directory()
-        settings = Tables(directory / "maps").settings.get(0)
+        # Of another ABI we can read nothing, but take all of it away.
+        known = kernel.adopt(directory).abi == constant("IPOS_ABI")
+        settings = Tables(directory / "maps").settings.get(0) if known else None
         kernel.detach(directory)
         said = snapshot.read(snapshot_file())
         if settings is not None and said.config:

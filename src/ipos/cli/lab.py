@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ipos.cli.output import Output, OutputOption
 from ipos.lab.errors import LabError
 from ipos.lab.plan import Settings
 
@@ -81,11 +82,7 @@ def down(name: _Name = "farm") -> None:
 
 
 @app.command(name="list")
-def list_labs(
-    output: Annotated[
-        str, typer.Option("--output", "-o", metavar="FORMAT", help="text or json.")
-    ] = "text",
-) -> None:
+def list_labs(output: OutputOption = Output.TEXT) -> None:
     """List the labs of this machine."""
     from ipos.lab import state
 
@@ -108,11 +105,9 @@ def list_labs(
                 "switch": settings.switch,
             }
         )
-    if output == "json":
+    if output is Output.JSON:
         print(json.dumps(rows))
         return
-    if output != "text":
-        raise LabError(f"the output format is text or json, not {output!r}")
     for row in rows:
         rest = " ".join(f"{key}={value}" for key, value in row.items() if key != "name")
         print(f"{row['name']:<16} {rest}")

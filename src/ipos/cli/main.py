@@ -9,7 +9,6 @@ Data goes to stdout, messages to stderr. Exit status: 0 done, 1 a fault, 2 wrong
 """
 
 import importlib
-import sys
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -72,7 +71,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-_root = typer.Typer(
+root = typer.Typer(
     cls=LazyGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -80,7 +79,7 @@ _root = typer.Typer(
 )
 
 
-@_root.callback()
+@root.callback()
 def _options(
     version: Annotated[
         bool,
@@ -88,14 +87,3 @@ def _options(
     ] = False,
 ) -> None:
     """A server farm without a load-balancer tier: connect to any server, the best one replies."""
-
-
-def app() -> None:
-    """Entry point of the `ipos` script: a fault is one sentence on stderr, exit status 1."""
-    from ipos.errors import IposError
-
-    try:
-        _root()
-    except IposError as error:
-        print(f"ipos: {error}", file=sys.stderr)
-        sys.exit(1)

@@ -20,6 +20,9 @@ app = typer.Typer(
 )
 
 
+WEIGHT_MAX = 0xFFFF
+
+
 class Wanted(StrEnum):
     """What can be wanted of a server."""
 
@@ -51,9 +54,18 @@ def _read(view: "View") -> list[dict[str, Any]]:
 
 
 @app.command("set")
-def set_state(
+def set_server(
     name: Annotated[str, typer.Argument(help="The server's name, such as s2.")],
-    state: Annotated[Wanted, typer.Argument(help="ready, drain (nothing new) or maint.")],
+    state: Annotated[
+        Wanted | None, typer.Argument(help="ready, drain (nothing new) or maint.")
+    ] = None,
+    weight: Annotated[
+        str,
+        typer.Option(
+            metavar="W",
+            help="Its weight in every pool that has it, 1 to 65535, or default: as configured.",
+        ),
+    ] = "",
 ) -> None:
     """Say what is wanted of a server; known to all of them, and remembered.
 
@@ -63,7 +75,24 @@ def set_state(
 
     from ipos.cli.client import Unanswered, ask
 
+    if state is None and not weight:
+        raise typer.BadParameter("say what is wanted of it: a state, or --weight")
+    path = f"/v1/servers/{quote(name, safe='')}"
+    wanted = _weight(weight) if weight else None
     try:
-        ask("PUT", f"/v1/servers/{quote(name, safe='')}/state", {"state": str(state)})
+        if state is not None:
+            ask("PUT", f"{path}/state", {"state": str(state)})
+        if weight:
+            ask("PUT", f"{path}/weight", {"weight": wanted})
     except Unanswered as silence:
         raise IposError(f"{silence} to pass the order on: start it") from None
+
+
+def _weight(text: str) -> int | None:
+    if text == "default":
+        return None
+    if text == "0":
+        raise typer.BadParameter("a weight of 0 would be for nothing new: say drain")
+    if not text.isdecimal() or int(text) > WEIGHT_MAX:
+        raise typer.BadParameter(f"{text} is no weight: 1 to {WEIGHT_MAX}, or default")
+    return int(text)

@@ -35,7 +35,10 @@ def _read(view: "View") -> dict[str, Any]:
 def _print(document: dict[str, Any]) -> None:
     from ipos.cli.columns import print_rows
 
-    print(f"{document['server']} of farm {document['farm']}, agent {document['agent']}\n")
+    print(f"{document['server']} of farm {document['farm']}, agent {document['agent']}")
+    if document["programs"] != "current":
+        print("the loaded programs are not of this version; `ipos upgrade` replaces them")
+    print()
     for title in ("servers", "services"):
         rows = document[title]
         if rows:

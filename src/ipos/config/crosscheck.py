@@ -107,8 +107,13 @@ def _secret(config: Config, file: Path, say: _Say) -> None:
     except OSError as error:
         say(
             where,
-            f"farm.secret_file {path} cannot be read: {error.strerror}; make one with "
-            f"`head -c 32 /dev/urandom | base64 > {path}` and copy it to every server",
+            f"farm.secret_file {path} cannot be read: {error.strerror}; "
+            + (
+                "only root should, so be root"
+                if isinstance(error, PermissionError)
+                else f"make one with `head -c 32 /dev/urandom | base64 > {path}` and copy it to "
+                "every server"
+            ),
         )
         return
     if mode & (stat.S_IRWXG | stat.S_IRWXO):

@@ -108,7 +108,11 @@ Addresses = Annotated[list[IPv4Address], Meta(min_length=1, max_length=255)]
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[farm.limits]`: entries per table; where nothing is said, the data plane's own."""
+    """`[farm.limits]`: entries per table; where nothing is said, the data plane's own.
+
+    All of it is taken when the data plane is loaded. `holding` is of requests that are not yet
+    complete, and each entry has a KiB beside it.
+    """
 
     forward: Entries | None = None
     local: Entries | None = None

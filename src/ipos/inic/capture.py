@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from ipos.errors import IposError
-from ipos.inic.layout import layout
+from ipos.inic import kernel
+from ipos.inic.layout import constant, layout
 from ipos.inic.libbpf import Map, RingBuffer
 from ipos.inic.maps import Tables, switch
 from ipos.inic.rows import SettingsFlag
@@ -78,6 +79,7 @@ class PcapWriter:
 @contextmanager
 def capturing(pin_dir: Path) -> Iterator[Iterator[Frame | None]]:
     """Frames while the block lasts; None whenever a tenth of a second has passed without one."""
+    kernel.expect(pin_dir, constant("IPOS_ABI"))
     maps = pin_dir / "maps"
     lock = os.open(maps, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from typing import Any, Generic, TypeVar
 
 from ipos.inic.layout import Layout, layout
-from ipos.inic.rows import Policy, Pool, Session
+from ipos.inic.rows import Candidate, Policy, Pool, Session
 
 T = TypeVar("T")
 
@@ -42,23 +42,36 @@ class Codec(Generic[T]):
 
 
 class PoolCodec(Codec[Pool]):
-    """`count` is how many of the struct's candidates are in use."""
+    """`count` is how many of the struct's candidates are in use; the others are not looked at."""
 
     def __init__(self) -> None:
         super().__init__(Pool, layout("ipos_pool"))
         self._unused = bytes(self.shape.size)
+        self._candidate = Codec(Candidate, layout("ipos_candidate"))
+        self._head = [self.shape.field(name) for name in ("policy", "count", "turn", "firsts")]
+        self._at = self.shape.field("candidates").offset
 
     def encode(self, row: Pool) -> bytes:
-        values = {name: write(getattr(row, name)) for name, write in self._writers.items()}
-        return self.shape.pack({**values, "count": len(row.candidates)})
+        count = len(row.candidates)
+        head = {"policy": row.policy, "count": count, "turn": row.turn, "firsts": row.firsts}
+        candidates = b"".join(map(self._candidate.encode, row.candidates))
+        whole = self.shape.pack(head)[: self._at] + candidates
+        if len(whole) > self.shape.size:
+            raise ValueError(f"a pool has no room for {count} candidates")
+        return whole.ljust(self.shape.size, b"\0")
 
     def decode(self, raw: bytes) -> Pool:
         if raw == self._unused:  # most of the array; an agent reads all of it when it starts
             return Pool(Policy(0), (), firsts=0)
-        values = self.shape.unpack(raw)
-        row = {name: read(values[name]) for name, read in self._readers.items()}
-        row["candidates"] = row["candidates"][: values["count"]]
-        return Pool(**row)
+        policy, count, turn, firsts = (
+            field.unpack(raw[field.offset : field.offset + field.size]) for field in self._head
+        )
+        size = self._candidate.shape.size
+        rows = raw[self._at : self._at + count * size]
+        candidates = (
+            self._candidate.decode(rows[at : at + size]) for at in range(0, len(rows), size)
+        )
+        return Pool(Policy(policy), tuple(candidates), turn, firsts)
 
 
 class SessionCodec(Codec[Session]):

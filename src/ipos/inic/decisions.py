@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ipos.closing import Closing
 from ipos.inic.codec import Codec
-from ipos.inic.layout import HEADER, constant, header, layout
+from ipos.inic.layout import HEADER, Counter, constant, header, layout
 from ipos.inic.libbpf import Map, RingBuffer
 from ipos.inic.rows import Decision, DecisionFlag, Outcome
 
@@ -54,8 +54,13 @@ def words(decision: Decision) -> str:
     if decision.reason == constant("IPOS_REASON_HEAD"):
         for refusal in header().ambiguities:
             if refusal.number == decision.refusal:
-                return f"refused: {refusal.text}"
+                return refused(refusal)
     return reasons().get(decision.reason, f"reason {decision.reason}")
+
+
+def refused(why: Counter) -> str:
+    """The reason of a refused head, by its entry in IPOS_AMBIGUITIES."""
+    return f"refused: {why.text}"
 
 
 @functools.cache

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ipos.inic import hooks
+from ipos.inic import built, hooks
 from ipos.inic.hooks import Attachment, Hook, Link, default_plan
 from ipos.inic.libbpf import elf, syscall
 from ipos.inic.libbpf.errors import (
@@ -97,6 +97,7 @@ def load(
         try:
             _load_objects(paths, pin_dir, "progs", dict(map_sizes or {}))
             _fill_free_lists(pin_dir)
+            built.remember(pin_dir, built.digest(objects_dir))
             _pin_abi(pin_dir, abi)
         except BaseException:
             remove_directory(pin_dir)
@@ -107,6 +108,20 @@ def load(
 def is_loaded(pin_dir: Path | str) -> bool:
     """Whether a complete data plane is pinned there."""
     return (Path(pin_dir) / "abi").exists()
+
+
+def expect(pin_dir: Path | str, abi: int) -> None:
+    """AbiMismatch when what is loaded has another ABI than the caller goes by.
+
+    Whoever writes its maps then would ruin them, and whoever reads them would misread.
+    """
+    found = _read_abi(Path(pin_dir))
+    if found != abi:
+        raise AbiMismatch(
+            f"the data plane at {pin_dir} has ABI {found} and goes on serving, but this ipos is "
+            f"for ABI {abi}: with the one that loaded it, drain this server and stop its agent; "
+            "then run `ipos detach`, and start this one"
+        )
 
 
 def adopt(pin_dir: Path | str) -> Plane:
@@ -161,6 +176,7 @@ def upgrade(objects_dir: Path | str, pin_dir: Path | str) -> Upgrade:
                 for name in result.replaced:
                     (pin_dir / "progs-new" / name).rename(pin_dir / "progs" / name)
                 hooks.give_to_maps(pin_dir)
+            built.remember(pin_dir, built.digest(objects_dir))
         finally:
             _remove(pin_dir / "progs-new")
     return result
@@ -332,6 +348,7 @@ __all__ = [
     "attach",
     "default_plan",
     "detach",
+    "expect",
     "is_loaded",
     "load",
     "objects_directory",

@@ -8,7 +8,7 @@ said in `ipos.h`.
 
 import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -26,7 +26,7 @@ class Store(Protocol):
 
     def get(self, key: bytes) -> bytes | None: ...
     def get_per_cpu(self, key: bytes) -> list[bytes] | None: ...
-    def total(self, key: bytes) -> int: ...
+    def totals(self, keys: Iterable[bytes], /) -> list[int]: ...
     def update(self, key: bytes, value: bytes, /) -> bool: ...
     def update_all(self, rows: Mapping[bytes, bytes], /) -> None: ...
     def delete(self, key: bytes) -> bool: ...
@@ -102,8 +102,8 @@ class Table(Generic[K, V]):
 
     def put_all(self, rows: Mapping[K, V]) -> None:
         """In one call."""
-        encode_key, encode = self._key.encode, self._value.encode
-        self._store.update_all({encode_key(key): encode(row) for key, row in rows.items()})
+        keys, values = map(self._key.encode, rows), map(self._value.encode, rows.values())
+        self._store.update_all(dict(zip(keys, values, strict=True)))
 
     def delete(self, key: K) -> bool:
         """False when there was no such row."""
@@ -130,9 +130,9 @@ class PerCpuTable(Generic[V]):
         raw = self._store.get_per_cpu(self._key.encode(index)) or []
         return [self._value.decode(one) for one in raw]
 
-    def total(self, index: int) -> int:
-        """Of numbers of 8 bytes: the sum over the CPUs."""
-        return self._store.total(self._key.encode(index))
+    def totals(self, indices: Iterable[int]) -> list[int]:
+        """Of numbers of 8 bytes: the sums over the CPUs."""
+        return self._store.totals(map(self._key.encode, indices))
 
     def items(self) -> Iterator[tuple[int, list[V]]]:
         for key, values in self._store.items_per_cpu():
@@ -150,11 +150,11 @@ class Tables:
 
     def __init__(self, directory: Path, opener: Callable[[Path], Store] = _open_pinned) -> None:
         """`directory` holds the pinned maps by name."""
-        self._directory = directory
+        self.directory = directory
         self._opener = opener
 
     def _open(self, name: str) -> Store:
-        return self._opener(self._directory / name)
+        return self._opener(self.directory / name)
 
     def _array(self, name: str, codec: Codec[V]) -> Table[int, V]:
         return Table(self._open(name), Index(), codec)
@@ -169,6 +169,11 @@ class Tables:
     @functools.cached_property
     def cookie_keys(self) -> Table[int, rows.EpochKey]:
         return self._array("cookie_keys", Codec(rows.EpochKey, layout("ipos_epoch_key")))
+
+    @functools.cached_property
+    def cookie_key_rows(self) -> Table[int, bytes]:
+        """The rows of `cookie_keys` as the map has them."""
+        return Table(self._open("cookie_keys"), Index(), Raw())
 
     @functools.cached_property
     def session_keys(self) -> Table[int, rows.EpochKey]:
@@ -299,9 +304,13 @@ class Tables:
     def _counters(self) -> PerCpuTable[int]:
         return PerCpuTable(self._open("counters"), Index(8))
 
+    def counts(self, numbers: Iterable[int]) -> list[int]:
+        """Some counters, summed over the CPUs."""
+        return self._counters.totals(numbers)
+
     def counter(self, number: int) -> int:
-        """One counter, summed over the CPUs."""
-        return self._counters.total(number)
+        """One of them."""
+        return self.counts((number,))[0]
 
     def counters(self) -> list[tuple[Counter, int]]:
         """Every named counter with its sum, in the header's order."""

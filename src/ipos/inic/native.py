@@ -328,8 +328,11 @@ class Store:
         value = self.get(key)
         return None if value is None else [value]
 
-    def total(self, key: bytes) -> int:
-        return sum(int.from_bytes(value, sys.byteorder) for value in self.get_per_cpu(key) or [])
+    def totals(self, keys: Iterable[bytes]) -> list[int]:
+        return [
+            sum(int.from_bytes(value, sys.byteorder) for value in self.get_per_cpu(key) or [])
+            for key in keys
+        ]
 
     def update_all(self, rows: Mapping[bytes, bytes]) -> None:
         for key, value in rows.items():

@@ -5,6 +5,7 @@
         maps/<name>        every map, by the name it has in the objects
         progs/<name>       every program
         links/<name>       what holds a program on its hook: xdp-3, ingress-3, egress-3, sockops
+        built              an array of one digest: which object files the programs came from
         abi                an array of one number; made last, so its presence says "complete"
 
 The directory is all the state there is: a process that knows its path can read, upgrade or remove

@@ -953,7 +953,8 @@ struct ipos_decision {			/* ring `decisions` */
 	X(109, COOKIE_HEARD, "rows of the Cookie map that other servers told (types 10 and 11)") \
 	X(110, COOKIE_UNTOLD, "rows of the Cookie map that could not be told by frame at once") \
 	X(111, SESSION_ELSEWHERE, "requests that the server of their session may not have") \
-	X(112, REDIRECTED, "requests answered with a redirect to a server's own name")
+	X(112, REDIRECTED, "requests answered with a redirect to a server's own name") \
+	X(114, OWNER_LOST, "connections whose owner died: the agent has sent their clients a reset")
 
 #define IPOS_COUNTERS_MAX 128
 #define IPOS_COUNTERS_AMBIGUOUS 32	/* + enum ipos_ambiguity: AMBIGUOUS_* */

@@ -95,11 +95,14 @@ class Map(Closing):
         raw = self._lookup(key)
         return None if raw is None else self._split(raw)
 
-    def total(self, key: bytes) -> int:
-        """The sum over the CPUs of a per-CPU map of 8-byte counts; 0 without such a key."""
+    def totals(self, keys: Iterable[bytes]) -> list[int]:
+        """The sums over the CPUs of a per-CPU array's 8-byte counts."""
         self._expect(per_cpu=True)
-        raw = self._lookup(key)
-        return 0 if raw is None else sum(memoryview(raw).cast("Q"))
+        lookup = self._element.lookup
+        try:
+            return [sum(memoryview(lookup(key)).cast("Q")) for key in keys]
+        except OSError as error:
+            raise self._error("read", error) from error
 
     def update(self, key: bytes, value: bytes, flags: int = syscall.ANY) -> bool:
         """Store a value. False when `flags` (NOEXIST, EXIST) forbade it; a full map raises."""
@@ -120,10 +123,12 @@ class Map(Closing):
     def update_all(self, rows: Mapping[bytes, bytes]) -> None:
         """Store several values in one call: an array's, or a hash's that has room for all."""
         self._expect(per_cpu=False)
-        for key, value in rows.items():
-            self._check(key, value)
         if not rows:
             return
+        lengths = {*map(len, rows)}, {*map(len, rows.values())}
+        if lengths != ({self.key_size}, {self.value_size}):
+            for key, value in rows.items():
+                self._check(key, value)
         try:
             self._room(len(rows)).update(rows)
         except OSError as error:
