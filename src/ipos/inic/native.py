@@ -217,6 +217,10 @@ class _Choice(ctypes.Structure):
         ("usable", ctypes.c_uint16),
         ("pool", ctypes.c_uint16),
         ("rule", ctypes.c_uint16),
+        ("session", ctypes.c_uint8),
+        ("insert", ctypes.c_uint8),
+        ("redirect", ctypes.c_uint8),
+        ("zero", ctypes.c_uint8),
     ]
 
 
@@ -253,6 +257,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "ipos_run_egress": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
     "ipos_run_sockops": (_INT, [_NODE, _U32, ctypes.POINTER(_Socket), _U64, _U32]),
     "ipos_run_route": (_INT, [_NODE, _BYTES, ctypes.POINTER(_Choice)]),
+    "ipos_decide_pool": (_INT, [_NODE, _U64, _U64, ctypes.POINTER(_Choice)]),
     "ipos_choose": (_U32, [_NODE, _U32, _U64, _U64, _U32, ctypes.POINTER(_U32)]),
     "ipos_request_open": (None, [_NODE, _U32]),
     "ipos_request_feed": (_INT, [_NODE, _BYTES, _U32]),
@@ -495,18 +500,27 @@ class Node:
 
     def route(self, service: int, host: bytes, path: bytes) -> tuple[int, int]:
         """(pool, number of the rule or 0) for a request read as this host and path, "" for none."""
+        room = constant("IPOS_PATH_MAX")
         request = layout("ipos_request").pack(
             {
                 "service": service,
                 "host_len": len(host),
-                "path_len": min(len(path), constant("IPOS_PATH_MAX")),
+                "path_len": min(len(path), room),
                 "host": host,
-                "path": path[: constant("IPOS_PATH_MAX")],
+                "path": path[:room].ljust(room, b"a"),  # as an earlier request may have left it
             }
         )
         choice = _Choice()
         library().ipos_run_route(self.handle, request, ctypes.byref(choice))
         return choice.pool, choice.rule
+
+    def session(self, now_ns: int, refused: int = 0) -> tuple[int, int, bool]:
+        """(server, 0 for "choose"; `selection.sessions.Standing`; its response gets a cookie) of
+        the request that was read last.
+        """
+        choice = _Choice()
+        server = library().ipos_decide_pool(self.handle, refused, now_ns, ctypes.byref(choice))
+        return server, choice.session, bool(choice.insert)
 
     def choose(
         self, pool: int, client: IPv4Address, random: int, refused: int = 0
