@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define IPOS_ABI 5U			/* programs and maps of one number work in any mix */
+#define IPOS_ABI 6U			/* programs and maps of one number work in any mix */
 
 /* ---- limits -------------------------------------------------------------------------- */
 
@@ -23,6 +23,7 @@
 #define IPOS_RULES_MAX 10000		/* of all services together */
 #define IPOS_RULE_HOST_MAX 120		/* bytes of a rule's host, the dot of a wildcard included */
 #define IPOS_RULE_HOST_ROOM 124
+#define IPOS_SHORT_HOST 28		/* bytes of a name that takes less to be looked up */
 #define IPOS_RULE_PATH_MAX 240		/* bytes of a rule's path */
 #define IPOS_RULE_PATH_ROOM 248
 #define IPOS_WILDCARD_LABELS 8		/* of a wildcard host, at most */
@@ -392,8 +393,8 @@ struct ipos_request {			/* in `scratch`: what the head at hand says */
 	__u8 host_end[IPOS_RULE_HOST_ROOM];	/* zero, for keys from the end of `host` */
 	__u32 path_prefix_len;		/* with the bytes that follow: struct ipos_path_key */
 	__u32 path_pattern;
-	__u8 path[IPOS_PATH_MAX];	/* normalised, without query; zero padded, cut if longer */
-	__u8 cookie[IPOS_COOKIE_MAX];	/* the value; zero padded */
+	__u8 path[IPOS_PATH_MAX];	/* normalised, without query; cut if longer */
+	__u8 cookie[IPOS_COOKIE_MAX];	/* the value */
 };
 
 /* ---- URL map: where a request goes by its host and path ---------------------------------------- */
@@ -418,9 +419,14 @@ struct ipos_path_key {			/* map `paths`; an exact path has a zero byte behind it
 	__u8 path[IPOS_RULE_PATH_ROOM];
 };
 
-struct ipos_host_key {			/* map `hosts`: to an index in `patterns` */
+struct ipos_host_key {			/* map `hosts`, of longer names: to an index in `patterns` */
 	__u32 scope;			/* bank * IPOS_SERVICES_MAX + service */
 	__u8 name[IPOS_RULE_HOST_ROOM];	/* *.example.org is .example.org; zero padded */
+};
+
+struct ipos_short_host_key {		/* map `short_hosts`: the beginning of a host's key */
+	__u32 scope;
+	__u8 name[IPOS_SHORT_HOST];
 };
 
 struct ipos_urls {			/* map `urls`, by bank * IPOS_SERVICES_MAX + service */
@@ -864,7 +870,7 @@ struct ipos_decision {			/* ring `decisions` */
 	__u8 path_len;
 	__u8 zero[6];
 	__u8 host[IPOS_DECISION_HOST_MAX];	/* lower case, without port; zero padded */
-	__u8 path[IPOS_DECISION_PATH_MAX];	/* normalised, without query; zero padded */
+	__u8 path[IPOS_DECISION_PATH_MAX];	/* normalised, without query */
 };
 
 /* ---- counters: append only, never renumbered ----------------------------------------------- */
