@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import pytest
 
 from ipos.inic import rows
-from ipos.lab import Lab, Settings
+from ipos.lab import Lab, Settings, faults
 from ipos.selection.sessions import learned_hash
 from tests.farm.support import SERVERS, Farm, wait_until
 
@@ -192,6 +192,30 @@ def logged(farm: Farm, before: Counter[str], count: int) -> Counter[str] | None:
     return new if new.total() >= count else None
 
 
+def _let_in(farm: Farm) -> int:
+    """Connections that the agents have ended the silence of."""
+    return sum(counts["silence_ended"] for counts in farm.all_counters().values())
+
+
+def _preface_alone(farm: Farm) -> None:
+    """A client that says no more before it has the server's SETTINGS."""
+    with farm.connect(H2) as connection:
+        connection.sendall(PREFACE)
+        assert connection.recv(9)[3] == SETTINGS
+
+
+def _agent_lets_in(farm: Farm, tries: int = 5) -> bool:
+    """Whether its agent was sooner than the client's retransmission, at least once: it may be
+    starved for a while.
+    """
+    for _ in range(tries):
+        before = _let_in(farm)
+        _preface_alone(farm)
+        if _let_in(farm) == before + 1:
+            return True
+    return False
+
+
 def test_a_client_that_waits_for_settings_is_let_in(farm: Farm) -> None:
     """The servers of any path answer it; the decision and `explain` say that no path counts."""
     watcher = farm.lab.popen(
@@ -201,9 +225,7 @@ def test_a_client_that_waits_for_settings_is_let_in(farm: Farm) -> None:
     try:
         assert watcher.stderr is not None
         assert watcher.stderr.readline().startswith("watching")
-        with farm.connect(H2) as connection:
-            connection.sendall(PREFACE)
-            assert connection.recv(9)[3] == SETTINGS
+        assert _agent_lets_in(farm)
         told, _ = watcher.communicate(timeout=20)
     finally:
         watcher.kill()
@@ -216,12 +238,24 @@ def test_a_client_that_waits_for_settings_is_let_in(farm: Farm) -> None:
     assert "SETTINGS" not in farm.run("s1", "ipos", "explain", f"{url}/")
 
 
+def test_without_an_agent_it_is_let_in_when_it_sends_again(farm: Farm) -> None:
+    before = _let_in(farm)
+    faults.kill_agent(farm.lab, "s1")
+    try:
+        _preface_alone(farm)
+        assert _let_in(farm) == before
+    finally:
+        farm.lab.start_agent("s1")
+    wait_until("every server ready", farm.ready, 20)
+    assert _agent_lets_in(farm)
+
+
 def test_headers_that_come_in_a_segment_of_their_own(farm: Farm) -> None:
     """Of a client that has more to say, however it cuts it, the path is known."""
     block = bytes.fromhex("8286") + b"\x04\x0a/bytes/100" + b"\x01\x04farm"
     headers = len(block).to_bytes(3, "big") + b"\x01\x05" + (1).to_bytes(4, "big") + block
     flight = PREFACE + bytes.fromhex("00000408000000000000010000") + headers
-    before = served(farm)
+    before, let_in = served(farm), _let_in(farm)
     cuts = (24, 33, 46, 50, 55, 60, len(flight) - 1)
     for cut in cuts:
         with farm.connect(H2, "s2") as connection:
@@ -233,3 +267,4 @@ def test_headers_that_come_in_a_segment_of_their_own(farm: Farm) -> None:
                 assert piece
     after = wait_until("the log has it", lambda: logged(farm, before, len(cuts)))
     assert +after == {"s3": len(cuts)}
+    assert _let_in(farm) == let_in

@@ -132,7 +132,8 @@ class Outcome:
     """What a program did with a frame.
 
     `frame` is the packet after it and `metadata` the bytes of XDP metadata before it. A frame that
-    the verdict redirects is the last of `sent`. `captured` and `decided` are records of the rings.
+    the verdict redirects is the last of `sent`. `captured`, `decided` and `silent` are records of
+    the rings.
     """
 
     verdict: int
@@ -143,6 +144,7 @@ class Outcome:
     mark: int = 0
     captured: tuple[bytes, ...] = ()
     decided: tuple[bytes, ...] = ()
+    silent: tuple[bytes, ...] = ()
 
 
 class _Map(ctypes.Structure):
@@ -560,14 +562,13 @@ class Node:
             for i in range(lib.ipos_assigned(handle))
         ]
         rings: dict[int, list[bytes]] = {
-            maps()["captured"].index: [],
-            maps()["decisions"].index: [],
+            maps()[name].index: [] for name in ("captured", "decisions", "silent")
         }
         for i in range(lib.ipos_records(handle)):
             record: _Record = lib.ipos_record_at(handle, i).contents
             raw = ctypes.string_at(ctypes.addressof(record) + _Record.bytes.offset, record.length)
             rings[record.map].append(raw)
-        captured, decided = rings.values()
+        captured, decided, silent = rings.values()
         return Outcome(
             lib.ipos_verdict(handle),
             after.data,
@@ -577,6 +578,7 @@ class Node:
             after.mark,
             tuple(captured),
             tuple(decided),
+            tuple(silent),
         )
 
     def _assignment(self, raw: _Assignment) -> Assignment:

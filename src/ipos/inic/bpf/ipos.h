@@ -796,6 +796,18 @@ struct ipos_holding {			/* map `holding`: full means drop, unacknowledged */
 	__u32 iss, irs;			/* of the connection; hs has those of the stream from here on */
 	__u64 request_len;		/* and its bytes as far as they are known in advance */
 	__u64 migration;		/* number of the last offer */
+	__u32 silent;			/* enum ipos_silent */
+	__u32 zero;
+};
+
+/*
+ * Of a first flight of HTTP/2 that has asked for nothing: its client's next packet decides, or
+ * the agent's frame, whichever takes it out of WAITS.  They may run on two CPUs at once.
+ */
+enum ipos_silent {
+	IPOS_SILENT_NO = 0,
+	IPOS_SILENT_WAITS = 1,
+	IPOS_SILENT_OVER = 2,		/* decided without a request */
 };
 
 struct ipos_chunk { __u8 bytes[IPOS_CHUNK]; };
@@ -957,7 +969,8 @@ struct ipos_decision {			/* ring `decisions` */
 	X(109, COOKIE_HEARD, "rows of the Cookie map that other servers told (types 10 and 11)") \
 	X(110, COOKIE_UNTOLD, "rows of the Cookie map that could not be told by frame at once") \
 	X(111, SESSION_ELSEWHERE, "requests that the server of their session may not have") \
-	X(112, REDIRECTED, "requests answered with a redirect to a server's own name")
+	X(112, REDIRECTED, "requests answered with a redirect to a server's own name") \
+	X(113, SILENCE_ENDED, "connections of HTTP/2 let in without a request: their clients wait")
 
 #define IPOS_COUNTERS_MAX 128
 #define IPOS_COUNTERS_AMBIGUOUS 32	/* + enum ipos_ambiguity: AMBIGUOUS_* */

@@ -76,6 +76,7 @@ IPOS_MAP(traffic, ARRAY, __u32, struct ipos_traffic, IPOS_SERVERS_MAX);
 IPOS_MAP(counters, PERCPU_ARRAY, __u32, __u64, IPOS_COUNTERS_MAX);
 IPOS_RING(captured, 4194304);			/* full: CAPTURE_LOST */
 IPOS_RING(decisions, 262144);			/* full: DECISION_LOST */
+IPOS_RING(silent, 65536);			/* full: its client has to send again */
 
 /*
  * Working space, one per program and CPU: too large for the stack, and a place where the
