@@ -162,6 +162,12 @@ FIELDS = [
      'port = 80\nsession = { kind = "redirect", name = "www.example.org" }', 21,
      ('service[1].session.name is "www.example.org"; it must be a host name of at most 72 '
       'characters with {server} in it, such as "{server}.example.org"')),
+    ("Session.scheme", "port = 80",
+     'port = 80\nsession = { kind = "redirect", name = "{server}.org", scheme = "ftp" }', 21,
+     'service[1].session.scheme is "ftp"; it must be "http" or "https"'),
+    ("Session.port", "port = 80",
+     'port = 80\nsession = { kind = "redirect", name = "{server}.org", port = 0 }', 21,
+     "service[1].session.port is 0; it must be 1 to 65535"),
     ("Session.same_site", "port = 80",
      'port = 80\nsession = { kind = "insert", same_site = "Lax" }', 21,
      'service[1].session.same_site is "Lax"; it must be "strict", "lax" or "none"'),
@@ -260,6 +266,10 @@ OTHERS = [
      'port = 80\nsession = { kind = "source", name = "{server}.org" }', 21,
      ('service "web" has session.name, which is where kind = "redirect" sends clients, and kind = '
       '"source"; leave it out')),
+    ("a scheme without redirect", "port = 80",
+     'port = 80\nsession = { kind = "insert", scheme = "https" }', 21,
+     ('service "web" has session.scheme, which is where kind = "redirect" sends clients, and kind '
+      '= "insert"; leave it out')),
     ("redirect on connection", "port = 25",
      'port = 25\nsession = { kind = "redirect", name = "{server}.org" }', 27,
      ('service "mail" has a session by redirect and select = "connection", which decides before '

@@ -144,6 +144,9 @@ def _services(config: Config, say: _Say) -> None:
         )
 
 
+_OF_REDIRECTS = ("name", "scheme", "port")
+
+
 def _sessions(config: Config, say: _Say) -> None:
     for position, service in enumerate(config.service):
         session = service.session
@@ -161,7 +164,7 @@ def _sessions(config: Config, say: _Say) -> None:
         if session.kind != "insert":
             for entry in msgspec.structs.fields(session):
                 given = getattr(session, entry.name) != entry.default
-                if given and entry.name not in ("kind", "cookie", "expire_s", "name"):
+                if given and entry.name not in ("kind", "cookie", "expire_s", *_OF_REDIRECTS):
                     say(
                         (*here, entry.name),
                         f"{_of(service.name)} session.{entry.name}, which is an attribute of "
@@ -184,12 +187,14 @@ def _names(service: Service, where: locate.Path, session: Session, say: _Say) ->
             f"{_of(service.name)} a session by redirect and no names to send clients to; give the "
             'servers\' own in session.name, such as name = "{server}.example.org"',
         )
-    if session.kind != "redirect" and session.name is not None:
-        say(
-            where,
-            f'{_of(service.name)} session.name, which is where kind = "redirect" sends clients, '
-            f'and kind = "{session.kind}"; leave it out',
-        )
+    for entry in msgspec.structs.fields(session):
+        given = getattr(session, entry.name) != entry.default
+        if session.kind != "redirect" and given and entry.name in _OF_REDIRECTS:
+            say(
+                (*where[:-1], entry.name),
+                f"{_of(service.name)} session.{entry.name}, which is where kind = \"redirect\" "
+                f'sends clients, and kind = "{session.kind}"; leave it out',
+            )
 
 
 def _pools(config: Config, say: _Say) -> None:
