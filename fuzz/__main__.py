@@ -18,6 +18,7 @@ from multiprocessing import Pool
 from fuzz import (
     endpoints,
     frames,
+    given,
     heads,
     hellos,
     kernel,
@@ -33,7 +34,7 @@ SHARES = (
     ("endpoints", 0.75), ("frames", 0.1), ("selection", 0.05), ("hellos", 0.05), ("routes", 0.05),
     ("heads", 1.0),  # a million of them
     ("responses", 0.1),
-    ("moves", 0.02), ("sessions", 0.05),
+    ("moves", 0.02), ("sessions", 0.05), ("given", 0.05),
 )  # fmt: skip
 _BATCH = 10_000
 _JUDGES = {
@@ -46,6 +47,7 @@ _JUDGES = {
     "responses": responses.run,
     "moves": moves.run,
     "sessions": sessions.run,
+    "given": given.run,
 }
 
 Batch = tuple[str, int, int]

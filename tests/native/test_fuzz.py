@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from fuzz import endpoints, frames, heads, kernel, moves, responses, selection, sessions
+from fuzz import endpoints, frames, given, heads, kernel, moves, responses, selection, sessions
 from tests.golden.kernel_machine import kernel_machine
 
 
@@ -39,6 +39,12 @@ def test_responses_against_the_oracle(seed: int) -> None:
 def test_moves_against_the_oracle() -> None:
     count, found = moves.run(1, 500)
     assert count == 500
+    assert not found
+
+
+def test_connections_given_away_against_the_oracle() -> None:
+    count, found = given.run(1, 1_000)
+    assert count == 1_000
     assert not found
 
 
