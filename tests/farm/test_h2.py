@@ -11,13 +11,14 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from ipos.inic import rows
 from ipos.lab import Lab, Settings, faults
 from ipos.selection.sessions import learned_hash
-from tests.farm.support import SERVERS, Farm, wait_until
+from tests.farm.support import SERVERS, Farm, grown, wait_until
 
 pytestmark = pytest.mark.farm
 
@@ -238,11 +239,39 @@ def test_without_an_agent_it_is_let_in_when_it_sends_again(farm: Farm) -> None:
     assert _agent_lets_in(farm)
 
 
+def _flight(path: bytes) -> bytes:
+    """HEADERS of a request for a path of ten bytes."""
+    block = bytes.fromhex("8286") + b"\x04\x0a" + path + b"\x01\x04farm"
+    return len(block).to_bytes(3, "big") + b"\x01\x05" + (1).to_bytes(4, "big") + block
+
+
+def test_a_request_that_comes_as_the_agent_does(farm: Farm) -> None:
+    """Decided by whichever is first, on two CPUs at once or not, and once: all are answered."""
+    before = farm.all_counters()
+
+    def one(number: int) -> bool:
+        with farm.connect(H2, SERVERS[number % 3]) as connection:
+            connection.sendall(PREFACE)
+            time.sleep(0.008 + number % 100 * 0.000_14)  # the agent comes after 10 to 20 ms
+            connection.sendall(_flight(b"/bytes/100"))
+            seen = b""
+            while len(seen) < 150:
+                seen += (piece := connection.recv(65536))
+                assert piece
+        return True
+
+    with ThreadPoolExecutor(20) as clients:
+        assert all(clients.map(one, range(600)))
+    farm.wait_idle()
+    after = farm.all_counters()
+    let_in = sum(after[each]["silence_ended"] - before[each]["silence_ended"] for each in SERVERS)
+    assert 0 < let_in < 600
+    assert [grown(before[each], after[each]).get("rst_sent") for each in SERVERS] == [None] * 3
+
+
 def test_headers_that_come_in_a_segment_of_their_own(farm: Farm) -> None:
     """Of a client that has more to say, however it cuts it, the path is known."""
-    block = bytes.fromhex("8286") + b"\x04\x0a/bytes/100" + b"\x01\x04farm"
-    headers = len(block).to_bytes(3, "big") + b"\x01\x05" + (1).to_bytes(4, "big") + block
-    flight = PREFACE + bytes.fromhex("00000408000000000000010000") + headers
+    flight = PREFACE + bytes.fromhex("00000408000000000000010000") + _flight(b"/bytes/100")
     before, late = served(farm), _let_in(farm)
     cuts = (24, 33, 46, 50, 55, 60, len(flight) - 1)
     for cut in cuts:
