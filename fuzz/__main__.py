@@ -15,14 +15,26 @@ import os
 import sys
 from multiprocessing import Pool
 
-from fuzz import endpoints, frames, heads, hellos, kernel, moves, responses, routes, selection
+from fuzz import (
+    endpoints,
+    frames,
+    given,
+    heads,
+    hellos,
+    kernel,
+    moves,
+    responses,
+    routes,
+    selection,
+    sessions,
+)
 from tests.golden.kernel_machine import kernel_machine
 
 SHARES = (
     ("endpoints", 0.75), ("frames", 0.1), ("selection", 0.05), ("hellos", 0.05), ("routes", 0.05),
     ("heads", 1.0),  # a million of them
     ("responses", 0.1),
-    ("moves", 0.02),
+    ("moves", 0.02), ("sessions", 0.05), ("given", 0.05),
 )  # fmt: skip
 _BATCH = 10_000
 _JUDGES = {
@@ -34,6 +46,8 @@ _JUDGES = {
     "heads": heads.run,
     "responses": responses.run,
     "moves": moves.run,
+    "sessions": sessions.run,
+    "given": given.run,
 }
 
 Batch = tuple[str, int, int]

@@ -93,11 +93,11 @@ def _number(raw: bytes, name: str, size: int) -> int:
 
 
 def _text(raw: bytes, name: str) -> bytes:
-    """A text of the request; what is behind it must be zero."""
+    """A text of the request; what is behind a host, which is a key as it stands, must be zero."""
     length, size = _number(raw, f"{name}_len", 2), layout("ipos_request").field(name).size
     start = _places()[name]
     text, rest = raw[start : start + length], raw[start + length : start + size]
-    return text if not any(rest) else b"behind it: " + text + rest
+    return text if name != "host" or not any(rest) else b"behind it: " + text + rest
 
 
 def oracle(data: bytes) -> Request:

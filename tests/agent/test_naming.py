@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Servers' own names: written with the servers, gone with them, told by `explain`."""
 
+from typing import Literal
+
 import pytest
 
 from ipos.agent.explain import explain
-from ipos.agent.naming import name_rows, own_names
+from ipos.agent.naming import name_rows, own_names, own_places
 from ipos.config.schema import Service, Session
 from ipos.inic import rows
 from ipos.inic.layout import constant
@@ -33,7 +35,8 @@ def test_every_server_has_a_name_where_sessions_go_by_it(running: Running) -> No
 def test_the_longest_names_fit() -> None:
     template = "{server}." + ".".join(["a" * 31, "b" * 31])
     assert len(template) == 72
-    service = Service(name="web", port=65535, session=Session(kind="redirect", name=template))
+    session = Session(kind="redirect", name=template, scheme="https", port=65535)
+    service = Service(name="web", port=80, session=session)
     farm = members()
     member = farm.receive(datagram(2, server="s" * 32), int(back(2)), NOW_NS, WALL_MS)
     assert member is not None
@@ -42,6 +45,28 @@ def test_the_longest_names_fit() -> None:
     assert len(key.host.rstrip(b"\0")) == constant("IPOS_NAME_MAX")
     (start,) = redirects.values()
     assert start.length <= constant("IPOS_REDIRECT_MAX") == len(start.start)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "port", "service_port", "place"),
+    [
+        ("http", None, 80, "http://s1.org"),
+        ("http", None, 8080, "http://s1.org:8080"),
+        ("http", 80, 8080, "http://s1.org"),
+        ("https", None, 8080, "https://s1.org"),
+        ("https", 443, 80, "https://s1.org"),
+        ("https", 80, 80, "https://s1.org:80"),
+        ("https", 8443, 80, "https://s1.org:8443"),
+    ],
+)
+def test_where_clients_are_sent(
+    scheme: Literal["http", "https"], port: int | None, service_port: int, place: str
+) -> None:
+    session = Session(kind="redirect", name="{server}.org", scheme=scheme, port=port)
+    running = Running(Service(name="web", port=service_port, session=session))
+    assert own_places(running.tables, 0)[1] == place
+    told = explain(running.view(), f"http://shop.example:{service_port}/").notes[1]
+    assert f"s1 by {place}, " in told
 
 
 def test_explain_names_who_has_it(running: Running) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from ipos.agent import pools
 from ipos.agent.urlreader import installed
-from ipos.agent.urls import compile_urls
+from ipos.agent.urls import PATTERNS, compile_urls
 from ipos.agent.urlwriter import UrlWriter, live_bank
 from ipos.config.schema import Config, Route, Service
 from ipos.inic import rows
@@ -73,10 +73,12 @@ def test_a_pattern_knows_the_next_wider_one() -> None:
         b".a.example.org": b".example.org",
         b"www.a.example.org": b".a.example.org",
     }
-    assert made.urls[0] == rows.Urls(any=1, pool=0, wildcards=1 << 2 | 1 << 3, hosts=True)
+    widest = PATTERNS - 1
+    assert made.urls[0] == rows.Urls(any=widest, pool=0, wildcards=1 << 2 | 1 << 3, hosts=True)
     assert made.urls[1] == rows.Urls(any=0, pool=1, wildcards=0, hosts=False)
-    assert made.patterns[1].longest == 5
-    assert made.patterns[1].root.number == 1
+    assert made.patterns[widest].longest == 5
+    assert made.patterns[widest].root.number == 1
+    assert sorted(made.patterns) == [1, 2, widest - 2, widest - 1, widest]
 
 
 def test_each_change_goes_into_the_other_bank_and_clears_it(tables: Tables) -> None:

@@ -83,6 +83,7 @@ def fill(tables: Tables) -> None:
     )
     tables.local.put(KEY, endpoint)
     tables.temporary.put(KEY, rows.Temporary(HANDSHAKE, rows.TemporaryState.OPEN, 0, now, now))
+    tables.cookies.put(rows.CookieKey(0xABC, 80), rows.Cookie(destination, now + 600 * 10**9))
     held = rows.Tuple(KEY.client_ip, KEY.service_ip, 40001, 80)
     tables.holding.put(held, rows.Holding(HANDSHAKE, 900, 536, False, 0, now, now))
 
@@ -167,6 +168,12 @@ def test_server(pins: Path) -> None:
         "state": "ready",
         "weight": 3,
     }
+
+
+def test_cookie(pins: Path) -> None:
+    (cookie,) = answer(pins, "table", "cookie")
+    assert 500 < cookie.pop("expiry") - time.time() < 700
+    assert cookie == {"cookie_id": "0000000000000abc:80", "server_ip": "203.0.113.2"}
 
 
 def test_text_has_a_line_per_row(pins: Path) -> None:

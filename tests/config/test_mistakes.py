@@ -162,6 +162,12 @@ FIELDS = [
      'port = 80\nsession = { kind = "redirect", name = "www.example.org" }', 21,
      ('service[1].session.name is "www.example.org"; it must be a host name of at most 72 '
       'characters with {server} in it, such as "{server}.example.org"')),
+    ("Session.scheme", "port = 80",
+     'port = 80\nsession = { kind = "redirect", name = "{server}.org", scheme = "ftp" }', 21,
+     'service[1].session.scheme is "ftp"; it must be "http" or "https"'),
+    ("Session.port", "port = 80",
+     'port = 80\nsession = { kind = "redirect", name = "{server}.org", port = 0 }', 21,
+     "service[1].session.port is 0; it must be 1 to 65535"),
     ("Session.same_site", "port = 80",
      'port = 80\nsession = { kind = "insert", same_site = "Lax" }', 21,
      'service[1].session.same_site is "Lax"; it must be "strict", "lax" or "none"'),
@@ -260,6 +266,21 @@ OTHERS = [
      'port = 80\nsession = { kind = "source", name = "{server}.org" }', 21,
      ('service "web" has session.name, which is where kind = "redirect" sends clients, and kind = '
       '"source"; leave it out')),
+    ("a scheme without redirect", "port = 80",
+     'port = 80\nsession = { kind = "insert", scheme = "https" }', 21,
+     ('service "web" has session.scheme, which is where kind = "redirect" sends clients, and kind '
+      '= "insert"; leave it out')),
+    ("a cookie without a kind that has one", "port = 80",
+     'port = 80\nsession = { kind = "source", cookie = "SID" }', 21,
+     ('service "web" has session.cookie, which is the cookie that kind = "insert" or "learn" goes '
+      'by, and kind = "source"; leave it out')),
+    ("a learned cookie's life for an inserted one", "port = 80",
+     'port = 80\nsession = { kind = "insert", expire_s = 60 }', 21,
+     ('service "web" has session.expire_s, which is how long kind = "learn" remembers a cookie, '
+      'and kind = "insert"; leave it out')),
+    ("learning without a name", "port = 80", 'port = 80\nsession = { kind = "learn" }', 21,
+     ('service "web" has a session by learning and no cookie to learn; give the name of the '
+      'application\'s own in session.cookie, such as cookie = "JSESSIONID"')),
     ("redirect on connection", "port = 25",
      'port = 25\nsession = { kind = "redirect", name = "{server}.org" }', 27,
      ('service "mail" has a session by redirect and select = "connection", which decides before '

@@ -42,7 +42,7 @@ port = {INSERT}
 application = "0.0.0.0:{_RAW}"
 policy = "round-robin"
 slow_start_ms = 0
-session = {{ kind = "insert" }}
+session = {{ kind = "insert", max_age_s = 600, secure = true, same_site = "lax" }}
 
 [[service]]
 name = "files"

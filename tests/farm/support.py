@@ -6,8 +6,10 @@ were made. So a test drives a client of the farm without a process of its own.
 """
 
 import errno
+import json
 import select
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -231,6 +233,24 @@ class Farm:
         with self.connect(port, server) as connection:
             connection.sendall(request(path))
             return read_answer(connection)
+
+    @contextmanager
+    def watching(self, server: str, count: int) -> Iterator[list[dict[str, Any]]]:
+        """What `ipos watch` of a server tells of the next so many decisions, after the block."""
+        events: list[dict[str, Any]] = []
+        watcher = self.lab.popen(
+            server, ["ipos", "watch", "-c", f"{count}", "-o", "json"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            assert watcher.stderr is not None
+            assert watcher.stderr.readline().startswith("watching")
+            yield events
+            told, _ = watcher.communicate(timeout=20)
+        finally:
+            watcher.kill()
+            watcher.wait()
+        events += map(json.loads, told.splitlines())
 
     def run(self, node: str, *argv: str, timeout_s: float = 60) -> str:
         """A command's output. It must succeed."""

@@ -5,21 +5,20 @@ h2load and curl send their HEADERS with the preface, so the path decides. A clie
 the server's SETTINGS has named no path: such a connection goes where any path may go.
 """
 
-import json
 import os
 import re
 import struct
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from ipos.inic import rows
-from ipos.lab import Lab, Settings
+from ipos.lab import Lab, Settings, faults
 from ipos.selection.sessions import learned_hash
-from tests.farm.support import SERVERS, Farm, wait_until
+from tests.farm.support import SERVERS, Farm, grown, wait_until
 
 pytestmark = pytest.mark.farm
 
@@ -192,23 +191,35 @@ def logged(farm: Farm, before: Counter[str], count: int) -> Counter[str] | None:
     return new if new.total() >= count else None
 
 
+def _let_in(farm: Farm) -> int:
+    """Connections that the agents have ended the silence of."""
+    return sum(counts["silence_ended"] for counts in farm.all_counters().values())
+
+
+def _preface_alone(farm: Farm) -> None:
+    """A client that says no more before it has the server's SETTINGS."""
+    with farm.connect(H2) as connection:
+        connection.sendall(PREFACE)
+        assert connection.recv(9)[3] == SETTINGS
+
+
+def _agent_lets_in(farm: Farm, tries: int = 5) -> bool:
+    """Whether its agent was sooner than the client's retransmission, at least once: it may be
+    starved for a while.
+    """
+    for _ in range(tries):
+        before = _let_in(farm)
+        _preface_alone(farm)
+        if _let_in(farm) == before + 1:
+            return True
+    return False
+
+
 def test_a_client_that_waits_for_settings_is_let_in(farm: Farm) -> None:
     """The servers of any path answer it; the decision and `explain` say that no path counts."""
-    watcher = farm.lab.popen(
-        "s1", ["ipos", "watch", "-c", "1", "-o", "json"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert watcher.stderr is not None
-        assert watcher.stderr.readline().startswith("watching")
-        with farm.connect(H2) as connection:
-            connection.sendall(PREFACE)
-            assert connection.recv(9)[3] == SETTINGS
-        told, _ = watcher.communicate(timeout=20)
-    finally:
-        watcher.kill()
-        watcher.wait()
-    event = json.loads(told)
+    with farm.watching("s1", 1) as events:
+        assert _agent_lets_in(farm)
+    (event,) = events
     assert event["server"] in ("s1", "s2")
     assert event["reason"] == "the policy's choice for HTTP/2 that named no host or path"
     url = f"http://{farm.address('s1')}:{H2}"
@@ -216,20 +227,65 @@ def test_a_client_that_waits_for_settings_is_let_in(farm: Farm) -> None:
     assert "SETTINGS" not in farm.run("s1", "ipos", "explain", f"{url}/")
 
 
-def test_headers_that_come_in_a_segment_of_their_own(farm: Farm) -> None:
-    """Of a client that has more to say, however it cuts it, the path is known."""
-    block = bytes.fromhex("8286") + b"\x04\x0a/bytes/100" + b"\x01\x04farm"
-    headers = len(block).to_bytes(3, "big") + b"\x01\x05" + (1).to_bytes(4, "big") + block
-    flight = PREFACE + bytes.fromhex("00000408000000000000010000") + headers
-    before = served(farm)
-    cuts = (24, 33, 46, 50, 55, 60, len(flight) - 1)
-    for cut in cuts:
-        with farm.connect(H2, "s2") as connection:
-            connection.sendall(flight[:cut])
-            connection.sendall(flight[cut:])
+def test_without_an_agent_it_is_let_in_when_it_sends_again(farm: Farm) -> None:
+    before = _let_in(farm)
+    faults.kill_agent(farm.lab, "s1")
+    try:
+        _preface_alone(farm)
+        assert _let_in(farm) == before
+    finally:
+        farm.lab.start_agent("s1")
+    wait_until("every server ready", farm.ready, 20)
+    assert _agent_lets_in(farm)
+
+
+def _flight(path: bytes) -> bytes:
+    """HEADERS of a request for a path of ten bytes."""
+    block = bytes.fromhex("8286") + b"\x04\x0a" + path + b"\x01\x04farm"
+    return len(block).to_bytes(3, "big") + b"\x01\x05" + (1).to_bytes(4, "big") + block
+
+
+def test_a_request_that_comes_as_the_agent_does(farm: Farm) -> None:
+    """Decided by whichever is first, on two CPUs at once or not, and once: all are answered."""
+    before = farm.all_counters()
+
+    def one(number: int) -> bool:
+        with farm.connect(H2, SERVERS[number % 3]) as connection:
+            connection.sendall(PREFACE)
+            time.sleep(0.008 + number % 100 * 0.000_14)  # the agent comes after 10 to 20 ms
+            connection.sendall(_flight(b"/bytes/100"))
             seen = b""
-            while len(seen) < 100:
+            while len(seen) < 150:
                 seen += (piece := connection.recv(65536))
                 assert piece
-    after = wait_until("the log has it", lambda: logged(farm, before, len(cuts)))
-    assert +after == {"s3": len(cuts)}
+        return True
+
+    with ThreadPoolExecutor(20) as clients:
+        assert all(clients.map(one, range(600)))
+    farm.wait_idle()
+    after = farm.all_counters()
+    let_in = sum(after[each]["silence_ended"] - before[each]["silence_ended"] for each in SERVERS)
+    assert 0 < let_in < 600
+    assert [grown(before[each], after[each]).get("rst_sent") for each in SERVERS] == [None] * 3
+
+
+def test_headers_that_come_in_a_segment_of_their_own(farm: Farm) -> None:
+    """Of a client that has more to say, however it cuts it, the path is known."""
+    flight = PREFACE + bytes.fromhex("00000408000000000000010000") + _flight(b"/bytes/100")
+    before, late = served(farm), _let_in(farm)
+    cuts = (24, 33, 46, 50, 55, 60, len(flight) - 1)
+    for cut in cuts:
+        for _ in range(5):
+            let_in = _let_in(farm)
+            with farm.connect(H2, "s2") as connection:
+                connection.sendall(flight[:cut])
+                connection.sendall(flight[cut:])
+                seen = b""
+                while len(seen) < 100:
+                    seen += (piece := connection.recv(65536))
+                    assert piece
+            if _let_in(farm) == let_in:
+                break  # else we were starved between the two, for longer than anybody waits
+    late = _let_in(farm) - late
+    after = wait_until("the log has it", lambda: logged(farm, before, len(cuts) + late))
+    assert after["s3"] == len(cuts)

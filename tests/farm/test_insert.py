@@ -20,7 +20,11 @@ from tests.farm.support import SERVERS, Farm, wait_until
 
 pytestmark = pytest.mark.farm
 
-COOKIE: Final = re.compile(rb"Set-Cookie: IPOS=[0-9a-f]{32}; [^\r\n]*\r\n")
+COOKIE: Final = re.compile(
+    rb"Set-Cookie: IPOS=[0-9a-f]{32}; Path=/(?:; Max-Age=600; HttpOnly; Secure; SameSite=Lax"
+    rb"|; HttpOnly)\r\n"
+)
+"""With the attributes that the raw application's service gives it, and nginx's."""
 
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 NO_BODY: Final = b"HTTP/1.1 204 No Content\r\nX-A: b\r\n\r\n"

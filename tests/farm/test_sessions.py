@@ -17,7 +17,7 @@ from ipos.inic.rows import ServerState
 from ipos.lab import Lab, Settings, faults
 from tests.farm.support import SERVERS, Farm, read_answer, request, wait_until
 
-INSERT, LEARN, SOURCE = 8101, 8102, 8103
+INSERT, LEARN, SOURCE, EITHER = 8101, 8102, 8103, 8104
 LEARNED = "SESSION"
 CONFIG = f"""\
 [[service]]
@@ -38,6 +38,12 @@ session = {{ kind = "learn", cookie = "{LEARNED}" }}
 name = "source"
 port = {SOURCE}
 session = {{ kind = "source" }}
+
+[[service]]
+name = "either"
+port = {EITHER}
+policy = "source-hash"
+session = {{ kind = "insert" }}
 """
 
 pytestmark = pytest.mark.farm
@@ -191,9 +197,12 @@ def test_a_session_has_its_server_while_servers_come_and_go(
         assert _wrong(own) == []
 
 
-def test_a_client_comes_back_by_its_address(farm: Farm) -> None:
+@pytest.mark.parametrize("port", [SOURCE, EITHER])
+def test_a_client_comes_back_by_its_address(farm: Farm, port: int) -> None:
+    """Without a cookie, also where a cookie would count."""
+
     def served() -> set[str]:
-        return {farm.get("/", SOURCE, server).served_by for server in SERVERS * 2}
+        return {farm.get("/", port, server).served_by for server in SERVERS * 2}
 
     # A farm that has just begun knows its servers one after the other.
     wait_until("one server for the client", lambda: len(served()) == 1)
@@ -259,9 +268,15 @@ def test_a_server_in_maintenance_moves_only_its_own_sessions(farm: Farm, port: i
             if server != "s3":
                 asyncio.run(_ask(farm, port, random.choice(("s1", "s2")), session))
                 assert session.wrong == []
-            else:
+        own = [one for one, server in zip(sessions, before, strict=True) if server == "s3"]
+        with farm.watching("s1", len(own)) as events:
+            for session in own:
                 asyncio.run(_ask(farm, port, "s1", session))
                 assert session.server in ("s1", "s2")
+        moved = reasons()[constant("IPOS_REASON_SESSION_MOVED")]
+        assert [(event["reason"], event["server"]) for event in events] == [
+            (moved, session.server) for session in own
+        ]
     finally:
         _order(farm, "s3", ServerState.READY)
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -70,14 +71,19 @@ def _told(clients: "subprocess.Popen[str]") -> tuple[int, int]:
     return int(responses), int(resets)
 
 
-def _p99_ms(farm: Farm, requests: int = 300) -> float:
-    """Of a normal client, a connection for each request."""
-    took = []
-    for _ in range(requests):
-        started = time.monotonic()
-        assert farm.get().status == 200
-        took.append(time.monotonic() - started)
-    return sorted(took)[requests * 99 // 100] * 1000
+def _p99_ms(farm: Farm, requests: int = 300, rounds: int = 5) -> float:
+    """Of a normal client, a connection for each request; the median of some rounds, for one that
+    the machine disturbs says nothing.
+    """
+    found = []
+    for _ in range(rounds):
+        took = []
+        for _ in range(requests):
+            started = time.monotonic()
+            assert farm.get().status == 200
+            took.append(time.monotonic() - started)
+        found.append(sorted(took)[requests * 99 // 100] * 1000)
+    return median(found)
 
 
 def _bytes_for_a_row(farm: Farm) -> float:

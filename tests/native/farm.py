@@ -96,6 +96,7 @@ class Farm:
         }
         self.told: list[Segment] = []
         self.frames: list[bytes] = []
+        self.silent: list[bytes] = []
         self.wire: Wire = lambda number, frame: (0,)
 
     def close(self) -> None:
@@ -109,8 +110,14 @@ class Farm:
 
     def client(self, packet: bytes) -> list[Segment]:
         """The client sends; what it hears until nothing moves any more."""
+        return self._settle((self.hosts[1], "front", packets.from_router(packet), None))
+
+    def agent(self, frame: bytes, mark: int) -> list[Segment]:
+        """The first server's agent runs a frame through its program; what the client hears."""
+        return self._settle((self.hosts[1], "back", frame, mark))
+
+    def _settle(self, first: Arriving) -> list[Segment]:
         heard = len(self.told)
-        first: Arriving = (self.hosts[1], "front", packets.from_router(packet), None)
         waiting = [(0, 0, first)]
         order = 1
         while waiting:
@@ -130,6 +137,7 @@ class Farm:
                 outcome = node.ingress(outcome.frame, index)
         else:
             outcome = node.ingress(frame, index, mark)
+        self.silent += outcome.silent
         if outcome.verdict == Tc.OK and outcome.frame[12:14] == b"\x08\x00":
             host.takes(outcome.frame, outcome)
         going: list[tuple[int, Arriving]] = []

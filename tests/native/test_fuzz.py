@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from fuzz import endpoints, frames, heads, kernel, moves, responses, selection
+from fuzz import endpoints, frames, given, heads, kernel, moves, responses, selection, sessions
 from tests.golden.kernel_machine import kernel_machine
 
 
@@ -42,9 +42,21 @@ def test_moves_against_the_oracle() -> None:
     assert not found
 
 
+def test_connections_given_away_against_the_oracle() -> None:
+    count, found = given.run(1, 1_000)
+    assert count == 1_000
+    assert not found
+
+
 def test_selection_against_the_oracle() -> None:
     count, found = selection.run(1, 500)
     assert count == 500
+    assert not found
+
+
+def test_sessions_against_the_oracle() -> None:
+    count, found = sessions.run(1, 3_000)
+    assert count == 3_000
     assert not found
 
 

@@ -34,7 +34,7 @@ def node() -> Iterator[Node]:
 
 def test_every_map_has_the_size_of_its_struct() -> None:
     for name, shape in maps().items():
-        if name in ("hold_free", "cookie_news", "captured", "decisions", "scratch"):
+        if name in ("hold_free", "cookie_news", "captured", "decisions", "silent", "scratch"):
             continue
         known = shape_of(name)
         sizes = [part if isinstance(part, int) else part.size for part in (known.key, known.value)]

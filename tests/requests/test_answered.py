@@ -47,6 +47,8 @@ STREAMS = {
         OK + b"Content-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         WHOLE,
     ),
+    "CR is no hyphen": ([PLAIN], OK + b"Content\rLength: 5\r\n\r\nhello", UNKNOWN),
+    "a control byte is no slash": ([PLAIN], b"HTTP\x0f1.1 204 x\r\n\r\n", UNKNOWN),
     "two lengths": ([PLAIN], OK + b"Content-Length: 0\r\nContent-Length: 0\r\n\r\n", UNKNOWN),
     "another encoding": ([PLAIN], OK + b"Transfer-Encoding: gzip\r\n\r\n", UNKNOWN),
     "until the connection closes": ([PLAIN], OK + b"\r\nhello", UNKNOWN),

@@ -51,8 +51,8 @@ def test_an_upgrade_is_not_sent_on_but_has_a_name() -> None:
 @pytest.mark.parametrize("target", ["/", rows_redirect.ODD, "/" + "a" * 800])
 def test_the_bytes_of_a_redirect(target: str) -> None:
     head = rows_redirect.head(target)
-    assert responses.redirect("s2.example", 80, head) == rows_redirect.response(target)
-    told = responses.redirect("s2.example", 8080, b"\r\n" + head)
+    assert responses.redirect("http://s2.example", head) == rows_redirect.response(target)
+    told = responses.redirect("http://s2.example:8080", b"\r\n" + head)
     assert told is not None
     assert b"Location: http://s2.example:8080/" in told
 
@@ -61,6 +61,6 @@ def test_what_no_redirect_carries() -> None:
     room = responses.REDIRECT_MAX - len(rows_redirect.response("/"))
     for size, fits in ((room, True), (room + 1, False)):
         head = rows_redirect.head("/" + "a" * size)
-        assert (responses.redirect("s2.example", 80, head) is not None) is fits
+        assert (responses.redirect("http://s2.example", head) is not None) is fits
     for target in ("http://www.example/", "*"):
-        assert responses.redirect("s2.example", 80, rows_redirect.head(target)) is None
+        assert responses.redirect("http://s2.example", rows_redirect.head(target)) is None

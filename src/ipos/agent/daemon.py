@@ -48,6 +48,7 @@ from ipos.agent.network import Network, interface
 from ipos.agent.notify import READY, STOPPING, Watchdog, notify, reloading
 from ipos.agent.observer import Observer, boottime_ns
 from ipos.agent.reaping import Reaping
+from ipos.agent.silence import Silence
 from ipos.agent.snapshot import Snapshot
 from ipos.agent.views import View
 from ipos.agent.wallclock import WallClock
@@ -112,6 +113,7 @@ class Agent:
         self._port: port.Port
         self._prober: signs.Prober
         self._reaping: Reaping
+        self._silence: Silence
         self._cookies: CookieGossip
 
     def start(self) -> None:
@@ -173,6 +175,7 @@ class Agent:
                     timed_out=self._timed_out,
                 )
             )
+            self._silence = stack.enter_context(Silence(self._pins, self._tables))
             self._cookies = CookieGossip(
                 Map.open(maps / "cookies"),
                 Map.open(maps / "cookie_news"),
@@ -190,6 +193,7 @@ class Agent:
     async def _live(self) -> None:
         tasks = [
             asyncio.create_task(self._reaping.run()),
+            asyncio.create_task(self._silence.run()),
             asyncio.create_task(self._decisions.run(self._snapshot)),
         ]
         self._loop.add_reader(self._prober.fileno(), self._signs_of_life)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
-from ipos.agent.naming import named_by, own_names
+from ipos.agent.naming import named_by, own_places
 from ipos.agent.routing import Routed, Unexplained, asked, pool_label, routed, service_name
 from ipos.agent.stickiness import stuck
 from ipos.agent.views import STATES, View
@@ -108,7 +108,7 @@ def explain(view: View, url: str, client: str = "", cookie: str = "") -> Explana
         if by_name.server is not None:
             decisions = [Possible(names.get(by_name.server), 1.0, by_name.reason)]
         elif by_name.redirect:
-            notes.append(_sent(view, index, port, names))
+            notes.append(_sent(view, index, names))
     sticks = stuck(view, index, cookie, pool, known) if cookie else None
     if sticks is not None:
         notes.append(sticks.note)
@@ -205,11 +205,10 @@ def _rule(view: View, service: str, found: Routed) -> str:
     return f"route {found.route}, {found.rule}, gives it to {label}: {found.reason}{others}"
 
 
-def _sent(view: View, service: int, port: int, names: dict[int, str]) -> str:
+def _sent(view: View, service: int, names: dict[int, str]) -> str:
     """Where clients are sent, by the server that is decided for."""
-    end = "" if port == 80 else f":{port}"
-    own = sorted(own_names(view.tables, service).items())
-    places = ", ".join(f"{names[at]} by http://{name}{end}" for at, name in own if at in names)
+    own = sorted(own_places(view.tables, service).items())
+    places = ", ".join(f"{names[at]} by {place}" for at, place in own if at in names)
     return f"its client is sent on by a 307 to the server's own name: {places}"
 
 

@@ -11,7 +11,7 @@ from ipos.config.schema import Service
 from ipos.inic import rows
 from ipos.inic.layout import layout
 from ipos.inic.maps import Tables
-from ipos.requests.responses import redirect_start
+from ipos.requests.responses import redirect_place, redirect_start
 from ipos.selection.naming import Named, named
 from ipos.selection.policies import ServerState
 
@@ -31,7 +31,9 @@ def name_rows(
         for member in members:
             assert member.state is not None
             name = service.session.own_name(member.state.server)
-            start = redirect_start(name, service.port)
+            start = redirect_start(
+                service.session.own_place(member.state.server, service.port)
+            )
             names[rows.NameKey(index, name.encode().ljust(_HOST, b"\0"))] = member.index
             redirects[rows.RedirectKey(index, member.index)] = rows.Redirect(
                 len(start), start.ljust(_START, b"\0")
@@ -53,6 +55,15 @@ def named_by(
         {at: ServerState(server.state) for at, server in servers.items()},
         *([one.server for one in each.candidates] for each in (pool, listening)),
     )
+
+
+def own_places(tables: Tables, service: int) -> dict[int, str]:
+    """Where clients are sent for every server of a service, by its index: a URL without a path."""
+    return {
+        key.server: redirect_place(row.start[: row.length])
+        for key, row in tables.redirects.items()
+        if key.service == service
+    }
 
 
 def own_names(tables: Tables, service: int) -> dict[int, str]:

@@ -28,7 +28,7 @@ from ipos.wire import Frame, Header, NoticePacket, PacketType, Protocol, VlanTag
 
 _ETHERTYPE_VLAN = 0x8100
 _ETHERTYPE_IP = 0x0800
-_MARK_LATE = 0x69704F5C  # IPOS_MARK_LATE of emit.h
+MARK_LATE = 0x69704F5C  # IPOSMARK_LATE of emit.h
 _SK_BUFF_LEN, _SK_BUFF_MARK = 192, 8  # struct __sk_buff, and where its mark is
 
 
@@ -103,15 +103,16 @@ def closed_frame(settings: Settings, ends: Ends, row: Owned, mac: bytes) -> byte
 
 
 def tell_late(settings: Settings, ends: Ends, row: Held, programs: Path) -> None:
-    """Let the data plane know that a later head of a connection has had its time.
+    """Let the data plane know that what it holds of a connection has had its time to go on.
 
-    It answers when the connection is quiet, which only it can tell: so a frame that names the
-    connection runs through its program, here and on no wire. The thread must be in the server's
-    network namespace. OSError from the kernel, PinError when the data plane has gone.
+    Only it can tell whether nothing came meanwhile, and for a later head when the connection is
+    quiet: so a frame that names the connection runs through its program, here and on no wire. The
+    thread must be in the server's network namespace. OSError from the kernel, PinError when the
+    data plane has gone.
     """
     frame = _closed(settings, ends, bytes(4), bytes(2), row.hs, settings.back_mac)
     context = bytearray(_SK_BUFF_LEN)
-    struct.pack_into("=I", context, _SK_BUFF_MARK, _MARK_LATE)
+    struct.pack_into("=I", context, _SK_BUFF_MARK, MARK_LATE)
     program = open_pin(programs / Hook.INGRESS.program, "the program that answers")
     try:
         syscall.prog_test_run(program, frame, bytes(context))

@@ -16,7 +16,7 @@ KINDS = {
 def session_row(session: Session) -> rows.Session:
     """The row; for an inserted cookie with its Set-Cookie line (RFC 6265, 4.1.1)."""
     kind = KINDS[session.kind]
-    name = session.cookie.encode()
+    name = session.cookie_name.encode()
     if kind in (rows.SessionKind.SOURCE, rows.SessionKind.REDIRECT):
         return rows.Session(kind)
     if kind is not rows.SessionKind.INSERT:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The URL map in use, read back from the pinned maps as the rules it was made of."""
 
-from ipos.agent.urlwriter import PATTERNS, SERVICES, live_bank
+from ipos.agent.urls import PATTERNS
+from ipos.agent.urlwriter import SERVICES, live_bank
 from ipos.inic import rows
 from ipos.inic.maps import Tables
 from ipos.selection.urlmap import Rule
@@ -19,7 +20,7 @@ def installed(tables: Tables) -> dict[int, list[tuple[Rule, int]]]:
             owners |= {urls.any: (service, "*")} if urls.any else {}
     for key, pattern in tables.hosts.items():
         if key.scope // SERVICES == bank:
-            name = key.name.rstrip(b"\0").decode()
+            name = key.name.decode()
             host = f"*{name}" if name.startswith(".") else name
             owners[pattern] = (key.scope % SERVICES, host)
     for place, (service, host) in owners.items():

@@ -4,6 +4,9 @@
 Rules are grouped by service and host pattern. A pattern's row knows the next wider pattern that
 fits every host it fits, so that the data plane looks a host up once and then follows the chain.
 The rule for every path stands in that row; all others are prefixes in one trie.
+
+The trie tells patterns apart bit by bit before it comes to a path. Patterns that fit many hosts are
+asked for most requests, so they are numbered from the far end: few bits tell them from all names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,16 +15,19 @@ from dataclasses import dataclass, field
 from ipos.agent import pools
 from ipos.config.schema import Config
 from ipos.inic import rows
+from ipos.inic.layout import constant
 from ipos.selection.urlmap import Rule, path_bytes
 
 NO_RULE = rows.Rule(0, 0, 0)
+PATTERNS = constant("IPOS_PATTERNS_MAX") // 2
+"""Of a bank, number 0 included, which is none."""
 _PREFIX_BITS = 32
 """Of a path key: the pattern before the path."""
 
 
 @dataclass(frozen=True, slots=True)
 class UrlMap:
-    """One bank. Patterns count from 1, their rows name each other so; scopes are services."""
+    """One bank. Patterns' rows name each other by number, not 0; scopes are services."""
 
     urls: Mapping[int, rows.Urls] = field(default_factory=dict)
     patterns: Mapping[int, rows.Pattern] = field(default_factory=dict)
@@ -60,6 +66,7 @@ class _Compiler:
         self.patterns: dict[int, rows.Pattern] = {}
         self.hosts: dict[tuple[int, bytes], int] = {}
         self.paths: dict[rows.PathKey, rows.Rule] = {}
+        self._named, self._widest = 0, PATTERNS
         self._config = config
         self._services = {service.name: service for service in config.service}
         self._targets: dict[tuple[object, ...], int] = {}
@@ -69,8 +76,7 @@ class _Compiler:
         by_host: dict[str, list[Rule]] = {}
         for rule in rules:
             by_host.setdefault(rule.host, []).append(rule)
-        first = len(self.patterns) + 1
-        places = {host: first + place for place, host in enumerate(by_host)}
+        places = {host: self._number(host) for host in by_host}
         for host, place in places.items():
             self.patterns[place] = self._pattern(place, by_host[host], _wider(host, places))
             if host != "*":
@@ -81,6 +87,13 @@ class _Compiler:
                 wildcards |= 1 << host.count(".")
         exact = any(not host.startswith("*") for host in places)
         return rows.Urls(places.get("*", 0), default, wildcards, exact)
+
+    def _number(self, host: str) -> int:
+        if host.startswith("*"):
+            self._widest -= 1
+            return self._widest
+        self._named += 1
+        return self._named
 
     def _pattern(self, place: int, rules: Sequence[Rule], wider: int) -> rows.Pattern:
         root, longest = NO_RULE, 0

@@ -6,13 +6,12 @@ What an earlier agent left in the idle bank, half written or whole, is removed f
 
 import dataclasses
 
-from ipos.agent.urls import UrlMap
+from ipos.agent.urls import PATTERNS, UrlMap
 from ipos.inic import rows
 from ipos.inic.layout import constant
 from ipos.inic.maps import Tables
 
 SERVICES = constant("IPOS_SERVICES_MAX")
-PATTERNS = constant("IPOS_PATTERNS_MAX") // 2
 NO_URLS = rows.Urls(0, 0, 0, False, used=False)
 
 

@@ -149,6 +149,17 @@ def _services(config: Config, say: _Say) -> None:
         )
 
 
+_INSERTED = ("an attribute of cookies that", ("insert",), "makes")
+_SENT = ("where", ("redirect",), "sends clients")
+_SESSION_KEYS = {
+    "cookie": ("the cookie that", ("insert", "learn"), "goes by"),
+    "expire_s": ("how long", ("learn",), "remembers a cookie"),
+    **dict.fromkeys(("path", "domain", "max_age_s", "http_only", "secure", "same_site"), _INSERTED),
+    **dict.fromkeys(("name", "scheme", "port"), _SENT),
+}
+"""What a session's key is: whose, of which kinds, and what they do with it."""
+
+
 def _sessions(config: Config, say: _Say) -> None:
     for position, service in enumerate(config.service):
         session = service.session
@@ -163,17 +174,7 @@ def _sessions(config: Config, say: _Say) -> None:
                 f"before any {what} comes; "
                 'say select = "request", or kind = "source"',
             )
-        if session.kind != "insert":
-            for entry in msgspec.structs.fields(session):
-                given = getattr(session, entry.name) != entry.default
-                if given and entry.name not in ("kind", "cookie", "expire_s", "name"):
-                    say(
-                        (*here, entry.name),
-                        f"{_of(service.name)} session.{entry.name}, which is an attribute of "
-                        f'cookies that kind = "insert" makes, and kind = "{session.kind}"; leave '
-                        "it out",
-                    )
-        _names(service, (*here, "name"), session, say)
+        _keys_of_session(service, here, session, say)
         if session.same_site == "none" and not session.secure:
             say(
                 (*here, "same_site"),
@@ -182,18 +183,29 @@ def _sessions(config: Config, say: _Say) -> None:
             )
 
 
-def _names(service: Service, where: locate.Path, session: Session, say: _Say) -> None:
+def _keys_of_session(service: Service, here: locate.Path, session: Session, say: _Say) -> None:
+    for entry in msgspec.structs.fields(session):
+        if entry.name == "kind" or getattr(session, entry.name) == entry.default:
+            continue
+        what, kinds, does = _SESSION_KEYS[entry.name]
+        if session.kind not in kinds:
+            whose = " or ".join(f'"{kind}"' for kind in kinds)
+            say(
+                (*here, entry.name),
+                f"{_of(service.name)} session.{entry.name}, which is {what} kind = {whose} {does}, "
+                f'and kind = "{session.kind}"; leave it out',
+            )
     if session.kind == "redirect" and session.name is None:
         say(
-            where[:-1],
+            here,
             f"{_of(service.name)} a session by redirect and no names to send clients to; give the "
             'servers\' own in session.name, such as name = "{server}.example.org"',
         )
-    if session.kind != "redirect" and session.name is not None:
+    if session.kind == "learn" and session.cookie is None:
         say(
-            where,
-            f'{_of(service.name)} session.name, which is where kind = "redirect" sends clients, '
-            f'and kind = "{session.kind}"; leave it out',
+            here,
+            f"{_of(service.name)} a session by learning and no cookie to learn; give the name of "
+            'the application\'s own in session.cookie, such as cookie = "JSESSIONID"',
         )
 
 

@@ -177,22 +177,26 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
 class Session(Struct, frozen=True, forbid_unknown_fields=True):
     """`session = { ... }` of a service: how a client comes back to the same server.
 
-    `expire_s` is how long a learned cookie is remembered without being used, `name` what a server
-    is called by the clients that `kind = "redirect"` sends there; the rest are attributes of an
-    inserted cookie (RFC 6265, 4.1).
+    An inserted cookie without a name is called IPOS. `expire_s` is how long a learned one is
+    remembered without being used. `name` is what a server is called by the clients that
+    `kind = "redirect"` sends there, `scheme` and `port` how they reach it: what ends TLS before the
+    farm has others than the service. The rest are attributes of an inserted cookie (RFC 6265, 4.1).
     """
 
     kind: Annotated[
         Literal["insert", "learn", "redirect", "source"],
         Meta(description='"insert", "learn", "redirect" or "source"'),
     ]
-    cookie: Annotated[
-        str,
-        Meta(
-            pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$",
-            description='the name of a cookie, such as "IPOS"',
-        ),
-    ] = "IPOS"
+    cookie: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$",
+                description='the name of a cookie, such as "IPOS"',
+            ),
+        ]
+        | None
+    ) = None
     expire_s: Annotated[int, Meta(ge=60, le=2_592_000, description="60 to 2592000 seconds")] = (
         86_400
     )
@@ -231,6 +235,20 @@ class Session(Struct, frozen=True, forbid_unknown_fields=True):
         ]
         | None
     ) = None
+
+    scheme: Annotated[Literal["http", "https"], Meta(description='"http" or "https"')] = "http"
+    port: Annotated[int, Meta(ge=1, le=65535, description="1 to 65535")] | None = None
+
+    @property
+    def cookie_name(self) -> str:
+        return self.cookie or "IPOS"
+
+    def own_place(self, server: str, service_port: int) -> str:
+        """A server's own name as a URL without a path."""
+        usual = {"http": 80, "https": 443}[self.scheme]
+        port = self.port or (service_port if self.scheme == "http" else usual)
+        end = "" if port == usual else f":{port}"
+        return f"{self.scheme}://{self.own_name(server)}{end}"
 
     def own_name(self, server: str) -> str:
         """What a server is called by clients; its name has at most 96 characters."""

@@ -10,10 +10,9 @@ import functools
 import re
 from pathlib import Path
 
-from ipos.closing import Closing
 from ipos.inic.codec import Codec
 from ipos.inic.layout import HEADER, Counter, constant, header, layout
-from ipos.inic.libbpf import Map, RingBuffer
+from ipos.inic.rings import Ring
 from ipos.inic.rows import Decision, DecisionFlag, Outcome
 
 _CODEC = Codec(Decision, layout("ipos_decision"))
@@ -72,36 +71,8 @@ def reasons() -> dict[int, str]:
     return {constant(name): text for name, text in found}
 
 
-class _Enough(Exception):
-    """Ends a reading; libbpf has counted the record that raised it as read."""
-
-
-class DecisionRing(Closing):
-    """The reading end. What an earlier reader left is thrown away."""
+class DecisionRing(Ring):
+    """The reading end."""
 
     def __init__(self, maps: Path) -> None:
-        self._found: list[bytes] = []
-        self._most = 0
-        self._map = Map.open(maps / "decisions")
-        self._ring = RingBuffer(self._map.fd, self._receive)
-        while self.take(1000):
-            pass
-
-    def take(self, most: int) -> list[bytes]:
-        """The records that wait, `most` of them at a time: a writer may be faster than we are."""
-        self._most = most
-        try:
-            self._ring.consume()
-        except _Enough:
-            pass
-        taken, self._found = self._found, []
-        return taken
-
-    def close(self) -> None:
-        self._ring.close()
-        self._map.close()
-
-    def _receive(self, record: bytes) -> None:
-        self._found.append(record)
-        if len(self._found) >= self._most:
-            raise _Enough
+        super().__init__(maps, "decisions")

@@ -117,6 +117,38 @@ class Table(Generic[K, V]):
         return self._store.count()
 
 
+_HOST = layout("ipos_host_key")
+_SHORT_HOST = layout("ipos_short_host_key")
+
+
+class Hosts:
+    """The host patterns of the URL map. Short names have a map of their own."""
+
+    def __init__(self, long: Table[rows.HostKey, int], short: Table[rows.HostKey, int]) -> None:
+        self._long = long
+        self._short = short
+
+    def _table(self, key: rows.HostKey) -> Table[rows.HostKey, int]:
+        room = _SHORT_HOST.field("name").size
+        return self._short if len(key.name.rstrip(b"\0")) <= room else self._long
+
+    def put(self, key: rows.HostKey, pattern: int) -> None:
+        self._table(key).put(key, pattern)
+
+    def delete(self, key: rows.HostKey) -> bool:
+        """False when there was no such row."""
+        return self._table(key).delete(key)
+
+    def items(self) -> Iterator[tuple[rows.HostKey, int]]:
+        """Names without the zeros behind them."""
+        for table in (self._short, self._long):
+            for key, pattern in table.items():
+                yield replace(key, name=key.name.rstrip(b"\0")), pattern
+
+    def count(self) -> int:
+        return self._short.count() + self._long.count()
+
+
 class PerCpuTable(Generic[V]):
     """An array with a value for each CPU."""
 
@@ -249,9 +281,11 @@ class Tables:
         return self._array("patterns", Codec(rows.Pattern, layout("ipos_pattern")))
 
     @functools.cached_property
-    def hosts(self) -> Table[rows.HostKey, int]:
-        key = Codec(rows.HostKey, layout("ipos_host_key"))
-        return Table(self._open("hosts"), key, Index())
+    def hosts(self) -> "Hosts":
+        return Hosts(
+            Table(self._open("hosts"), Codec(rows.HostKey, _HOST), Index()),
+            Table(self._open("short_hosts"), Codec(rows.HostKey, _SHORT_HOST), Index()),
+        )
 
     @functools.cached_property
     def paths(self) -> Table[rows.PathKey, rows.Rule]:

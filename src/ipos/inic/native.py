@@ -132,7 +132,8 @@ class Outcome:
     """What a program did with a frame.
 
     `frame` is the packet after it and `metadata` the bytes of XDP metadata before it. A frame that
-    the verdict redirects is the last of `sent`. `captured` and `decided` are records of the rings.
+    the verdict redirects is the last of `sent`. `captured`, `decided` and `silent` are records of
+    the rings.
     """
 
     verdict: int
@@ -143,6 +144,7 @@ class Outcome:
     mark: int = 0
     captured: tuple[bytes, ...] = ()
     decided: tuple[bytes, ...] = ()
+    silent: tuple[bytes, ...] = ()
 
 
 class _Map(ctypes.Structure):
@@ -217,6 +219,10 @@ class _Choice(ctypes.Structure):
         ("usable", ctypes.c_uint16),
         ("pool", ctypes.c_uint16),
         ("rule", ctypes.c_uint16),
+        ("session", ctypes.c_uint8),
+        ("insert", ctypes.c_uint8),
+        ("redirect", ctypes.c_uint8),
+        ("zero", ctypes.c_uint8),
     ]
 
 
@@ -253,6 +259,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "ipos_run_egress": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
     "ipos_run_sockops": (_INT, [_NODE, _U32, ctypes.POINTER(_Socket), _U64, _U32]),
     "ipos_run_route": (_INT, [_NODE, _BYTES, ctypes.POINTER(_Choice)]),
+    "ipos_decide_pool": (_INT, [_NODE, _U64, _U64, ctypes.POINTER(_Choice)]),
     "ipos_choose": (_U32, [_NODE, _U32, _U64, _U64, _U32, ctypes.POINTER(_U32)]),
     "ipos_request_open": (None, [_NODE, _U32]),
     "ipos_request_feed": (_INT, [_NODE, _BYTES, _U32]),
@@ -498,18 +505,27 @@ class Node:
 
     def route(self, service: int, host: bytes, path: bytes) -> tuple[int, int]:
         """(pool, number of the rule or 0) for a request read as this host and path, "" for none."""
+        room = constant("IPOS_PATH_MAX")
         request = layout("ipos_request").pack(
             {
                 "service": service,
                 "host_len": len(host),
-                "path_len": min(len(path), constant("IPOS_PATH_MAX")),
+                "path_len": min(len(path), room),
                 "host": host,
-                "path": path[: constant("IPOS_PATH_MAX")],
+                "path": path[:room].ljust(room, b"a"),  # as an earlier request may have left it
             }
         )
         choice = _Choice()
         library().ipos_run_route(self.handle, request, ctypes.byref(choice))
         return choice.pool, choice.rule
+
+    def session(self, now_ns: int, refused: int = 0) -> tuple[int, int, bool]:
+        """(server, 0 for "choose"; `selection.sessions.Standing`; its response gets a cookie) of
+        the request that was read last.
+        """
+        choice = _Choice()
+        server = library().ipos_decide_pool(self.handle, refused, now_ns, ctypes.byref(choice))
+        return server, choice.session, bool(choice.insert)
 
     def choose(
         self, pool: int, client: IPv4Address, random: int, refused: int = 0
@@ -549,14 +565,13 @@ class Node:
             for i in range(lib.ipos_assigned(handle))
         ]
         rings: dict[int, list[bytes]] = {
-            maps()["captured"].index: [],
-            maps()["decisions"].index: [],
+            maps()[name].index: [] for name in ("captured", "decisions", "silent")
         }
         for i in range(lib.ipos_records(handle)):
             record: _Record = lib.ipos_record_at(handle, i).contents
             raw = ctypes.string_at(ctypes.addressof(record) + _Record.bytes.offset, record.length)
             rings[record.map].append(raw)
-        captured, decided = rings.values()
+        captured, decided, silent = rings.values()
         return Outcome(
             lib.ipos_verdict(handle),
             after.data,
@@ -566,6 +581,7 @@ class Node:
             after.mark,
             tuple(captured),
             tuple(decided),
+            tuple(silent),
         )
 
     def _assignment(self, raw: _Assignment) -> Assignment:

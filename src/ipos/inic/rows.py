@@ -420,7 +420,7 @@ class DecisionFlag(IntFlag):
 class Decision:
     """`struct ipos_decision`: a record of the ring `decisions`. `reason`: see `decisions`.
 
-    `host` and `path` are zero padded; host_len and path_len bytes of them count.
+    Of `host` and `path`, host_len and path_len bytes count.
     """
 
     length: int

@@ -46,6 +46,7 @@ _SHAPES: Mapping[str, Shape] = {
     "urls": Shape(4, layout("ipos_urls")),
     "patterns": Shape(4, layout("ipos_pattern")),
     "hosts": Shape(layout("ipos_host_key"), 4),
+    "short_hosts": Shape(layout("ipos_short_host_key"), 4),
     "paths": Shape(layout("ipos_path_key"), layout("ipos_rule")),
     "sessions": Shape(4, layout("ipos_session")),
     "names": Shape(layout("ipos_name_key"), 4),

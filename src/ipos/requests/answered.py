@@ -12,8 +12,7 @@ given. It reads HTTP/1 as RFC 9112 section 6.3 has it, from the side that needs 
 -   lines end with LF; CR is skipped where it can be
 
 Anything else, two of either field, and an answer that nobody asked for leave the end unknown, and
-so does an answer that lasts as long as the connection. A letter is compared, and with it any byte
-of such a text, as if bit 5 were set: what an application sends is not refused for its case.
+so does an answer that lasts as long as the connection. Letters are taken in either case.
 """
 
 from __future__ import annotations
@@ -21,6 +20,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+
+from ipos.requests.reader import More, Reader
 
 _DIGITS = b"0123456789"
 _LENGTH_LIMIT = 1 << 59  # a digit more, and it might not fit
@@ -56,44 +57,13 @@ class Answers:
     tunnel: bool | None = False
 
 
-class _More(Exception):
-    pass
-
-
 class _Unknown(Exception):
     pass
 
 
-class _Reader:
-    """A place in the bytes. Everything that wants a byte that is not there raises `_More`."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.at = 0
-
-    def next(self) -> int:
-        if self.at >= len(self.data):
-            raise _More
-        self.at += 1
-        return self.data[self.at - 1]
-
-    def line(self) -> bytes:
-        """Up to LF, which is left out."""
-        end = self.data.find(b"\n", self.at)
-        if end < 0:
-            raise _More
-        start, self.at = self.at, end + 1
-        return self.data[start:end]
-
-    def skip(self, length: int) -> None:
-        if self.at + length > len(self.data):
-            raise _More
-        self.at += length
-
-
 def read(sent: bytes, asked: Sequence[Asked]) -> Answers:
     """All the bytes since the first of these requests was given to the application."""
-    reader = _Reader(sent)
+    reader = Reader(sent)
     answered = 0
     tunnel: bool | None = None if asked and asked[-1] in (Asked.UPGRADE, Asked.CONNECT) else False
     start = 0
@@ -114,21 +84,17 @@ def read(sent: bytes, asked: Sequence[Asked]) -> Answers:
             if status not in _BODILESS and asked[answered] is not Asked.HEAD:
                 _body(reader, fields)
             answered += 1
-    except _More:
+    except More:
         stands = Stands.BETWEEN if start == len(sent) else Stands.INSIDE
         return Answers(answered, stands, tunnel)
     except _Unknown:
         return Answers(answered, Stands.UNKNOWN, tunnel)
 
 
-def _folded(text: bytes) -> bytes:
-    return bytes(byte | 0x20 for byte in text)
-
-
-def _head(reader: _Reader) -> tuple[int, dict[str, int]]:
+def _head(reader: Reader) -> tuple[int, dict[str, int]]:
     """The status, and what ends the body: `length` in bytes, `chunked` 1 or 0."""
     for wanted in b"http/1.":
-        if reader.next() | 0x20 != wanted:
+        if bytes((reader.next(),)).lower() != bytes((wanted,)):
             raise _Unknown
     reader.next()
     if reader.next() != 0x20:
@@ -150,19 +116,17 @@ def _head(reader: _Reader) -> tuple[int, dict[str, int]]:
         _field(reader, fields)
 
 
-def _field(reader: _Reader, fields: dict[str, int]) -> None:
+def _field(reader: Reader, fields: dict[str, int]) -> None:
     """One field's line, byte by byte where it says how long the answer is."""
     for name, value in (("length", _length), ("chunked", _chunked)):
         text = b"content-length:" if name == "length" else b"transfer-encoding:"
         rest = reader.data[reader.at :].partition(b"\n")[0]
         size = min(len(rest), len(text))
-        if _folded(rest[:size]) != _folded(text[:size]):
+        if rest[:size].lower() != text[:size]:
             continue
         if size < len(text):
             break
         reader.at += size
-        if rest[size - 1] != 0x3A:
-            break
         if name in fields:
             raise _Unknown
         fields[name] = 0
@@ -171,31 +135,31 @@ def _field(reader: _Reader, fields: dict[str, int]) -> None:
     reader.line()
 
 
-def _value(reader: _Reader) -> int | None:
+def _value(reader: Reader) -> int | None:
     """The next byte of a value that is no white space; None at the line's end."""
     while (byte := reader.next()) in b" \t\r":
         pass
     return None if byte == 0x0A else byte
 
 
-def _length(reader: _Reader, fields: dict[str, int]) -> None:
+def _length(reader: Reader, fields: dict[str, int]) -> None:
     while (digit := _value(reader)) is not None:
         if digit not in _DIGITS or fields["length"] >= _LENGTH_LIMIT:
             raise _Unknown
         fields["length"] = fields["length"] * 10 + digit - 0x30
 
 
-def _chunked(reader: _Reader, fields: dict[str, int]) -> None:
+def _chunked(reader: Reader, fields: dict[str, int]) -> None:
     text = b"chunked"
     seen = 0
     while (byte := _value(reader)) is not None:
-        if seen >= len(text) or byte | 0x20 != text[seen]:
+        if seen >= len(text) or bytes((byte,)).lower() != text[seen : seen + 1]:
             raise _Unknown
         seen += 1
     fields["chunked"] = int(seen == len(text))
 
 
-def _body(reader: _Reader, fields: dict[str, int]) -> None:
+def _body(reader: Reader, fields: dict[str, int]) -> None:
     if "chunked" in fields:
         if not fields["chunked"]:
             raise _Unknown
@@ -206,7 +170,7 @@ def _body(reader: _Reader, fields: dict[str, int]) -> None:
         raise _Unknown
 
 
-def _chunks(reader: _Reader) -> None:
+def _chunks(reader: Reader) -> None:
     """RFC 9112 section 7.1; an extension and a trailer's field are skipped up to their LF."""
     while True:
         size = _size(reader)
@@ -221,7 +185,7 @@ def _chunks(reader: _Reader) -> None:
         raise _Unknown
 
 
-def _size(reader: _Reader) -> int:
+def _size(reader: Reader) -> int:
     size = digits = 0
     while True:
         byte = reader.next()

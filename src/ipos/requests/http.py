@@ -27,6 +27,7 @@ from enum import Enum, IntEnum, IntFlag
 
 from ipos.requests import url
 from ipos.requests.head import HEAD_MAX
+from ipos.requests.reader import More, Reader
 
 COOKIE_MAX = 128  # bytes of a session cookie's value
 LENGTH_MAX = 2**63 - 1
@@ -114,38 +115,23 @@ class _Refused(Exception):
         self.reason = reason
 
 
-class _More(Exception):
-    pass
-
-
-class _Reader:
-    """A place in the bytes. Everything that wants a byte that is not there raises `_More`."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.at = 0
-
-    def next(self) -> int:
-        if self.at >= len(self.data):
-            raise _More
-        return self.data[self.at]
-
+class _Reader(Reader):
     def take(self, allowed: frozenset[int]) -> bytes:
         """As many bytes of these as there are; there must be one behind them."""
         start = self.at
-        while self.next() in allowed:
+        while self.peek() in allowed:
             self.at += 1
         return self.data[start : self.at]
 
     def expect(self, text: bytes, otherwise: Ambiguity) -> None:
         for byte in text:
-            if self.next() != byte:
+            if self.peek() != byte:
                 raise self.wrong(otherwise)
             self.at += 1
 
     def wrong(self, otherwise: Ambiguity) -> _Refused:
         """What the byte at hand is, where it may not be."""
-        byte = self.next()
+        byte = self.peek()
         if byte == 0x0A:
             return _Refused(Ambiguity.LINE_FEED)
         if byte == 0x0D:
@@ -155,10 +141,10 @@ class _Reader:
         return _Refused(Ambiguity.CONTROL if byte < 0x20 or byte == 0x7F else otherwise)
 
     def line_end(self, otherwise: Ambiguity) -> None:
-        if self.next() != 0x0D:
+        if self.peek() != 0x0D:
             raise self.wrong(otherwise)
         self.at += 1
-        if self.next() != 0x0A:
+        if self.peek() != 0x0A:
             raise _Refused(Ambiguity.CARRIAGE_RETURN)
         self.at += 1
 
@@ -187,7 +173,7 @@ def read(data: bytes, cookie: bytes = b"") -> Request:
     reader = _Reader(data[:HEAD_MAX])
     try:
         return _request(reader, cookie)
-    except _More:
+    except More:
         if len(data) >= HEAD_MAX:
             return Request(Outcome.REFUSED, Ambiguity.TOO_LONG)
         return Request()
@@ -196,7 +182,7 @@ def read(data: bytes, cookie: bytes = b"") -> Request:
 
 
 def _request(reader: _Reader, cookie: bytes) -> Request:
-    while reader.next() in b"\r\n":
+    while reader.peek() in b"\r\n":
         reader.line_end(Ambiguity.METHOD)
     seen = _Seen(method=reader.take(_METHOD))
     reader.expect(b" ", Ambiguity.METHOD)
@@ -206,13 +192,13 @@ def _request(reader: _Reader, cookie: bytes) -> Request:
         flags |= Flag.PATH_CUT
     version = _version(reader, preface=seen.method == b"PRI" and path is None)
     if version == b"2.0":
-        if reader.next() != 0x0D:
+        if reader.peek() != 0x0D:
             raise reader.wrong(Ambiguity.VERSION)
         reader.line_end(Ambiguity.VERSION)
         return Request(Outcome.PREFACE, length=reader.at)
     first = True
-    while reader.next() != 0x0D:
-        if reader.next() in b" \t":
+    while reader.peek() != 0x0D:
+        if reader.peek() in b" \t":
             raise _Refused(Ambiguity.LEADING_SPACE if first else Ambiguity.FOLD)
         _header(reader, seen, cookie)
         first = False
@@ -224,12 +210,12 @@ def _request(reader: _Reader, cookie: bytes) -> Request:
 
 def _version(reader: _Reader, *, preface: bool) -> bytes:
     reader.expect(b"HTTP/", Ambiguity.VERSION)
-    if preface and reader.next() == 0x32:
+    if preface and reader.peek() == 0x32:
         reader.expect(b"2.0", Ambiguity.VERSION)
         version = b"2.0"
     else:
         reader.expect(b"1.", Ambiguity.VERSION)
-        minor = bytes([reader.next()])
+        minor = bytes([reader.peek()])
         if minor not in (b"0", b"1"):
             raise reader.wrong(Ambiguity.VERSION)
         reader.at += 1
@@ -244,7 +230,7 @@ def _target(reader: _Reader, seen: _Seen) -> url.Path | None:
         seen.authority = _authority(reader, b" ", port=True)
         reader.at += 1
         return None
-    first = reader.next()
+    first = reader.peek()
     if first == 0x2A and seen.method in (b"OPTIONS", b"PRI"):
         reader.at += 1
         reader.expect(b" ", Ambiguity.TARGET)
@@ -256,9 +242,9 @@ def _target(reader: _Reader, seen: _Seen) -> url.Path | None:
     elif first != 0x2F:
         raise reader.wrong(Ambiguity.TARGET)
     path = url.Path(b"/")
-    if reader.next() == 0x2F:
+    if reader.peek() == 0x2F:
         path = _path(reader)
-    if reader.next() != 0x20:
+    if reader.peek() != 0x20:
         reader.take(_VISIBLE)
     reader.expect(b" ", Ambiguity.TARGET)
     return path
@@ -299,14 +285,14 @@ def _authority(reader: _Reader, ends: bytes, *, port: bool = False) -> bytes:
     except url.UrlError as error:
         reader.at = start + error.at
         if error.at >= size and port:
-            reader.next()
+            reader.peek()
             raise _Refused(Ambiguity.TARGET) from None
         if error.at >= size:
-            reader.next()
+            reader.peek()
             raise _Refused(Ambiguity.HOST) from None
         raise reader.wrong(Ambiguity.HOST) from None
     reader.at += size
-    reader.next()
+    reader.peek()
     if port and not has_port:
         raise _Refused(Ambiguity.TARGET)
     return name
@@ -314,7 +300,7 @@ def _authority(reader: _Reader, ends: bytes, *, port: bool = False) -> bytes:
 
 def _header(reader: _Reader, seen: _Seen, cookie: bytes) -> None:
     name = reader.take(_TOKEN)
-    if reader.next() in b" \t" and name:
+    if reader.peek() in b" \t" and name:
         raise _Refused(Ambiguity.SPACE_BEFORE_COLON)
     if not name:
         raise reader.wrong(Ambiguity.HEADER_NAME)
@@ -328,7 +314,7 @@ def _header(reader: _Reader, seen: _Seen, cookie: bytes) -> None:
         _encoding(reader, seen)
     else:
         value = reader.take(_VALUE)
-        if reader.next() != 0x0D:
+        if reader.peek() != 0x0D:
             raise reader.wrong(Ambiguity.CONTROL)
         _noted(known, value, seen, cookie)
     reader.line_end(Ambiguity.CONTROL)
@@ -341,7 +327,7 @@ def _host(reader: _Reader, seen: _Seen) -> None:
     reader.take(frozenset(b" "))
     seen.host = _authority(reader, b" \r")
     reader.take(frozenset(b" "))
-    if reader.next() != 0x0D:
+    if reader.peek() != 0x0D:
         raise reader.wrong(Ambiguity.HOST)
 
 
@@ -351,17 +337,17 @@ def _length(reader: _Reader, seen: _Seen) -> None:
     reader.take(frozenset(b" "))
     seen.length = 0
     digits = 0
-    while chr(reader.next()) in "0123456789":
-        seen.length = seen.length * 10 + reader.next() - 0x30
+    while chr(reader.peek()) in "0123456789":
+        seen.length = seen.length * 10 + reader.peek() - 0x30
         if seen.length > LENGTH_MAX:
             raise _Refused(Ambiguity.LENGTH)
         digits += 1
         reader.at += 1
     if digits:
         reader.take(frozenset(b" "))
-    if reader.next() == 0x0D and not digits:
+    if reader.peek() == 0x0D and not digits:
         raise _Refused(Ambiguity.LENGTH)
-    if reader.next() != 0x0D:
+    if reader.peek() != 0x0D:
         raise reader.wrong(Ambiguity.LENGTH)
 
 
@@ -369,7 +355,7 @@ def _encoding(reader: _Reader, seen: _Seen) -> None:
     if seen.chunked:
         raise _Refused(Ambiguity.ENCODING)
     value = reader.take(_VALUE)
-    if reader.next() != 0x0D:
+    if reader.peek() != 0x0D:
         raise reader.wrong(Ambiguity.CONTROL)
     if value.strip(b" ").lower() != b"chunked":
         raise _Refused(Ambiguity.ENCODING)

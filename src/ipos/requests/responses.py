@@ -31,16 +31,23 @@ REDIRECT_MAX = 1024
 """Bytes: what two such segments and one piece of the hold pool hold."""
 
 
-def redirect_start(name: str, port: int) -> bytes:
-    """A redirect to a server's own name, up to the target (RFC 9110, 15.4.8)."""
-    authority = name if port == 80 else f"{name}:{port}"
+def redirect_start(place: str) -> bytes:
+    """A redirect to a server's own name, up to the target (RFC 9110, 15.4.8).
+
+    place: the URL without a path.
+    """
     return (
         "HTTP/1.1 307 Temporary Redirect\r\nConnection: close\r\nCache-Control: no-store\r\n"
-        f"Content-Length: 0\r\nLocation: http://{authority}"
+        f"Content-Length: 0\r\nLocation: {place}"
     ).encode("ascii")
 
 
-def redirect(name: str, port: int, head: bytes) -> bytes | None:
+def redirect_place(start: bytes) -> str:
+    """The place that such a beginning names."""
+    return start.rpartition(b"Location: ")[2].decode("ascii")
+
+
+def redirect(place: str, head: bytes) -> bytes | None:
     """The whole redirect of a request, whose head was accepted.
 
     Its target stays byte for byte. None where the client cannot be sent on: the target is no path
@@ -48,7 +55,7 @@ def redirect(name: str, port: int, head: bytes) -> bytes | None:
     """
     _, space, rest = head[:REDIRECT_MAX].partition(b" ")
     target, end, _ = rest.partition(b" ")
-    response = redirect_start(name, port) + target + b"\r\n\r\n"
+    response = redirect_start(place) + target + b"\r\n\r\n"
     fits = space and end and target.startswith(b"/") and len(response) <= REDIRECT_MAX
     return response if fits else None
 

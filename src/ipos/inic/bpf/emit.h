@@ -18,7 +18,7 @@
 #define IPOS_MARK_OURS 0x69704f54
 /* On what goes to an ingress only to end there. */
 #define IPOS_MARK_VOID 0x69704f55
-/* On a frame that the agent runs through tc: a held head did not end in time. */
+/* On a frame that the agent runs through tc: what is held had its time to go on. */
 #define IPOS_MARK_LATE 0x69704f5c
 
 /*

@@ -159,6 +159,25 @@ IPOS_INLINE int hold_gap(const struct ipos_holding *h)
 	return ends != 0;
 }
 
+/* Whether it was us who ended the silence of a first flight. */
+IPOS_INLINE int silence_ends(struct ipos_holding *h, enum ipos_silent how)
+{
+	return __sync_val_compare_and_swap(&h->silent, IPOS_SILENT_WAITS, how) ==
+	       IPOS_SILENT_WAITS;
+}
+
+/* Begins it: the agent hears of it, and comes back when the client has had time to go on. */
+IPOS_INLINE void silence_begins(struct ipos_holding *h, const struct ipos_tuple *t)
+{
+	struct ipos_tuple *told = bpf_ringbuf_reserve(&silent, sizeof(*told), 0);
+
+	__sync_val_compare_and_swap(&h->silent, IPOS_SILENT_NO, IPOS_SILENT_WAITS);
+	if (!told)
+		return;
+	*told = *t;
+	bpf_ringbuf_submit(told, 0);
+}
+
 /* Feeds what is in order and new to the head parser. */
 IPOS_FUNCTION int hold_parse(struct ipos_scratch *w, struct ipos_holding *h)
 {

@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define IPOS_ABI 5U			/* programs and maps of one number work in any mix */
+#define IPOS_ABI 6U			/* programs and maps of one number work in any mix */
 
 /* ---- limits -------------------------------------------------------------------------- */
 
@@ -23,6 +23,7 @@
 #define IPOS_RULES_MAX 10000		/* of all services together */
 #define IPOS_RULE_HOST_MAX 120		/* bytes of a rule's host, the dot of a wildcard included */
 #define IPOS_RULE_HOST_ROOM 124
+#define IPOS_SHORT_HOST 28		/* bytes of a name that takes less to be looked up */
 #define IPOS_RULE_PATH_MAX 240		/* bytes of a rule's path */
 #define IPOS_RULE_PATH_ROOM 248
 #define IPOS_WILDCARD_LABELS 8		/* of a wildcard host, at most */
@@ -394,8 +395,8 @@ struct ipos_request {			/* in `scratch`: what the head at hand says */
 	__u8 host_end[IPOS_RULE_HOST_ROOM];	/* zero, for keys from the end of `host` */
 	__u32 path_prefix_len;		/* with the bytes that follow: struct ipos_path_key */
 	__u32 path_pattern;
-	__u8 path[IPOS_PATH_MAX];	/* normalised, without query; zero padded, cut if longer */
-	__u8 cookie[IPOS_COOKIE_MAX];	/* the value; zero padded */
+	__u8 path[IPOS_PATH_MAX];	/* normalised, without query; cut if longer */
+	__u8 cookie[IPOS_COOKIE_MAX];	/* the value */
 };
 
 /* ---- URL map: where a request goes by its host and path ---------------------------------------- */
@@ -420,9 +421,14 @@ struct ipos_path_key {			/* map `paths`; an exact path has a zero byte behind it
 	__u8 path[IPOS_RULE_PATH_ROOM];
 };
 
-struct ipos_host_key {			/* map `hosts`: to an index in `patterns` */
+struct ipos_host_key {			/* map `hosts`, of longer names: to an index in `patterns` */
 	__u32 scope;			/* bank * IPOS_SERVICES_MAX + service */
 	__u8 name[IPOS_RULE_HOST_ROOM];	/* *.example.org is .example.org; zero padded */
+};
+
+struct ipos_short_host_key {		/* map `short_hosts`: the beginning of a host's key */
+	__u32 scope;
+	__u8 name[IPOS_SHORT_HOST];
 };
 
 struct ipos_urls {			/* map `urls`, by bank * IPOS_SERVICES_MAX + service */
@@ -792,6 +798,18 @@ struct ipos_holding {			/* map `holding`: full means drop, unacknowledged */
 	__u32 iss, irs;			/* of the connection; hs has those of the stream from here on */
 	__u64 request_len;		/* and its bytes as far as they are known in advance */
 	__u64 migration;		/* number of the last offer */
+	__u32 silent;			/* enum ipos_silent */
+	__u32 zero;
+};
+
+/*
+ * Of a first flight of HTTP/2 that has asked for nothing: its client's next packet decides, or
+ * the agent's frame, whichever takes it out of WAITS.  They may run on two CPUs at once.
+ */
+enum ipos_silent {
+	IPOS_SILENT_NO = 0,
+	IPOS_SILENT_WAITS = 1,
+	IPOS_SILENT_OVER = 2,		/* decided without a request */
 };
 
 struct ipos_chunk { __u8 bytes[IPOS_CHUNK]; };
@@ -866,7 +884,7 @@ struct ipos_decision {			/* ring `decisions` */
 	__u8 path_len;
 	__u8 zero[6];
 	__u8 host[IPOS_DECISION_HOST_MAX];	/* lower case, without port; zero padded */
-	__u8 path[IPOS_DECISION_PATH_MAX];	/* normalised, without query; zero padded */
+	__u8 path[IPOS_DECISION_PATH_MAX];	/* normalised, without query */
 };
 
 /* ---- counters: append only, never renumbered ----------------------------------------------- */
@@ -954,6 +972,7 @@ struct ipos_decision {			/* ring `decisions` */
 	X(110, COOKIE_UNTOLD, "rows of the Cookie map that could not be told by frame at once") \
 	X(111, SESSION_ELSEWHERE, "requests that the server of their session may not have") \
 	X(112, REDIRECTED, "requests answered with a redirect to a server's own name") \
+	X(113, SILENCE_ENDED, "connections of HTTP/2 let in without a request: their clients wait") \
 	X(114, OWNER_LOST, "connections whose owner died: the agent has sent their clients a reset")
 
 #define IPOS_COUNTERS_MAX 128

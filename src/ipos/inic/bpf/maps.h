@@ -42,6 +42,8 @@ IPOS_MAP(patterns, ARRAY, __u32, struct ipos_pattern, IPOS_PATTERNS_MAX);
 
 /* Writer: agent.  Full: the agent says so, and the rules in use stay. */
 IPOS_MAP_FLAGS(hosts, HASH, struct ipos_host_key, __u32, IPOS_PATTERNS_MAX, BPF_F_NO_PREALLOC);
+IPOS_MAP_FLAGS(short_hosts, HASH, struct ipos_short_host_key, __u32, IPOS_PATTERNS_MAX,
+	       BPF_F_NO_PREALLOC);
 IPOS_MAP_FLAGS(paths, LPM_TRIE, struct ipos_path_key, struct ipos_rule, IPOS_PATHS_MAX,
 	       BPF_F_NO_PREALLOC);
 
@@ -74,6 +76,7 @@ IPOS_MAP(traffic, ARRAY, __u32, struct ipos_traffic, IPOS_SERVERS_MAX);
 IPOS_MAP(counters, PERCPU_ARRAY, __u32, __u64, IPOS_COUNTERS_MAX);
 IPOS_RING(captured, 4194304);			/* full: CAPTURE_LOST */
 IPOS_RING(decisions, 262144);			/* full: DECISION_LOST */
+IPOS_RING(silent, 65536);			/* full: its client has to send again */
 
 /*
  * Working space, one per program and CPU: too large for the stack, and a place where the

@@ -441,13 +441,24 @@ IPOS_INLINE int waiting(struct __sk_buff *skb, const struct segment *s,
 	return h->complete && endpoint_quiet(skb, &s->tuple, ep, h) ? DECIDE_HELD : TC_ACT_OK;
 }
 
-/* The agent says that a later head has had its time: it is refused as soon as all is quiet. */
+/*
+ * The agent says that a later head has had its time: it is refused as soon as all is quiet.  Or
+ * that a first flight of HTTP/2 has: its client waits for the server, and is let in.
+ */
 IPOS_INLINE int head_late(const struct ipos_tuple *t)
 {
 	struct ipos_holding *h = bpf_map_lookup_elem(&holding, t);
 
-	if (!h || !h->moving || h->complete)
+	if (!h || h->complete)
 		return TC_ACT_SHOT;
+	if (!h->moving) {
+		if (bpf_ktime_get_boot_ns() - h->last_seen_ns < PAUSE_NS ||
+		    !silence_ends(h, IPOS_SILENT_OVER))
+			return TC_ACT_SHOT;
+		count(COUNT_SILENCE_ENDED);
+		h->complete = 1;
+		return DECIDE_HELD;
+	}
 	h->complete = h->late = 1;
 	return DECIDE_HELD;
 }

@@ -378,6 +378,8 @@ IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 
 	if (offset > IPOS_HEAD_MAX - !!length)
 		return shot(COUNT_DROP_BAD_SEQUENCE);
+	if (h->silent && !silence_ends(h, IPOS_SILENT_NO))
+		return shot(COUNT_DROP_AHEAD);	/* of a decision that is being made */
 	if (length)			/* pauses are between data */
 		h->last_seen_ns = now;
 	h->window = s->window;
@@ -400,7 +402,8 @@ IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	full = length + 12 >= (h->hs.mss < IPOS_MSS ? h->hs.mss : IPOS_MSS);
 	/*
 	 * After a frame of HTTP/2 the request may follow at once, or not before the server's first
-	 * frame.  It is held in silence: who has no more to say sends the same again.
+	 * frame.  It is held in silence: who has no more to say has paused when the agent comes
+	 * back to it, or, without an agent, sends the same again.
 	 */
 	waits = h->head_state == HEAD_H2_NEXT && !hold_gap(h);
 	if (waits && (h->held == before || now - last > PAUSE_NS ||
@@ -431,6 +434,8 @@ IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	if ((!full && !waits) || h->held == before || h->unacknowledged >= HELD_UNACKNOWLEDGED ||
 	    now - last > PAUSE_NS)
 		return acknowledge_held(skb, set, w, s, h);
+	if (waits)
+		silence_begins(h, &s->tuple);
 	return CONSUMED;
 }
 

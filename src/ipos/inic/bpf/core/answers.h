@@ -7,6 +7,7 @@
 #define IPOS_CORE_ANSWERS_H
 
 #include "../endpoints.h"
+#include "http_bytes.h"
 
 /* The transition of one byte of chunk framing; `left` is of the chunk's data. */
 IPOS_INLINE __u8 chunk_step(__u8 state, __u64 *left, __u8 c)
@@ -126,7 +127,7 @@ IPOS_INLINE void answer_status(struct ipos_endpoint *ep, __u8 c)
 		wrong = ep->answered == ep->asked;	/* nobody has asked */
 	}
 	if (at < 7)
-		wrong |= c != answer_text(ANSWER_VERSION, at) && (c | 0x20) != answer_text(ANSWER_VERSION, at);
+		wrong |= http_lower(c) != answer_text(ANSWER_VERSION, at);
 	else if (at == 8)
 		wrong = c != ' ';
 	else if (at > 8 && (c < '0' || c > '9'))
@@ -146,7 +147,7 @@ IPOS_INLINE void answer_name(struct ipos_endpoint *ep, __u32 which, __u8 c)
 	__u8 at = ep->answer_at, seen = which == ANSWER_LENGTH ? IPOS_ANSWER_SEEN_LENGTH :
 								 IPOS_ANSWER_SEEN_ENCODING;
 
-	if ((c | 0x20) != (answer_text(which, at) | 0x20)) {
+	if (http_lower(c) != answer_text(which, at)) {
 		answer_phase(ep, IPOS_ANSWER_SKIP);
 		return;
 	}
@@ -180,7 +181,7 @@ IPOS_INLINE void answer_encoding(struct ipos_endpoint *ep, __u8 c)
 	if (c == ' ' || c == '\t' || c == '\r')
 		return;
 	ep->answer_at = at + 1;
-	if (at > 6 || (c | 0x20) != answer_text(ANSWER_CHUNKED, at)) {
+	if (at > 6 || http_lower(c) != answer_text(ANSWER_CHUNKED, at)) {
 		answer_phase(ep, IPOS_ANSWER_UNKNOWN);
 		return;
 	}

@@ -20,19 +20,22 @@
 IPOS_FUNCTION int decide_pool(struct ipos_scratch *w, __u64 refused, __u64 now, struct choice *c)
 {
 	struct ipos_service *service;
+	struct ipos_session *session;
 	__u32 ip;
 
 	if (!w || !c)
 		return 0;
 	c->server = 0;
 	service = service_at(w->request.service);
-	if (!service)
+	session = session_at(w->request.service);
+	if (!service || !session)
 		return 0;
 	c->pool = service->pool;
 	c->rule = 0;
 	route(w, c);
-	ip = session_named(w, now, c);
-	return ip ? session_choose(w, ip, refused, c) : redirect_choose(w, refused, c);
+	ip = session_named(w, service, session, now, c);
+	return ip ? session_choose(w, service, session, ip, refused, c) :
+		    redirect_choose(w, service, session, refused, c);
 }
 
 /* The request read into w->request; returns the server's index, 0 for nobody. */

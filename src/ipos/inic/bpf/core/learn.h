@@ -71,7 +71,7 @@ IPOS_FUNCTION int learn_take(struct ipos_learning *l)
 	}
 	if (n < 1 || n > IPOS_COOKIE_MAX)
 		return 0;
-	news.key.hash = l->hash = cookie_hash((void *)l->value, n);
+	news.key.hash = l->hash = cookie_hash(set, (void *)l->value, n);
 	news.key.service_port = service->port;
 	news.row.server_ip = set->self_ip;
 	l->news = 1;

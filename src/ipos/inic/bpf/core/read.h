@@ -20,10 +20,8 @@ IPOS_INLINE void request_open(struct ipos_scratch *w, __u16 service)
 {
 	struct ipos_request *r = &w->request;
 
-	/* But for what follows the host, which nobody writes to. */
+	/* What follows the host nobody writes to; of path and cookie nobody looks behind their end. */
 	__builtin_memset(r, 0, offsetof(struct ipos_request, host_end));
-	__builtin_memset(&r->path_prefix_len, 0,
-			 sizeof(*r) - offsetof(struct ipos_request, path_prefix_len));
 	r->service = service;
 	w->state = HEAD_START;
 	w->cursor = w->more = 0;

@@ -28,17 +28,15 @@ IPOS_INLINE __u32 redirect_named(struct ipos_scratch *w)
  * arrives, it is not when its host's rules keep the request from the server of that name, or
  * when servers have refused the request already: their states do not say why.
  */
-IPOS_INLINE int redirect_choose(struct ipos_scratch *w, __u64 refused, struct choice *c)
+IPOS_INLINE int redirect_choose(struct ipos_scratch *w, const struct ipos_service *service,
+				const struct ipos_session *session, __u64 refused,
+				struct choice *c)
 {
-	struct ipos_session *session;
-	struct ipos_service *service;
 	__u32 index;
 	int port;
 
 	c->redirect = 0;
-	session = session_at(w->request.service);
-	service = service_at(w->request.service);
-	if (!session || !service || session->kind != IPOS_SESSION_REDIRECT)
+	if (session->kind != IPOS_SESSION_REDIRECT)
 		return 0;
 	/* Clients follow no redirect of an upgrade. */
 	c->redirect = !refused && w->request.grammar == IPOS_GRAMMAR_HTTP1 &&

@@ -15,6 +15,20 @@
 
 #define PATTERN_CHAIN (IPOS_WILDCARD_LABELS + 2)	/* a host, its wildcards, any */
 
+/* The pattern of a name of `length` bytes.  Hashing the whole of a key costs as much as a path. */
+IPOS_INLINE __u32 pattern_of(const void *key, __u32 length)
+{
+	__u32 *pattern;
+
+	if (length <= IPOS_SHORT_HOST) {
+		pattern = bpf_map_lookup_elem(&short_hosts, key);
+	} else {
+		pattern = bpf_map_lookup_elem(&hosts, key);
+		IPOS_OPAQUE(pattern);	/* a call each: only one of a known map is inlined */
+	}
+	return pattern ? *pattern : 0;
+}
+
 /* Where the last dots of the request's host are. */
 IPOS_FUNCTION int host_dots(struct ipos_scratch *w)
 {
@@ -42,7 +56,7 @@ IPOS_INLINE void host_tail(struct ipos_scratch *w, __u32 at)
 /* The wildcard of n labels that fits the host: an index in `patterns`, 0 for none. */
 IPOS_FUNCTION int wildcard_of(struct ipos_scratch *w, __u32 n)
 {
-	__u32 at, *pattern;
+	__u32 at;
 
 	if (!w || n > w->dot_count)
 		return 0;
@@ -51,8 +65,7 @@ IPOS_FUNCTION int wildcard_of(struct ipos_scratch *w, __u32 n)
 		return 0;
 	w->host_key.scope = w->request.host_scope;
 	host_tail(w, at);
-	pattern = bpf_map_lookup_elem(&hosts, &w->host_key);
-	return pattern ? *pattern : 0;
+	return pattern_of(&w->host_key, w->request.host_len - at);
 }
 
 /* The longest wildcard that fits the host; bit n of `labels`: some have n. */
@@ -77,16 +90,13 @@ IPOS_FUNCTION int wildcard_pattern(struct ipos_scratch *w, __u32 labels)
 IPOS_INLINE __u32 host_pattern(struct ipos_scratch *w, const struct ipos_urls *u, __u32 scope)
 {
 	struct ipos_request *r = &w->request;
-	__u32 *pattern, found = 0;
+	__u32 found = 0;
 
 	r->host_scope = scope;
 	/* What begins with a dot is a wildcard's key, and no name of a host. */
-	if (u->hosts && r->host_len && r->host_len <= IPOS_RULE_HOST_MAX && r->host[0] != '.') {
-		pattern = bpf_map_lookup_elem(&hosts, &r->host_scope);
-		if (pattern)
-			return *pattern;
-	}
-	if (u->wildcards)
+	if (u->hosts && r->host_len && r->host_len <= IPOS_RULE_HOST_MAX && r->host[0] != '.')
+		found = pattern_of(&r->host_scope, r->host_len);
+	if (!found && u->wildcards)
 		found = wildcard_pattern(w, u->wildcards);
 	return found ? found : u->any;
 }
@@ -124,7 +134,8 @@ IPOS_INLINE int route(struct ipos_scratch *w, struct choice *c)
 	if (!u->any && !u->hosts && !u->wildcards)
 		return 0;
 	index = host_pattern(w, u, scope);
-	if (r->path_len < IPOS_PATH_MAX)	/* the end of an exact path */
+	/* The end of an exact path; no rule goes on behind it, so nothing behind it matters. */
+	if (r->path_len < IPOS_PATH_MAX)
 		r->path[r->path_len] = 0;
 	r->path_prefix_len = 8 * (sizeof(struct ipos_path_key) -
 				  offsetof(struct ipos_path_key, pattern));

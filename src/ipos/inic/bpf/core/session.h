@@ -7,7 +7,7 @@
 #ifndef IPOS_CORE_SESSION_H
 #define IPOS_CORE_SESSION_H
 
-#include "../maps.h"
+#include "http_bytes.h"
 #include "select.h"
 #include "siphash.h"
 
@@ -63,15 +63,13 @@ IPOS_INLINE int session_tag(const struct ipos_session_value *v, __u64 *tag)
 
 struct cookie_words { __u64 words[IPOS_COOKIE_MAX / 8]; };
 
-/* The keyed hash of a cookie's value of `length` bytes, zero padded. */
-IPOS_INLINE __u64 cookie_hash(const struct cookie_words *value, __u32 length)
+/* The keyed hash of a cookie's value of `length` bytes; what lies behind them does not matter. */
+IPOS_INLINE __u64 cookie_hash(const struct ipos_settings *set, const struct cookie_words *value,
+			      __u32 length)
 {
-	struct ipos_settings *set = settings_now();
 	__u64 tail = 0;
 	struct sip s;
 
-	if (!set || !value)
-		return 0;
 	sip_start(&s, set->learn_key, 0);
 	for (__u32 i = 0; i < IPOS_COOKIE_MAX / 8; i++) {
 		tail = value->words[i];
@@ -81,7 +79,7 @@ IPOS_INLINE __u64 cookie_hash(const struct cookie_words *value, __u32 length)
 		sip_word(&s, tail);
 		tail = 0;
 	}
-	return sip_end(&s, tail, length);
+	return sip_end(&s, bytes_first(tail, length & 7), length);
 }
 
 /* The cookie's value as bytes, in w->value; 0 for one that none of us can have made. */
@@ -125,11 +123,11 @@ IPOS_FUNCTION int pool_port(__u32 pool_index, __u32 server)
 }
 
 /* The row of the request's cookie in the Cookie map; its key is in w->news. */
-IPOS_INLINE struct ipos_cookie *cookie_row(struct ipos_scratch *w,
+IPOS_INLINE struct ipos_cookie *cookie_row(struct ipos_scratch *w, const struct ipos_settings *set,
 					   const struct ipos_service *service)
 {
 	__builtin_memset(&w->news, 0, sizeof(w->news));
-	w->news.key.hash = cookie_hash((void *)w->request.cookie, w->request.cookie_len);
+	w->news.key.hash = cookie_hash(set, (void *)w->request.cookie, w->request.cookie_len);
 	w->news.key.service_port = service->port;
 	return bpf_map_lookup_elem(&cookies, &w->news.key);
 }
@@ -144,28 +142,21 @@ IPOS_INLINE void cookie_renew(struct ipos_scratch *w, const struct ipos_session 
 }
 
 /* The server that the request's cookie names (network order); 0: none does. */
-IPOS_FUNCTION __u32 session_named(struct ipos_scratch *w, __u64 now, struct choice *c)
+IPOS_INLINE __u32 session_named(struct ipos_scratch *w, const struct ipos_service *service,
+				const struct ipos_session *session, __u64 now, struct choice *c)
 {
-	__u64 tag;
-	struct ipos_session *session;
-	struct ipos_service *service;
-	struct ipos_settings *set;
+	struct ipos_settings *set = settings_now();
+	int http1 = w->request.grammar == IPOS_GRAMMAR_HTTP1;
 	struct ipos_cookie *row;
-	int http1;
+	__u64 tag;
 
-	if (!w || !c)
-		return 0;
 	c->session = CHOICE_NO_SESSION;
 	c->insert = 0;
-	set = settings_now();
-	session = session_at(w->request.service);
-	service = service_at(w->request.service);
-	http1 = w->request.grammar == IPOS_GRAMMAR_HTTP1;
-	if (!set || !service || !session || (!http1 && w->request.grammar != IPOS_GRAMMAR_H2) ||
+	if (!set || (!http1 && w->request.grammar != IPOS_GRAMMAR_H2) ||
 	    (session->kind != IPOS_SESSION_INSERT && session->kind != IPOS_SESSION_LEARN))
 		return 0;
 	if (session->kind == IPOS_SESSION_LEARN) {
-		row = w->request.cookie_len ? cookie_row(w, service) : NULL;
+		row = w->request.cookie_len ? cookie_row(w, set, service) : NULL;
 		if (!row || row->expires_ns < now)
 			return 0;
 		/* While the others still have theirs. */
@@ -201,20 +192,14 @@ IPOS_FUNCTION int session_port(__u32 listening, __u32 pool_index, __u32 server)
  * Takes the server at `ip`, who has the request's session, if it may have the request: its
  * limit of connections is for new sessions.  Returns the server's index, 0 for "choose".
  */
-IPOS_INLINE int session_choose(const struct ipos_scratch *w, __u32 ip, __u64 refused,
+IPOS_INLINE int session_choose(const struct ipos_scratch *w, const struct ipos_service *service,
+			       const struct ipos_session *session, __u32 ip, __u64 refused,
 			       struct choice *c)
 {
-	struct ipos_address_key key = { .ip = ip, .protocol = IPPROTO_TCP };
-	struct ipos_session *session;
-	struct ipos_service *service;
+	struct ipos_address_key key = { .ip = ip, .port = service->port, .protocol = IPPROTO_TCP };
 	struct ipos_address *a;
 	int port;
 
-	session = session_at(w->request.service);
-	service = service_at(w->request.service);
-	if (!session || !service)
-		return 0;
-	key.port = service->port;
 	a = bpf_map_lookup_elem(&addresses, &key);
 	port = a && session_lives(a->holder) ?
 		session_port(service->listening, c->pool, a->holder) : 0;
@@ -240,17 +225,18 @@ IPOS_INLINE int session_choose(const struct ipos_scratch *w, __u32 ip, __u64 ref
 IPOS_FUNCTION int session_follow(struct ipos_scratch *w, __u32 index, __u64 now)
 {
 	struct ipos_server *server = server_at(index);
+	struct ipos_settings *set = settings_now();
 	struct ipos_session *session;
 	struct ipos_service *service;
 	struct ipos_cookie *row;
 
-	if (!w || !server)
+	if (!w || !server || !set)
 		return 0;
 	session = session_at(w->request.service);
 	service = service_at(w->request.service);
 	if (!session || !service || session->kind != IPOS_SESSION_LEARN)
 		return 0;
-	row = cookie_row(w, service);
+	row = cookie_row(w, set, service);
 	if (!row)
 		return 0;
 	row->server_ip = server->address;

@@ -265,6 +265,17 @@ int ipos_run_route(struct native_node *n, const struct ipos_request *request, st
 	return number;
 }
 
+/* What the request that was read last is decided by, before any policy; the server, 0 for "choose". */
+int ipos_decide_pool(struct native_node *n, __u64 refused, __u64 now, struct choice *c)
+{
+	int server;
+
+	native_enter(n);
+	server = decide_pool(scratch_of(IPOS_PROG_INGRESS), refused, now, c);
+	native_leave(n);
+	return server;
+}
+
 /* The server of a request, by itself; `client_ip` in network order, `random` as it is drawn. */
 __u32 ipos_choose(struct native_node *n, __u32 pool, __u64 refused, __u64 random,
 		  __u32 client_ip, __u32 *port)

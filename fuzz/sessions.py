@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whose session a request is of, and whether its server may have it: the C core against
+`ipos.selection.sessions`.
+
+Heads are read one after the other by the same reader, with cookies that were inserted, learned, or
+neither, and are decided by tables that change under them.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Any
+
+from fuzz.endpoints import SIZES
+from fuzz.heads import pieces
+from ipos.inic.layout import constant
+from ipos.inic.native import Node
+from ipos.selection.policies import ServerState
+from ipos.selection.sessions import COOKIE_MAX, Choice, Standing, Value, choose, decode, encode
+from ipos.selection.sessions import learned_hash as hash_of
+
+SERVICE, POOL, LISTENING, PORT = 1, 2, 3, 80
+SERVERS = (1, 2, 3, 40, 63, 64, 66)
+NAME = b"IPOS"
+LIFETIME_S = 100
+DAYS = range(20_000, 20_003)
+_NS = 1_000_000_000
+_DAY_NS = constant("IPOS_SESSION_DAY_S") * _NS
+_NOW = 1_000 * _NS
+_LEARN_KEY = bytes(range(16))
+_KINDS = ("IPOS_SESSION_NONE", "IPOS_SESSION_INSERT", "IPOS_SESSION_LEARN")
+_REQUESTS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Farm:
+    """What the tables say; `learned` and `keys` by value and by day."""
+
+    kind: str
+    today: int
+    states: dict[int, ServerState]
+    holders: dict[IPv4Address, int]
+    pool: list[int]
+    listening: list[int]
+    learned: dict[bytes, tuple[IPv4Address, int]]
+    keys: dict[int, bytes]
+
+
+def run(seed: int, count: int) -> tuple[int, list[str]]:
+    """So many requests; how many there were, and what differed."""
+    rng = random.Random(seed)
+    found: list[str] = []
+    done = 0
+    with Node(SIZES) as node:
+        while done < count and len(found) < 20:
+            farm = _farm(node, rng)
+            for _ in range(_REQUESTS):
+                done += 1
+                value = _cookie(rng, farm)
+                refused = {server for server in SERVERS if rng.random() < 0.1}
+                wanted, said = _wanted(farm, value, refused), _said(node, rng, value, refused)
+                if said != wanted:
+                    found.append(f"request {done} of seed {seed} (cookie {value!r} in {farm}, "
+                                 f"refused by {refused}): {wanted}, core {said}")  # fmt: skip
+                found += _renewed(node, farm, value)
+    return done, found
+
+
+def _wanted(farm: _Farm, value: bytes, refused: set[int]) -> Choice:
+    inserts = farm.kind == "IPOS_SESSION_INSERT"
+    fresh, server = True, None
+    if inserts:
+        known = decode(value.decode("latin-1"), farm.keys)
+        if known is not None:
+            server, fresh = known.server, known.day == farm.today
+    elif farm.kind == "IPOS_SESSION_LEARN":
+        told = farm.learned.get(value)
+        server = told[0] if told and told[1] >= _NOW else None
+    if server is None:
+        return Choice(None, Standing.NONE, inserts)
+    return choose(
+        farm.holders.get(server), farm.states, farm.pool, farm.listening,
+        {index for index in SERVERS if any((index ^ one) & 63 == 0 for one in refused)},
+        inserts=inserts, fresh=fresh,
+    )  # fmt: skip
+
+
+def _said(node: Node, rng: random.Random, value: bytes, refused: set[int]) -> Choice:
+    cookie = b"Cookie: a=b; " + NAME + b"=" + value + b"\r\n" if value else b""
+    head = b"GET / HTTP/1.1\r\nHost: a\r\n" + cookie + b"\r\n"
+    node.read(pieces(rng, head), SERVICE)
+    mask = 0
+    for one in refused:
+        mask |= 1 << (one & 63)
+    server, standing, insert = node.session(_NOW, mask)
+    return Choice(server or None, Standing(standing), insert)
+
+
+def _renewed(node: Node, farm: _Farm, value: bytes) -> list[str]:
+    """A row that was used in the second half of its life begins it again, and no other does."""
+    if farm.kind != "IPOS_SESSION_LEARN" or value not in farm.learned:
+        return []
+    ip, expires = farm.learned[value]
+    due = _NOW <= expires < _NOW + LIFETIME_S * _NS // 2
+    wanted = _NOW + LIFETIME_S * _NS if due else expires
+    farm.learned[value] = ip, wanted
+    row = node.table("cookies")[{"hash": hash_of(value, _LEARN_KEY), "service_port": PORT}]
+    if row["expires_ns"] == wanted and row["server_ip"] == int(ip):
+        return []
+    return [f"the row of {value!r} is {row}, it should end at {wanted}"]
+
+
+def _cookie(rng: random.Random, farm: _Farm) -> bytes:
+    choice = rng.randrange(6)
+    if choice < 2 and farm.learned:
+        return rng.choice(list(farm.learned))
+    if choice == 2:
+        length = rng.choice((0, 1, 7, 8, 9, 31, 32, 33, COOKIE_MAX))
+        return bytes(rng.choice(b"abcdef0123456789") for _ in range(length))
+    ip = rng.choice([*farm.holders, IPv4Address("192.0.2.77")])
+    day = rng.choice(DAYS)
+    key = farm.keys.get(day, b"k" * 16)
+    value = bytearray(encode(Value(day, ip), key).encode())
+    if choice == 3:
+        at = rng.randrange(len(value))
+        value[at] = rng.choice(b"0123456789abcdefABCDEFgG/:`@")
+    return bytes(value)
+
+
+def _farm(node: Node, rng: random.Random) -> _Farm:
+    """Other tables, on the node too."""
+    states = {server: rng.choice(list(ServerState)) for server in SERVERS}
+    places = {IPv4Address(f"203.0.113.{server}"): server for server in SERVERS}
+    learned: dict[bytes, tuple[IPv4Address, int]] = {}
+    for _ in range(8):
+        value = bytes(rng.choice(b"abcxyz.-") for _ in range(rng.randrange(1, 20)))
+        expires = _NOW + rng.choice((-_NS, 0, 1, 40 * _NS, 50 * _NS, 99 * _NS))
+        learned[value] = rng.choice([*places, IPv4Address("192.0.2.77")]), expires
+    farm = _Farm(
+        rng.choice(_KINDS), rng.choice(DAYS), states,
+        {ip: server for ip, server in places.items() if rng.random() < 0.9},
+        [server for server in SERVERS if rng.random() < 0.7],
+        [server for server in SERVERS if rng.random() < 0.9],
+        learned,
+        {day: rng.randbytes(16) for day in DAYS if rng.random() < 0.8},
+    )  # fmt: skip
+    _write(node, farm, places)
+    return farm
+
+
+def _write(node: Node, farm: _Farm, places: dict[IPv4Address, int]) -> None:
+    node.table("settings")[0] = {
+        "abi": constant("IPOS_ABI"), "self": 1, "learn_key": struct.unpack("<QQ", _LEARN_KEY),
+        "wall_offset_ns": farm.today * _DAY_NS,
+    }  # fmt: skip
+    node.table("services")[SERVICE] = {
+        "used": 1, "pool": POOL, "listening": LISTENING, "port": PORT,
+    }  # fmt: skip
+    name = NAME.ljust(constant("IPOS_COOKIE_NAME_MAX"), b"\0")
+    node.table("sessions")[SERVICE] = {
+        "kind": constant(farm.kind), "name_len": len(NAME), "name": tuple(name),
+        "lifetime_s": LIFETIME_S,
+    }  # fmt: skip
+    for index, members in ((POOL, farm.pool), (LISTENING, farm.listening)):
+        candidates = [{"server": one, "port": 8080, "weight": 1} for one in members]
+        node.table("pools")[index] = {"count": len(members), "candidates": candidates}
+    for ip, server in places.items():
+        node.table("servers")[server] = {"address": int(ip), "state": farm.states[server]}
+        key = {"ip": int(ip), "port": PORT, "protocol": 6}
+        if ip in farm.holders:
+            node.table("addresses")[key] = {"service": SERVICE, "holder": server}
+        elif key in node.table("addresses"):
+            del node.table("addresses")[key]
+    for day in DAYS:
+        key_of_day = farm.keys.get(day)
+        words = struct.unpack("<QQ", key_of_day or bytes(16))
+        row: dict[str, Any] = {"key": words, "epoch": day, "valid": key_of_day is not None}
+        node.table("session_keys")[day % constant("IPOS_SESSION_DAYS")] = row
+    cookies = node.table("cookies")
+    for key, _ in list(cookies.items()):
+        del cookies[key]
+    for value, (ip, expires) in farm.learned.items():
+        cookies[{"hash": hash_of(value, _LEARN_KEY), "service_port": PORT}] = {
+            "server_ip": int(ip), "expires_ns": expires,
+        }  # fmt: skip
