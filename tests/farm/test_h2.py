@@ -127,14 +127,17 @@ def _untold(farm: Farm) -> int:
     return sum(counts["session_untold"] for counts in farm.all_counters().values())
 
 
-def _h2load(farm: Farm, cookie: str) -> Counter[str]:
-    """Who answers 300 requests of 30 connections with this cookie."""
+def _h2load(farm: Farm, cookie: str) -> set[str]:
+    """Who answers 300 requests of 30 connections with this cookie.
+
+    A line of the log may be a request's before these: it is written behind the answer.
+    """
     before = served(farm)
     url = f"http://{farm.address('s1')}:{INSERT}/"
     text = farm.run("client1", "h2load", "-n300", "-c30", "-H", f"cookie: {cookie}", url)
     assert "300 succeeded, 0 failed, 0 errored, 0 timeout" in text, text
     after: Counter[str] = wait_until("the logs have it", lambda: logged(farm, before, 300))
-    return +after
+    return set(+after)
 
 
 def test_an_inserted_cookie_has_its_server_in_http_2_too(farm: Farm) -> None:
@@ -148,7 +151,7 @@ def test_an_inserted_cookie_has_its_server_in_http_2_too(farm: Farm) -> None:
         for first in SERVERS:
             many = ("-b", f"a={'a' * 50}; {cookie}; z=z")
             assert curl(farm, "/two", first, *many, port=INSERT) == server
-        assert _h2load(farm, cookie) == {server: 300}
+        assert _h2load(farm, cookie) == {server}
     damaged = given["s1"][:-1] + ("0" if given["s1"][-1] != "0" else "1")
     who = {curl(farm, "/", "s1", "-b", damaged, port=INSERT) for _ in range(12)}
     assert len(who) > 1
