@@ -87,7 +87,16 @@ def whole(farm: Farm) -> None:
 
 
 def curl(farm: Farm, path: str, first: str, *options: str, port: int = H2) -> str:
-    """Who answers curl."""
+    """Who answers curl; again, if it was starved between its preface and its request."""
+    for _ in range(5):
+        let_in = _let_in(farm)
+        who = _curl(farm, path, first, *options, port=port)
+        if _let_in(farm) == let_in:
+            break
+    return who
+
+
+def _curl(farm: Farm, path: str, first: str, *options: str, port: int) -> str:
     url = f"http://{farm.address(first)}:{port}{path}"
     command = ("curl", "-sS", "-o", "/dev/null", "-D", "-", "--http2-prior-knowledge")
     text = farm.run("client1", *command, "--max-time", "20", *options, url)
@@ -255,7 +264,7 @@ def test_a_request_that_comes_as_the_agent_does(farm: Farm) -> None:
     def one(number: int) -> bool:
         with farm.connect(H2, SERVERS[number % 3]) as connection:
             connection.sendall(PREFACE)
-            time.sleep(0.008 + number % 100 * 0.000_14)  # the agent comes after 10 to 20 ms
+            time.sleep(0.013 + number % 100 * 0.000_2)  # the agent comes after 15 to 30 ms
             connection.sendall(_flight(b"/bytes/100"))
             seen = b""
             while len(seen) < 150:

@@ -19,8 +19,10 @@ from ipos.inic.libbpf import Map
 from ipos.inic.maps import Tables
 from ipos.inic.rings import Ring
 
-PAUSE_S = 0.01
-"""What comes at once is here by then; twice as long for what comes while we wait."""
+PAUSE_S = 0.015
+"""What comes at once is here by then, unless its client is starved between two writes; twice as
+long for what comes while we wait.
+"""
 MOST = 256
 """Connections of one round. A flood of others has to send again."""
 
