@@ -27,6 +27,7 @@ from fuzz import (
     routes,
     selection,
     sessions,
+    settled,
 )
 from tests.golden.kernel_machine import kernel_machine
 
@@ -35,6 +36,7 @@ SHARES = (
     ("heads", 1.0),  # a million of them
     ("responses", 0.1),
     ("moves", 0.02), ("sessions", 0.05), ("given", 0.05),
+    ("settled", 0.05),
 )  # fmt: skip
 _BATCH = 10_000
 _JUDGES = {
@@ -48,6 +50,7 @@ _JUDGES = {
     "moves": moves.run,
     "sessions": sessions.run,
     "given": given.run,
+    "settled": settled.run,
 }
 
 Batch = tuple[str, int, int]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from fuzz.clients import Session, frame
 from fuzz.endpoints import Mismatch
@@ -54,7 +55,7 @@ def run(machine: KernelMachine, seed: int, count: int) -> tuple[int, list[str]]:
 
 def _clients(machine: KernelMachine, seed: int) -> int:
     rng = random.Random(seed)
-    config = Config(candidates=rng.choice(((1,), (2,), (1, 2))))
+    config = Config(candidates=rng.choice(((1,), (2,), (1, 2))), answers_unread=rng.random() < 0.5)
     row = Row(about="a random client", steps=(), counts={}, config=config, sockets=[LISTENER])
     client = Session.begin(rng, rng.randrange(1, 65_536))
     return _both(machine, row, lambda: ("wire", "front", frame(client.next_packet())),
@@ -64,6 +65,7 @@ def _clients(machine: KernelMachine, seed: int) -> int:
 def _rows(machine: KernelMachine, seed: int) -> int:
     rng = random.Random(seed)
     row = rng.choice(ROWS)
+    row = replace(row, config=replace(row.config, answers_unread=rng.random() < 0.5))
     steps = [step for step in row.steps if isinstance(step, Step)]
 
     def following() -> tuple[str, str, bytes]:

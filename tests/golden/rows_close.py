@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ipos.inic.layout import constant
@@ -138,6 +139,11 @@ CLOSE = [
         steps=[rx("front", p.client("R", seq=HEAD_END), "to kernel")], counts=ENDED_HERE,
         traffic={1: (0, 1)}, before=local(),
         after={"local": [], "temporary": [(KEY, {"state": CLOSED, "client_end": HEAD_END})]}),
+    Row(about="a RST at a number that was exact before, as nobody reads answers: looked at again",
+        steps=[rx("front", p.client("R", seq=HEAD_END), "to kernel",
+                  into_front(p.client("R", seq=HEAD_END)))], counts={},
+        config=Config(answers_unread=True), before=local(),
+        sockets=[LISTENER, replace(SOCKET, rcv_nxt=HEAD_END + 5)]),
     Row(about="a RST at another number: our kernel judges it, then it comes by again",
         steps=[rx("front", p.client("R", seq=HEAD_END + 9), "to kernel",
                   into_front(p.client("R", seq=HEAD_END + 9)))], counts={}, before=local()),

@@ -32,6 +32,7 @@ SOCKET = Socket(SocketState.ESTABLISHED, IPv4Address(p.SERVICE), p.WEB, IPv4Addr
 FIRST, REST = p.HEAD[:20], p.HEAD[20:]
 FULL = 1420  # bytes of a full segment with timestamps, at the MSS we offer
 LONG = b"GET /" + b"a" * 14_595
+QUIET = PREFACE + b"\0\0\0\4\0\0\0\0\0"  # and empty SETTINGS
 
 LOCAL: dict[str, Any] = {
     "endpoint_ip": network(p.SERVICE), "endpoint_port": p.APPLICATION, "first": 1,
@@ -252,6 +253,13 @@ HELD = [
     Row(about="data that begins where the window ends",
         steps=[rx("front", p.client("A", b"x", seq=p.IRS + 1 + 14_600), "drop")],
         counts={"DROP_BAD_SEQUENCE": 1}, before={"holding": [(KEY, HOLDING)]}),
+    Row(about="a FIN behind frames of HTTP/2 that ask for nothing: RST",
+        steps=[rx("front", p.client("PA", QUIET), "shot"),
+               rx("front", p.client("FA", seq=p.IRS + 1 + len(QUIET)), "redirect",
+                  to_front(p.reset()))],
+        counts={"HELD": 1, "FIN_ANSWERED": 1, "RST_SENT": 1},
+        before=OPEN_ROW, after={"temporary": [
+            (KEY, {"state": RESET, "client_end": p.IRS + 1 + len(QUIET)})]}),
     Row(about="a FIN within a head: RST",
         steps=[rx("front", p.client("A", FIRST), "redirect", to_front(p.ack(len(FIRST)))),
                rx("front", p.client("FA", seq=p.IRS + 21), "redirect", to_front(p.reset()))],

@@ -5,7 +5,18 @@ from __future__ import annotations
 
 import pytest
 
-from fuzz import endpoints, frames, given, heads, kernel, moves, responses, selection, sessions
+from fuzz import (
+    endpoints,
+    frames,
+    given,
+    heads,
+    kernel,
+    moves,
+    responses,
+    selection,
+    sessions,
+    settled,
+)
 from tests.golden.kernel_machine import kernel_machine
 
 
@@ -45,6 +56,12 @@ def test_moves_against_the_oracle() -> None:
 def test_connections_given_away_against_the_oracle() -> None:
     count, found = given.run(1, 1_000)
     assert count == 1_000
+    assert not found
+
+
+def test_connections_left_alone_against_the_same_looked_at() -> None:
+    count, found = settled.run(1, 1_500)
+    assert count >= 1_500
     assert not found
 
 

@@ -33,10 +33,10 @@ differences from the client's ISN + 1. A segment is judged by the first rule tha
     FIN_EARLY; behind it DUPLICATE.
 10. data goes into the window (`ipos.requests.window`), bytes in order go to the head parser
     (`ipos.requests.head`): OUTSIDE; COMPLETE or COMPLETE_NO_SERVER, also if the head waits for the
-    server, no gap is left and the segment is short or a duplicate; TOO_LONG; FIN_CUT if it has
-    FIN and ends where the bytes in order end; NO_ROOM if the window or the hold pool has none; and
-    otherwise as `ipos.requests.acknowledge` decides: HOLD, HOLD_ACK or GAP_ACK if it was kept,
-    DUPLICATE or GAP_DUPLICATE if not; the GAP ones while nothing at all is in order.
+    server, no gap is left and the segment is a duplicate, the fourth or late; TOO_LONG; FIN_CUT if
+    it has FIN and ends where the bytes in order end; NO_ROOM if the window or the hold pool has
+    none; and otherwise as `ipos.requests.acknowledge` decides: HOLD, HOLD_ACK or GAP_ACK if it was
+    kept, DUPLICATE or GAP_DUPLICATE if not; the GAP ones while nothing at all is in order.
 
 A FIN that is not in order is not remembered; the client sends it again. A request that its own
 segment completes needs no room in the hold pool.

@@ -100,9 +100,11 @@ IPOS_APART int owned_attached(struct __sk_buff *skb, struct ipos_settings *set,
 	if (s->flags & TCP_RST) {
 		/*
 		 * TCP takes some that are not exact by what we know, such as one with the number
-		 * of the client's FIN: look again when it has seen this one.
+		 * of the client's FIN: look again when it has seen this one.  And it takes none
+		 * with a number that was exact before, which may be the last one we saw.
 		 */
-		if (s->seq == ep->rcv_nxt || (again && !kernel_has(skb, &s->tuple)))
+		if ((s->seq == ep->rcv_nxt && !kernel_received(skb, &s->tuple, s->seq + 1)) ||
+		    (again && !kernel_has(skb, &s->tuple)))
 			endpoint_end(skb, set, w, &s->tuple, ep, now);
 		else if (!again)
 			come_again(skb, set);

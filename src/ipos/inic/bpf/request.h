@@ -403,9 +403,10 @@ IPOS_APART int hold_segment(struct __sk_buff *skb, struct ipos_settings *set,
 	/*
 	 * After a frame of HTTP/2 the request may follow at once, or not before the server's first
 	 * frame.  It is held in silence: who has no more to say has paused when the agent comes
-	 * back to it, or, without an agent, sends the same again.
+	 * back to it, or, without an agent, sends the same again.  Not who just closes: no request
+	 * will follow.
 	 */
-	waits = h->head_state == HEAD_H2_NEXT && !hold_gap(h);
+	waits = length && h->head_state == HEAD_H2_NEXT && !hold_gap(h);
 	if (waits && (h->held == before || now - last > PAUSE_NS ||
 		      h->unacknowledged + 1 >= HELD_UNACKNOWLEDGED))
 		h->complete = 1;
