@@ -101,6 +101,38 @@ def test_an_application_that_hangs_fails(monkeypatch: pytest.MonkeyPatch) -> Non
     assert asyncio.run(run()) is False
 
 
+def test_who_was_well_is_so_until_its_check_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(listener: Listener, check: Check) -> bool:
+        await asyncio.Event().wait()
+        return False
+
+    monkeypatch.setattr(checks, "answers", never)
+    check = Check(http="/", interval_ms=50, fall=2)
+    web = Service(name="web", port=80, check=check)
+
+    async def run() -> list[bool]:
+        running = Checks(well=["web"])
+        running.converge([web, Service(name="new", port=81, check=check)])
+        told = [running.well("web"), running.well("new")]
+        running.converge([Service(name="web", port=80, policy="random", check=check)])
+        told.append(running.well("web"))
+        running.converge([Service(name="web", port=80)])
+        running.converge([web])
+        told.append(running.well("web"))
+        running.converge([])
+        running.converge([web])
+        told.append(running.well("web"))
+        running.stop()
+        return told
+
+    assert asyncio.run(run()) == [True, False, True, True, False]
+    health = Health(2, 2, up=True)
+    health.result(False)
+    assert health.up
+    health.result(False)
+    assert not health.up
+
+
 def test_a_service_is_well_once_its_check_has_passed() -> None:
     async def run() -> list[bool]:
         asked = asyncio.Event()

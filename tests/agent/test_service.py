@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from ipos.lab import Settings
+from ipos.inic.maps import Tables
+from ipos.lab import Settings, agents, faults
 from ipos.lab.lab import Lab
 from tests.farm.support import wait_until
 
@@ -68,6 +69,28 @@ def agent_pid(lab: Lab) -> int:
 
 def ipos(lab: Lab, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return lab.run("s1", ["ipos", *arguments], capture_output=True, text=True)
+
+
+@pytest.mark.farm
+def test_a_new_agent_takes_no_application_out_that_it_has_not_asked_yet() -> None:
+    """The only server of a farm, whose application needs a second for its answer."""
+    config = '[[service]]\nname = "web"\nport = 80\ncheck = { http = "/slow/1" }\n'
+    with Lab(Settings(name=f"sc{os.getpid()}", servers=1, clients=0, config=config)) as lab:
+        pools = Tables(lab.place("s1").maps_dir).pools
+
+        def serves() -> bool:
+            pool = pools.get(0)
+            return pool is not None and len(pool.candidates) == 1
+
+        wait_until("its check has passed", serves)
+        faults.kill_agent(lab, "s1")
+        agents.launch(lab.place("s1"))
+        ready = run_dir(lab) / "ready"
+        wait_until("the new agent is ready", lambda: not serves() or ready.exists())
+        end = time.monotonic() + 0.5
+        while serves() and time.monotonic() < end:
+            pass
+        assert serves()
 
 
 class Manager:

@@ -5,6 +5,9 @@ A check either gets an answer from the application (HTTP: 2xx or 3xx; else an ac
 or fails. `fall` failures in a row make it down, `rise` successes make it up again; the very first
 result counts at once, so that a start needs no patience. `Health` is that rule and pure; `Checks`
 runs one task for each service that has a check.
+
+A service that was well stays so until its check has failed, over a new configuration and a new
+agent: no server is taken out because nobody has asked its application yet.
 """
 
 import asyncio
@@ -21,14 +24,15 @@ _STATUS_LINE_MAX = 256
 class Health:
     """Rise and fall counts of one check."""
 
-    def __init__(self, rise: int, fall: int) -> None:
+    def __init__(self, rise: int, fall: int, up: bool | None = None) -> None:
+        """`up`: as it was found, None when nobody knows."""
         self._rise = rise
         self._fall = fall
         self._streak = 0
-        self.up: bool | None = None
+        self.up = up
 
     def result(self, good: bool) -> None:
-        """Take one check's outcome; `up` is None before the first."""
+        """Take one check's outcome."""
         if self.up is None:
             self.up = good
         elif good == self.up:
@@ -43,20 +47,26 @@ class Health:
 class Checks:
     """The checks of all services that have one, as tasks of the running loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, well: Iterable[str] = ()) -> None:
+        """`well`: names of services that an agent before us has found so."""
+        self._known = set(well)
         self._health: dict[str, Health] = {}
         self._tasks: dict[str, tuple[Service, asyncio.Task[None]]] = {}
 
     def converge(self, services: Iterable[Service]) -> None:
         """Run exactly these services' checks; one that has not changed goes on as it is."""
-        wanted = {service.name: service for service in services if service.check is not None}
+        fresh = {service.name: service for service in services}
+        wanted = {name: service for name, service in fresh.items() if service.check is not None}
+        before = {name: self.well(name) or None for name in self._known}
+        self._known = set(fresh)
         for name, (service, task) in list(self._tasks.items()):
             if wanted.get(name) != service:
                 task.cancel()
                 del self._tasks[name], self._health[name]
         for name, service in wanted.items():
             if name not in self._tasks and service.check is not None:
-                health = self._health[name] = Health(service.check.rise, service.check.fall)
+                rise, fall = service.check.rise, service.check.fall
+                health = self._health[name] = Health(rise, fall, before.get(name))
                 task = asyncio.create_task(_repeat(service.listener, service.check, health))
                 self._tasks[name] = service, task
 

@@ -97,7 +97,6 @@ class Agent:
         self._routing: asyncio.Task[None] | None = None
         self._refreshed_ns = self._saved_ns = self._looked_ns = 0
         self._saved = Snapshot()
-        self._checks = Checks()
         self._ready = self._hearing = False
         self._failure = self._failed = self._unrouted = ""
         self._fault: BaseException | None = None
@@ -112,6 +111,7 @@ class Agent:
         self._answering: asyncio.Task[None] | None = None
         self._port: port.Port
         self._prober: signs.Prober
+        self._checks: Checks
         self._reaping: Reaping
         self._silence: Silence
         self._cookies: CookieGossip
@@ -133,12 +133,14 @@ class Agent:
             kernel.load(kernel.objects_directory(), self._pins, setup.sizes(self._config))
         setup.compare_programs(self._pins)
         self._orders = orders.Kept(places.orders_file())
+        before = snapshot.read(places.snapshot_file())
+        self._checks = Checks(before.services_of(server.name))
         self._rows = Converging(
             self._config,
             self._tables,
             Map.open(self._pins / "maps" / "traffic"),
             self._members,
-            snapshot.read(places.snapshot_file()),
+            before,
         )
         index = self._members.myself.index
         self._clock = WallClock(self._tables, self._keys, self._front, self._back, index)

@@ -48,10 +48,18 @@ class Lost(Closing):
         self._holding = holding
         self._forget = forget
         self._told: set[int] = set()
+        self._is_due = True
         self._packets = _PacketSocket()
+
+    def look(self) -> None:
+        """Somebody's state has changed."""
+        self._is_due = True
 
     def steps(self) -> Iterator[None]:
         """One pass, in pieces."""
+        if not self._is_due:
+            return
+        self._is_due = False
         rows = self._servers.first(self._servers.max_entries)
         down = set(_STATE.places(rows, {ServerState.DOWN}))
         self._told &= down

@@ -66,8 +66,8 @@ def lock_agent() -> int:
         raise IposError(
             f"an agent is running on this server already (it holds {_lock_file()})"
         ) from None
-    os.ftruncate(fd, 0)
-    os.write(fd, f"{os.getpid()}\n".encode())
+    # One write of one length: whoever reads meanwhile sees the last agent's number or ours.
+    os.pwrite(fd, f"{os.getpid():<10}\n".encode(), 0)
     return fd
 
 

@@ -122,6 +122,7 @@ class Reaping(AbstractContextManager["Reaping"]):
 
     def wake(self) -> None:
         """Have the next pass now: a server may be down."""
+        self._lost.look()
         self._wake.set()
 
     def steps(self, now_ns: int) -> Iterator[None]:

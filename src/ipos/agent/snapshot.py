@@ -60,6 +60,10 @@ class Snapshot(msgspec.Struct, frozen=True):
     datagrams: dict[str, int] = {}
     access_log: dict[str, int] = {}
 
+    def services_of(self, server: str) -> list[str]:
+        """What a server has said that it serves."""
+        return [name for one in self.servers if one.server == server for name in one.services]
+
     def is_news(self, before: "Snapshot") -> bool:
         """Whether it says more than other counts, memory and CPU time than one before it."""
         return self._news() != before._news()
