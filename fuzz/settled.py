@@ -255,11 +255,13 @@ def _session(seed: int, looking: Node, leaving: Node) -> tuple[int, str]:
     """One connection until it has ended; how many events, and the difference if there is one."""
     rng = random.Random(seed)
     nodes, client = (looking, leaving), Client()
-    home, table = rng.choice((("front", "local"), ("back", "connect")))
+    where, table = rng.choice((("front", "local"), ("back", "connect")))
+    if rng.random() < 0.1:  # it has come home, or is routed another way than it was
+        where = "back" if where == "front" else "front"
     unread = rng.random() < 0.6
     need = HEAD_END + rng.choice((0, 0, 5, 700))
     shook_hands = rng.random() < 0.1  # our kernel did: there was no offer
-    row = {**LIVE} if home == "front" else {**OURS, "rcv_nxt": HEAD_END, "snd_nxt": SENT}
+    row = {**LIVE} if table == "local" else {**OURS, "rcv_nxt": HEAD_END, "snd_nxt": SENT}
     row |= {
         "state": ATTACHED, "rcv_need": need,
         "flags": _HANDSHAKE * shook_hands,
@@ -271,14 +273,14 @@ def _session(seed: int, looking: Node, leaving: Node) -> tuple[int, str]:
         node.machine.table(table)[KEY] = row
     for number in range(1, EVENTS + 1):
         kind = rng.random()
-        offered = kind < 0.1 and home == "back" and not shook_hands
+        offered = kind < 0.1 and table == "connect" and not shook_hands
         if offered:
             for node in nodes:
                 node.receive(_OFFER, "back")
         elif kind < 0.6 or looking.kernel.state is None:
-            frame = _arrives(client.segment(rng, looking.kernel).packet(), home)
+            frame = _arrives(client.segment(rng, looking.kernel).packet(), where)
             for node in nodes:
-                node.receive(frame, home)
+                node.receive(frame, where)
         else:
             frame = _leaves(answer(rng, looking.kernel))
             leaving.kernel = replace(looking.kernel)
@@ -294,8 +296,8 @@ def _session(seed: int, looking: Node, leaving: Node) -> tuple[int, str]:
     return EVENTS, ""
 
 
-def _arrives(packet: bytes, home: str) -> bytes:
-    if home == "back":
+def _arrives(packet: bytes, where: str) -> bytes:
+    if where == "back":
         return golden.packet(packet)
     return (_FRONT + _ROUTER + _IPV4 + packet).ljust(60, b"\0")
 
