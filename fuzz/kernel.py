@@ -14,21 +14,14 @@ from dataclasses import replace
 from fuzz.clients import Session, frame
 from fuzz.endpoints import Mismatch
 from ipos.handshake.segment import parse_packet
-from tests.golden import (
-    packets,
-    rows_close,
-    rows_frames,
-    rows_handshake,
-    rows_migration,
-    rows_request,
-)
+from tests.golden import packets
 from tests.golden.kernel_machine import KernelMachine
 from tests.golden.machine import LISTENER, Config, Machine, NativeMachine
 from tests.golden.row import NOT_HERE, Row, Step, prepare, snapshot
 from tests.golden.row import run as run_step
+from tests.golden.test_golden import ROWS as ALL_ROWS
 
-MODULES = (rows_handshake, rows_request, rows_migration, rows_close, rows_frames)
-ROWS = [row for module in MODULES for row in module.ROWS if not row.only_native]
+ROWS = [row for row in ALL_ROWS if not row.only_native]
 
 
 def run(machine: KernelMachine, seed: int, count: int) -> tuple[int, list[str]]:

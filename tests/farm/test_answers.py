@@ -63,6 +63,16 @@ def test_every_server_is_a_front_door(farm: Farm, server: str) -> None:
     assert {answer.served_by for answer in answers} == set(SERVERS)
 
 
+@pytest.mark.parametrize("server", SERVERS)
+def test_servers_stay_as_strict_as_real_ones(farm: Farm, server: str) -> None:
+    """What all of these tests go through: nothing of ours loosens front, or the firewall."""
+    keys = ("net.ipv4.conf.all.rp_filter", "net.ipv4.conf.front.rp_filter")
+    assert max(map(int, farm.run(server, "sysctl", "-n", *keys).split())) == 1
+    rules = farm.run(server, "nft", "list", "chain", "inet", "filter", "input")
+    assert "policy drop" in rules
+    assert "ct state established,related accept" in rules
+
+
 @pytest.mark.parametrize(("port", "owner"), [(ELSEWHERE, "s2"), (THIRD, "s3"), (MAPPED, "s2")])
 def test_a_pool_of_one_server_answers(farm: Farm, port: int, owner: str) -> None:
     for server in SERVERS:

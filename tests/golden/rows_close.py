@@ -193,6 +193,7 @@ def given(state: int, server: int) -> dict[str, Any]:
 
 _SYN = p.ip("S", seq=p.IRS, options=p.syn_options(), to_port=p.MAIL)
 _ACK = p.ip("A", to_port=p.MAIL)
+_RESET = p.ip("R", to_port=p.MAIL)
 _THERE = given(SYN_THERE, 2)
 _MAIL_HS = {**_NOTHING, "iss": p.ISS}
 _MAIL_SOCKET = Socket(SocketState.ESTABLISHED, SOCKET.service, p.MAIL, SOCKET.client, p.PORT,
@@ -264,6 +265,12 @@ ON_CONNECTION = [
                     verdict="redirect", sent=(to_back(told(3, service_port=p.MAIL)),))],
         counts={"ADOPTED": 1, "FRAMES_SENT": 1}, config=mail(), before=given(SYN_HERE, 2),
         after={"temporary": [], "connect": [(MAIL, {**_MAIL_ROW, "reason": 1})]}),
+    Row(about="a RST right behind its handshake: no notice of that any more, but of the end",
+        steps=[rx("back", p.packet(_RESET), "to kernel", to_back(told(4, service_port=p.MAIL)),
+                  left=_inner(_RESET))],
+        counts={"FRAMES_RECEIVED": 1, "DECAPSULATED": 1, "CLOSED": 1, "FRAMES_SENT": 1},
+        config=mail(), before={"connect": [(MAIL, {**_MAIL_ROW, "rcv_nxt": p.IRS + 1})]},
+        after={"connect": [], "temporary": [(MAIL, {"state": CLOSED})]}),
     Row(about="the SYN-ACK of our kernel: an MSS that leaves room on back",
         steps=[out(p.answer("SA", seq=p.ISS, ack=p.IRS + 1, window=60_000, by_port=p.MAIL,
                             options=[("MSS", 1460), ("NOP", None), ("WScale", 7)]),

@@ -48,3 +48,12 @@ def test_what_a_head_says_of_the_session(about: str) -> None:
 def test_101_is_final() -> None:
     sent = b"HTTP/1.1 101 x\r\n\r\n" + OK + b"Set-Cookie: SID=a\r\n\r\n"
     assert list(noticed(sent, b"SID")) == []
+
+
+def test_a_status_line_that_ends_before_its_status_is_no_interim_response() -> None:
+    """Whatever came before it."""
+    early = b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 \nSet-Cookie: SID=a\r\n\r\n"
+    sent = early + OK + b"Set-Cookie: SID=b\r\n\r\n"
+    assert list(noticed(sent, b"SID")) == [Noticed(b"a", deleted=False)]
+    with Node() as node:
+        assert core_learned(prepare(node), [sent]) == oracle_learned(sent)

@@ -34,7 +34,7 @@ def noticed(sent: bytes, name: bytes) -> Iterator[Noticed]:
     for status in lines:
         if status[:7].lower() != b"http/1.":
             return
-        code = status[9:12]  # "HTTP/1.1 200"
+        code = (status + b"\n")[9:12]  # "HTTP/1.1 200"; a line may end where it should be
         if code:
             interim = code[:1] == b"1" and code != b"101"
         for line in lines:

@@ -183,8 +183,8 @@ IPOS_INLINE int owned_unattached(struct __sk_buff *skb, struct ipos_settings *se
 /* Whether the first server is to hear how the packet fared. */
 IPOS_INLINE int notice_due(const struct segment *s, const struct ipos_endpoint *ep)
 {
-	if (ep->flags & IPOS_EP_HANDSHAKE)
-		return ep->reason < HANDSHAKE_NOTICES;
+	if (ep->flags & IPOS_EP_HANDSHAKE)	/* a reset is the end, which type 4 tells */
+		return ep->reason < HANDSHAKE_NOTICES && !(s->flags & TCP_RST);
 	return ep->state != IPOS_EP_ATTACHED && s->length &&
 	       !seq_before(segment_end(s), ep->rcv_need);
 }
