@@ -184,8 +184,14 @@ def test_halves_of_a_cut_lan_serve_and_agree_when_it_heals(farm: Farm) -> None:
         there = {"s1": down, "s2": ready, "s3": ready}
         wait_until("s1 is down", lambda: all(states(farm, by) == there for by in ("s2", "s3")))
         assert {farm.get(server="s1").served_by for _ in range(20)} == {"s1"}
-        # A server that has just come back is offered little: enough for both to have had one.
-        there_too = {farm.get(server="s2").served_by for _ in range(400)}
+        # A server that has just come back is offered little at first.
+        there_too: set[str] = set()
+
+        def both() -> bool:
+            there_too.add(farm.get(server="s2").served_by)
+            return there_too >= {"s2", "s3"}
+
+        wait_until("s2 and s3 have answered", both, 20)
         assert there_too == {"s2", "s3"}
         farm.run("s2", "ipos", "server", "set", "s3", "drain")
     finally:
