@@ -48,7 +48,7 @@ SUITES = (
     Suite("keep-alive", "requests/s", _KEPT, False, _rate, "median at least 0.95", 5, 15, 2, 7),
     Suite("keep-alive-migrated", "requests/s", _KEPT, True, _rate, _NO_GOAL, 5, 15, 2, 7),
     Suite(
-        "download", "CPU s/GB", _DOWNLOADS, True, _busy, "upper end at most 1.15", 20, 7, 4, 7
+        "download", "CPU s/GB", _DOWNLOADS, True, _busy, "upper end at most 1.15", 20, 12, 4, 7
     ),
 )
 
