@@ -18,6 +18,7 @@ from tests.farm.clients.few import BACKLOG
 from tests.farm.support import (
     CONFIG,
     ELSEWHERE,
+    HERE,
     SERVERS,
     Farm,
     read_answer,
@@ -243,6 +244,24 @@ def test_all_applications_gone_is_a_reset_at_once(farm: Farm) -> None:
             farm.lab.start_applications(server)
     wait_until("everybody listens", lambda: _candidates(farm) == 3)
     assert outcome(farm) in SERVERS
+
+
+@pytest.mark.parametrize(("port", "owner"), [(HERE, "s1"), (ELSEWHERE, "s2")])
+def test_clients_that_leave_before_their_answers(farm: Farm, port: int, owner: str) -> None:
+    """Each answer meets a client that is gone: its reset comes while the application still writes."""
+    farm.wait_idle()
+    adopted = farm.counters(owner)["adopted"]
+    faults.stop_applications(farm.lab, owner)
+    try:
+        clients = [farm.connect(port) for _ in range(20)]
+        for client in clients:
+            client.sendall(request(close=False))
+        wait_until("all adopted", lambda: farm.counters(owner)["adopted"] == adopted + 20)
+        for client in clients:
+            client.close()
+    finally:
+        faults.continue_applications(farm.lab, owner)
+    farm.wait_idle()
 
 
 def test_a_server_that_loses_power_resets_only_its_own(farm: Farm) -> None:

@@ -85,6 +85,21 @@ IPOS_INLINE void come_again(struct __sk_buff *skb, const struct ipos_settings *s
 	skb->mark = 0;
 }
 
+/*
+ * Whether a RST of the client's is the end.  With the number our socket expects it is, even while
+ * a process has the socket and TCP puts the packet off: nobody tells us when it is taken.  TCP
+ * takes some with another number, such as the one of the client's FIN, or of a stream whose last
+ * bytes are in one NAPI batch with it: we look again when it has seen this one.
+ */
+IPOS_APART int reset_taken(struct __sk_buff *skb, const struct segment *s)
+{
+	__u32 next;
+
+	if (socket_expects(skb, &s->tuple, &next))
+		return s->seq == next;
+	return !kernel_has(skb, &s->tuple);
+}
+
 IPOS_APART int owned_attached(struct __sk_buff *skb, struct ipos_settings *set,
 			      struct ipos_scratch *w, const struct segment *s,
 			      struct ipos_endpoint *ep)
@@ -98,13 +113,7 @@ IPOS_APART int owned_attached(struct __sk_buff *skb, struct ipos_settings *set,
 	if (ep->flags & IPOS_EP_MOVING)
 		return moving(skb, set, w, s, now);
 	if (s->flags & TCP_RST) {
-		/*
-		 * TCP takes some that are not exact by what we know, such as one with the number
-		 * of the client's FIN: look again when it has seen this one.  And it takes none
-		 * with a number that was exact before, which may be the last one we saw.
-		 */
-		if ((s->seq == ep->rcv_nxt && !kernel_received(skb, &s->tuple, s->seq + 1)) ||
-		    (again && !kernel_has(skb, &s->tuple)))
+		if (reset_taken(skb, s))
 			endpoint_end(skb, set, w, &s->tuple, ep, now);
 		else if (!again)
 			come_again(skb, set);

@@ -57,7 +57,10 @@ IPOS_INLINE void sock_tuple(struct bpf_sock_tuple *at, const struct ipos_tuple *
 	at->ipv4.dport = t->service_port;
 }
 
-/* What our socket with the tuple expects next of the client.  Returns 0 when there is none. */
+/*
+ * What our socket with the tuple expects next of the client.  Returns 0 when there is none, or one
+ * in TIME_WAIT; the lookup finds the listener then.
+ */
 IPOS_APART int socket_expects(struct __sk_buff *skb, const struct ipos_tuple *t, __u32 *next)
 {
 	struct bpf_sock_tuple tuple;
@@ -69,7 +72,7 @@ IPOS_APART int socket_expects(struct __sk_buff *skb, const struct ipos_tuple *t,
 	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
 	if (!sk)
 		return 0;
-	tcp = bpf_tcp_sock(sk);
+	tcp = sk->state == BPF_TCP_LISTEN ? NULL : bpf_tcp_sock(sk);
 	if (tcp) {
 		*next = tcp->rcv_nxt;
 		found = 1;
