@@ -4,7 +4,7 @@
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import Event, Thread
 
@@ -15,6 +15,7 @@ from ipos.inic.rows import ServerState
 from ipos.lab import faults
 from tests.control.conftest import candidates
 from tests.farm.support import SERVERS, Farm, read_answer, request, wait_until
+from tests.farm.usertcp import UserTcp
 
 pytestmark = [pytest.mark.farm, pytest.mark.alone]
 AT_ONCE_S = 2.0
@@ -148,7 +149,6 @@ def is_reset(connection: socket.socket, until: float) -> bool:
 
 
 def test_requests_offered_to_a_server_that_dies_are_answered_elsewhere(farm: Farm) -> None:
-    """Also one that its first server has acknowledged: its client does not send it again."""
     before = farm.counters("s1")["chosen_again"]
     faults.cut_power(farm.lab, "s2")
     begun = time.monotonic()
@@ -165,6 +165,23 @@ def test_requests_offered_to_a_server_that_dies_are_answered_elsewhere(farm: Far
         print(f"answered elsewhere within {took:.1f} s of the cut")
     finally:
         faults.restore_power(farm.lab, "s2")
+    wait_until("s2 is back", farm.ready, 30)
+
+
+def test_clients_with_nothing_to_send_again_are_answered_elsewhere_too(farm: Farm) -> None:
+    """The agent rouses those whose requests were offered to the server that died."""
+    head = request("/", f"X-Long: {'a' * 600}")
+    faults.cut_power(farm.lab, "s2")
+    with ExitStack() as stack:
+        stack.callback(faults.restore_power, farm.lab, "s2")
+        clients = [stack.enter_context(UserTcp(farm)) for _ in range(12)]
+        for client in clients:
+            client.connect()
+            client.send_at(0, head[:100])  # so short that it is acknowledged at once
+            client.pump()
+            client.send_at(100, head[100:])
+        assert any(row.server == 2 and not row.acknowledged for row in forwarded(farm))
+        assert {client.read_answer().served_by for client in clients} <= {"s1", "s3"}
     wait_until("s2 is back", farm.ready, 30)
 
 

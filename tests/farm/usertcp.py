@@ -194,11 +194,15 @@ class UserTcp:
                 self.fin = True
 
     def pump(self, timeout_s: float = 2.0) -> Segment | None:
-        """Take one segment, and acknowledge it if it carries anything."""
+        """Take one segment, and acknowledge it if it carries anything or is not what is expected.
+
+        So a keepalive is answered, which has a number before that (RFC 9293 section 3.8.4).
+        """
         segment = self.segment(timeout_s)
         if segment:
+            expected = segment.seq == self.ack
             self.take(segment)
-            if not self.reset and (segment.payload or "F" in segment.flags):
+            if not self.reset and (segment.payload or "F" in segment.flags or not expected):
                 self.send("A", self.next_seq)
         return segment
 
