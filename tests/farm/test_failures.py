@@ -248,7 +248,7 @@ def test_all_applications_gone_is_a_reset_at_once(farm: Farm) -> None:
 
 @pytest.mark.parametrize(("port", "owner"), [(HERE, "s1"), (ELSEWHERE, "s2")])
 def test_clients_that_leave_before_their_answers(farm: Farm, port: int, owner: str) -> None:
-    """Each answer meets a client that is gone: its reset comes while the application still writes."""
+    """Each answer meets a client that is gone, whose reset comes while the application writes."""
     farm.wait_idle()
     adopted = farm.counters(owner)["adopted"]
     faults.stop_applications(farm.lab, owner)
