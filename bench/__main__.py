@@ -11,6 +11,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
+from bench.arms import Wires
 from bench.load import busy_s, require_tools
 from bench.suites import SUITES, Result, measure
 from ipos.errors import IposError
@@ -33,6 +34,9 @@ def main() -> int:
         default=SWITCH_XDP,
         help="of the labs: xdp costs next to nothing, as hardware does; bridge is the kernel's",
     )
+    parser.add_argument(
+        "--congestion-control", metavar="NAME", help="of all hosts, instead of the labs' own"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     options = parser.parse_args()
     unknown = [name for name in options.suite if name not in names]
@@ -47,13 +51,14 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     busy = _busy_before()
     _say(f"the machine is {busy:.0%} busy before anything is started")
+    wires = Wires(options.switch, options.congestion_control)
     results = []
     for suite in SUITES:
         if options.suite and suite.name not in options.suite:
             continue
         seconds = options.seconds or (suite.quick_seconds if options.quick else suite.seconds)
         pairs = options.pairs or (suite.quick_pairs if options.quick else suite.pairs)
-        result = measure(suite, seconds, pairs, not options.no_haproxy, options.switch, _say)
+        result = measure(suite, seconds, pairs, not options.no_haproxy, wires, _say)
         results.append(result)
         if not options.json:
             print(_text(result, seconds), flush=True)

@@ -83,12 +83,20 @@ class Arm:
     prepare: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Wires:
+    """What labs are built with, see ipos.lab: their switch; TCP's congestion control, or theirs."""
+
+    switch: str = SWITCH_XDP
+    congestion_control: str | None = None
+
+
 @contextmanager
-def arms(with_proxy: bool, migrated: bool, switch: str = SWITCH_XDP) -> Iterator[list[Arm]]:
+def arms(with_proxy: bool, migrated: bool, wires: Wires) -> Iterator[list[Arm]]:
     """The arms while the block lasts: direct, ipos, and haproxy if it is wanted and installed.
 
     migrated: one server answers all, and not the one that is asked; see the module.
-    switch: what both labs are built with, see ipos.lab.plan.Settings.
+    wires: what both labs are built with.
     """
     # A fresh name for every run: two benchmarks may be up at once.
     name = f"bench-{secrets.token_hex(3)}"
@@ -97,11 +105,13 @@ def arms(with_proxy: bool, migrated: bool, switch: str = SWITCH_XDP) -> Iterator
     asked = (FIRST,) if migrated else (FIRST, OWNER)
     with ExitStack() as stack:
         bare = stack.enter_context(
-            Lab(Settings(name=f"{name}-bare", servers=2, bare=True, switch=switch))
+            Lab(Settings(name=f"{name}-bare", servers=2, bare=True, switch=wires.switch))
         )
         farm = stack.enter_context(
-            Lab(Settings(name=name, servers=2, config=config, switch=switch))
+            Lab(Settings(name=name, servers=2, config=config, switch=wires.switch))
         )
+        for lab in (bare, farm):
+            _set_congestion_control(lab, wires.congestion_control)
         found = [
             Arm("direct", bare, tuple(map(bare.front, answering)), lambda: _freeze(farm)),
             Arm("ipos", farm, tuple(map(farm.front, asked)), lambda: thaw(farm)),
@@ -113,6 +123,16 @@ def arms(with_proxy: bool, migrated: bool, switch: str = SWITCH_XDP) -> Iterator
         # A frozen cgroup is slow to end.
         stack.callback(thaw, farm)
         yield found
+
+
+def _set_congestion_control(lab: Lab, name: str | None) -> None:
+    for node in lab.nodes if name else ():
+        setting = f"net.ipv4.tcp_congestion_control={name}"
+        if lab.run(node, ["sysctl", "-qw", setting], capture_output=True).returncode != 0:
+            raise IposError(
+                f"{node} of lab {lab.name} may not use {name}; "
+                "see net.ipv4.tcp_allowed_congestion_control of this machine"
+            )
 
 
 def _freeze(farm: Lab) -> None:

@@ -4,7 +4,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.arms import arms
+from bench.arms import Wires, arms
 from bench.load import Downloads, Load, Requests, Run
 from bench.statistics import Estimate, estimate
 
@@ -47,9 +47,7 @@ SUITES = (
     Suite("connections-migrated", "requests/s", _EACH, True, _rate, _NO_GOAL, 5, 15, 2, 7),
     Suite("keep-alive", "requests/s", _KEPT, False, _rate, "median at least 0.95", 5, 15, 2, 7),
     Suite("keep-alive-migrated", "requests/s", _KEPT, True, _rate, _NO_GOAL, 5, 15, 2, 7),
-    Suite(
-        "download", "CPU s/GB", _DOWNLOADS, True, _busy, "upper end at most 1.15", 20, 12, 4, 7
-    ),
+    Suite("download", "CPU s/GB", _DOWNLOADS, True, _busy, "upper end at most 1.15", 20, 12, 4, 7),
 )
 
 
@@ -67,11 +65,11 @@ def measure(
     seconds: int,
     pairs: int,
     with_proxy: bool,
-    switch: str,
+    wires: Wires,
     say: Callable[[str], None],
 ) -> Result:
-    """Bring the labs up and run all rounds. switch: of both labs; say: takes a line of progress."""
-    with arms(with_proxy, suite.migrated, switch) as found:
+    """Bring the labs up and run all rounds. wires: of both labs; say: takes a line of progress."""
+    with arms(with_proxy, suite.migrated, wires) as found:
         runs: dict[str, list[Run]] = {arm.name: [] for arm in found}
         for number in range(pairs + 1):
             # Another one begins each time: no arm is always the one after the same other.

@@ -49,6 +49,10 @@ def test_a_farm_with_a_users_file_comes_up_answers_and_leaves_nothing(
         capture_output=True,
     )
     assert sorted(answers.stdout.split()) == ["s1", "s1", "s2", "s2"], answers.stderr
+    sysctl = ["sysctl", "-n", "net.ipv4.tcp_congestion_control"]
+    for node in lab.nodes:
+        has = lab.run(node, sysctl, text=True, capture_output=True).stdout.strip()
+        assert has in ("cubic", "reno"), f"{node}: not what this machine happens to have"
     # The agent may die and come back; the kernel has what it needs meanwhile.
     faults.kill_agent(lab, "s1")
     alone = lab.run("client1", ["curl", "-sS", url], text=True, capture_output=True)

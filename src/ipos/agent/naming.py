@@ -31,9 +31,7 @@ def name_rows(
         for member in members:
             assert member.state is not None
             name = service.session.own_name(member.state.server)
-            start = redirect_start(
-                service.session.own_place(member.state.server, service.port)
-            )
+            start = redirect_start(service.session.own_place(member.state.server, service.port))
             names[rows.NameKey(index, name.encode().ljust(_HOST, b"\0"))] = member.index
             redirects[rows.RedirectKey(index, member.index)] = rows.Redirect(
                 len(start), start.ljust(_START, b"\0")

@@ -49,6 +49,13 @@ _SYSCTLS: dict[str, dict[str, int | str]] = {
 }
 
 
+_CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
+_CONGESTION_CONTROLS = ("cubic", "reno")
+"""What Linux has by default, and what a namespace may always have. A machine's own may be BBR,
+whose model of a path is its shortest round trip: here tens of microseconds, much of it hops.
+"""
+
+
 def build(lab: str, lans: Iterable[str], hosts: Iterable[Node], switch: str) -> None:
     """Cable the lab's namespaces, which exist and are empty. switch: one of plan.SWITCHES."""
     hosts = list(hosts)
@@ -125,6 +132,7 @@ def _build_host(lab: str, host: Node, switch: str) -> None:
     with namespaces.entered(namespaces.path_of(lab, host.name)):
         _set_sysctls(_NO_IPV6)
         _set_sysctls(_SYSCTLS[host.kind])
+        _set_congestion_control()
         with IPRoute() as netlink:
             netlink.link("set", index=_index(netlink, "lo"), state="up")
             for interface in host.interfaces:
@@ -151,3 +159,12 @@ def _set_sysctls(values: dict[str, Any]) -> None:
         path = Path("/proc/sys", *name.split("."))
         if path.exists() or not name.startswith("net.ipv6."):  # a kernel may lack IPv6
             path.write_text(f"{value}\n")
+
+
+def _set_congestion_control() -> None:
+    for name in _CONGESTION_CONTROLS:
+        try:
+            _CONGESTION_CONTROL.write_text(name)
+            return
+        except OSError:  # not built, or not allowed outside the first namespace
+            continue
