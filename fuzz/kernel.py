@@ -21,14 +21,16 @@ from tests.golden.row import NOT_HERE, Row, Step, prepare, snapshot
 from tests.golden.row import run as run_step
 from tests.golden.test_golden import ROWS as ALL_ROWS
 
+TRIALS = 5
+"""Of a difference: on a full machine one pause is likely, and five in the same places are not."""
 ROWS = [row for row in ALL_ROWS if not row.only_native]
 
 
 def run(machine: KernelMachine, seed: int, count: int) -> tuple[int, list[str]]:
     """At least `count` packets; how many there were, and what differed.
 
-    A pause of the whole process can fall between the two judges' clocks, so what differs is
-    tried again from its seed; only what differs twice is told.
+    A pause of the whole process can fall between the two judges' clocks, so what differs is tried
+    again from its seed; only what differs every time is told.
     """
     rng = random.Random(seed)
     done = 0
@@ -36,13 +38,13 @@ def run(machine: KernelMachine, seed: int, count: int) -> tuple[int, list[str]]:
     while done < count and len(found) < 20:
         trial = rng.choice((_clients, _rows))
         number = rng.getrandbits(48)
-        try:
-            done += trial(machine, number)
-        except Mismatch:
+        for left in reversed(range(TRIALS)):
             try:
                 done += trial(machine, number)
+                break
             except Mismatch as mismatch:
-                found.append(f"{trial.__name__[1:]} of seed {number}: {mismatch}")
+                if not left:
+                    found.append(f"{trial.__name__[1:]} of seed {number}: {mismatch}")
     return done, found
 
 
