@@ -147,7 +147,8 @@ class Reaping(AbstractContextManager["Reaping"]):
             yield from self._reap_held()
             yield from self._reap_owned(self._local)
             yield from self._reap_owned(self._connect)
-            yield from self._check_sockets()
+            if self._suspects:
+                yield from self._check_sockets()
             yield from self._reap_forward()
             for _ in range(self._time_wait.sweep(now_ns)):
                 self._ledger.count("TIME_WAIT_SWEPT")
