@@ -233,7 +233,7 @@ class Agent:
         self._watchdog.alive(now_ns)
         self._failed = ""
         self._attempt(self._speak)
-        time.sleep(LISTEN_S)  # the loop's own way of waking up later costs twice as much as this
+        time.sleep(LISTEN_S)  # the loop's own way of waking up later costs three times as much
         self._listen()
 
     def _listen(self, again: bool = False) -> None:
