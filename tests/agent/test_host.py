@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ipos.agent.host import Bandwidth, Cpu, memory_available
+from ipos.agent.host import Bandwidth, Cpu, Memory
 
 SECOND = 1_000_000_000
 
@@ -62,13 +62,16 @@ def test_without_a_cgroup_it_is_the_machine(tmp_path: Path) -> None:
 
 def test_memory_is_what_the_limit_leaves(tmp_path: Path) -> None:
     machine = psutil.virtual_memory().total
-    assert 0 < memory_available(None) <= machine
-    assert 0 < memory_available(tmp_path) <= machine
+    assert 0 < Memory(None).available() <= machine
+    assert 0 < Memory(tmp_path).available() <= machine
     (tmp_path / "memory.max").write_text("1000000\n")
     (tmp_path / "memory.current").write_text("400000\n")
-    assert memory_available(tmp_path) == 600_000
+    memory = Memory(tmp_path)
+    assert memory.available() == 600_000
+    (tmp_path / "memory.current").write_text("700000\n")
+    assert memory.available() == 300_000
     (tmp_path / "memory.max").write_text("max\n")
-    assert memory_available(tmp_path) > 1_000_000
+    assert memory.available() > 1_000_000
 
 
 def test_bandwidth_is_the_link_less_what_is_sent(tmp_path: Path) -> None:

@@ -113,6 +113,10 @@ def test_per_cpu_values(place: Path) -> None:
         counts.update_per_cpu(number(2), values)
         assert counts.get_per_cpu(number(2)) == values
         assert counts.totals([number(2), number(1)]) == [sum(range(1, possible_cpus() + 1)), 0]
+        counts.update_per_cpu(number(1), values)
+        asked = [number(2), number(1)]
+        assert counts.totals(asked) == 2 * [sum(range(1, possible_cpus() + 1))], "asked again"
+        assert counts.totals(asked[:1]) == [sum(range(1, possible_cpus() + 1))]
         assert dict(counts.items_per_cpu())[number(2)] == values
         with pytest.raises(MapError, match="a value per CPU"):
             counts.get(number(2))

@@ -58,15 +58,13 @@ class Converging:
         """Rows of those who have just spoken, beside what had been sent to them by then."""
         if not members:
             return
-        most = max(member.index for member in members)
-        sent = list(_TRAFFIC.iter_unpack(self._traffic.first(most + 1)))
-        self._sent |= {member.index: sent[member.index] for member in members}
-        self._writer.servers(
-            {
-                member.index: plan.server_row(member, sent[member.index], member.age(now_ns))
-                for member in members
-            }
-        )
+        traffic = self._traffic.first(max([member.index for member in members]) + 1)
+        said = {}
+        for member in members:
+            sent = _TRAFFIC.unpack_from(traffic, member.index * _TRAFFIC.size)
+            self._sent[member.index] = sent
+            said[member.index] = plan.server_row(member, sent, member.age(now_ns))
+        self._writer.servers(said)
 
     def converge(self, now_ns: int, *, prune: bool, opening: bool) -> bool:
         """Rewrite the maps when anybody's standing has changed; whether it has.

@@ -12,6 +12,7 @@ kernel; that is what `ipos detach` is for.
 
 A core that was given to others for some milliseconds runs the same code at a third of its speed, so
 what there is to do is done close together; and in callbacks, for a coroutine wakes its loop twice.
+Those three milliseconds are slept through, and all else that the loop does waits for them.
 """
 
 import asyncio
@@ -87,6 +88,7 @@ class Agent:
 
     def __init__(self, config: Config, file: Path) -> None:
         self._config = config
+        self._learns = _learns(config)
         self._file = file.absolute()
         self._keys = FarmKeys(read_secret(secret_path(config, file)))
         self._key = self._keys.state
@@ -97,7 +99,7 @@ class Agent:
         self._routing: asyncio.Task[None] | None = None
         self._refreshed_ns = self._saved_ns = self._looked_ns = 0
         self._saved = Snapshot()
-        self._ready = self._hearing = False
+        self._ready = self._hearing = self._late = False
         self._failure = self._failed = self._unrouted = ""
         self._fault: BaseException | None = None
         self._loaded = 1
@@ -231,19 +233,22 @@ class Agent:
         self._watchdog.alive(now_ns)
         self._failed = ""
         self._attempt(self._speak)
-        self._loop.call_later(LISTEN_S, self._listen)
+        time.sleep(LISTEN_S)  # the loop's own way of waking up later costs three times as much
+        self._listen()
 
     def _listen(self, again: bool = False) -> None:
         if self._stop.is_set():
             return
         self._attempt(self._hear)
-        if not again and self._members.is_somebody_late(self._beaten_ns):
+        self._late = self._members.is_somebody_late(self._beaten_ns)
+        if self._late and not again:
             self._loop.call_later(AGAIN_S, self._listen, True)
             return
         if self._reloads.is_due and self._reloading is None:
             self._reloading = self._spawn(self._reload())
         if self._reloading is None:
             self._attempt(self._follow)
+        self._reaping.tick(self._beaten_ns)
         failed = self._failed or self._unrouted
         if failed != self._failure:  # one bad moment of the machine is said once
             self._failure = failed
@@ -317,13 +322,14 @@ class Agent:
     def _follow(self) -> None:
         """Make all else follow what has been heard."""
         now_ns = boottime_ns()
-        self._probe_the_silent(now_ns)
-        if self._learns():
+        if self._late:
+            self._probe_the_silent(now_ns)
+        if self._learns:
             self._tell_cookies(now_ns)
         since_ns = now_ns - self._started_ns
         settled = since_ns > GRACE_S * _SECOND_NS or self._members.all_heard()
         if self._rows.converge(now_ns, prune=settled, opening=since_ns < _TOGETHER_NS):
-            self._reaping.wake()
+            self._reaping.look()
             self._foreign = plan.foreign_addresses(self._members)
             self._address()
             self._save()
@@ -364,10 +370,6 @@ class Agent:
             if settings is not None and state is not None and state.addresses:
                 address = IPv4Address(state.addresses[0])
                 self._prober.ask(settings, member.back_ip, address, state.mac, now_ns)
-
-    def _learns(self) -> bool:
-        sessions = (service.session for service in self._config.service)
-        return any(session is not None and session.kind == "learn" for session in sessions)
 
     def _tell_cookies(self, now_ns: int) -> None:
         peers = [
@@ -434,6 +436,7 @@ class Agent:
         else:
             self._refused = ""
             self._config = self._observer.config = fresh
+            self._learns = _learns(fresh)
             self._rows.take(fresh, slots, numbers)
             self._address()
             self._checks.converge(fresh.service)
@@ -473,6 +476,11 @@ class Agent:
             datagrams=dict(self._members.counts),
             access_log=self._decisions.counts(),
         )
+
+
+def _learns(config: Config) -> bool:
+    """Whether a service's sessions are the cookies of its applications."""
+    return any(one.session is not None and one.session.kind == "learn" for one in config.service)
 
 
 def _until_next(now_s: float) -> float:

@@ -92,17 +92,25 @@ class Cpu:
         return self._cpus
 
 
-def memory_available(cgroup: Path | None) -> int:
-    """Bytes: what the machine has, or what the cgroup's limit leaves, whichever is less."""
-    available = 1024 * _number(read("/proc/meminfo"), b"MemAvailable:")
-    if cgroup is None:
-        return available
-    try:
-        limit = read(cgroup / "memory.max").strip()
-        used = int(read(cgroup / "memory.current"))
-    except OSError:
-        return available
-    return available if limit == b"max" else max(0, min(available, int(limit) - used))
+class Memory:
+    """Bytes available: what the machine has, or what the cgroup's limit leaves, if that is less."""
+
+    def __init__(self, cgroup: Path | None) -> None:
+        self._machine = Steady(Path("/proc/meminfo"))
+        self._limit = self._used = None
+        if cgroup is not None and (cgroup / "memory.max").exists():  # the root has none
+            self._limit = Steady(cgroup / "memory.max")
+            self._used = Steady(cgroup / "memory.current")
+
+    def available(self) -> int:
+        available = 1024 * _number(self._machine.read(), b"MemAvailable:")
+        if self._limit is None or self._used is None:
+            return available
+        try:
+            limit, used = self._limit.read().strip(), int(self._used.read())
+        except OSError:
+            return available
+        return available if limit == b"max" else max(0, min(available, int(limit) - used))
 
 
 class Bandwidth:
@@ -110,7 +118,7 @@ class Bandwidth:
 
     def __init__(self, interface: str, proc: Path = Path("/proc/net/dev")) -> None:
         self._interface = interface
-        self._proc = proc
+        self._counts = Steady(proc)
         stats = psutil.net_if_stats().get(interface)
         self._speed = 1_000_000 * ((stats.speed if stats is not None else 0) or _DEFAULT_MBIT)
         self._last: tuple[int, int] | None = None
@@ -125,7 +133,7 @@ class Bandwidth:
         return max(0, self._speed - used)
 
     def _sent(self) -> int:
-        for line in read(self._proc).splitlines():
+        for line in self._counts.read().splitlines():
             name, colon, numbers = line.partition(b":")
             if colon and name.strip() == self._interface.encode():
                 return int(numbers.split()[8])

@@ -69,6 +69,7 @@ class Inbox:
         self._size = size
         self._data = (ctypes.c_char * (count * size))()
         self._names = (ctypes.c_char * (count * _NAME))()
+        self._views = memoryview(self._data), memoryview(self._names)
         self._parts = (_Part * count)()
         self._messages: Any = (_Message * count)()
         data, names = ctypes.addressof(self._data), ctypes.addressof(self._names)
@@ -79,25 +80,29 @@ class Inbox:
                 names + nth * _NAME, _NAME, parts + nth * ctypes.sizeof(_Part), 1
             )
         self._headers = memoryview(self._messages).cast("B")
+        self._where = ctypes.addressof(self._messages)
         self._receive = ctypes.CDLL(None, use_errno=True).recvmmsg
+        self._receive.argtypes = (
+            *(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p),
+        )
         where: Any = _Message.length
         rest = ctypes.sizeof(_Message) - where.offset - where.size
         self._lengths = struct.Struct(f"={where.offset}xI{rest}x")
 
     def take(self, fd: int, most: int) -> list[tuple[bytes, Source]]:
         """What waits, with its senders. OSError from the kernel; nothing waits: an empty list."""
-        count = self._receive(fd, ctypes.byref(self._messages), most, _MSG_DONTWAIT, None)
+        count = self._receive(fd, self._where, most, _MSG_DONTWAIT, None)
         if count < 0:
             number = ctypes.get_errno()
             if number == errno.EAGAIN:
                 return []
             raise OSError(number, os.strerror(number))
         lengths = self._lengths.iter_unpack(self._headers[: count * ctypes.sizeof(_Message)])
-        data, size, names = memoryview(self._data), self._size, self._names.raw
+        (data, names), size = self._views, self._size
         return [
             (
                 bytes(data[nth * size : nth * size + length]),
-                _source(names[nth * _NAME : nth * _NAME + 8]),
+                _source(bytes(names[nth * _NAME : nth * _NAME + 8])),
             )
             for nth, (length,) in enumerate(lengths)
         ]

@@ -30,6 +30,8 @@ class Ledger:
         self._counts[name] += 1
 
     def book(self) -> None:
+        if not (self._closed or self._counts):
+            return
         shape = layout("ipos_traffic")
         for server, ended in self._closed.items():
             found = self._traffic.get(_word(server))

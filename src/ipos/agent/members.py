@@ -107,13 +107,13 @@ class Members:
             index = taken.get(address) or _free(taken.values())
             taken[address] = index
             self.by_ip[address] = Member(address, index)
-        # Numbers are compared in C and addresses are not: it is asked for with each datagram.
+        # Numbers are compared in C and addresses are not: asked for some thirty times a second.
         self._by_number = {int(address): member for address, member in self.by_ip.items()}
         self._is_news = True
 
     @property
     def myself(self) -> Member:
-        return self.by_ip[self.me]
+        return self._by_number[self._my_number]
 
     def others(self) -> list[Member]:
         return [member for member in self.by_ip.values() if member.back_ip != self.me]

@@ -37,18 +37,19 @@ class Observer:
     ) -> None:
         self.config = config
         self._tables = tables
-        self._me = me
+        self._me = int(me)
         self._mac = mac
-        self._cgroup = cgroup
         self._boot = boot
         self._sequence = 0
         self._cpu = host.Cpu(cgroup)
+        self._memory = host.Memory(cgroup)
         self._bandwidth = host.Bandwidth(config.server.front)
         self._listeners = listeners.Listeners()
         self._applications = Applications()
         self._found: frozenset[listeners.Listener] = frozenset()
         self._named: frozenset[listeners.Listener] | None = None
         self._judged: tuple[object, ...] = ()
+        self._addresses: list[int] = []
         self._served: list[str] = []
         self._listening: list[Listening] = []
         self._listed: list[Process] = []
@@ -67,21 +68,21 @@ class Observer:
             self._asked_ns, self._found = now_ns, self._listeners.now()
         if now_ns - self._sampled_ns >= _SAMPLE_NS:
             self._sampled_ns = now_ns
-            self._memory_left = host.memory_available(self._cgroup)
+            self._memory_left = self._memory.available()
             self._bandwidth_left = self._bandwidth.sample(now_ns)
         self._name_processes(self._found, now_ns)
         self._judge()
-        own = self.config.server.addresses
+        server = self.config.server
         return State(
             farm=self.config.farm.name,
-            server=self.config.server.name,
+            server=server.name,
             boot=self._boot,
             sequence=self._sequence,
             sent_ms=wall_ms,
-            state=int(orders.state_of(self.config.server.name)),
-            back_ip=int(self._me),
+            state=int(orders.state_of(server.name)),
+            back_ip=self._me,
             mac=self._mac,
-            addresses=[int(address) for address in own],
+            addresses=self._addresses,
             tcp_connections=self._connections(),
             cpu_permille=self._cpu.sample(now_ns),
             memory_available=self._memory_left,
@@ -90,8 +91,8 @@ class Observer:
             listening=self._listening,
             orders=orders.said(),
             applications=self._applications.now(self._listed, now_ns),
-            limit=self.config.server.max_connections,
-            weight=orders.weight_of(self.config.server.name),
+            limit=server.max_connections,
+            weight=orders.weight_of(server.name),
         )
 
     def _connections(self) -> int:
@@ -122,6 +123,7 @@ class Observer:
             return
         self._judged = made_from
         own = self.config.server.addresses
+        self._addresses = list(map(int, own))
         self._served = [
             service.name
             for service in self.config.service

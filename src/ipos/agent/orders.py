@@ -85,9 +85,9 @@ _ORDERED = {int(state) for state in (ServerState.READY, ServerState.DRAIN, Serve
 def _later(known: Order, said: Order) -> Order:
     """Of two orders for a server, the later state with the later weight; nonsense is not taken."""
     state, weight = (known.when_ms, known.state), (known.weighed_ms, known.weight)
-    if said.state in _ORDERED:
+    if said.when_ms and said.state in _ORDERED:
         state = max(state, (said.when_ms, said.state))
-    if 0 <= said.weight <= WEIGHT_MAX:
+    if said.weighed_ms and 0 <= said.weight <= WEIGHT_MAX:
         weight = max(weight, (said.weighed_ms, said.weight))
     return Order(known.server, state[1], state[0], weight[1], weight[0])
 

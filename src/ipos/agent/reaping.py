@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Walks the connection tables and does what `ipos.agent.reaper` decides.
 
-A pass twice a second, in pieces of a few milliseconds, so that the agent goes on speaking in
-between: all of `holding`, where a second counts, and of each other table the next few thousand
-rows. What a row needs from the kernel or from another server is bounded for each pass too; a large
-table takes longer to walk, nothing takes longer at once.
+A pass twice a second, right after the agent has listened, in pieces of a few milliseconds, so that
+it goes on speaking in between: all of `holding`, where a second counts, and of each other table the
+next few thousand rows. What a row needs from the kernel or from another server is bounded for each
+pass too; a large table takes longer to walk, nothing takes longer at once.
 """
 
 import asyncio
 import dataclasses
 import socket
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import TracebackType
@@ -40,8 +39,8 @@ from ipos.inic.libbpf.maps import Map
 from ipos.inic.rows import Settings
 from ipos.requests import responses
 
-PASS_S = 0.5
-AFTER_S = 0.004
+PAUSE_NS = 450_000_000
+"""From one pass to the next: five of the agent's beats, less how exactly they come."""
 PIECE_NS = 2_000_000
 """After that long others have their turn."""
 ACTIONS = 128
@@ -90,19 +89,21 @@ class Reaping(AbstractContextManager["Reaping"]):
         self._suspects: deque[tuple[RowTable[Owned], bytes]] = deque()
         self._servers: dict[int, Known | None] = {}
         self._raw_settings = b""
-        self._now_ns = 0
+        self._now_ns = self._passed_ns = 0
         self._ledger = Ledger(at["traffic"], at["counters"])
         self._inquiry = Inquiry(key, send)
         self._frames = FrameSocket()
         self._sockets = Sockets()
         self._time_wait = TimeWait(self._remembers_end)
         self._lost = Lost(at["servers"], self._forward, self._holding, self._reset)
-        self._wake = asyncio.Event()
+        self._due = asyncio.Event()
 
     async def run(self) -> None:
-        """Pass after pass, until cancelled."""
+        """Pass after pass, each when it is told to, until cancelled."""
         failure = ""
         while True:
+            await self._due.wait()
+            self._due.clear()
             try:
                 begun_ns = now_ns = boottime_ns()
                 for _ in self.steps(now_ns):
@@ -114,16 +115,17 @@ class Reaping(AbstractContextManager["Reaping"]):
                 if str(error) != failure:
                     failure = str(error)
                     log.error("old rows cannot be removed", reason=failure)
-            # Right after the agent has listened, which it does at tenths of a second.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PASS_S - (time.time() - AFTER_S) % PASS_S):
-                    await self._wake.wait()
-            self._wake.clear()
+            self._passed_ns = boottime_ns()
 
-    def wake(self) -> None:
+    def tick(self, now_ns: int) -> None:
+        """Have the next pass, if it is time for it: a timer of its own would wake the agent."""
+        if now_ns - self._passed_ns >= PAUSE_NS:
+            self._due.set()
+
+    def look(self) -> None:
         """Have the next pass now: a server may be down."""
         self._lost.look()
-        self._wake.set()
+        self._due.set()
 
     def steps(self, now_ns: int) -> Iterator[None]:
         """One pass, in pieces. MapError when the data plane has gone, OSError from the kernel."""
@@ -145,7 +147,8 @@ class Reaping(AbstractContextManager["Reaping"]):
             yield from self._reap_held()
             yield from self._reap_owned(self._local)
             yield from self._reap_owned(self._connect)
-            yield from self._check_sockets()
+            if self._suspects:
+                yield from self._check_sockets()
             yield from self._reap_forward()
             for _ in range(self._time_wait.sweep(now_ns)):
                 self._ledger.count("TIME_WAIT_SWEPT")

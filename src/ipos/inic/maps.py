@@ -8,7 +8,7 @@ said in `ipos.h`.
 
 import functools
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -26,7 +26,7 @@ class Store(Protocol):
 
     def get(self, key: bytes) -> bytes | None: ...
     def get_per_cpu(self, key: bytes) -> list[bytes] | None: ...
-    def totals(self, keys: Iterable[bytes], /) -> list[int]: ...
+    def totals(self, keys: Sequence[bytes], /) -> list[int]: ...
     def update(self, key: bytes, value: bytes, /) -> bool: ...
     def update_all(self, rows: Mapping[bytes, bytes], /) -> None: ...
     def delete(self, key: bytes) -> bool: ...
@@ -164,7 +164,7 @@ class PerCpuTable(Generic[V]):
 
     def totals(self, indices: Iterable[int]) -> list[int]:
         """Of numbers of 8 bytes: the sums over the CPUs."""
-        return self._store.totals(map(self._key.encode, indices))
+        return self._store.totals([self._key.encode(index) for index in indices])
 
     def items(self) -> Iterator[tuple[int, list[V]]]:
         for key, values in self._store.items_per_cpu():

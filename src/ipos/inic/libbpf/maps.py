@@ -6,7 +6,7 @@ Nothing here needs the process that loaded the data plane: `ipos table` reads wi
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -46,6 +46,7 @@ class Map(Closing):
         self._element = syscall.Element(fd, self.info.key_size, self._read_size)
         self._block: syscall.Block
         self._block_size = 0
+        self._summed: tuple[Sequence[bytes], syscall.Same | None] = (), None
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
@@ -71,6 +72,7 @@ class Map(Closing):
             self.fd = -1
             self._element = syscall.Element(-1, self.info.key_size, self._read_size)
             self._block_size = 0
+            self._summed = (), None
 
     @property
     def key_size(self) -> int:
@@ -95,14 +97,20 @@ class Map(Closing):
         raw = self._lookup(key)
         return None if raw is None else self._split(raw)
 
-    def totals(self, keys: Iterable[bytes]) -> list[int]:
+    def totals(self, keys: Sequence[bytes]) -> list[int]:
         """The sums over the CPUs of a per-CPU array's 8-byte counts."""
-        self._expect(per_cpu=True)
-        lookup = self._element.lookup
+        before, same = self._summed
+        if same is None or keys != before:
+            self._expect(per_cpu=True)
+            for key in keys:
+                self._check(key)
+            same = syscall.Same(self.fd, keys, self._read_size)
+            self._summed = keys, same
         try:
-            return [sum(memoryview(lookup(key)).cast("Q")) for key in keys]
+            counts = memoryview(same.lookup()).cast("Q")
         except OSError as error:
             raise self._error("read", error) from error
+        return [sum(counts[at : at + self._cpus]) for at in range(0, len(counts), self._cpus)]
 
     def update(self, key: bytes, value: bytes, flags: int = syscall.ANY) -> bool:
         """Store a value. False when `flags` (NOEXIST, EXIST) forbade it; a full map raises."""

@@ -12,7 +12,7 @@ import os
 import platform
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -229,6 +229,28 @@ class Element:
             for at in range(0, len(values), size):
                 self._value[:] = values[at : at + size]
                 _call(Command.MAP_UPDATE, self._where, _ELEMENT.size)
+
+
+class Same:
+    """Lookups of the same few keys again and again: only the calls are left to be done."""
+
+    def __init__(self, fd: int, keys: Sequence[bytes], value_size: int) -> None:
+        self._keys = [bytearray(key) for key in keys]
+        self._values = bytearray(value_size * len(keys))
+        start = _address(self._values)
+        self._attributes = [
+            bytearray(_ELEMENT.pack(fd, _address(key), start + nth * value_size, ANY))
+            for nth, key in enumerate(self._keys)
+        ]
+        self._where = [_address(each) for each in self._attributes]
+        self._lock = threading.Lock()
+
+    def lookup(self) -> bytes:
+        """The values, end to end."""
+        with self._lock:
+            for where in self._where:
+                _call(Command.MAP_LOOKUP, where, _ELEMENT.size)
+            return bytes(self._values)
 
 
 class Block:
