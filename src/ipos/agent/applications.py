@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the applications behind the listening sockets need: memory and CPU.
+"""What the applications behind the listening sockets need: memory and CPU, by psutil.
 
 An application is the process that listens with all its descendants, as far as the kernel tells
 them (/proc/PID/task/PID/children): a server of several workers is one row.
@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from ipos.agent.host import read
 from ipos.agent.listeners import Process
 from ipos.agent.message import APPLICATIONS_MAX, Application
@@ -17,9 +19,6 @@ from ipos.agent.message import APPLICATIONS_MAX, Application
 SAMPLE_NS = 2_000_000_000
 FAMILY_MAX = 64
 """Processes of one application that are looked at."""
-_UTIME, _STIME, _RSS = 11, 12, 21
-"""Of the fields of /proc/PID/stat behind the process's name: ticks, ticks and pages."""
-_TICKS, _PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,7 @@ class Applications:
     def __init__(self, cpus: int | None = None, proc: Path = Path("/proc")) -> None:
         self._cpus = cpus or os.cpu_count() or 1
         self._proc = proc
+        self._processes: dict[int, psutil.Process] = {}
         self._before: dict[int, _Sample] = {}
         self._found: list[Application] = []
         self._sampled_ns: int | None = None
@@ -46,10 +46,13 @@ class Applications:
             return self._found
         self._sampled_ns = now_ns
         wanted = dict.fromkeys((one.pid, one.name) for one in listening if one.pid)
+        seen: set[int] = set()
         self._found = []
         for pid, name in list(wanted)[:APPLICATIONS_MAX]:
             family = self._family(pid)
+            seen |= set(family)
             self._found.append(self._look(pid, name, family, now_ns))
+        self._processes = {pid: one for pid, one in self._processes.items() if pid in seen}
         self._before = {pid: one for pid, one in self._before.items() if pid in wanted_ids(wanted)}
         return self._found
 
@@ -57,11 +60,14 @@ class Applications:
         memory, used_s = 0, 0.0
         for member in family:
             try:
-                stat = read(f"{self._proc}/{member}/stat").rpartition(b")")[2].split()
-            except OSError:  # it has ended, or is not ours to see
-                continue
-            used_s += (int(stat[_UTIME]) + int(stat[_STIME])) / _TICKS
-            memory += int(stat[_RSS]) * _PAGE
+                process = self._processes.get(member) or psutil.Process(member)
+                self._processes[member] = process
+                with process.oneshot():
+                    memory += process.memory_info().rss
+                    times = process.cpu_times()
+                used_s += times.user + times.system
+            except psutil.Error:  # it has ended, or is not ours to see
+                self._processes.pop(member, None)
         before = self._before.get(pid)
         self._before[pid] = _Sample(used_s, now_ns)
         permille = 0
