@@ -2,7 +2,10 @@
 # Every target does its own set-up; a second call is quick. Set-up speaks on stderr only, so that
 # `make demo DEMO_ARGS=--json` leaves one JSON object on stdout.
 
-PYTHON    ?= python3
+# The distribution's, if it is new enough: it is built with optimisations, and an agent takes an
+# eighth less CPU by it than by one that is not.
+PYTHON    ?= $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+               2>/dev/null && echo /usr/bin/python3 || echo python3)
 CLANG     ?= clang
 STRIP     ?= llvm-strip
 DEMO_ARGS ?=
