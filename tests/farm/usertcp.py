@@ -110,7 +110,7 @@ class UserTcp:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if not self.reset and self.syn_ack and not self.fin:
+        if not self.reset and self.syn_ack:
             self.send("RA", self.next_seq)
         self._out.close()
         self._in.close()
