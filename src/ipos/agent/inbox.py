@@ -82,9 +82,8 @@ class Inbox:
         self._headers = memoryview(self._messages).cast("B")
         self._where = ctypes.addressof(self._messages)
         self._receive = ctypes.CDLL(None, use_errno=True).recvmmsg
-        self._receive.argtypes = (
-            *(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p),
-        )
+        number, where_at = ctypes.c_int, ctypes.c_void_p
+        self._receive.argtypes = [number, where_at, ctypes.c_uint, number, where_at]
         where: Any = _Message.length
         rest = ctypes.sizeof(_Message) - where.offset - where.size
         self._lengths = struct.Struct(f"={where.offset}xI{rest}x")

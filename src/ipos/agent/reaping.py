@@ -104,6 +104,7 @@ class Reaping(AbstractContextManager["Reaping"]):
         while True:
             await self._due.wait()
             self._due.clear()
+            self._passed_ns = sys.maxsize  # while it goes on, the next one is not due
             try:
                 begun_ns = now_ns = boottime_ns()
                 for _ in self.steps(now_ns):
