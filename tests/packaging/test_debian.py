@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Debian package on fresh Debian systems, as an administrator installs it.
+
+debootstrap makes the tree, systemd-nspawn boots three servers from it into the network namespaces
+of a lab, and the commands are those of docs/operations.md.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from ipos.lab import Lab, Settings, namespaces
+from tests.support.farm import Farm, wait_until
+
+pytestmark = [pytest.mark.farm, pytest.mark.slow]
+ROOT = Path(__file__).parents[2]
+TOOLS = ("debootstrap", "systemd-nspawn", "lintian", "dh")
+INCLUDED = "ca-certificates,curl,dbus,iproute2,nginx-light,procps,python3,systemd,systemd-sysv"
+
+
+def run(*argv: str | Path, timeout_s: float = 300, **options: object) -> str:
+    done = subprocess.run(
+        argv, capture_output=True, text=True, timeout=timeout_s, check=False,
+        stdin=subprocess.DEVNULL, **options,
+    )  # type: ignore[call-overload]  # fmt: skip
+    assert done.returncode == 0, (argv, done.stdout[-2000:], done.stderr[-2000:])
+    output: str = done.stdout
+    return output
+
+
+@pytest.fixture(scope="module")
+def package() -> Path:
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not installed")
+    run("make", "-s", "deb", cwd=ROOT)
+    (found,) = (ROOT / "build" / "deb").glob("ipos_*.deb")
+    return found
+
+
+def test_lintian_finds_no_fault(package: Path) -> None:
+    (changes,) = package.parent.glob("*.changes")
+    assert run("lintian", "--allow-root", "--fail-on", "error,warning", changes) == ""
+
+
+class Server:
+    """A Debian system that runs in a node of a lab."""
+
+    def __init__(self, root: Path, container: int) -> None:
+        self.root = root
+        self._children = Path(f"/proc/{container}/task/{container}/children")
+
+    def sh(self, script: str) -> str:
+        """A script's output. It must succeed."""
+        leader = self._children.read_text().split()  # another one while the container begins
+        spaces = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
+        return run("nsenter", "-t", leader[-1], *spaces, "sh", "-ec", script)
+
+
+@contextmanager
+def booted(lab: Lab, name: str, lower: Path, work: Path, package: Path) -> Iterator[Server]:
+    root = work / "root"
+    for each in ("upper", "work", "root"):
+        (work / each).mkdir(parents=True)
+    layers = f"lowerdir={lower},upperdir={work}/upper,workdir={work}/work"
+    run("mount", "-t", "overlay", "overlay", "-o", layers, root)
+    try:
+        (root / "etc/hostname").write_text(f"{name}\n")
+        (root / "etc/machine-id").unlink(missing_ok=True)
+        shutil.copy(package, root / "srv/ipos.deb")
+        apt = ("chroot", root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq")
+        run(*apt, "install", "--yes", "--no-install-recommends", "/srv/ipos.deb")
+        container = subprocess.Popen(
+            ["systemd-nspawn", "--quiet", "-D", root, "--boot", "--register=no", "--keep-unit",
+             f"--machine={lab.name}-{name}", "--capability=all",
+             "--system-call-filter=bpf perf_event_open",
+             f"--network-namespace-path={namespaces.path_of(lab.name, name)}"],
+            env=os.environ | {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "yes"},
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            server = Server(root, container.pid)
+            wait_until(f"{name} is up", lambda: _answers(server), 60)
+            yield server
+        finally:
+            container.terminate()
+            container.wait(30)
+    finally:
+        run("umount", "--lazy", root)
+
+
+def _answers(server: Server) -> bool:
+    try:
+        server.sh("systemctl list-units >/dev/null")
+    except (AssertionError, IndexError):
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A fresh Debian of this machine's release; only what every server of it has."""
+    release = run("sh", "-c", '. /etc/os-release && echo "$VERSION_CODENAME"').strip()
+    made = tmp_path_factory.mktemp("debian")
+    run("debootstrap", "--variant=minbase", f"--include={INCLUDED}", release, made, timeout_s=900)
+    # What waits for an address by DHCP has none to wait for here.
+    run("chroot", made, "systemctl", "mask", "systemd-networkd-wait-online.service")
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def test_three_fresh_servers_become_a_farm(tree: Path, package: Path, tmp_path: Path) -> None:
+    lab = Lab(Settings(name=f"deb{os.getpid()}", app="none", bare=True))
+    with ExitStack() as stack:
+        stack.enter_context(lab)
+        servers = [
+            stack.enter_context(booted(lab, f"s{n}", tree, tmp_path / f"s{n}", package))
+            for n in (1, 2, 3)
+        ]
+        for n, server in enumerate(servers, 1):
+            # systemd mounts it on a machine of its own, and not in a container.
+            server.sh("mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf")
+            (server.root / "var/www/html/index.html").write_text(f"s{n}\n")
+            server.sh("systemctl restart nginx")
+            if n > 1:
+                key = server.root / "etc/ipos/farm.key"
+                key.write_bytes((servers[0].root / "etc/ipos/farm.key").read_bytes())
+                key.chmod(0o600)
+            server.sh(
+                "ipos setup --farm shop --front front --back back "
+                f"--address 203.0.113.{n} --service web:80 --yes{' --new-farm' * (n == 1)}"
+            )
+            server.sh("systemctl enable --quiet --now ipos-agent")
+        farm = Farm(lab)
+        wait_until(
+            "all are ready",
+            lambda: servers[0].sh("ipos status").startswith("all well: 3 of 3 servers ready"),
+            60,
+        )
+        wait_until("each serves", lambda: len({_asked(farm) for _ in range(20)}) == 3, 60)
+        assert servers[0].sh("stat -c %G /run/ipos/api.sock") == "ipos\n"
+        _lifecycle(servers[1], farm)
+
+
+def _asked(farm: Farm) -> str:
+    with farm.connect() as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\nHost: shop.example\r\n\r\n")
+        answer = b""
+        while piece := connection.recv(4096):
+            answer += piece
+    return answer.rpartition(b"\r\n\r\n")[2].decode().strip()
+
+
+def _lifecycle(server: Server, farm: Farm) -> None:
+    """Reload, a stopped agent whose data plane serves, and nothing left after detach."""
+    server.sh("systemctl reload ipos-agent && ipos doctor && systemctl stop ipos-agent")
+    assert _asked(farm) in ("s1", "s2", "s3")
+    server.sh("systemctl start ipos-agent && ipos server set s2 maint")
+    server.sh("systemctl stop ipos-agent && ipos detach && apt-get -qq purge --yes ipos")
+    server.sh("! test -e /sys/fs/bpf/ipos && ! test -e /var/lib/ipos")
+    assert server.sh("sysctl -n net.ipv4.conf.front.arp_ignore") == "0\n"
+    assert not (server.root / "usr/lib/ipos").exists()
