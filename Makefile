@@ -15,35 +15,44 @@ FUZZ_ARGS ?=
 
 VENV    := .venv
 BIN     := $(VENV)/bin
-BPF     := src/ipos/inic/bpf
+BPF     := bpf
+OBJECTS := src/ipos/objects
 MULTIARCH := $(shell uname -m)-linux-gnu
 
-LAB_BPF := src/ipos/lab/bpf
-BPF_OBJECTS := $(patsubst %.bpf.c,%.bpf.o,$(wildcard $(BPF)/*.bpf.c $(LAB_BPF)/*.bpf.c))
-NATIVE_SOURCES := $(wildcard $(BPF)/native/*.c)
-NATIVE := $(if $(NATIVE_SOURCES),$(BPF)/native/libipos.so)
+PROGRAMS := $(filter-out $(BPF)/lab/%,$(wildcard $(BPF)/*/*.bpf.c))
+BPF_OBJECTS := $(patsubst %.bpf.c,$(OBJECTS)/%.bpf.o,$(notdir $(PROGRAMS)))
+LAB_OBJECTS := $(patsubst $(BPF)/lab/%.bpf.c,$(OBJECTS)/lab/%.bpf.o,$(wildcard $(BPF)/lab/*.bpf.c))
+HEADERS := $(wildcard $(BPF)/*/*.h)
+NATIVE_SOURCES := $(wildcard native/*.c)
+NATIVE := native/libipos.so
 
-WARN   := -O2 -g -Wall -Wextra -Werror
+WARN   := -O2 -g -Wall -Wextra -Werror -fno-strict-aliasing
 # Headers are shared by all programs; none of them calls every function.
-BPF_CFLAGS := $(WARN) -MMD -MP -Wno-unused-function -target bpf -mcpu=v3 -I/usr/include/$(MULTIARCH) -I$(BPF)
-NATIVE_CFLAGS := $(WARN) -DIPOS_NATIVE=1 -fPIC -shared -fno-strict-aliasing -I$(BPF)
+BPF_CFLAGS := $(WARN) -Wno-unused-function -target bpf -mcpu=v3 -I/usr/include/$(MULTIARCH) -I$(BPF)
+NATIVE_CFLAGS := $(WARN) -DIPOS_NATIVE=1 -fPIC -I. -I$(BPF)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup packages objects test test-slow farm lint demo fuzz bench bench-reading bench-agents docs wheel clean
+.PHONY: help setup packages objects abi test test-slow farm lint demo fuzz bench bench-reading \
+	bench-packets bench-flood bench-agents docs wheel deb clean
 
 help:
 	@echo "make setup      Debian packages, .venv, compiled data plane; leaves .venv/bin/ipos"
 	@echo "make demo       the farm in a minute (DEMO_ARGS=--json for one JSON object)"
-	@echo "make test       ruff, mypy and every test that is not slow"
+	@echo "make test       lint and every test that is not slow"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make farm       only the tests that need root and namespaces"
 	@echo "make fuzz       the core against the Python oracle and eBPF, full size (FUZZ_ARGS)"
 	@echo "make bench      paired measurements against direct connections and HAProxy"
 	@echo "make bench-reading  what it costs to decide about a request head"
+	@echo "make bench-packets  what XDP takes for one packet, by kind, beside programs that do the least"
+	@echo "make bench-flood    what one SYN of a flood costs, beside the kernel's own cookies"
 	@echo "make bench-agents   what 3 and 64 idle agents cost, and how soon they know each other"
+	@echo "make abi        src/ipos/abi from the headers in bpf/abi"
+	@echo "make lint       ruff, mypy, clang-format, generated files, the rules of CONTRIBUTING.md"
 	@echo "make docs       the pages of docs/ that are derived from code"
 	@echo "make wheel      dist/*.whl with the compiled data plane inside"
+	@echo "make deb        dist/*.deb for this version of Debian, with all that it needs"
 
 # Recursion and not prerequisites: packages must be there before clang and python are run.
 setup:
@@ -58,22 +67,41 @@ $(VENV)/.installed: pyproject.toml hatch_build.py
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-objects: $(BPF_OBJECTS) $(NATIVE)
+# What a program left behind that is gone would be loaded with the others.
+objects: $(BPF_OBJECTS) $(LAB_OBJECTS) $(NATIVE)
+	@rm -f $(filter-out $(BPF_OBJECTS),$(wildcard $(OBJECTS)/*.bpf.o))
 
 # llvm-strip -g drops DWARF and keeps BTF and line information, which is what the verifier shows.
-%.bpf.o: %.bpf.c Makefile
-	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
-	$(STRIP) -g $@
+define compile_bpf
+@mkdir -p $(@D)
+$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+$(STRIP) -g $@
+endef
 
-# One compiler call for several sources leaves one dependency file of no use: name the headers.
-$(BPF)/native/libipos.so: $(NATIVE_SOURCES) $(wildcard $(BPF)/*.h $(BPF)/*.c $(BPF)/*/*.h) Makefile
-	$(CLANG) $(NATIVE_CFLAGS) $(NATIVE_SOURCES) -o $@
+$(OBJECTS)/lab/%.bpf.o: $(BPF)/lab/%.bpf.c Makefile
+	$(compile_bpf)
 
--include $(wildcard $(BPF)/*.d $(LAB_BPF)/*.d)
+# One rule for each program: its object has its name and another folder.
+define program_rule
+$(OBJECTS)/$(notdir $(1:.bpf.c=.bpf.o)): $(1) $(HEADERS) Makefile
+	$$(compile_bpf)
+endef
+$(foreach program,$(PROGRAMS),$(eval $(call program_rule,$(program))))
+
+$(NATIVE): $(NATIVE_SOURCES) $(wildcard native/*.h) $(PROGRAMS) $(HEADERS) Makefile
+	$(CLANG) $(NATIVE_CFLAGS) -shared $(NATIVE_SOURCES) -o $@
 
 lint: setup
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
+	@clang-format --dry-run -Werror $(wildcard $(BPF)/*/*.[ch] native/*.[ch] bench/*.c)
+	@$(BIN)/python -m scripts.abi --check
+	@$(BIN)/python -m scripts.house
+
+# What Python knows of the headers of the data plane.
+abi: setup
+	@$(BIN)/python -m scripts.abi
 
 # Two files at a time: a farm test mostly waits, and a file's tests share a lab. What needs the CPUs
 # for itself comes after them. Status 5 is pytest's for none selected, as a -k may do to either.
@@ -100,6 +128,12 @@ bench: setup
 bench-reading: setup
 	@$(BIN)/python -m bench.reading $(BENCH_ARGS)
 
+bench-packets: setup
+	@$(BIN)/python -m bench.packets $(BENCH_ARGS)
+
+bench-flood: setup
+	@$(BIN)/python -m bench.flood $(BENCH_ARGS)
+
 bench-agents: setup
 	@$(BIN)/python -m bench.agents $(BENCH_ARGS)
 
@@ -109,6 +143,22 @@ docs: setup
 wheel: setup
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist . 1>&2
 
+# In a tree of its own: debhelper writes beside its rules.
+DEB := build/deb/ipos
+deb: setup
+	@command -v dh >/dev/null || apt-get -qq install --yes --no-install-recommends debhelper 1>&2
+	@rm -rf build/deb && mkdir -p $(DEB)/wheel $(DEB)/completions dist
+	@cp -r packaging/debian $(DEB)/debian
+	@cp -r README.md docs packaging/ipos packaging/ipos.toml.example $(DEB)
+	@cp packaging/ipos-agent.service $(DEB)/debian/ipos.ipos-agent.service
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir $(DEB)/wheel . 1>&2
+	@$(BIN)/python -m scripts.manpages $(DEB)/man
+	@_IPOS_COMPLETE=source_bash $(BIN)/ipos > $(DEB)/completions/ipos
+	@_IPOS_COMPLETE=source_zsh $(BIN)/ipos > $(DEB)/completions/_ipos
+	@_IPOS_COMPLETE=source_fish $(BIN)/ipos > $(DEB)/completions/ipos.fish
+	@cd $(DEB) && PIP='$(CURDIR)/$(BIN)/python -m pip' dpkg-buildpackage --build=binary \
+		--no-sign --no-pre-clean >../build.log 2>&1 || { tail -n 30 ../build.log >&2; exit 1; }
+	@cp build/deb/*.deb dist/ && ls dist/*.deb
+
 clean:
-	@rm -f $(BPF_OBJECTS) $(BPF)/*.d $(LAB_BPF)/*.d $(BPF)/native/*.so $(BPF)/native/*.d
-	@rm -rf dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(OBJECTS) $(NATIVE) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -12,8 +12,8 @@ from typing import Any
 import typer
 from typer.models import ArgumentInfo, OptionInfo
 
-from ipos.agent import api
-from ipos.cli.main import SUBCOMMANDS
+from ipos.agent.http import api
+from ipos.cli.main import OF_A_DATA_PLANE, SUBCOMMANDS, choices
 from scripts.docs.markdown import code, fenced, page, section, table
 
 _HTTP = """
@@ -65,7 +65,7 @@ def commands() -> Iterator[tuple[str, Callable[..., Any]]]:
             function = command.callback
             assert function is not None
             own = command.name or function.__name__.replace("_", "-")
-            alone = len(app.registered_commands) == 1
+            alone = len(app.registered_commands) == 1 and app.registered_callback is None
             yield (f"ipos {name}" if alone else f"ipos {name} {own}"), function
 
 
@@ -101,6 +101,8 @@ def _choices(kind: Any) -> str:
 
 def _section(path: str, function: Callable[..., Any]) -> str:
     found = sorted(parameters(function), key=lambda each: not each.spellings)
+    if path.split()[1] in OF_A_DATA_PLANE:
+        found += parameters(choices)
     blocks = [
         " ".join(inspect.cleandoc(function.__doc__ or "").split()),
         code(" ".join((path, *(each.usage for each in found)))),

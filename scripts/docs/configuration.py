@@ -6,17 +6,18 @@ from typing import Any
 
 import msgspec
 
-from ipos.config import schema
+from ipos.config import agent_section, health_check, schema
+from ipos.config.meanings import MEANINGS
 from scripts.docs.markdown import code, page, section, summary, table
 
 _TABLES = (
-    schema.Farm, schema.Limits, schema.Server, schema.Service, schema.Session, schema.Check,
-    schema.Pool, schema.Route,
+    schema.Farm, schema.Limits, schema.Server, agent_section.Agent, schema.Service, schema.Session,
+    health_check.Check, schema.Pool, schema.Route,
 )  # fmt: skip
 
 _INTRODUCTION = """
 One TOML file per server, `/etc/ipos/ipos.toml`. `[farm]`, `[[service]]`, `[[pool]]` and
-`[[route]]` are the same on all of them; `[server]` is this machine.
+`[[route]]` are the same on all of them; `[server]` and `[agent]` are this machine.
 
 ```sh
 ipos config check /etc/ipos/ipos.toml    # every mistake, by line
@@ -38,9 +39,17 @@ def document() -> str:
 
 def _struct(kind: type[msgspec.Struct]) -> str:
     name, _, rest = summary(kind).partition(": ")
-    rows = ((code(field.name), _must(kind, field.name), _default(field)) for field in _fields(kind))
+    rows = (
+        (
+            code(field.name),
+            MEANINGS[f"{kind.__name__}.{field.name}"],
+            _must(kind, field.name),
+            _default(field),
+        )
+        for field in _fields(kind)
+    )
     said = rest[:1].upper() + rest[1:]
-    return section(name, said, table(("Key", "Must be", "Default"), rows))
+    return section(name, said, table(("Key", "Meaning", "Must be", "Default"), rows))
 
 
 def _fields(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable
 
-from ipos.inic.layout import Counter, header
+from ipos.abi.layout import Counter, header
 from scripts.docs.markdown import code, page, section, table
 
 _INTRODUCTION = """

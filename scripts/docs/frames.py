@@ -6,23 +6,29 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 
-from ipos.inic.layout import constant
+from ipos.abi.layout import constant
 from ipos.wire import ethernet
 from ipos.wire.checksum import checksum
 from ipos.wire.control import CONTROL_BLOCK, ControlBlock, ControlFlags, TcpState
+from ipos.wire.fields import Layout
 from ipos.wire.header import HEADER, Header, PacketType, Protocol
-from ipos.wire.layout import Layout
 from ipos.wire.packets import (
     CONNECTION_INFORMATION,
     LEARNED,
+    LOCATED,
+    LOCATED_TYPES,
+    NOTICE_TYPES,
     PROBE,
+    STATE,
     TRAILER,
     ConnectionPacket,
     DataPacket,
     LearnedPacket,
+    LocatedPacket,
     NoticePacket,
     Packet,
     ProbePacket,
+    StatePacket,
 )
 from scripts.docs.header import enumerators
 from scripts.docs.markdown import code, fenced, page, prose, remarks, section, table
@@ -47,7 +53,7 @@ _BLOCK = ControlBlock(
     rcv_adv=_IRS + 14601, peer_mss=1460, effective_mss=1432, snd_wscale=10, rcv_wscale=7,
     ts_recent=0x94BAB4C7, ts_recent_age_ms=0, ts_last_sent=0x4741470A, srtt_us=0, rttvar_us=0,
     rto_us=0, snd_cwnd_segments=10, snd_ssthresh_segments=0x7FFFFFFF, send_queue_bytes=0,
-    receive_queue_bytes=0, migration_number=1,
+    receive_queue_bytes=0, migration_number=1, sent_s=1_800_000_000,
 )  # fmt: skip
 _CONNECTION = ConnectionPacket(
     header=_HEADER, server_ip=IPv4Address("203.0.113.1"), server_port=80, control_block=_BLOCK
@@ -73,18 +79,40 @@ _ACKNOWLEDGEMENT = NoticePacket.answering(_CONNECTION, PacketType.ACKNOWLEDGEMEN
 
 _TAGGED = {
     PacketType.CONNECTION: "header, connection information, control block up to the tag",
-    PacketType.PACKET: "header, inner IP and TCP headers with their options",
-    PacketType.LOCATE: "header, inner IP and TCP headers with their options",
+    PacketType.PACKET: "header, inner IP and TCP headers with their options, short payloads",
+    PacketType.LOCATE: "header, inner IP and TCP headers with their options, short payloads",
+    **dict.fromkeys(LOCATED_TYPES, "header and trailer up to the tag, both MAC addresses"),
+    **dict.fromkeys(NOTICE_TYPES, "header, trailer up to the tag, both MAC addresses"),
 }
 
 _INTRODUCTION = """
-What travels on the back LAN: Figure 11 byte for byte, and our own types 4 to 9. Everything is
-big-endian. `ipos.wire` is the readable statement of it, `src/ipos/inic/bpf/frame.h` the data
+What travels on the back LAN: Figure 11 byte for byte, and our own types 4 to 13. Everything is
+big-endian. `ipos.wire` is the readable statement of it, `bpf/lib/frame.h` the data
 plane's.
 
 An Ethernet header with type `0x0007` (`farm.ethertype`) comes first, with one 802.1Q tag where
 `server.back_vlan` says so; then the header, what the type brings, and the trailer. Frames are
 padded to 60 bytes; lengths come from the headers.
+
+Tags are SipHash-2-4 under the farm's frame key, but for packets (types 2 and 5). Theirs is made of
+our header and the inner headers, and of a payload of at most 1,024 bytes; of a longer payload it
+covers the headers only. A request that another server is to take over travels in pieces of that
+length. Both parts are zero padded to words of eight bytes, little-endian; the headers' words are
+numbered from 0, the payload's from 12. Word n, with halves l (low) and h, adds
+(l + k[2n]) (h + k[2n + 1]) to a first sum and (l + k[2n + 2]) (h + k[2n + 3]) to a second: the
+additions modulo 2^32, the sums modulo 2^64 (NH, RFC 4418 5.2.2). The tag is SipHash-1-3 of 20
+bytes, little-endian: both sums, and the lengths of both parts in two bytes each. SHAKE128 of
+`b"ipos packet"` and the frame key gives SipHash's key, 16 bytes, and then the 282 k of four bytes.
+
+The tag stands behind the packet and not before it: so the figure's bytes are the figure's, and a
+place in front would save little, for room has to be made there in any case, and behind the packet a
+short frame's padding has to go.
+
+Types 1, 5, 10, 11 and 13 say when they were made, and are
+believed for five seconds before and after. Types 5, 10, 11 and 13 go to all servers, by broadcast;
+so do types 4 and 6 of a connection that was located once. Types 1 and 2 are taken by the server
+whose address is their destination, a notice by the server whose MAC address is under its tag. [The
+threat model](threat-model.md) says what is left.
 """
 
 
@@ -116,6 +144,8 @@ def document() -> str:
                 "tag in the control block.",
                 _layout(TRAILER),
                 table(("Reason", "Why an owner refuses (type 7)"), refusals),
+                "It stands in the low four bits of `reason`; the twelve above are the low bits of "
+                "the migration number of the offer that is refused, zero where none is (6).",
             ),
             section(
                 "Probe",
@@ -128,6 +158,18 @@ def document() -> str:
                 "Types 10 and 11, in the trailer's place.",
                 prose(LearnedPacket),
                 _layout(LEARNED),
+            ),
+            section(
+                "Located",
+                "Type 12, in the trailer's place.",
+                prose(LocatedPacket),
+                _layout(LOCATED),
+            ),
+            section(
+                "Numbers of a server",
+                "Type 13, in the trailer's place.",
+                prose(StatePacket),
+                _layout(STATE),
             ),
             section("Lengths", *_lengths()),
             section(
@@ -175,6 +217,8 @@ def _lengths() -> tuple[str, str]:
         ("3, 4, 6, 7", header, TRAILER.size),
         ("8, 9", header, PROBE.size),
         ("10, 11", header, LEARNED.size),
+        ("12", header, LOCATED.size),
+        ("13", header, STATE.size),
     ]
     return (
         table(("Type", "Figure's length", "Trailer"), rows),

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/states.md: from the transition table of `ipos.handshake.unattached`."""
+"""docs/states.md: from the transition table of `spec.handshake.unattached`."""
 
 import inspect
 import re
 
-from ipos.handshake import unattached
-from ipos.requests import endpoint
 from scripts.docs.markdown import code, fenced, page, section, table
+from spec.handshake import unattached
+from spec.requests import endpoint
 
 _INTRODUCTION = """
 The server side of a connection whose handshake is done and which no application has yet. The
-table is `ipos.handshake.unattached.TABLE`; which event a segment is, `ipos.requests.endpoint` says.
-Both are the readable statement of what `src/ipos/inic/bpf` does.
+table is `spec.handshake.unattached.TABLE`; which event a segment is, `spec.requests.endpoint` says.
+Both are the readable statement of what `bpf` does.
 """
 
 

@@ -28,7 +28,7 @@ def document() -> str:
                 "Maps",
                 "Every map is pinned by its name below `maps/` of the pin directory. Entries are "
                 "the defaults; `[farm.limits]` sets those of connection tables. "
-                "`src/ipos/inic/bpf/ipos.h` has the structs.",
+                "`bpf/abi/ipos.h` has the structs.",
                 table(("Map", "Kind", "Entries", "Writer", "Full"), map(_map, maps())),
             ),
         ),

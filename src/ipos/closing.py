@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is closed when a `with` block ends."""
+"""A base class for objects that are closed when a `with` block ends."""
 
 from abc import ABC, abstractmethod
 from types import TracebackType

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The root of every error ipOS raises for a user to read.
+"""The base class of every error that a user reads.
 
     IposError                 a sentence: what, where, why, what to do
-    └── KernelError           the kernel or libbpf refused          (ipos.inic.libbpf)
+    └── KernelError           the kernel or libbpf refused          (ipos.kernel.libbpf)
 
 The command line prints such an error as one line and exits with status 1; anything else that
 reaches it is a defect and keeps its traceback.

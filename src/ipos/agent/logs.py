@@ -1,9 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Structured logs on stderr, for people and journald; nothing while all is well."""
+"""Structured logs on stderr, for people and for journald. While nothing is wrong, nothing is
+logged.
+"""
 
-import sys
+import os
+import select
 
 import structlog
+
+_STDERR = 2
+
+
+class Stderr:
+    """Standard error as a place where logs go, which never fails its writer and never holds it up.
+
+    A disk may be full, and who reads a pipe may have stopped or gone: then what is said is lost.
+    """
+
+    def __init__(self, fd: int = _STDERR) -> None:
+        self._fd = fd
+
+    def write(self, text: str) -> int:
+        try:
+            _, ready, _ = select.select((), (self._fd,), (), 0)
+            if ready:
+                os.write(self._fd, text.encode(errors="backslashreplace"))
+        except (OSError, ValueError):
+            pass
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing waits."""
 
 
 def configure() -> None:
@@ -13,5 +40,5 @@ def configure() -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(Stderr()),  # type: ignore[arg-type]
     )

@@ -1,15 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the agent works out once, when it starts: who it is, and how large its tables are."""
+"""What the agent works out once, when it starts: which server it is, and how large its tables
+are."""
 
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import structlog
 
-from ipos.agent.network import Interface, NetworkError
+from ipos.abi.layout import constant
+from ipos.agent.host import paths
+from ipos.agent.host.interfaces import Interface, Network, NetworkError
+from ipos.agent.network import own_pair
+from ipos.agent.rows.desired import key_words
+from ipos.config import ownprograms
+from ipos.config.remarks import remarks
 from ipos.config.schema import Config
-from ipos.inic import built, kernel
-from ipos.inic.layout import constant
+from ipos.errors import IposError
+from ipos.handshake.keys import KeyRing
+from ipos.kernel import build, data_plane
+from ipos.kernel.maps import Tables
 
 log = structlog.get_logger()
 
@@ -49,8 +58,56 @@ def sizes(config: Config) -> dict[str, int]:
     return found
 
 
+def say_notes(config: Config) -> None:
+    """What is right in a configuration and good to know."""
+    for note in remarks(config):
+        log.info("good to know", note=note)
+
+
+def prepare(
+    config: Config, network: Network, front: Interface, back: Interface, *, attached: bool = True
+) -> None:
+    """Have this machine's network as the data plane needs it. Repeatable.
+
+    Until XDP is attached our kernel would answer for an address that another server may hold.
+    """
+    own = config.server.addresses if attached or config.farm.announce == "none" else []
+    network.prepare(front, back, own, ownprograms.source(config))
+
+
+def attach(config: Config, pins: Path, front: Interface, back: Interface) -> None:
+    """Have every program on its hook, and on no other. Repeatable."""
+    lookup = any(ownprograms.is_refused(config, service) for service in config.service)
+    own_front = own_pair.indices()[1] if ownprograms.source(config) else 0
+    plan = data_plane.default_plan(
+        front.index, back.index, paths.sockops_cgroup(), lookup=lookup, own_front=own_front
+    )
+    data_plane.attach(pins, plan)
+
+
 def compare_programs(pins: Path) -> None:
     """Before anything is written to what another has loaded. AbiMismatch: it is not for us."""
-    kernel.expect(pins, constant("IPOS_ABI"))
-    if built.compare(pins, kernel.objects_directory()) != "current":
+    data_plane.expect(pins, constant("IPOS_ABI"))
+    if build.compare(pins, data_plane.objects_directory()) != "current":
         log.warning("the loaded programs are not of this version", remedy="ipos upgrade")
+
+
+def state_keys(keys: KeyRing) -> tuple[bytes, bytes | None]:
+    """The keys of datagrams: the one that tags are made with, and one more that is believed."""
+    return keys.main.state, keys.other.state if keys.other is not None else None
+
+
+def expect_keys(tables: Tables, keys: KeyRing, secret: Path) -> None:
+    """Before a restarted agent gives a running data plane its keys. IposError: they split the farm.
+
+    Keys that follow those it has are taken, as a reload takes them.
+    """
+    found = tables.settings.get(0)
+    if found is None or not found.abi:
+        return
+    if key_words(keys.main.frame) not in (found.frame_key, found.other_frame_key):
+        raise IposError(
+            f"the secret in {secret} is not the one that the data plane here runs with, and the "
+            "other servers would not believe it: put the old secret back and change it in steps, "
+            "each taken by `ipos reload` on all servers; or run `ipos detach` and start anew"
+        )

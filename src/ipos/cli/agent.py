@@ -20,6 +20,6 @@ def agent(
 
     The data plane goes on when the agent has ended; `ipos detach` stops it.
     """
-    from ipos.agent.start import serve
+    from ipos.agent.launch import serve
 
     serve(config)

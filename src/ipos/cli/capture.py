@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ipos capture`: the frames of the data plane, both directions, handshakes included, as pcap."""
+"""`ipos capture`: writes the frames of the data plane in both directions, handshakes included, as
+pcap.
+"""
 
 import signal
 import sys
@@ -12,8 +14,8 @@ from typing import Annotated, BinaryIO
 import typer
 
 from ipos.errors import IposError
-from ipos.inic.capture import Frame, PcapWriter, capturing
-from ipos.inic.pins import find_pin_directory
+from ipos.kernel.capture import Frame, PcapWriter, capturing
+from ipos.kernel.pins import find_pin_directory
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """A client of the agent's API: HTTP/1.0 on its Unix socket, one request per connection.
 
-By hand, for a command that prints a page must not import an HTTP library of several megabytes;
-under 1.0 an answer ends where the connection does, so there is nothing to parse but the head.
+Written by hand: a command that prints a page must not import an HTTP library of several megabytes.
+With HTTP/1.0 an answer ends where the connection does, so only the head is parsed.
 """
 
 import json
+import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, BinaryIO
 
-from ipos.agent.places import agent_pid, api_socket
+from ipos.agent.host.paths import agent_pid, api_socket
 from ipos.errors import IposError
 
 _CONNECT_S = 1.0
+_MISDIRECTED = 421
+"""RFC 9110, 15.5.20: what the agent answers that is not the one meant."""
 
 
 class Unanswered(IposError):
@@ -31,7 +35,10 @@ def ask(method: str, path: str, body: Any = None, *, patience_s: float = 5.0) ->
             raw = answer.read()
         except OSError:
             raise _silence() from None
-    return json.loads(raw) if raw else None
+    try:
+        return json.loads(raw) if raw else None
+    except (ValueError, RecursionError):
+        raise Unanswered(f"what answers at {api_socket()} is no agent") from None
 
 
 def follow(path: str) -> Iterator[str]:
@@ -44,7 +51,8 @@ def follow(path: str) -> Iterator[str]:
 def _begin(method: str, path: str, body: Any, patience_s: float | None) -> BinaryIO:
     """The answer after its head. patience_s: for the whole head, None for ever."""
     text = b"" if body is None else json.dumps(body).encode()
-    head = f"{method} {path} HTTP/1.0\r\nHost: ipos\r\nContent-Length: {len(text)}\r\n\r\n"
+    head = f"{method} {path} HTTP/1.0\r\nHost: ipos\r\nContent-Length: {len(text)}\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in _meant()) + "\r\n"
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(_CONNECT_S)
@@ -66,14 +74,24 @@ def _begin(method: str, path: str, body: Any, patience_s: float | None) -> Binar
         raise _silence()
     if int(status[1]) >= 300:
         with closing(answer):
-            raise IposError(_sentence(answer.read(), int(status[1])))
+            sentence = _sentence(answer.read(), int(status[1]))
+        # Where another server's agent answers, what is asked can still be read from the maps.
+        is_another = int(status[1]) == _MISDIRECTED and method == "GET"
+        raise Unanswered(sentence) if is_another else IposError(sentence)
     return answer
+
+
+def _meant() -> list[tuple[str, str]]:
+    """Whose agent is meant, where the user has said so."""
+    named = (("Ipos-Farm", "IPOS_FARM"), ("Ipos-Server", "IPOS_SERVER"))
+    found = [(header, os.environ.get(variable, "")) for header, variable in named]
+    return [(name, re.sub(r"[^!-~]", "?", value)) for name, value in found if value]
 
 
 def _sentence(raw: bytes, status: int) -> str:
     try:
         return str(json.loads(raw)["error"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return f"the agent failed ({status}: {raw.decode(errors='replace').strip()}); see its log"
 
 

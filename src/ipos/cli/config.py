@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ipos config`: look at a configuration file without starting anything."""
+"""`ipos config`: reads a configuration file without starting anything."""
 
 import json
 from pathlib import Path
@@ -18,11 +18,21 @@ app = typer.Typer(
 
 
 @app.command()
-def check(file: Annotated[Path, typer.Argument(help="The file to check.")]) -> None:
-    """Say everything that is wrong with a file, by line; nothing when it is right."""
-    from ipos.config import load
+def check(
+    file: Annotated[
+        Path | None, typer.Argument(help="The file to check; /etc/ipos/ipos.toml by default.")
+    ] = None,
+) -> None:
+    """Say everything that is wrong with a file, by line; nothing when it is right.
 
-    load(file)
+    What is right and good to know begins with `note:`; exit status 0.
+    """
+    from ipos.agent.host.paths import config_file
+    from ipos.config import load
+    from ipos.config.remarks import remarks
+
+    for note in remarks(load(file or config_file())):
+        print(f"note: {note}")
 
 
 @app.command()
@@ -36,7 +46,7 @@ def show(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Print a configuration file as it is understood."""
-    from ipos.agent.places import config_file
+    from ipos.agent.host.paths import config_file
     from ipos.config import load
     from ipos.config.effective import as_document, as_toml
 

@@ -20,9 +20,9 @@ def counters(
 
     JSON is one object of numbers by name, zeros included.
     """
-    from ipos.cli.columns import print_rows
-    from ipos.inic.maps import Tables
-    from ipos.inic.pins import find_pin_directory
+    from ipos.cli.text_table import print_rows
+    from ipos.kernel.maps import Tables
+    from ipos.kernel.pins import find_pin_directory
 
     # Of any ABI: numbers of counters never change their meaning.
     found = Tables(find_pin_directory() / "maps").counters()

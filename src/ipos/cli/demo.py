@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ipos demo`: a farm at work, in under a minute."""
+"""`ipos demo`: shows a farm at work, in under a minute."""
 
 import sys
 from typing import Annotated
@@ -26,7 +26,7 @@ def demo(
 
     Exit status 0: no request failed, and connections migrated.
     """
-    from ipos.demo import report
+    from ipos.demo import summary
     from ipos.demo.screen import screen
     from ipos.demo.story import run, unused_name
 
@@ -36,5 +36,5 @@ def demo(
         print("ipos: interrupted; the demo's farm is gone", file=sys.stderr)
         raise typer.Exit(130) from None
     in_json = as_json or output is Output.JSON
-    print(report.as_json(outcome) if in_json else report.as_text(outcome))
+    print(summary.as_json(outcome) if in_json else summary.as_text(outcome))
     raise typer.Exit(0 if outcome.succeeded else 1)

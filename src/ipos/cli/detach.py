@@ -1,9 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ipos detach`: the only thing that stops the data plane."""
+"""`ipos detach`: removes the data plane; nothing else stops it."""
+
+import socket
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import typer
 
 from ipos.errors import IposError
+
+if TYPE_CHECKING:
+    from ipos.abi.rows import Settings
+    from ipos.agent.heartbeat.farewell import Voice
+    from ipos.agent.view.snapshot import Snapshot
+    from ipos.kernel.maps import Tables
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -12,31 +23,97 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def detach() -> None:
     """Stop the data plane on this server and take back what the agent changed here.
 
-    Connections that another server's address brought here end; drain the server first.
+    Other servers hold its addresses first, and find the connections that it gave on. Those that its
+    own applications have end; drain the server first.
     """
-    from ipos.agent import farewell, snapshot
-    from ipos.agent.network import Network
-    from ipos.agent.places import agent_pid, changes_file, ready_file, snapshot_file
-    from ipos.inic import kernel
-    from ipos.inic.layout import constant
-    from ipos.inic.maps import Tables
-    from ipos.inic.pins import find_pin_directory
+    from ipos.abi.layout import constant
+    from ipos.agent.host.paths import snapshot_file
+    from ipos.agent.view import snapshot
+    from ipos.kernel import data_plane
+    from ipos.kernel.maps import Tables
+    from ipos.kernel.pins import find_pin_directory, is_on_hooks, pinned
 
-    if agent_pid():
-        raise IposError("the agent is running and would load the data plane anew: stop it first")
+    said = snapshot.read(snapshot_file())
+    if not pinned():  # an agent that could not load it may have prepared the network
+        _expect_no_agent()
+        _restore("", "")
+    directory = find_pin_directory()
+    own = bool(said.farm) and said.is_of(directory)
+    if not own and any(is_on_hooks(other) for other in pinned() if other != directory):
+        # The network was prepared for the other one, and its agent may run.
+        data_plane.detach(directory)
+        return
+    _expect_no_agent()
+    # Of another ABI we can read nothing, but take all of it away.
+    known = data_plane.adopt(directory).abi == constant("IPOS_ABI")
+    settings = Tables(directory / "maps").settings.get(0) if known else None
+    front = "" if settings is None else _name(settings.front_ifindex)
+    back = "" if settings is None else _name(settings.back_ifindex)
+    voice = _voice(said, settings) if own and settings is not None else None
+    if voice is not None and settings is not None:
+        _hand_over(voice, Tables(directory / "maps"), back, settings.self)
     try:
-        directory = find_pin_directory()
-        # Of another ABI we can read nothing, but take all of it away.
-        known = kernel.adopt(directory).abi == constant("IPOS_ABI")
-        settings = Tables(directory / "maps").settings.get(0) if known else None
-        kernel.detach(directory)
-        said = snapshot.read(snapshot_file())
-        if settings is not None and said.config:
-            try:
-                farewell.say(said, settings)
-            except (IposError, OSError, KeyError) as error:
-                typer.echo(f"detached; could not tell the other servers so: {error}", err=True)
+        data_plane.detach(directory)
+        if voice is not None:
+            _say_down(voice)
     finally:
-        Network(changes_file()).restore()
-        for file in (snapshot_file(), ready_file()):
+        _restore(front, back)
+        if voice is not None:
+            voice.close()
+
+
+def _voice(said: "Snapshot", settings: "Settings") -> "Voice | None":
+    from ipos.agent.heartbeat.farewell import Voice
+
+    try:
+        return Voice(said, settings)
+    except (IposError, OSError, KeyError) as error:
+        typer.echo(f"cannot tell the other servers that this one is detached: {error}", err=True)
+        return None
+
+
+def _hand_over(voice: "Voice", tables: "Tables", back: str, index: int) -> None:
+    """What cannot be handed over is taken by others when they hear that this server is down."""
+    from ipos.agent.heartbeat import farewell
+
+    try:
+        left = farewell.hand_over(voice, tables, back, index, time.sleep)
+    except (IposError, OSError) as error:
+        typer.echo(f"cannot hand the addresses over before detaching: {error}", err=True)
+        return
+    if left:
+        addresses = ", ".join(map(str, left))
+        typer.echo(f"no other server has taken {addresses}; detached all the same", err=True)
+
+
+def _say_down(voice: "Voice") -> None:
+    from ipos.abi.rows import ServerState
+
+    try:
+        voice.say(ServerState.DOWN)
+    except OSError as error:
+        typer.echo(f"detached; could not tell the other servers so: {error}", err=True)
+
+
+def _expect_no_agent() -> None:
+    from ipos.agent.host.paths import agent_pid
+
+    if agent_pid() is not None:
+        raise IposError("the agent is running and would load the data plane anew: stop it first")
+
+
+def _restore(front: str, back: str) -> None:
+    from ipos.agent.host.interfaces import Network
+    from ipos.agent.host.paths import changes_file, ready_file, serving_file, snapshot_file
+
+    Network(changes_file()).restore(front, back)
+    for file in (snapshot_file(), ready_file(), serving_file()):
+        with suppress(OSError):
             file.unlink(missing_ok=True)
+
+
+def _name(ifindex: int) -> str:
+    try:
+        return socket.if_indextoname(ifindex)
+    except OSError:  # it has gone, and so have its settings
+        return ""

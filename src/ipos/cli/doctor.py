@@ -1,30 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ipos doctor`: what of this host stands in the way, one sentence each."""
+"""`ipos doctor`: says what on this host prevents a farm from working, in one sentence each."""
 
-import tomllib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ipos.cli.output import Output, OutputOption, print_json
-from ipos.inic.doctor import Finding, collect, examine
+from ipos.doctor import Finding, collect, examine
+from ipos.doctor.site import read_site
+from ipos.errors import IposError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 DEFAULT_CONFIG = Path("/etc/ipos/ipos.toml")
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """What the checks need of a config file."""
-
-    front: str = "front"
-    back: str = "back"
-    ports: tuple[int, ...] = ()
-    addresses: tuple[str, ...] = ()
 
 
 @app.command()
@@ -39,10 +30,8 @@ def doctor(
 ) -> None:
     """Check this machine and name the fix for each fault. Exit status 1: something to fix."""
     site = read_site(config)
-    facts = collect(
-        front or site.front, back or front or site.back, port or site.ports, site.addresses
-    )
-    findings = examine(facts)
+    facts = collect(site, front or site.front, back or front or site.back, port or site.ports)
+    findings = [*examine(facts), *farm_findings(), *config_findings(config)]
     healthy = all(each.ok for each in findings)
     if output is Output.JSON:
         print_json({"ok": healthy, "checks": [asdict(each) for each in findings]})
@@ -51,25 +40,32 @@ def doctor(
     raise typer.Exit(0 if healthy else 1)
 
 
-def read_site(config: Path) -> Site:
-    """Interfaces and ports of a config file, as far as it holds any.
+def farm_findings() -> list[Finding]:
+    """What a running agent says is wrong with servers of the farm, this one included."""
+    from ipos.agent.host.paths import agent_pid, snapshot_file
+    from ipos.agent.view.snapshot import read
 
-    Read leniently and not through the schema: a host is examined before its config is right.
-    """
+    if not agent_pid():
+        return []
+    said = read(snapshot_file())
+    found = [*said.faults(), *said.troubles, *said.strangers, *said.absences, *said.undone]
+    if not found:
+        return [Finding("farm", True)]
+    return [Finding("farm", False, f"{each}.") for each in found]
+
+
+def config_findings(config: Path) -> list[Finding]:
+    """What `ipos config check` remarks: nothing that must be fixed."""
+    from ipos.config import load
+    from ipos.config.remarks import remarks
+
     try:
-        raw = tomllib.loads(config.read_text())
-    except (OSError, tomllib.TOMLDecodeError):
-        return Site()
-    server: dict[str, Any] = raw.get("server", {})
-    services: list[dict[str, Any]] = raw.get("service", [])
-    front = str(server.get("front", Site().front))
-    return Site(
-        front,
-        str(server.get("back", front)),
-        tuple(each["port"] for each in services if isinstance(each.get("port"), int)),
-        tuple(str(each) for each in server.get("addresses", ())),
-    )
+        found = remarks(load(config))
+    except (IposError, OSError):  # `ipos config check` says why
+        return []
+    return [Finding("configuration", True, f"{note}.") for note in found]
 
 
 def _line(finding: Finding) -> str:
-    return f"{'ok ' if finding.ok else 'FIX'}  {finding.check:<15} {finding.message}".rstrip()
+    sign = "ok " if finding.ok else "FIX" if finding.seen else "???"
+    return f"{sign}  {finding.check:<15} {finding.message}".rstrip()

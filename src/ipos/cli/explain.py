@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ipos explain URL`: which server would get a request now, and why."""
+"""`ipos explain URL`: says which server would get a request now, and why."""
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +9,7 @@ import typer
 from ipos.cli.output import Output, OutputOption
 
 if TYPE_CHECKING:  # the agent makes the document, so the command rarely needs any of this
-    from ipos.agent.views import View
+    from ipos.agent.view.table_views import View
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -37,7 +37,7 @@ def explain(
     asked = urlencode({"url": url, "client": client, "cookie": cookie})
 
     def read(view: "View") -> dict[str, Any]:
-        from ipos.agent.explain import explain
+        from ipos.agent.view.explanation import explain
 
         return explain(view, url, client, cookie).document()
 
@@ -49,7 +49,7 @@ def explain(
 
 
 def _print(document: dict[str, Any]) -> None:
-    from ipos.cli.columns import print_rows
+    from ipos.cli.text_table import print_rows
 
     first = document["first_server"] or "any server"
     print(f"service {document['service']}, first server {first}, policy {document['policy']}")

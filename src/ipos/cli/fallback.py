@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The agent's answer, or without an agent what the pinned maps say themselves."""
+"""Asks the agent, and reads the pinned maps when no agent answers."""
 
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ipos.agent.views import View
+    from ipos.agent.view.table_views import View
 
 _PATIENCE_S = 2.0
 
@@ -21,7 +21,7 @@ def ask_or_read(path: str, read: Callable[["View"], Any]) -> Any:
     try:
         return ask("GET", path, patience_s=_PATIENCE_S)
     except Unanswered as silence:
-        from ipos.agent.views import open_view
+        from ipos.agent.view.table_views import open_view
 
         document = read(open_view())
         print(f"ipos: {silence}: this is what the pinned maps say", file=sys.stderr)

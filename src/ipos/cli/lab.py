@@ -3,11 +3,13 @@
 
 import json
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ipos.cli import completions
 from ipos.cli.output import Output, OutputOption
 from ipos.lab.errors import LabError
 from ipos.lab.plan import Settings
@@ -19,7 +21,20 @@ app = typer.Typer(
     help="A farm on this machine: servers, clients and a router as network namespaces.",
 )
 
-_Name = Annotated[str, typer.Option("--name", metavar="N", help="Name of the lab.")]
+_Name = Annotated[
+    str,
+    typer.Option(
+        "--name",
+        metavar="N",
+        envvar="IPOS_LAB",
+        autocompletion=completions.labs,
+        help="Name of the lab.",
+    ),
+]
+_Node = Annotated[
+    str,
+    typer.Argument(autocompletion=completions.nodes, help="client1, router1, s1 and so on."),
+]
 
 
 @app.command()
@@ -32,7 +47,7 @@ def up(
     ] = "single",
     application: Annotated[
         str,
-        typer.Option("--app", help="nginx, builtin, or a shell command that each server runs."),
+        typer.Option("--app", help="nginx, builtin, none, or a shell command for each server."),
     ] = "nginx",
     config: Annotated[
         Path | None,
@@ -81,9 +96,44 @@ def down(name: _Name = "farm") -> None:
     print(f"lab {name} is gone" if ended else f"there is no lab {name}")
 
 
+class Damage(StrEnum):
+    """What is done to a link; both directions unless one is named, as the node sees them."""
+
+    CUT = "cut"
+    SENDS_NOTHING = "sends-nothing"
+    HEARS_NOTHING = "hears-nothing"
+    WHOLE = "whole"
+
+
+@app.command()
+def fault(
+    damage: Annotated[Damage, typer.Argument(help="cut: no carrier. whole: all is well again.")],
+    node: _Node,
+    interface: Annotated[str, typer.Argument(help="front or back.")],
+    name: _Name = "farm",
+) -> None:
+    """Damage one link of a lab: pull its cable, or lose all frames in one direction.
+
+    One direction is dead on one link at a time; `whole` ends that, and plugs this cable in.
+    """
+    from ipos.lab import faults
+    from ipos.lab.lab import Lab
+
+    lab = Lab.load(name)
+    if damage in (Damage.CUT, Damage.WHOLE):
+        faults.set_link(lab, node, interface, up=damage is Damage.WHOLE)
+    if damage is Damage.WHOLE:
+        faults.set_loss(lab, 0)
+    elif damage is not Damage.CUT:
+        sends = damage is Damage.SENDS_NOTHING
+        directions = faults.FROM_NODE if sends else faults.TO_NODE
+        faults.set_loss(lab, 100, [(node, interface)], directions)
+
+
 @app.command(name="list")
 def list_labs(output: OutputOption = Output.TEXT) -> None:
     """List the labs of this machine."""
+    from ipos.cli.text_table import print_rows
     from ipos.lab import state
 
     rows: list[dict[str, object]] = []
@@ -108,9 +158,8 @@ def list_labs(output: OutputOption = Output.TEXT) -> None:
     if output is Output.JSON:
         print(json.dumps(rows))
         return
-    for row in rows:
-        rest = " ".join(f"{key}={value}" for key, value in row.items() if key != "name")
-        print(f"{row['name']:<16} {rest}")
+    header = ["name", "state", "servers", "clients", "topology", "switch", "bare", "app"]
+    print_rows(header, [[row.get(column) for column in header] for row in rows])
 
 
 @app.command(
@@ -119,7 +168,7 @@ def list_labs(output: OutputOption = Output.TEXT) -> None:
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
 )
 def execute(
-    node: Annotated[str, typer.Argument(help="client1, router1, s1 and so on.")],
+    node: _Node,
     command: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="What to run.")],
     name: _Name = "farm",
 ) -> None:

@@ -8,7 +8,9 @@ milliseconds and `ipos table` never pays for the agent's imports. Each module of
 Data goes to stdout, messages to stderr. Exit status: 0 done, 1 a fault, 2 wrong usage.
 """
 
+import difflib
 import importlib
+import os
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -27,9 +29,14 @@ class Subcommand(NamedTuple):
 SUBCOMMANDS: dict[str, Subcommand] = {
     "demo": Subcommand("ipos.cli.demo", "A farm at work, in under a minute."),
     "lab": Subcommand("ipos.cli.lab", "A farm on this machine, in network namespaces."),
+    "setup": Subcommand("ipos.cli.setup", "Write the first configuration of this server."),
     "agent": Subcommand("ipos.cli.agent", "The daemon of one server."),
     "status": Subcommand("ipos.cli.status", "What is loaded here, and what it knows of the farm."),
+    "top": Subcommand("ipos.cli.top", "Watch the farm; drain and weigh servers by key."),
     "server": Subcommand("ipos.cli.server", "List the servers, or say what is wanted of one."),
+    "drain": Subcommand("ipos.cli.drain", "Take the connections from a server."),
+    "rebalance": Subcommand("ipos.cli.rebalance", "Have too many connections chosen anew."),
+    "address": Subcommand("ipos.cli.address", "List the service addresses and who holds them."),
     "table": Subcommand("ipos.cli.table", "Print a table of the iNIC."),
     "counters": Subcommand("ipos.cli.counters", "Print the iNIC's counters."),
     "capture": Subcommand("ipos.cli.capture", "Write what the iNIC receives and sends as pcap."),
@@ -39,9 +46,76 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "config": Subcommand("ipos.cli.config", "Check or show a config file."),
     "reload": Subcommand("ipos.cli.reload", "Have the agent take its changed config file."),
     "doctor": Subcommand("ipos.cli.doctor", "Check this machine and name the fix for each fault."),
+    "bugreport": Subcommand("ipos.cli.bugreport", "Make one file about this server, to send."),
     "upgrade": Subcommand("ipos.cli.upgrade", "Replace the programs under live connections."),
     "detach": Subcommand("ipos.cli.detach", "Stop the data plane and remove all of it."),
 }
+
+
+OF_A_DATA_PLANE = frozenset(
+    (
+        "status",
+        "top",
+        "server",
+        "drain",
+        "rebalance",
+        "address",
+        "table",
+        "counters",
+        "capture",
+        "route",
+        "explain",
+        "watch",
+        "reload",
+        "bugreport",
+    )
+) | {"upgrade", "detach"}
+"""Commands about the data plane of this machine, which take the options that name it."""
+
+
+def _name_farm(name: str) -> None:
+    if name:
+        os.environ["IPOS_FARM"] = name
+
+
+def _name_server(name: str) -> None:
+    if name:
+        os.environ["IPOS_SERVER"] = name
+
+
+_choices = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@_choices.command()
+def choices(
+    farm: Annotated[
+        str,
+        typer.Option(
+            metavar="F",
+            callback=_name_farm,
+            expose_value=False,
+            help="The farm of the data plane, where this machine has several.",
+        ),
+    ] = "",
+    server: Annotated[
+        str,
+        typer.Option(
+            metavar="S", callback=_name_server, expose_value=False, help="And its server."
+        ),
+    ] = "",
+) -> None:
+    """Options that name a data plane; who looks for one finds them in the environment."""
+
+
+def add_choices(command: Any) -> None:
+    """Have a command, or all of a group, take them."""
+    for each in getattr(command, "commands", {}).values() or [command]:
+        each.params += typer.main.get_command(_choices).params
+
+
+def _meant(word: str) -> str:
+    near = difflib.get_close_matches(word, SUBCOMMANDS, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 class LazyGroup(TyperGroup):
@@ -57,11 +131,18 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The real command, imported: what dispatch and completion of its options ask for."""
+        if args and args[0] not in SUBCOMMANDS and not ctx.resilient_parsing:
+            ctx.fail(f"There is no command {args[0]!r}{_meant(args[0])}")
         name, command, rest = super().resolve_command(ctx, args)
         if name in SUBCOMMANDS:
+            from ipos.cli.examples import add_examples
+
             module = importlib.import_module(SUBCOMMANDS[name].module)
             command = typer.main.get_command(module.app)
             command.name = name
+            add_examples(name, command)
+            if name in OF_A_DATA_PLANE:
+                add_choices(command)
         return name, command, rest
 
 
@@ -76,6 +157,7 @@ root = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # its boxes take longer than all else a command does
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`-o text|json`, the same on every command that prints data."""
+"""`-o text|json`, which is the same on every command that prints data."""
 
 import json
 from enum import StrEnum

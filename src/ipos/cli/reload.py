@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ipos reload`: the agent takes its changed configuration, all of it or none."""
+"""`ipos reload`: has the agent take its changed configuration, all of it or nothing."""
 
 import typer
 

@@ -9,7 +9,7 @@ import typer
 from ipos.cli.output import Output, OutputOption
 
 if TYPE_CHECKING:  # the agent makes the documents, so the command rarely needs any of this
-    from ipos.agent.views import View
+    from ipos.agent.view.table_views import View
 
 app = typer.Typer(
     add_completion=False,
@@ -25,8 +25,8 @@ def list_routes(output: OutputOption = Output.TEXT) -> None:
 
     From the running iNIC; works with the agent dead.
     """
-    from ipos.cli.columns import print_rows
     from ipos.cli.fallback import ask_or_read
+    from ipos.cli.text_table import print_rows
 
     rows = ask_or_read("/v1/routes", _read)
     if output is Output.JSON:
@@ -37,7 +37,7 @@ def list_routes(output: OutputOption = Output.TEXT) -> None:
 
 
 def _read(view: "View") -> list[dict[str, Any]]:
-    from ipos.agent.routing import route_list
+    from ipos.agent.view.rules_in_force import route_list
 
     return route_list(view)
 
@@ -59,7 +59,7 @@ def try_url(
     from ipos.cli.fallback import ask_or_read
 
     def read(view: "View") -> dict[str, Any]:
-        from ipos.agent.routing import route_test
+        from ipos.agent.view.rules_in_force import route_test
 
         return route_test(view, url, service)
 

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ipos server`: the farm's servers, and what is wanted of them."""
+"""`ipos server`: shows the farm's servers, and changes their states and weights."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ipos.cli import completions
 from ipos.cli.output import Output, OutputOption
 from ipos.errors import IposError
 
 if TYPE_CHECKING:  # the agent makes the rows, so the command rarely needs any of this
-    from ipos.agent.views import View
+    from ipos.agent.view.table_views import View
 
 app = typer.Typer(
     add_completion=False,
@@ -36,8 +37,8 @@ def list_servers(output: OutputOption = Output.TEXT) -> None:
     """Print the servers as this one sees them: the servers of `ipos status`."""
     import json
 
-    from ipos.cli.columns import print_rows
     from ipos.cli.fallback import ask_or_read
+    from ipos.cli.text_table import print_rows
 
     rows = ask_or_read("/v1/servers", _read)
     if output is Output.JSON:
@@ -48,14 +49,17 @@ def list_servers(output: OutputOption = Output.TEXT) -> None:
 
 
 def _read(view: "View") -> list[dict[str, Any]]:
-    from ipos.agent.views import server_list
+    from ipos.agent.view.table_views import server_list
 
     return server_list(view)
 
 
 @app.command("set")
 def set_server(
-    name: Annotated[str, typer.Argument(help="The server's name, such as s2.")],
+    name: Annotated[
+        str,
+        typer.Argument(autocompletion=completions.servers, help="The server's name, such as s2."),
+    ],
     state: Annotated[
         Wanted | None, typer.Argument(help="ready, drain (nothing new) or maint.")
     ] = None,
@@ -66,10 +70,13 @@ def set_server(
             help="Its weight in every pool that has it, 1 to 65535, or default: as configured.",
         ),
     ] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Drain it even if nobody else can serve the same.")
+    ] = False,
 ) -> None:
     """Say what is wanted of a server; known to all of them, and remembered.
 
-    Returns when this server has seen it done.
+    Returns when this server has seen it done. `ipos drain` also waits, and tells how far it is.
     """
     from urllib.parse import quote
 
@@ -81,7 +88,7 @@ def set_server(
     wanted = _weight(weight) if weight else None
     try:
         if state is not None:
-            ask("PUT", f"{path}/state", {"state": str(state)})
+            ask("PUT", f"{path}/state", {"state": str(state), "force": force})
         if weight:
             ask("PUT", f"{path}/weight", {"weight": wanted})
     except Unanswered as silence:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ipos table NAME`: the tables of the iNIC on this server, from its pinned maps."""
+"""`ipos table NAME`: shows the tables of the data plane on this server, from its pinned maps."""
 
 import json
 from enum import StrEnum
@@ -32,8 +32,8 @@ def table(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Print a table of the iNIC on this server. Works with the agent dead."""
-    from ipos.agent.views import open_view
-    from ipos.cli.columns import print_rows
+    from ipos.agent.view.table_views import open_view
+    from ipos.cli.text_table import print_rows
     from ipos.tables import TABLES
 
     found = [row.as_json() for row in open_view().table(name)]

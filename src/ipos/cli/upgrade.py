@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ipos upgrade`: this package's programs in the place of the loaded ones."""
+"""`ipos upgrade`: replaces the loaded programs by those of this package."""
 
 from dataclasses import asdict
 
 import typer
 
 from ipos.cli.output import Output, OutputOption, print_json
-from ipos.inic import kernel
-from ipos.inic.pins import find_pin_directory
+from ipos.kernel import data_plane
+from ipos.kernel.pins import find_pin_directory
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -18,7 +18,7 @@ def upgrade(output: OutputOption = Output.TEXT) -> None:
 
     Programs of another ABI are refused: then drain this server, detach, and start anew.
     """
-    done = kernel.upgrade(kernel.objects_directory(), find_pin_directory())
+    done = data_plane.upgrade(data_plane.objects_directory(), find_pin_directory())
     if output is Output.JSON:
         print_json(asdict(done))
     else:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ipos watch`: connections as they are decided."""
+"""`ipos watch`: shows connections as they are decided."""
 
 import json
 import sys

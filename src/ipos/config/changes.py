@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a running server can take from a changed file, and what it cannot."""
+"""Says which changes of a file a running server cannot take."""
 
 from ipos.config.schema import Config
 
 _ANEW = "cannot change while the data plane runs; `ipos detach` and start the agent anew"
+_RESTART = "[agent] is taken when the agent starts: systemctl restart ipos-agent"
 _FIXED = {
-    "farm": ("name", "limits", "discover"),
+    "farm": ("name", "limits", "discover", "announce"),
     "server": ("name", "front", "back", "front_vlan", "back_vlan"),
 }
 
 
 def refused(old: Config, new: Config) -> list[str]:
     """A sentence for every change that is not possible; none when all of it can be taken."""
+    if old.agent != new.agent:
+        return [_RESTART]
     return [
         f"{table}.{key} {_ANEW}"
         for table, keys in _FIXED.items()

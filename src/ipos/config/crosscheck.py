@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What only the whole file can tell: names that must exist, things that may be there once."""
+"""Checks that need the whole file: names that must exist, and things that may be there only
+once."""
 
 import stat
 from collections.abc import Callable, Iterable
@@ -8,13 +9,21 @@ from typing import TypeVar
 
 import msgspec
 
-from ipos.config import locate
+from ipos.config import agent_section, locate
 from ipos.config.errors import Mistake
+from ipos.config.health_check import Check
+from ipos.config.modes import check_modes
 from ipos.config.routes import check_routes
 from ipos.config.schema import Config, Service, Session
+from ipos.files import FileError, read_bounded
+from ipos.handshake.keys import SECRET_MIN, secrets_in
 
-SECRET_MIN = 16
+SECRET_MAX = 4096
 SERVICES_MAX = 64
+TLS_PORTS = frozenset((443, 465, 563, 636, 853, 989, 990, 992, 993, 994, 995, 5061, 8443, 8883))
+"""Where nobody expects anything but TLS (IANA's registry of services, and habit)."""
+MEMBERS_MAX = 1000
+"""Servers of a farm: as many as a pool has room for, and one pool may have all."""
 _RESERVED_ETHERTYPES = {
     0x0800: "IPv4", 0x0806: "ARP", 0x86DD: "IPv6", 0x8100: "802.1Q", 0x88A8: "802.1ad",
 }  # fmt: skip
@@ -31,10 +40,14 @@ def crosscheck(config: Config, file: Path, places: dict[locate.Path, int]) -> li
 
     _farm(config, say)
     _secret(config, file, say)
+    for key, text in agent_section.mistakes(config.agent, file.parent):
+        say(("agent", key), text)
     _services(config, say)
     _sessions(config, say)
+    _checks(config, say)
     _pools(config, say)
     check_routes(config, places, say)
+    check_modes(config, say)
     _not_yet(config, say)
     return mistakes
 
@@ -45,8 +58,11 @@ def secret_path(config: Config, file: Path) -> Path:
 
 
 def read_secret(path: Path) -> bytes:
-    """The farm's secret: the file's bytes without white space around them."""
-    return path.read_bytes().strip()
+    """What the secret's file holds: see `ipos.handshake.keys.key_ring`.
+
+    FileError for a path that leads to no file, or to a long one.
+    """
+    return read_bounded(path, SECRET_MAX)
 
 
 def _farm(config: Config, say: _Say) -> None:
@@ -55,6 +71,11 @@ def _farm(config: Config, say: _Say) -> None:
         say(
             ("farm",),
             "[farm] names no members; list their back addresses in members, or set discover = true",
+        )
+    if len(farm.members) > MEMBERS_MAX:
+        say(
+            ("farm", "members"),
+            f"farm.members names {len(farm.members)} servers; a farm has at most {MEMBERS_MAX}",
         )
     for position, address in _repeated(farm.members):
         say(
@@ -90,6 +111,12 @@ def _farm(config: Config, say: _Say) -> None:
             f'farm.authenticate is false while front and back are both "{server.front}", where '
             "anybody could send frames; it must be true",
         )
+    if farm.own_programs == "farm" and server.front_vlan:
+        say(
+            ("farm", "own_programs"),
+            f'farm.own_programs is "farm" and server.front_vlan {server.front_vlan}; own programs '
+            'are clients by an untagged front only, so say "refuse"',
+        )
     if farm.ethertype in _RESERVED_ETHERTYPES:
         say(
             ("farm", "ethertype"),
@@ -103,7 +130,10 @@ def _secret(config: Config, file: Path, say: _Say) -> None:
     where = ("farm", "secret_file")
     try:
         mode = path.stat().st_mode
-        length = len(read_secret(path))
+        secrets = secrets_in(read_secret(path))
+    except FileError as error:
+        say(where, f"farm.secret_file {error}")
+        return
     except OSError as error:
         say(
             where,
@@ -121,11 +151,13 @@ def _secret(config: Config, file: Path, say: _Say) -> None:
             where,
             f"farm.secret_file {path} is open to others than its owner; `chmod 600 {path}`",
         )
-    if length < SECRET_MIN:
-        say(
-            where,
-            f"farm.secret_file {path} holds {length} bytes; it must hold at least {SECRET_MIN}",
-        )
+    for secret, what in zip(secrets, ("holds", 'holds behind "also"'), strict=True):
+        if secret is not None and len(secret) < SECRET_MIN:
+            say(
+                where,
+                f"farm.secret_file {path} {what} {len(secret)} bytes; "
+                f"it must hold at least {SECRET_MIN}",
+            )
 
 
 def _services(config: Config, say: _Say) -> None:
@@ -207,6 +239,37 @@ def _keys_of_session(service: Service, here: locate.Path, session: Session, say:
             f"{_of(service.name)} a session by learning and no cookie to learn; give the name of "
             'the application\'s own in session.cookie, such as cookie = "JSESSIONID"',
         )
+
+
+def _checks(config: Config, say: _Say) -> None:
+    for position, service in enumerate(config.service):
+        check, whose = service.check, f'service "{service.name}"'
+        if check is None:
+            continue
+        here = ("service", position, "check")
+        if check.http is not None and check.https is not None:
+            say(here, f"{whose} has both check.http and check.https; say one of them")
+        port = next((p for p in (service.listener.port, service.port) if p in TLS_PORTS), None)
+        if check.http is not None and check.https is None and port is not None:
+            say(
+                (*here, "http"),
+                f"{whose} has check.http on port {port}, where applications speak TLS; say "
+                f'check = {{ https = "{check.http}", host = "www.example.org" }}',
+            )
+        for name in ("host", "status"):
+            if check.path is None and getattr(check, name) != getattr(Check(), name):
+                say((*here, name), f"{whose} has check.{name} and asks for nothing; say https too")
+        if check.verify and (check.https is None or check.host is None):
+            say(
+                (*here, "verify"),
+                f"{whose} has check.verify = true, which needs check.https, and in check.host "
+                "the name that its certificate is for",
+            )
+        if not check.statuses:
+            say(
+                (*here, "status"),
+                f'{whose} has check.status = "{check.status}"; the first must not be the larger',
+            )
 
 
 def _pools(config: Config, say: _Say) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A configuration written back as TOML, as a file that `load` would read the same."""
+"""Writes a configuration as TOML, as a file that `load` would read with the same result."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A mistake in a configuration file is a sentence with its place."""
+"""A mistake in a configuration file: a sentence with its place."""
 
 from dataclasses import dataclass
 from pathlib import Path

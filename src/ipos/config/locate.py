@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which line of a TOML text says what. tomllib keeps no positions, and a message needs one.
+"""Finds the line of a table or key in a TOML text, because tomllib keeps no positions and a message
+needs one.
 
 Only where statements begin is found: table headers and keys. The text is known to be valid TOML
 by then, so what may stand between (strings, comments, arrays over many lines) is skipped, not

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a TOML file to `Config`, or to every mistake in it at once.
+"""Reads a TOML file into a `Config`, or lists every mistake in it at once.
 
-Each key is checked by itself against its field of the schema, so that one run shows all that is
-wrong; then the checks that need the whole file. A message says file, line, what is wrong and what
-would be right.
+Each key is checked by itself against its field of the schema, so that one run shows everything that
+is wrong. Checks that need the whole file come after that. A message names file and line, and says
+what is wrong and what would be right.
 """
 
 import difflib
@@ -11,6 +11,7 @@ import functools
 import tomllib
 import types
 import typing
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,21 @@ import msgspec
 from ipos.config import locate
 from ipos.config.crosscheck import crosscheck
 from ipos.config.errors import ConfigError, Mistake
-from ipos.config.schema import Config, decode_hook
+from ipos.config.schema import Config, Listener
+from ipos.files import FileError, read_bounded
 
 
 def load(file: Path) -> Config:
     """Read and check a configuration file. ConfigError says all that is wrong with it."""
     try:
-        text = file.read_text(encoding="utf-8")
+        raw = read_bounded(file)
+        text = raw.decode("utf-8")
     except OSError as error:
         raise ConfigError(file, [Mistake(0, f"cannot be read: {error.strerror}")]) from None
+    except FileError as error:
+        raise ConfigError(file, [Mistake(0, f"cannot be read: {error}")]) from None
     except UnicodeDecodeError as error:
-        line = file.read_bytes()[: error.start].count(b"\n") + 1
+        line = raw[: error.start].count(b"\n") + 1
         raise ConfigError(file, [Mistake(line, "is not UTF-8; save it as UTF-8")]) from None
     return parse(text, file)
 
@@ -38,7 +43,9 @@ def parse(text: str, file: Path) -> Config:
     """Check a configuration's text. `file` names it in messages and is where paths start."""
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise ConfigError(file, [Mistake(0, "is nested too deeply")]) from None
+    except ValueError as error:  # TOMLDecodeError, and what else a number can be wrong by
         raise ConfigError(file, [_syntax(str(error))]) from None
     places = locate.lines(text)
     walker = _Walker(places)
@@ -145,13 +152,30 @@ class _Walker:
             self.complain(path, f"{name} is {_shown(value)}; it must be written as [[{name}]]")
             return None
         try:
-            return msgspec.convert(value, hint, dec_hook=decode_hook)
+            return msgspec.convert(value, hint, dec_hook=_converted)
         except msgspec.ValidationError:
             self.complain(
                 path,
                 f"{_path_name(path)} is {_shown(value)}; it must be {_description(hint)}",
             )
             return None
+
+
+def _converted(kind: type, value: Any) -> Any:
+    """What msgspec asks for the types it does not know."""
+    if not isinstance(value, str):
+        raise ValueError("a string is expected")
+    if kind is Listener:
+        return Listener.parse(value)
+    if kind is Path:
+        if not value or "\0" in value:
+            raise ValueError("a path is expected")
+        return Path(value)
+    if kind is IPv4Address:
+        return IPv4Address(value)
+    if kind is IPv4Network:
+        return IPv4Network(value)
+    raise NotImplementedError(kind)
 
 
 @functools.cache  # a file may have ten thousand tables of a kind

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be wrong with `[[route]]` tables: rules that would never fit, or not as they look.
+"""Finds mistakes in `[[route]]` tables: rules that never fit, or do not fit as they look.
 
-A request's host and path are normalised before rules see them, so a rule must be written the way
-they are then.
+The host and path of a request are normalised before rules are compared with them, so a rule must be
+written in that form.
 """
 
 import re

@@ -13,8 +13,11 @@ from typing import Annotated, Any, Literal, Self
 
 from msgspec import Meta, Struct, field
 
+from ipos.config.agent_section import Agent
+from ipos.config.health_check import Check
+
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
-INTERFACE_PATTERN = r"^[^\s/:]{1,15}$"
+INTERFACE_PATTERN = r"^[^\s/:\x00-\x1f\x7f]{1,15}$"
 
 
 class Listener:
@@ -50,23 +53,6 @@ class Listener:
         return f"{self.ip}:{self.port}"
 
 
-def decode_hook(kind: type, value: Any) -> Any:
-    """What msgspec asks for the types it does not know."""
-    if not isinstance(value, str):
-        raise ValueError("a string is expected")
-    if kind is Listener:
-        return Listener.parse(value)
-    if kind is Path:
-        if not value:
-            raise ValueError("a path is expected")
-        return Path(value)
-    if kind is IPv4Address:
-        return IPv4Address(value)
-    if kind is IPv4Network:
-        return IPv4Network(value)
-    raise NotImplementedError(kind)
-
-
 def _named(example: str) -> Any:
     return Meta(
         pattern=NAME_PATTERN,
@@ -87,6 +73,7 @@ Entries = Annotated[
 ]
 Vlan = Annotated[int, Meta(ge=0, le=4094, description="a VLAN id from 1 to 4094, or 0 for none")]
 Port = Annotated[int, Meta(ge=1, le=65535, description="a port number from 1 to 65535")]
+UpToDay = Annotated[int, Meta(ge=1, le=86_400, description="1 to 86400 seconds")]
 Weight = Annotated[int, Meta(ge=0, le=65535)]
 PolicyName = Annotated[
     Literal[
@@ -122,15 +109,25 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Farm(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[farm]`: the same on every server."""
+    """`[farm]`: the same on every server.
+
+    `own_programs` is what becomes of a connection that a program on a server makes to a service.
+    "farm": the same as of any other client's. With "refuse" and "local" that server's application
+    has it; where routes or a session could have led it to another server, "refuse" refuses it.
+    `locates_per_s` is how often one server may ask all others whose connection a packet is of;
+    farms of more than 16 servers have less for each.
+    """
 
     name: Annotated[str, _named("shop")]
     secret_file: Annotated[
         Path, Meta(description='the path of a file with the secret, such as "/etc/ipos/farm.key"')
     ]
     members: Annotated[
-        Addresses,
-        Meta(description='a list of back addresses, such as ["10.77.0.1", "10.77.0.2"]'),
+        list[IPv4Address],
+        Meta(
+            min_length=1,
+            description='a list of at most 1000 back addresses, as ["10.77.0.1", "10.77.0.2"]',
+        ),
     ] = field(default_factory=list)
     discover: Annotated[bool, Meta(description="true or false")] = False
     authenticate: Annotated[bool, Meta(description="true or false")] = True
@@ -141,15 +138,24 @@ class Farm(Struct, frozen=True, forbid_unknown_fields=True):
     header_timeout_ms: Annotated[
         int, Meta(ge=100, le=600_000, description="100 to 600000 milliseconds")
     ] = 5000
+    first_byte_timeout_s: UpToDay = 60
+    waiting_timeout_s: UpToDay = 60
     idle_s: Annotated[int, Meta(ge=1, le=31_536_000, description="1 to 31536000 seconds")] = 3600
     deny: Annotated[
         list[IPv4Network],
         Meta(
             max_length=16_384,
-            description="a list of clients' networks by their first addresses, such as "
-            '["198.51.100.0/24", "192.0.2.7/32"]',
+            description="a list of clients' networks by their first addresses, at most 16384, "
+            'such as ["198.51.100.0/24", "192.0.2.7/32"]',
         ),
     ] = field(default_factory=list)
+    own_programs: Annotated[
+        Literal["refuse", "local", "farm"], Meta(description='"refuse", "local" or "farm"')
+    ] = "refuse"
+    announce: Annotated[Literal["arp", "none"], Meta(description='"arp" or "none"')] = "arp"
+    locates_per_s: Annotated[
+        int, Meta(ge=0, le=65_535, description="1 to 65535 frames a second, or 0 for none")
+    ] = 4096
     limits: Limits = Limits()
 
 
@@ -160,13 +166,21 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     front: Annotated[str, _interface("eth0")]
     back: Annotated[str, _interface("eth1")]
     addresses: Annotated[
-        Addresses, Meta(description='a list of service addresses, such as ["203.0.113.1"]')
+        Addresses,
+        Meta(description='a list of 1 to 255 service addresses, such as ["203.0.113.1"]'),
     ]
     front_vlan: Vlan = 0
     back_vlan: Vlan = 0
     max_connections: Annotated[
         int,
         Meta(ge=0, le=16_777_216, description="connections from 1 to 16777216, or 0 for no limit"),
+    ] = 0
+    on_stop: Annotated[Literal["stay", "leave"], Meta(description='"stay" or "leave"')] = "stay"
+    leave_timeout_s: Annotated[
+        int, Meta(ge=1, le=86_400, description="seconds from 1 to 86400")
+    ] = 30
+    ready_port: Annotated[
+        int, Meta(ge=0, le=65_535, description="a port from 1 to 65535, or 0 for none")
     ] = 0
     access_log_file: (
         Annotated[Path, Meta(description='the path of a file, such as "/var/log/ipos/access.log"')]
@@ -255,24 +269,13 @@ class Session(Struct, frozen=True, forbid_unknown_fields=True):
         return (self.name or "").replace("{server}", server).lower()
 
 
-class Check(Struct, frozen=True, forbid_unknown_fields=True):
-    """`check = { ... }` of a service: how a server knows that its application is well.
-
-    Without `http`, that it accepts a TCP connection.
-    """
-
-    http: (
-        Annotated[str, Meta(pattern=r"^/[!-~]*$", description='a path, such as "/health"')] | None
-    ) = None
-    interval_ms: Annotated[
-        int, Meta(ge=50, le=600_000, description="50 to 600000 milliseconds")
-    ] = 500
-    rise: Annotated[int, Meta(ge=1, le=100, description="a number of checks from 1 to 100")] = 2
-    fall: Annotated[int, Meta(ge=1, le=100, description="a number of checks from 1 to 100")] = 3
-
-
 class Service(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[[service]]`: what clients connect to, on every service address of the farm."""
+    """`[[service]]`: what clients connect to, on every service address of the farm.
+
+    `mode` is what its clients speak. "http", "tls": nothing else is let in. "tcp": anything, and it
+    is never read. "auto": if a route, `session` or `decide` asks for something of a request, TLS by
+    its ClientHello and else HTTP; if none does, as "tcp".
+    """
 
     name: Annotated[str, _named("web")]
     port: Port
@@ -283,6 +286,10 @@ class Service(Struct, frozen=True, forbid_unknown_fields=True):
     decide: Annotated[
         Literal["connection", "request"], Meta(description='"connection" or "request"')
     ] = "connection"
+    mode: Annotated[
+        Literal["auto", "http", "tls", "tcp"],
+        Meta(description='"auto", "http", "tls" or "tcp"'),
+    ] = "auto"
     policy: PolicyName = "least-loaded"
     slow_start_ms: Annotated[
         int, Meta(ge=0, le=3_600_000, description="0 to 3600000 milliseconds")
@@ -313,8 +320,8 @@ class Pool(Struct, frozen=True, forbid_unknown_fields=True):
         dict[str, Weight],
         Meta(
             min_length=1,
-            max_length=64,
-            description="servers with weights from 0 to 65535, such as { s2 = 1, s3 = 3 }",
+            max_length=1000,
+            description="1 to 1000 servers with weights from 0 to 65535, as { s2 = 1, s3 = 3 }",
         ),
     ]
     policy: PolicyName | None = None
@@ -330,8 +337,8 @@ class Route(Struct, frozen=True, forbid_unknown_fields=True):
             list[Annotated[str, Meta(pattern=NAME_PATTERN)]],
             Meta(
                 min_length=1,
-                max_length=64,
-                description='a list of servers\' names, such as ["s1", "s2"]',
+                max_length=1000,
+                description='a list of 1 to 1000 names, such as ["s1", "s2"]',
             ),
         ]
         | None
@@ -362,6 +369,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
     farm: Farm
     server: Server
+    agent: Agent = field(default_factory=Agent)
     service: list[Service] = field(default_factory=list)
     pool: list[Pool] = field(default_factory=list)
     route: list[Route] = field(default_factory=list)

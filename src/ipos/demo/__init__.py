@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ipos demo`: the thing itself in under a minute.
+"""`ipos demo`: a farm at work in under a minute.
 
 story      the order of things: build, capture one connection, load, drain a server, report
 traffic    the client: `python -m ipos.demo.traffic`, in the client's namespace

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The servers of a lab at one moment, read from their pinned maps."""
+"""The state of a lab's servers at one moment, read from their pinned maps."""
 
 from dataclasses import dataclass
 
-from ipos.inic.layout import counter
-from ipos.inic.maps import Tables
-from ipos.inic.rows import ServerState
+from ipos.abi.layout import counter
+from ipos.abi.rows import ServerState
+from ipos.kernel.maps import Tables
 from ipos.lab.lab import Lab
 
 

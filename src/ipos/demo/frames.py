@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Captured frames put in words: who sent what to whom. Pure.
+"""Describes captured frames in words: who sent what to whom. Pure.
 
-A frame between two servers is seen twice, leaving one and reaching the other; it is told once.
+A frame between two servers is captured twice, where it leaves and where it arrives; it is described
+once.
 """
 
 import struct
@@ -10,7 +11,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ipos.demo.ladder import Rung
-from ipos.inic.capture import Frame
+from ipos.kernel.capture import Frame
 from ipos.wire import DataPacket, PacketType, WireError, ethernet
 
 _ETHERNET = 14

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from ipos.demo.frames import rungs, tell
 from ipos.demo.ladder import Rung, draw
 from ipos.errors import IposError
-from ipos.inic.capture import Frame, capturing
-from ipos.inic.maps import Tables
+from ipos.kernel.capture import Frame, capturing
+from ipos.kernel.maps import Tables
 from ipos.lab.lab import Lab
 
 _TRIES = 30

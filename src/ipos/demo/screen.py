@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is seen while the demo runs: a live view on a terminal, plain lines anywhere else.
+"""Shows the running demo: a live view on a terminal, plain lines anywhere else.
 
 Both write to stderr; stdout is for the report.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order of things in `ipos demo`, and that nothing of it stays behind."""
+"""Runs the steps of `ipos demo` in order, and leaves nothing behind."""
 
 import os
 import secrets
@@ -13,8 +13,8 @@ from contextlib import contextmanager
 
 from ipos.demo.farm import Farm
 from ipos.demo.recording import record
-from ipos.demo.report import Outcome
 from ipos.demo.screen import Screen
+from ipos.demo.summary import Outcome
 from ipos.demo.tally import Tally
 from ipos.errors import IposError
 from ipos.lab import state

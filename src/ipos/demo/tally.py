@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a client has seen of the farm."""
+"""Counts of what a client has seen of the farm."""
 
 import json
 from dataclasses import asdict, dataclass, field

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The TCP handshake that nobody stores: options, keys, cookies, SYN-ACK. Pure functions.
+"""The TCP handshake without state: options, keys, cookies, SYN-ACK. Pure functions.
 
 segment     IPv4 and TCP bytes <-> a value
 options     TCP options: what a SYN offers, what a SYN-ACK agrees to

@@ -4,8 +4,8 @@
 Addresses and ports are those of the segment that is answered, swapped; the rest of the IPv4 header
 is `Segment.packet`'s. Only the SYN-ACK and the FIN take sequence space of ours, so after the
 handshake every answer is sent at our ISN + 1. Answers to a segment with timestamps carry
-timestamps: TSval is what it echoed (our SYN-ACK's, for we sent no other; RFC 7323 section 5.3 has
-the client drop lower values only) and TSecr its TSval.
+timestamps: TSval is what it echoed (our SYN-ACK's, because we sent no other; RFC 7323 section 5.3
+has the client drop lower values only) and TSecr its TSval.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cookies: the handshake rides in the SYN-ACK and comes back in the ACK; nothing is stored.
+"""Cookies: the SYN-ACK carries the handshake, and the ACK brings it back; nothing is stored.
 
 The MAC is SipHash-2-4-64, read as one 64-bit number, under the key of the epoch, over 24 bytes:
 
@@ -10,7 +10,7 @@ all big-endian. The mode is 1 if the SYN had timestamps, else 0. The options wor
     bits 0-3   the client's window scale, 15: none
     bit  4     SACK permitted
     bit  5     ECN
-    bits 6-21  mode 1: the client's MSS; mode 0: an index into MSS_TABLE (bits 6-8)
+    bits 6-21  mode 1: the client's MSS; mode 0: an index into MSS_TABLE (bits 6-7)
 
 Mode 1: the ISN is the MAC's top 31 bits, then the epoch's parity; TSval is the options word with
 the MAC's low ten bits in bits 22-31, so the client must return 41 bits of proof.
@@ -18,12 +18,15 @@ the MAC's low ten bits in bits 22-31, so the client must return 41 bits of proof
     ISN    mac >> 33 (31) | parity (1)
     TSval  mac & 0x3ff (10) | options word (22)
 
-Mode 0: everything rides in the ISN, which leaves 23 bits of MAC; ECN is never agreed to.
+Mode 0: everything rides in the ISN, which leaves 25 bits of MAC; ECN is never agreed to.
 
-    ISN    mac >> 41 (23) | parity (1) | MSS index (3) | SACK (1) | window scale (4)
+    ISN    mac >> 39 (25) | MSS index (2) | SACK (1) | window scale (4)
 
-A cookie counts in its own epoch and in the next, so it lives 16 to 32 seconds; the parity says
-which of the two keys to try, so a check is one MAC.
+A cookie of mode 1 counts in its own epoch and in the next, so it lives 16 to 32 seconds; the parity
+says which of the two keys to try. In mode 0 nothing but the MAC says which epoch it is of. It
+counts in its own and in the first half of the next, so it lives 8 to 24 seconds; a guess is right
+with probability 2^-25 or 2^-24. A cookie that is too old opens nothing, but until 64 epochs have
+begun since it was made it still proves that its client once shook hands with us.
 """
 
 from __future__ import annotations
@@ -33,12 +36,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntFlag
 
-from ipos.handshake.keys import epoch_of
+from ipos.handshake.keys import EPOCH_S, epoch_of
 from ipos.handshake.options import Options, parse_options
 from ipos.handshake.segment import Flag, Segment
 from ipos.handshake.siphash import siphash64
 
-MSS_TABLE = (536, 1220, 1300, 1360, 1400, 1440, 1452, 1460)
+MSS_TABLE = (536, 1220, 1400, 1460)
+EPOCHS_BACK = 64
 WINDOW_SCALE_NONE = 15
 
 CookieKey = Callable[[int], bytes]  # epoch -> the 16 bytes of its key
@@ -114,7 +118,7 @@ def make(syn: Segment, key: CookieKey, now_wall_s: float) -> Cookie:
     if options.timestamps is None:
         index = mss_index(options.mss)
         mac = _mac(key(epoch), syn, syn.seq, word | index << _MSS_SHIFT, 0)
-        iss = mac >> 41 << 9 | (epoch & 1) << 8 | index << 5 | options.sack_permitted << 4 | scale
+        iss = mac >> 39 << 7 | index << 5 | options.sack_permitted << 4 | scale
         return Cookie(iss, None, ecn=False)
     word |= options.mss << _MSS_SHIFT
     mac = _mac(key(epoch), syn, syn.seq, word, 1)
@@ -135,23 +139,17 @@ def check(segment: Segment, key: CookieKey, now_wall_s: float) -> Handshake | No
     iss = segment.ack - 1 & _U32
     irs = segment.seq - 1 & _U32
     epoch = epoch_of(now_wall_s)
-    parity = iss & 1 if stamps is not None else iss >> 8 & 1
-    if epoch & 1 != parity:
-        epoch -= 1
-    if epoch < 0:
-        return None
     if stamps is None:
-        index = iss >> 5 & 7
+        index = iss >> 5 & 3
         word = iss & 0x1F | index << _MSS_SHIFT
-        mac = _mac(key(epoch), segment, irs, word, 0)
-        proven = mac >> 41 == iss >> 9
         mss = MSS_TABLE[index]
+        early = epoch_of(now_wall_s + EPOCH_S / 2) == epoch
+        epochs = (epoch, epoch - 1) if early else (epoch,)
     else:
         word = stamps.echo & _WORD_MASK
-        mac = _mac(key(epoch), segment, irs, word, 1)
-        proven = mac >> 33 == iss >> 1 and mac & 0x3FF == stamps.echo >> 22
         mss = word >> _MSS_SHIFT
-    if not proven:
+        epochs = (epoch if epoch & 1 == iss & 1 else epoch - 1,)
+    if not any(_proven(segment, key, one, word) for one in epochs):
         return None
     scale = word & 0xF
     agreed = Agreed(0)
@@ -172,6 +170,32 @@ def check(segment: Segment, key: CookieKey, now_wall_s: float) -> Handshake | No
         ts_recent=stamps.value if stamps is not None else 0,
         ts_sent=stamps.echo if stamps is not None else 0,
     )
+
+
+def is_expired(segment: Segment, key: CookieKey, now_wall_s: float) -> bool:
+    """Whether a segment without RST, which `check` has refused, proves a cookie that is too old."""
+    if segment.flags & (Flag.ACK | Flag.SYN | Flag.RST) != Flag.ACK:
+        return False
+    stamps = parse_options(segment.options).timestamps
+    iss = segment.ack - 1 & _U32
+    word = iss & 0x1F | (iss >> 5 & 3) << _MSS_SHIFT if stamps is None else stamps.echo & _WORD_MASK
+    now = epoch_of(now_wall_s)
+    epochs = range(now, now - EPOCHS_BACK, -1)
+    if stamps is not None:
+        epochs = range(now - ((now ^ iss) & 1), now - EPOCHS_BACK, -2)
+    return any(_proven(segment, key, epoch, word) for epoch in epochs)
+
+
+def _proven(segment: Segment, key: CookieKey, epoch: int, word: int) -> bool:
+    """Whether the cookie it brings back was made in that epoch."""
+    stamps = parse_options(segment.options).timestamps
+    iss, irs = segment.ack - 1 & _U32, segment.seq - 1 & _U32
+    if epoch < 0:
+        return False
+    if stamps is None:
+        return _mac(key(epoch), segment, irs, word, 0) >> 39 == iss >> 7
+    mac = _mac(key(epoch), segment, irs, word, 1)
+    return mac >> 33 == iss >> 1 and mac & 0x3FF == stamps.echo >> 22
 
 
 def _mac(key: bytes, segment: Segment, irs: int, word: int, mode: int) -> int:

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 MSS_MIN = 536
 WINDOW_SCALE_MAX = 14
 
-# What we offer, the same on every server; `ipos.h` has them as IPOS_MSS and IPOS_WSCALE.
+# What we offer, the same on every server; `abi/ipos.h` has them as IPOS_MSS and IPOS_WSCALE.
 OUR_MSS = 1432  # 1500 - 40 - ipOS header 16 - trailer 8 - VLAN tag 4
 OUR_WINDOW_SCALE = 7
 

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """One TCP segment in one IPv4 packet: bytes <-> a value (RFC 791, RFC 9293 section 3.1).
 
-A packet is judged by the first of these that applies; the name is the counter of ``ipos.h``:
+A packet is judged by the first of these that applies; the name is the counter of ``abi/ipos.h``:
 
-1.  shorter than 20 bytes, version not 4, header length below 20, protocol not TCP, or a fragment
-    that is not the first and so has no ports: not ours, ``PASSED``
-2.  more fragments follow: ``DROP_FRAGMENT``
+1.  shorter than 20 bytes, version not 4, header length below 20, or protocol not TCP: not ours,
+    ``PASSED``
+2.  a fragment, the first or another: ``DROP_FRAGMENT``
 3.  header length above 20: ``DROP_IP_OPTIONS``
 4.  total length beyond the bytes that are there, TCP header cut short, data offset below 5, or
     headers longer than the total length: ``DROP_MALFORMED``
 5.  a wrong IP or TCP checksum: ``DROP_BAD_CHECKSUM``
 
-Whether the address is a service's is asked before 2 and after 1: what is no service's passes.
+Whether the address is a service's is asked before 2 and after 1: what is no service's passes. A
+fragment need not have ports: it is a service's if its address has a service on any port.
 Bytes after the total length are padding and are ignored.
 """
 
@@ -48,7 +49,7 @@ class Flag(IntFlag):
 
 
 class SegmentError(ValueError):
-    """A packet that is no segment for us; ``counter`` is its fate by its name in ``ipos.h``."""
+    """A packet that is no segment for us; ``counter`` is its fate by its name in ``abi/ipos.h``."""
 
     def __init__(self, counter: str, text: str) -> None:
         super().__init__(text)
@@ -139,10 +140,10 @@ def parse_packet(packet: bytes) -> Segment:
     header = (version_length & 0xF) * 4
     if version_length >> 4 != 4 or header < IP_HEADER:
         raise SegmentError("PASSED", f"byte 0 is {version_length:#04x}, not 0x45")
-    if protocol != PROTOCOL_TCP or fragment & _FRAGMENT_OFFSET:
-        raise SegmentError("PASSED", f"protocol {protocol}, fragment field {fragment:#06x}")
-    if fragment & _MORE_FRAGMENTS:
-        raise SegmentError("DROP_FRAGMENT", "the first of several fragments")
+    if protocol != PROTOCOL_TCP:
+        raise SegmentError("PASSED", f"protocol {protocol}, not TCP")
+    if fragment & (_FRAGMENT_OFFSET | _MORE_FRAGMENTS):
+        raise SegmentError("DROP_FRAGMENT", f"a fragment, by its field {fragment:#06x}")
     if header > IP_HEADER:
         raise SegmentError("DROP_IP_OPTIONS", f"an IP header of {header} bytes has options")
     tcp = packet[header:total]

@@ -31,6 +31,13 @@ def siphash64(key: bytes, message: bytes) -> int:
     return v0 ^ v1 ^ v2 ^ v3
 
 
+def siphash64_short(key: bytes, message: bytes) -> int:
+    """SipHash-1-3: half of the rounds for a message that nobody without the key can choose."""
+    v0, v1, v2, v3 = _absorb(_initial(key), message, 1)
+    v0, v1, v2, v3 = _rounds((v0, v1, v2 ^ 0xFF, v3), 3)
+    return v0 ^ v1 ^ v2 ^ v3
+
+
 def siphash128(key: bytes, message: bytes) -> int:
     """The 128-bit SipHash-2-4; its low half is the half the reference emits first.
 
@@ -58,13 +65,13 @@ def _initial(key: bytes) -> _State:
     )
 
 
-def _absorb(state: _State, message: bytes) -> _State:
+def _absorb(state: _State, message: bytes, rounds: int = _COMPRESSION_ROUNDS) -> _State:
     """Mix in every 8-byte word; the last is zero-padded and ends with the length modulo 256."""
     padding = bytes(7 - len(message) % 8)
     padded = message + padding + bytes((len(message) & 0xFF,))
     for (word,) in struct.iter_unpack("<Q", padded):
         v0, v1, v2, v3 = state
-        v0, v1, v2, v3 = _rounds((v0, v1, v2, v3 ^ word), _COMPRESSION_ROUNDS)
+        v0, v1, v2, v3 = _rounds((v0, v1, v2, v3 ^ word), rounds)
         state = (v0 ^ word, v1, v2, v3)
     return state
 

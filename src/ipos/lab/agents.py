@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts the agent in the servers, with the very command and file that a user would use."""
+"""Starts the agents of a lab, with the same command and file as a user."""
 
 import os
 import time
@@ -10,7 +10,7 @@ from ipos.lab import cgroups
 from ipos.lab.errors import LabError
 from ipos.lab.places import Place, tail_of
 
-READY_TIMEOUT_S = 20.0
+READY_TIMEOUT_S = 60.0
 
 
 def log_of(place: Place) -> Path:
@@ -42,8 +42,8 @@ def start(places: Sequence[Place]) -> None:
 
     An agent makes its API's socket once its data plane is attached, and the file `ready` once it
     has heard the farm's members, both in its run directory. No more are started at a time than have
-    a CPU each and one that waits, for loading a data plane takes one for a second. LabError, with
-    the end of its log, if one exits or stays silent.
+    a CPU each and one that waits, because loading a data plane takes a CPU for a second. LabError,
+    with the end of its log, if one exits or stays silent.
     """
     at_once = 1 + (os.cpu_count() or 1)
     for begin in range(0, len(places), at_once):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which applications a server runs, and starting them until they accept.
+"""Starts the applications of a server, and waits until they accept connections.
 
 Every application but the user's own command is in one cgroup of the server, `app`, and all of them
 are started and ended together.
@@ -19,6 +19,8 @@ from ipos.lab.errors import LabError
 from ipos.lab.places import Place, tail_of
 
 START_TIMEOUT_S = 10.0
+COMMAND_TIMEOUT_S = 60.0
+"""For the user's own command, which may be as slow as a Java server on a busy machine."""
 _HTTP_ADDRESSES = ("0.0.0.0:80", "127.0.0.1:8080")
 _GREETING_ADDRESS = "0.0.0.0:25"
 
@@ -61,7 +63,8 @@ def listening(services: Sequence[Service]) -> Listening:
 def start(places: Sequence[Place], app: str, services: Sequence[Service]) -> None:
     """Start the applications of these servers; they accept on return.
 
-    app: "nginx", "builtin" or a shell command. LabError, with the end of the log, if one fails.
+    app: "nginx", "builtin", "none" or a shell command. LabError, with the end of the log, if one
+    fails.
     """
     where = listening(services)
     if app == "nginx":
@@ -69,6 +72,8 @@ def start(places: Sequence[Place], app: str, services: Sequence[Service]) -> Non
         _start_builtin(places, http=(), speak_first=where.speak_first, unix=True)
         for place in places:
             nginx.start(place, where.http, _socket_of(place), files)
+    elif app == "none":
+        return
     elif app == "builtin":
         _start_builtin(places, where.http, where.speak_first, unix=False)
     else:
@@ -123,7 +128,7 @@ def _start_command(places: Sequence[Place], command: str, ports: set[int]) -> No
     """Run the user's command everywhere, and wait until it listens on all of `ports`."""
     for place in places:
         place.spawn(["sh", "-c", command], place.app_cgroup / "command", _log_of(place))
-    deadline = time.monotonic() + START_TIMEOUT_S
+    deadline = time.monotonic() + COMMAND_TIMEOUT_S
     for place in places:
         while not ports <= (found := _listening_ports(place)):
             missing = " and ".join(str(port) for port in sorted(ports - found))
@@ -135,7 +140,7 @@ def _start_command(places: Sequence[Place], command: str, ports: set[int]) -> No
             if time.monotonic() > deadline:
                 raise LabError(
                     f"{command!r} in {place.node} does not listen on TCP port {missing} after "
-                    f"{START_TIMEOUT_S:.0f} s{tail_of(_log_of(place))}"
+                    f"{COMMAND_TIMEOUT_S:.0f} s{tail_of(_log_of(place))}"
                 )
             time.sleep(0.02)  # nothing tells of a socket of another process that begins to listen
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cgroup of each node, and of each of its applications: which processes are ours.
+"""The cgroup of each node and of each of its applications, which says which processes belong to a
+lab.
 
 A process is ended only because it is in a cgroup of the lab: no list of process ids can go stale,
 daemons that fork stay known, and a reused process id is never hit.

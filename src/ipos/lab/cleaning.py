@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ends a lab whatever state it is in, and proves that nothing of it is left.
+"""Removes a lab in whatever state it is, and proves that nothing of it is left.
 
-Everything is found by name, not from the manifest: a lab whose `up` was killed halfway has none
-that could be trusted.
+Everything is found by name and not from the manifest, because a lab whose `up` was killed halfway
+has no manifest that could be trusted.
 """
 
 import os
@@ -79,9 +79,9 @@ def _detach(lab: str) -> None:
     network that ends here. A failure does not matter: removing pins and namespace ends it too.
     """
     # Only `down` needs this: `exec` is spared the import.
-    from ipos.inic import kernel
+    from ipos.kernel import data_plane
 
     for directory in _pin_dirs(lab):
         for plane in directory.iterdir():
             with suppress(IposError, OSError):
-                kernel.detach(plane)
+                data_plane.detach(plane)

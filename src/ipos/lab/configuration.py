@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration file of each server: the user's common parts, `[farm]` and `[server]` ours.
+"""Writes the configuration file of each server: the common parts are the user's, `[farm]` and
+`[server]` the lab's.
 
-The common parts are read only as far as the lab itself needs them: which ports to open and to
-listen on. Whether they make sense is the agent's to say, as for a file written by hand.
+The lab reads the common parts only as far as it needs them: which ports to open and to listen on.
+The agent says whether they are right, as for a file written by hand.
 """
 
 import json
@@ -37,6 +38,10 @@ class Service:
     application: str
 
 
+_OWN = {"name", "front", "back", "addresses"}
+"""What of [server] differs from server to server."""
+
+
 def parse_common(text: str | None) -> dict[str, Any]:
     """The common parts of a farm's configuration; the default ones for None.
 
@@ -46,10 +51,11 @@ def parse_common(text: str | None) -> dict[str, Any]:
         common = tomllib.loads(DEFAULT_COMMON if text is None else text)
     except tomllib.TOMLDecodeError as error:
         raise LabError(f"the lab's configuration is not TOML: {error}") from error
-    if "server" in common:
+    own = sorted(_OWN & common.get("server", {}).keys())
+    if own:
         raise LabError(
-            "the lab's configuration has a [server] part, which the lab writes for each server; "
-            "remove it"
+            f"the lab's configuration has {own[0]} in [server], which the lab writes for each "
+            "server; remove it"
         )
     return common
 
@@ -87,7 +93,7 @@ def server_file(
         "members": [each.address(BACK_LAN) for each in servers],
     }
     farm.setdefault("authenticate", True)
-    own = {
+    own = dict(common.get("server", {})) | {
         "name": server.name,
         "front": "front",
         "back": "front" if single else "back",

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes wrong on a real site, done to a lab: lossy links, power cuts, dead applications.
+"""Faults as they happen on a real site, caused in a lab: lossy links, power cuts, dead
+applications.
 
 Wires are cut and made lossy in the switch, where neither end can tell that it was done on purpose
 and no packet has yet been seen by XDP.
@@ -10,8 +11,8 @@ from pathlib import Path
 
 from ipos.lab import cgroups, namespaces
 from ipos.lab.errors import LabError
-from ipos.lab.firewall import load
 from ipos.lab.lab import Lab
+from ipos.lab.nftables import load
 from ipos.lab.places import Place
 from ipos.lab.plan import SWITCH, SWITCH_XDP, Interface, Node, crossover
 
@@ -21,8 +22,17 @@ _SCALE = 100_000
 _LEARNED = ("reachable", "stale", "delay", "probe")
 
 
-def set_loss(lab: Lab, percent: float, links: Iterable[tuple[str, str]] | None = None) -> None:
-    """Lose this share of the frames on each link, in each direction; 0 ends it.
+BOTH, FROM_NODE, TO_NODE = ("from", "to"), ("from",), ("to",)
+"""Directions of a link that lose frames."""
+
+
+def set_loss(
+    lab: Lab,
+    percent: float,
+    links: Iterable[tuple[str, str]] | None = None,
+    directions: Collection[str] = BOTH,
+) -> None:
+    """Lose this share of the frames on each link, in these directions; 0 ends it.
 
     links: (node, interface) pairs; all of the lab's for None. It replaces any loss set before.
     """
@@ -38,21 +48,25 @@ def set_loss(lab: Lab, percent: float, links: Iterable[tuple[str, str]] | None =
     lines = [f"table bridge {_TABLE}", f"delete table bridge {_TABLE}"]
     if percent > 0:
         ports = ", ".join(f'"{node.port(interface)}"' for node, interface in wanted)
-        # From the upper end, for nft refuses to compare with a number it can never reach.
+        # From the upper end, because nft refuses to compare with a number it can never reach.
         kept = min(_SCALE - round(percent * _SCALE / 100), _SCALE - 1)
         drop = f"numgen random mod {_SCALE} >= {kept} counter drop"
-        lines += [
-            f"table bridge {_TABLE} {{",
-            "    chain from_node {",
-            "        type filter hook prerouting priority -300",
-            f"        iifname {{ {ports} }} {drop}",
-            "    }",
-            "    chain to_node {",
-            "        type filter hook postrouting priority 300",
-            f"        oifname {{ {ports} }} {drop}",
-            "    }",
-            "}",
-        ]
+        lines += [f"table bridge {_TABLE} {{"]
+        if "from" in directions:
+            lines += [
+                "    chain from_node {",
+                "        type filter hook prerouting priority -300",
+                f"        iifname {{ {ports} }} {drop}",
+                "    }",
+            ]
+        if "to" in directions:
+            lines += [
+                "    chain to_node {",
+                "        type filter hook postrouting priority 300",
+                f"        oifname {{ {ports} }} {drop}",
+                "    }",
+            ]
+        lines += ["}"]
     load(Place(lab.name, SWITCH), "\n".join(lines) + "\n")
 
 
@@ -119,6 +133,16 @@ def share_cpu(lab: Lab, node: str, weight: int = 100) -> None:
 def kill_agent(lab: Lab, server: str) -> None:
     """The agent of a server dies at once; what it has loaded stays. See `Lab.start_agent`."""
     cgroups.kill(_existing(lab.place(server).agent_cgroup))
+
+
+def stop_agent(lab: Lab, server: str) -> None:
+    """The agent of a server hangs; what it has loaded goes on by what it said last."""
+    cgroups.freeze(_existing(lab.place(server).agent_cgroup))
+
+
+def continue_agent(lab: Lab, server: str) -> None:
+    """The agent goes on after `stop_agent`."""
+    cgroups.thaw(_existing(lab.place(server).agent_cgroup))
 
 
 def _existing(cgroup: Path) -> Path:

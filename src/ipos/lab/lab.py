@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A lab as an object: up, down, and running commands in its nodes."""
+"""A lab as an object: it comes up, goes down, and runs commands in its nodes."""
 
 import secrets
 import shutil
@@ -15,8 +15,8 @@ from ipos.lab import (
     cgroups,
     cleaning,
     configuration,
-    firewall,
     namespaces,
+    nftables,
     plan,
     state,
 )
@@ -170,16 +170,16 @@ class Lab:
         network.build(
             self.name, plan.lans(self.settings), self.nodes.values(), self.settings.switch
         )
-        ruleset = firewall.rules(
+        ruleset = nftables.rules(
             [service.port for service in services if service.protocol == "tcp"],
             [service.port for service in services if service.protocol == "udp"],
         )
         for place in self.places():
-            firewall.load(place, ruleset)
+            nftables.load(place, ruleset)
 
     def _configure(self, common: dict[str, Any]) -> None:
         # The servers share the host's bpffs; mounted once here, not by all agents at once.
-        from ipos.inic.pins import ensure_bpffs
+        from ipos.kernel.pins import ensure_bpffs
 
         ensure_bpffs(BPFFS)
         secret_file = self.run_dir / "farm.key"

@@ -7,8 +7,9 @@ placed in the node right away.
 
 Offloads, and why (see ipos.lab.offload):
 
-- a client finishes its checksums and segments itself, for XDP forwards its packets;
-- the switch finishes the checksums of whatever goes towards a server, for XDP reads them, and has
+- a client finishes its checksums and segments itself, because XDP forwards its packets;
+- the switch finishes the checksums of whatever goes towards a server, because XDP reads them, and
+has
   GRO on there: that gives the port NAPI, without which XDP cannot redirect out of the server;
 - the way from a server to a client keeps every offload: no XDP is on it;
 - where the switch forwards in XDP (ipos.lab.switch), it does so on back too, so servers finish what

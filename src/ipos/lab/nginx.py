@@ -6,8 +6,8 @@ sizes that have a file. The rest it passes to the built-in application over a Un
 its own headers on the answer, so that `X-Client` is always the address that nginx's accept() gave.
 
 nginx gives a file up when its client half-closes before all of it is in the socket's buffer. So
-large `/bytes/N` come from the built-in application, and no answer of that is buffered, for a buffer
-may be a temporary file. `/files/N` is what nginx is fastest at, to be measured with.
+large `/bytes/N` come from the built-in application, and no answer of that is buffered, because a
+buffer may be a temporary file. `/files/N` is what nginx is fastest at, to be measured with.
 
 Ports 443 and 8443 speak TLS, with a certificate of the lab's own, and HTTP/1.1 or HTTP/2 in it as
 the client asks; port 8082 speaks HTTP/2 with prior knowledge alone. All others speak HTTP/1.1.
@@ -131,7 +131,7 @@ def configuration(
     """The text of nginx.conf.
 
     listen: "address:port"; socket: where the built-in application listens; files: the pattern's;
-    certificate: with its key, for the ports that speak TLS.
+    certificate: with its key; used on the ports that speak TLS.
     """
     lines = [
         f"        {each} {certificate};" for each in ("ssl_certificate", "ssl_certificate_key")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Offloads of an interface by the ethtool ioctl (linux/ethtool.h), in the current namespace.
 
-A veth pair leaves checksums unfinished and segments merged, for nothing on the way needs them. XDP
-reads and forwards such packets as they are, so whoever sends towards it must finish them.
+A veth pair leaves checksums unfinished and segments merged, because nothing on the way needs them.
+XDP reads and forwards such packets as they are, so whoever sends towards it must finish them.
 """
 
 import ctypes

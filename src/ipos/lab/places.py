@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a node of a lab lives on this machine, and how a command gets there.
+"""Where a node of a lab is on this machine, and how a command is run there.
 
 A command is prefixed by a launcher instead of hooks between fork and exec: a shell puts itself into
 the cgroup, nsenter changes the network namespace, and each execs the next. So one and the same
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ipos.kernel.pins import directory_name
 from ipos.lab import cgroups, namespaces
 from ipos.lab.errors import LabError
 
@@ -51,7 +52,7 @@ class Place:
     @property
     def maps_dir(self) -> Path:
         """The pinned maps of the server's data plane; its farm has the lab's name."""
-        return self.pin_dir / f"{self.lab}-{self.node}" / "maps"
+        return self.pin_dir / directory_name(self.lab, self.node) / "maps"
 
     @property
     def config_file(self) -> Path:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which hosts, LANs and addresses a lab has. Pure: nothing here touches the machine.
+"""The hosts, LANs and addresses of a lab. Pure: nothing here touches the machine.
 
     client1 .11  client2 .12                 s1 .1   s2 .2   s3 .3
         │           │                          │       │       │      front
@@ -36,7 +36,7 @@ NAME_PATTERN = r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?"
 class Settings:
     """What the user asked for; two labs with equal settings are the same lab.
 
-    app: "nginx", "builtin", or a shell command that every server runs.
+    app: "nginx", "builtin", "none", or a shell command that every server runs.
     config: the text (not the path) of a TOML file with the farm's common parts, or None.
     bare: hosts and applications only, nothing of ipOS.
     switch: "bridge", or "xdp" for LANs that forward at next to no cost (ipos.lab.switch), and a
@@ -71,7 +71,7 @@ class Settings:
         if not 0 <= self.clients <= MAX_HOSTS:
             raise LabError(f"a lab has 0 to {MAX_HOSTS} clients, not {self.clients}")
         if not self.app.strip():
-            raise LabError("the application is empty; say nginx, builtin or a shell command")
+            raise LabError("the application is empty; say nginx, builtin, none or a shell command")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of labs between two commands: a manifest per lab, and a lock.
+"""What is known of labs between two commands: one manifest per lab, and a lock.
 
 The manifest is written before anything is made and says `starting` until all of it is up, so that
 the next command knows a lab that was interrupted.

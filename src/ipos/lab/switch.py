@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LANs that forward in XDP, for a lab built with `switch = "xdp"`.
+"""LANs that forward in XDP, in a lab built with `switch = "xdp"`.
 
 A bridge costs the machine an sk_buff, a look-up and a queue for each frame, in the name of hosts
 that on a real site would not notice their switch at all. Here the frames for servers, and all on
@@ -14,14 +14,14 @@ captures on the switch and losses want a bridge.
 import os
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from ipos.inic.libbpf.maps import Map
-from ipos.inic.libbpf.objects import BpfObject
+from ipos.kernel.data_plane import objects_directory
+from ipos.kernel.libbpf.map_store import Map
+from ipos.kernel.libbpf.objects import BpfObject
 from ipos.lab.plan import BACK_LAN, CLIENT_LAN, Interface, Node
 
-_OBJECT = Path(__file__).with_name("bpf") / "switch.bpf.o"
+_OBJECT = objects_directory() / "lab" / "switch.bpf.o"
 _PROGRAM = "lab_switch"
 _NUD_NOARP, _NTF_MASTER = 0x40, 0x04
 """Of linux/neighbour.h: an entry of the bridge that does not age (a permanent one is its own)."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which server answers: policies over the candidates of a pool. Pure functions.
+"""Chooses a server: policies over the candidates of a pool. Pure functions.
 
 candidates  server rows -> who could take a request, and what each of them bears
 policies    candidates, and what a request brings -> a server and the reason

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who could take a request, and what each of them bears: the facts that policies choose by.
+"""The servers that could take a request, with the facts that policies choose by.
 
 Load. A server's row says how many connections it had when it wrote the row; what this server has
 sent there since, less what has closed since, is added, and the sum is never below 0:
@@ -10,19 +10,26 @@ A candidate is usable if its server is READY, is not among those that refused th
 has room: no limit, or fewer connections than the limit.
 
 Slow start. A candidate's ramp, of 256, is how far it has started. One random number of 0 to 255
-is drawn for each request; a usable candidate whose ramp is below the greatest of all is left out
-unless number * greatest < ramp * 256. So it is offered that part of the requests, whatever the
-policy then does, and where all have just started nobody is left out.
+is drawn for each request; a usable candidate whose ramp is below the greatest of the pool is left
+out unless number * greatest < ramp * 256. So it is offered that part of the requests, whatever the
+policy then does. Should that leave out all who are usable, their own greatest counts, so where all
+have just started nobody is left out.
+
+Draws. A request comes with one random number of 32 bits for each candidate that is drawn by weight;
+the nth draw from it, from 0, is by mix(number + nth * 0x9e3779b9), the first by the number itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 RAMP_FULL = 256
 CONNECTIONS_MAX = 1 << 24
+DRAWS = 8
+REFUSERS_MAX = 15
+"""When so many servers have refused a request, nobody is asked any more."""
 
 
 class ServerState(IntEnum):
@@ -101,12 +108,17 @@ class Load:
 NOWHERE = Load(state=ServerState.NONE)
 
 
-def obstacle(server: int, loads: Mapping[int, Load], refused: Container[int] = ()) -> str:
+def has_refused(server: int, refused: Collection[int]) -> bool:
+    """Whether a server is not to be asked again for this request."""
+    return server in refused or len(refused) >= REFUSERS_MAX
+
+
+def obstacle(server: int, loads: Mapping[int, Load], refused: Collection[int] = ()) -> str:
     """Why this server cannot get a request; empty when it can."""
     load = loads.get(server, NOWHERE)
     if load.state is not ServerState.READY:
         return f"is {load.state.name.lower()}"
-    if server in refused:
+    if has_refused(server, refused):
         return "has refused"
     if load.limit and load.connections >= load.limit:
         return f"is at its limit of {load.limit}"
@@ -115,13 +127,31 @@ def obstacle(server: int, loads: Mapping[int, Load], refused: Container[int] = (
 
 def has_started(candidate: Candidate, greatest: int, part: int) -> bool:
     """Whether a candidate is one for this part, 0 to 255, of the requests."""
-    return candidate.ramp == greatest or part * greatest < candidate.ramp * RAMP_FULL
+    return candidate.ramp >= greatest or part * greatest < candidate.ramp * RAMP_FULL
 
 
-def started(usable: Sequence[Candidate], part: int) -> list[Candidate]:
-    """The usable candidates of one request; never none of them."""
-    greatest = max(candidate.ramp for candidate in usable)
+def started(usable: Sequence[Candidate], part: int, greatest: int) -> list[Candidate]:
+    """The usable candidates of one request. `greatest` is the pool's; it may leave nobody."""
     return [candidate for candidate in usable if has_started(candidate, greatest, part)]
+
+
+def started_at_all(usable: Sequence[Candidate], part: int) -> list[Candidate]:
+    """The same where the pool's greatest leaves nobody: never none of them."""
+    return started(usable, part, max(candidate.ramp for candidate in usable))
+
+
+def draws(random: int) -> Iterator[int]:
+    """The numbers that candidates are drawn by, before all are looked at."""
+    for nth in range(DRAWS):
+        yield mix(random + nth * 0x9E3779B9) if nth else random
+
+
+def mix(number: int) -> int:
+    """fmix32 of MurmurHash3: every bit of the result depends on every bit of the number."""
+    number &= 0xFFFF_FFFF
+    number = (number ^ number >> 16) * 0x85EBCA6B & 0xFFFF_FFFF
+    number = (number ^ number >> 13) * 0xC2B2AE35 & 0xFFFF_FFFF
+    return number ^ number >> 16
 
 
 def drawn(candidates: Sequence[Candidate], random: int, without: Candidate | None = None) -> int:

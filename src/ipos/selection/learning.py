@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An application's own session cookie in its responses: bytes it has sent -> what is learned. Pure;
-`core/learn.h` is it in C.
+"""Learns an application's own session cookie from the bytes of its responses. Pure;
+`select/learn.h` does the same in C.
 
 Only heads are looked at, up to the end of the first final one (RFC 9110, 15.2; 101 is final). The
 syntax is that of RFC 6265 section 4.1: ``Set-Cookie: name=value; attribute...``. A cookie that the

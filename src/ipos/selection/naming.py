@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sessions by name: what the host of a request says of its server. Pure; `core/redirect.h` is it
+"""Sessions by name: the host of a request names its server. Pure; `select/own_name.h` does the same
 in C.
 
-A request for a server's own name is that server's. One for any other name is chosen for as always,
-and its client sent to the name of the server chosen. A redirect ends the choosing, so none is
-given that the next request could not follow: to who has refused this one, or past routes that keep
+A request for a server's own name goes to that server. For any other name a server is chosen as
+always, and the client is redirected to that server's name. No redirect is given that the next
+request could not follow: not to a server that has refused this request, and not where a route keeps
 the request from the server of its name.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from ipos.selection.candidates import has_refused
 from ipos.selection.policies import ServerState
 
 SERVES = (ServerState.READY, ServerState.DRAIN)
@@ -54,6 +55,6 @@ def named(
         return Named(None, sends, f"the policy: the server called {host} has no application for it")
     if index not in pool:
         return Named(None, False, f"the policy: its route keeps it from the server called {host}")
-    if index in refused:
+    if has_refused(index, refused):
         return Named(None, False, f"the policy: the server called {host} has refused it")
     return Named(index, False, f"its host: {host} is the server's own name")

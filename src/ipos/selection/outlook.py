@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that `decide` could answer now, for people who ask why.
+"""Lists everything that `decide` could answer now, for people who ask why.
 
 A decision draws a few numbers of which little counts: who is drawn by weight, and who has not
 started enough. Every outcome of those draws is decided here, by the same function, so what is
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from ipos.selection.candidates import started
+from ipos.selection.candidates import DRAWS, started, started_at_all
 from ipos.selection.policies import (
     NOWHERE,
     Candidate,
@@ -64,9 +64,11 @@ def outlook(
 
     `any_client`: of whose it is only the pool's side is known; else the client counts.
     """
+    if request.ramp is None:
+        request = replace(request, ramp=max((c.ramp for c in candidates), default=0))
     usable = [one for one in candidates if not obstacle(one.server, loads)]
     parts: dict[Decision, float] = {}
-    for drawn, part in _draws(policy, usable, loads, request, any_client):
+    for drawn, part in _draws(policy, candidates, usable, loads, request, any_client):
         decision = decide(policy, candidates, loads, drawn)
         parts[decision] = parts.get(decision, 0) + part
     shares: dict[int, float] = {}
@@ -88,6 +90,7 @@ def outlook(
 
 def _draws(
     policy: Policy,
+    candidates: Sequence[Candidate],
     usable: Sequence[Candidate],
     loads: Mapping[int, Load],
     request: Request,
@@ -102,57 +105,71 @@ def _draws(
         for client in clients:
             yield replace(request, client=client), 1 / len(clients)
         return
-    parts = list(_parts(usable))
-    pairs = policy in (Policy.LEAST_LOADED, Policy.LEAST_CPU)
+    parts = list(_parts(usable, request))
+    pairs = policy.draws_two
     if pairs and len(parts) * len(usable) ** 2 > _ALL_MAX:
         numbers = Random(0)
         for _ in range(SAMPLE):
             yield replace(request, random=numbers.getrandbits(64)), 1 / SAMPLE
         return
+    in_turn = 0.0
     for part, likely in parts:
-        able = started(usable, part)
+        able = _able(usable, part, request)
+        in_turn += likely * (len(able) if policy is Policy.ROUND_ROBIN else _total(able))
+    for part, likely in parts:
+        hits = started(usable, part, request.ramp or 0)
+        able = _able(usable, part, request)
         n = len(able)
         if policy is Policy.ROUND_ROBIN:
-            for i in range(n):
-                yield replace(request, random=part, turn=request.turn + i), likely / n
+            for i, one in enumerate(able):
+                on = (candidates.index(one) - request.turn) % len(candidates) if hits else i
+                yield replace(request, random=part, turn=request.turn + on), likely / in_turn
             continue
         if policy is Policy.LEAST_CONNECTIONS:
             able = fewest(able, loads, request.firsts)
         for first in able:
             share = first.weight / _total(able) * likely
-            high = _drawing(able, first, None)
+            among = candidates if hits and policy is not Policy.LEAST_CONNECTIONS else able
+            high = _drawing(among, first)
             if policy is Policy.WEIGHTED:
-                turn = high * _BACK % _CIRCLE
-                yield replace(request, random=part, turn=turn), share
+                turn = (high * _BACK - (0 if hits else DRAWS - 1)) % _CIRCLE
+                # Who has not started leaves its turn to the next request, not to its neighbour.
+                yield replace(request, random=part, turn=turn), first.weight * likely / in_turn
             elif pairs and n > 1:
                 rest = _total(able) - first.weight
                 for second in able:
                     if second is not first:
-                        low = _drawing(able, second, first) & ~0xFF | part
+                        others = candidates if hits else [one for one in able if one is not first]
+                        low = _drawing(others, second) & ~0xFF | part
                         random = high << 32 | low
                         yield replace(request, random=random), share * second.weight / rest
             else:
                 yield replace(request, random=high << 32 | part), share
 
 
-def _parts(usable: Sequence[Candidate]) -> Iterator[tuple[int, float]]:
+def _parts(usable: Sequence[Candidate], request: Request) -> Iterator[tuple[int, float]]:
     """The numbers of slow start that differ in who has started, and how likely each is."""
     before: list[Candidate] | None = None
     since = 0
     for part in range(257):
-        able = started(usable, part) if part < 256 else None
+        able = None
+        if part < 256:
+            able = _able(usable, part, request)
         if part and able != before:
             yield since, (part - since) / 256
             since = part
         before = able
 
 
-def _drawing(able: Sequence[Candidate], wanted: Candidate, without: Candidate | None) -> int:
+def _able(usable: Sequence[Candidate], part: int, request: Request) -> list[Candidate]:
+    return started(usable, part, request.ramp or 0) or started_at_all(usable, part)
+
+
+def _drawing(able: Sequence[Candidate], wanted: Candidate) -> int:
     """A random number of 32 bits, far from its neighbours', that draws this one by weight."""
-    others = [one for one in able if one is not without]
-    position = next(i for i, one in enumerate(others) if one is wanted)
-    start = sum(one.weight for one in others[:position])
-    return (2 * start + wanted.weight) * _CIRCLE // (2 * _total(others))
+    position = next(i for i, one in enumerate(able) if one is wanted)
+    start = sum(one.weight for one in able[:position])
+    return (2 * start + wanted.weight) * _CIRCLE // (2 * _total(able))
 
 
 def _total(able: Sequence[Candidate]) -> int:

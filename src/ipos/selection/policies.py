@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of a pool's candidates gets a request, and why.
+"""Decides which of a pool's candidates gets a request, and why.
 
-The candidates that can take it, and have started enough for it (`ipos.selection.candidates`),
-stand in the pool's order; n is their number, w a weight, W the sum of weights. A request brings
-one random number of 64 bits, whose halves are `high` and `low`, and the client's address.
+The candidates of a pool stand in the order of their servers' numbers; n is how many they are, w a
+weight, W the sum of weights. A request brings one random number of 64 bits, whose halves are `high`
+and `low`, and the client's address. A draw is from all of the pool, and drawn again, up to eight
+times in all, until it hits one that can take the request and has started enough for it
+(`ipos.selection.candidates`). When none does, those who can are looked for, and one of them is
+drawn with the first number. So everyone who can has the same part as by a draw among them.
 
     least-loaded       i is drawn by weight with `high`, another one, j, by weight with `low`.
                        j wins if score[j] * w[i] < score[i] * w[j], else i:
@@ -24,14 +27,16 @@ one random number of 64 bits, whose halves are `high` and `low`, and the client'
     source-hash        the client's way through the pool's table (`ipos.selection.source`)
     fixed              the first that can take it, whether it has started or not
 
-The caller counts `turn` up once per decision of round-robin and weighted. What slow start draws is
-`low` & 255, but for source-hash, where it is the client's, so that clients come back one by one.
+Each draw of round-robin and weighted takes a turn of its own, so who cannot take a request leaves
+it to all others alike and not to the next in the order. What slow start draws is `low` & 255; where
+several turns are taken, the nth uses the same bits of the nth draw from `low`. With source-hash it
+is the client's, so that clients come back one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from ipos.selection import source
@@ -42,9 +47,11 @@ from ipos.selection.candidates import (
     Load,
     ServerState,
     drawn,
+    draws,
     has_started,
     obstacle,
     started,
+    started_at_all,
 )
 
 __all__ = ["NOWHERE", "Candidate", "Decision", "Load", "Policy", "Request", "ServerState",
@@ -67,6 +74,11 @@ class Policy(IntEnum):
     LEAST_CPU = 7
 
     @property
+    def draws_two(self) -> bool:
+        """Whether it draws two candidates and takes the better one."""
+        return self in (Policy.LEAST_LOADED, Policy.LEAST_CPU)
+
+    @property
     def title(self) -> str:
         """As configurations have it."""
         return self.name.lower().replace("_", "-")
@@ -78,7 +90,8 @@ class Request:
 
     ``client`` is its address as a number; ``table`` has the server's index for each slot of the
     pool's source-hash table, empty where there is none; ``firsts`` is how many servers decide by
-    the same rows.
+    the same rows; ``ramp`` the greatest of the pool, as its row has it;
+    without one it is that of the candidates.
     """
 
     random: int = 0
@@ -86,6 +99,7 @@ class Request:
     client: int = 0
     firsts: int = 1
     table: Sequence[int] = ()
+    ramp: int | None = None
 
     @property
     def high(self) -> int:
@@ -98,10 +112,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The candidate, or ``None`` if no server can take the request, and why, for people."""
+    """The candidate, or ``None`` if no server can take the request, and why, for people.
+
+    ``turns`` is how many were taken.
+    """
 
     candidate: Candidate | None
     reason: str
+    turns: int = field(default=0, compare=False)
 
 
 def decide(
@@ -109,9 +127,11 @@ def decide(
     candidates: Sequence[Candidate],
     loads: Mapping[int, Load],
     request: Request,
-    refused: Container[int] = (),
+    refused: Collection[int] = (),
 ) -> Decision:
-    """Choose among the candidates of a pool, whose servers are all different."""
+    """Choose among the candidates of a pool, whose servers rise."""
+    if request.ramp is None:
+        request = replace(request, ramp=max((c.ramp for c in candidates), default=0))
     usable = []
     unusable = []
     for candidate in candidates:
@@ -126,25 +146,25 @@ def decide(
         return Decision(usable[0], "fixed: the first that can take it")
     if policy is Policy.SOURCE_HASH:
         return _source_hash(usable, loads, request, refused)
-    usable = started(usable, request.low & 0xFF)
-    if policy is Policy.ROUND_ROBIN:
-        told = f"round-robin: turn {request.turn} of {len(usable)}"
-        return Decision(usable[request.turn % len(usable)], told)
-    if policy is Policy.WEIGHTED:
-        return _by_weight(policy, usable, request.turn * _GOLDEN & _WORD)
+    part = request.low & 0xFF
+    hits = started(usable, part, request.ramp or 0)
+    able = hits or started_at_all(usable, part)
+    if policy in (Policy.ROUND_ROBIN, Policy.WEIGHTED):
+        return _in_turn(policy, candidates, usable, able, request)
     if policy is Policy.RANDOM:
-        return _by_weight(policy, usable, request.high)
+        chosen = _drawn(candidates, hits, able, request.high)
+        return Decision(chosen, _weighed(policy, chosen, able))
     if policy is Policy.LEAST_CONNECTIONS:
-        return _least_connections(usable, loads, request)
-    return _better_of_two(policy, usable, loads, request)
+        return _least_connections(able, loads, request)
+    return _better_of_two(policy, candidates, hits, able, loads, request)
 
 
 def score(
-    policy: Policy, candidate: Candidate, usable: Sequence[Candidate], load: Load, firsts: int = 1
+    policy: Policy, candidate: Candidate, pool: Sequence[Candidate], load: Load, firsts: int = 1
 ) -> int:
     """What the policy compares, per weight, lower is better; 0 for one that compares nothing."""
     if policy is Policy.LEAST_LOADED:
-        mean = sum(one.weight for one in usable) // max(1, len(usable))
+        mean = sum(one.weight for one in pool) // max(1, len(pool))
         return (min(load.connections, CONNECTIONS_MAX) * mean + candidate.weight) * load.cpu_price
     if policy is Policy.LEAST_CPU:
         return 16 + load.cpu_permille + load.new * firsts
@@ -153,15 +173,60 @@ def score(
     return 0
 
 
-def _better_of_two(
-    policy: Policy, usable: Sequence[Candidate], loads: Mapping[int, Load], request: Request
+def _drawn(
+    pool: Sequence[Candidate],
+    hits: Sequence[Candidate],
+    able: Sequence[Candidate],
+    random: int,
+    without: Candidate | None = None,
+) -> Candidate:
+    """One of those who are able by weight; ``without`` only if there is no other."""
+    for number in draws(random):
+        one = pool[drawn(pool, number)]
+        if one in hits and one is not without:
+            return one
+    if without is not None and len(able) == 1:
+        return without
+    return able[drawn(able, random, without)]
+
+
+def _in_turn(
+    policy: Policy,
+    pool: Sequence[Candidate],
+    usable: Sequence[Candidate],
+    able: Sequence[Candidate],
+    request: Request,
 ) -> Decision:
-    first = usable[drawn(usable, request.high)]
-    if len(usable) == 1:
+    by_weight = policy is Policy.WEIGHTED
+    for turns, number in enumerate(draws(request.low), 1):
+        turn = (request.turn + turns - 1) & _WORD
+        place = drawn(pool, turn * _GOLDEN & _WORD) if by_weight else turn % len(pool)
+        part = number & 0xFF
+        if pool[place] in usable and has_started(pool[place], request.ramp or 0, part):
+            chosen = pool[place]
+            break
+    else:
+        place = drawn(able, turn * _GOLDEN & _WORD) if by_weight else turn % len(able)
+        chosen = able[place]
+    if by_weight:
+        return Decision(chosen, _weighed(policy, chosen, able), turns)
+    return Decision(chosen, f"round-robin: the next of {len(able)}", turns)
+
+
+def _better_of_two(
+    policy: Policy,
+    pool: Sequence[Candidate],
+    hits: Sequence[Candidate],
+    able: Sequence[Candidate],
+    loads: Mapping[int, Load],
+    request: Request,
+) -> Decision:
+    first = _drawn(pool, hits, able, request.high)
+    if len(able) == 1:
         return Decision(first, f"{policy.title}: the only one that can take it")
-    second = usable[drawn(usable, request.low, first)]
+    second = _drawn(pool, hits, able, request.low, first)
     scores = {
-        c.server: score(policy, c, usable, loads[c.server], request.firsts) for c in (first, second)
+        c.server: score(policy, c, pool, loads[c.server], request.firsts) for c in (first, second)
     }
     winner, other = first, second
     if scores[second.server] * first.weight < scores[first.server] * second.weight:
@@ -198,20 +263,18 @@ def _least_connections(
     )
 
 
-def _by_weight(policy: Policy, usable: Sequence[Candidate], random: int) -> Decision:
-    chosen = usable[drawn(usable, random)]
-    total = sum(candidate.weight for candidate in usable)
-    return Decision(chosen, f"{policy.title}: weight {chosen.weight} of {total}")
+def _weighed(policy: Policy, chosen: Candidate, able: Sequence[Candidate]) -> str:
+    total = sum(candidate.weight for candidate in able)
+    return f"{policy.title}: weight {chosen.weight} of {total}"
 
 
 def _source_hash(
     usable: Sequence[Candidate],
     loads: Mapping[int, Load],
     request: Request,
-    refused: Container[int],
+    refused: Collection[int],
 ) -> Decision:
     able = {candidate.server: candidate for candidate in usable}
-    greatest = max(candidate.ramp for candidate in usable)
     part = source.part(request.client)
     because = ""
     for slot in source.way(request.client) if request.table else ():
@@ -219,7 +282,7 @@ def _source_hash(
         candidate = able.get(server)
         if candidate is None:
             reason = obstacle(server, loads, refused) or "is no candidate"
-        elif has_started(candidate, greatest, part):
+        elif has_started(candidate, request.ramp or 0, part):
             told = f"source-hash: it is server {server}'s client"
             return Decision(
                 candidate, f"{because}, the next is server {server}" if because else told

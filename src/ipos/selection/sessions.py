@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sessions by cookie: whose session a request is of, and what its server may have. Pure;
-`core/session.h` and `core/insert.h` are it in C.
+"""Sessions by cookie: which session a request belongs to, and what its server may have. Pure;
+`select/session.h` and `select/session_line.h` do the same in C.
 
 The value of an inserted cookie is 32 characters, lower case hexadecimal of
 
@@ -20,6 +20,7 @@ from enum import IntEnum
 from ipaddress import IPv4Address
 
 from ipos.handshake.siphash import siphash64
+from ipos.selection.candidates import has_refused
 from ipos.selection.policies import ServerState
 
 VALUE_SIZE = 32
@@ -96,27 +97,34 @@ def choose(
     listening: Collection[int],
     refused: Collection[int] = (),
     *,
+    full: Collection[int] = (),
     inserts: bool = False,
     fresh: bool = True,
 ) -> Choice:
     """May the session's server have this request? owner: its index, None if it has none any more.
 
     `pool`: the candidates of the request's route, `listening` those of all its service's requests.
+    `full`: who has no room even for clients that come back, see `has_room`.
     `inserts`: the cookie is an inserted one; `fresh`: it is of today.
     """
     if owner is None or states.get(owner) not in SERVES or owner not in listening:
         return Choice(None, Standing.MOVED, inserts)
-    if owner not in pool or owner in refused:
+    if owner not in pool or has_refused(owner, refused) or owner in full:
         return Choice(None, Standing.ELSEWHERE, False)
     return Choice(owner, Standing.KEPT, inserts and not fresh)
+
+
+def has_room(connections: int, limit: int) -> bool:
+    """Whether a server takes a client that comes back: a quarter above its limit, 0 for none."""
+    return not limit or connections < limit + limit // 4
 
 
 def insertion(sent: bytes) -> int | None:
     """How many bytes an application has sent before the place of a Set-Cookie line.
 
-    That is behind the status line of its first final response (RFC 9112, 4; RFC 9110, 15.2): 101
-    is final, for what follows it is another protocol. None while it is not there, or for what is no
-    response of HTTP/1.
+    That is behind the status line of its first final response (RFC 9112, 4; RFC 9110, 15.2): 101 is
+    final, because what follows it is another protocol. None while it is not there, or for what is
+    no response of HTTP/1.
     """
     at = 0
     while (end := sent.find(b"\n", at)) >= 0:

@@ -24,6 +24,8 @@ slot will do, usable number mix(client) * n >> 32 does.
 import hashlib
 from collections.abc import Iterator, Sequence
 
+from ipos.selection.candidates import mix
+
 SLOTS = 65_521
 STEPS = 32
 _WORD = 0xFFFF_FFFF
@@ -64,14 +66,6 @@ def table(servers: Sequence[tuple[str, int]], slots: int = SLOTS) -> list[int]:
         number += 1
         if not found:  # weights may be large: on to the next round in which anybody is due
             number = min(-(-d // w) for d, w in zip(due, weights, strict=True))
-
-
-def mix(number: int) -> int:
-    """fmix32 of MurmurHash3: every bit of the result depends on every bit of the number."""
-    number &= _WORD
-    number = (number ^ number >> 16) * 0x85EBCA6B & _WORD
-    number = (number ^ number >> 13) * 0xC2B2AE35 & _WORD
-    return number ^ number >> 16
 
 
 def way(client: int, slots: int = SLOTS) -> Iterator[int]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which rule of a service fits a request. Pure, and plain: every rule is looked at.
+"""Decides which rule of a service fits a request. Pure and simple: it looks at every rule.
 
 A rule names a host and a path. The host is exact (`www.example.org`), a wildcard
 (`*.example.org`: every name that ends in `.example.org` and has something before it, of one

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The path of a URL as rules see it: what nginx calls $uri and matches its locations with.
+"""The path of a URL as rules see it: nginx calls it $uri and compares its locations with it.
 
 In this order: the query and the fragment are cut off; percent-encoded bytes are decoded, once;
 empty segments and `.` go; `..` takes the segment before it along (RFC 3986, 5.2.4). A path that

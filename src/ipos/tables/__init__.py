@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figure 12: the farm's tables, their rows as values. Pure.
+"""Figure 12: the rows of the farm's tables as values. Pure.
 
 `TABLES` maps the name that ``ipos table NAME`` takes to the class of its rows. A row's columns are
 its fields, the key first, then the figure's, then ours; ``as_json`` is what ``-o json`` prints.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all rows share: columns that check themselves, a key, and JSON.
+"""What all rows have in common: columns that check themselves, a key, and JSON.
 
 A column's annotation says all there is to say about it: its type, and for numbers the range, in
 one of the aliases below. Units: memory in bytes, bandwidth in bits per second, times in seconds;

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figure 12: what each server advertises: its state, its listening sockets, its applications."""
+"""Figure 12: what each server says of itself: its state, its listening sockets, its
+applications."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ class ServerState(StrEnum):
     DRAIN = "drain"  # keeps what it has, gets nothing new
     MAINT = "maint"  # taken out by its operator
     DOWN = "down"  # not heard of
+    OUT = "out"  # heard of, and a fault keeps it from serving
 
 
 class Health(StrEnum):
@@ -31,6 +33,13 @@ class ServerRow(Row):
     """Server state: what selection knows of one server."""
 
     KEY: ClassVar[tuple[str, ...]] = ("server_ip",)
+    FIGURES: ClassVar[dict[str, tuple[str, int]]] = {
+        "tcp_connections": ("tcp_connections", 1),
+        "cpu_utilisation": ("cpu_permille", 1000),
+        "available_memory": ("memory_available", 1),
+        "available_bandwidth": ("bandwidth_available", 1),
+    }
+    """Columns that are a member of the data plane's row, divided by a number."""
 
     server_ip: Address
     tcp_connections: Count  # established

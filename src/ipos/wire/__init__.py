@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figure 11: the frames servers exchange, as bytes and as values. Pure.
+"""Figure 11: the frames that servers exchange, as bytes and as values. Pure.
 
 Every number is big-endian, every size is in bytes. A frame is a transport's header, the ipOS
-header, one of four bodies, and our trailer behind the figure's bytes::
+header, a body, and our trailer behind the figure's bytes::
 
     type        Ethernet  ipOS  body                                trailer      length
     1, TCP      14        16    server IP:port 6, control block 140 -            176
@@ -10,7 +10,9 @@ header, one of four bodies, and our trailer behind the figure's bytes::
     2, 5        14        16    inner IP packet                     tag 8        38 + inner
     3, 4, 6, 7  14        16    -                                   20, tag incl. 50
     8, 9        14        16    -                                   20, tag incl. 50
-    10, 11      14        16    -                                   16, tag incl. 46
+    10, 11      14        16    -                                   20, tag incl. 50
+    12          14        16    -                                   28, tag incl. 58
+    13          14        16    -                                   56, tag incl. 86
 
 An 802.1Q tag makes the Ethernet header 18. Frames below 60 bytes are padded on the wire.
 
@@ -30,9 +32,11 @@ from ipos.wire.packets import (
     ConnectionPacket,
     DataPacket,
     LearnedPacket,
+    LocatedPacket,
     NoticePacket,
     Packet,
     ProbePacket,
+    StatePacket,
 )
 
 __all__ = [
@@ -43,11 +47,13 @@ __all__ = [
     "Frame",
     "Header",
     "LearnedPacket",
+    "LocatedPacket",
     "NoticePacket",
     "Packet",
     "PacketType",
     "ProbePacket",
     "Protocol",
+    "StatePacket",
     "TcpState",
     "VlanTag",
     "WireError",

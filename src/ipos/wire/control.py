@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import STRICT, IntEnum, IntFlag
 from typing import Annotated
 
-from ipos.wire.layout import At, Layout
+from ipos.wire.fields import At, Layout
 
 VERSION = 1
 
@@ -47,6 +47,8 @@ class ControlFlags(IntFlag, boundary=STRICT):
     ECN = 8
     MICROSECOND_TIMESTAMPS = 16
     SESSION = 32  # of ours: the first response is to begin a session
+    BEGUN = 64  # of ours: a response before has begun one
+    LOCATED = 128  # of ours: all servers hear of its moves and its end
 
 
 class Body(IntEnum):
@@ -98,6 +100,8 @@ class ControlBlock:
     migration_number: Annotated[int, At(96, 8)]  # rising with every migration of the connection
     request_bytes: Annotated[int, At(104, 8)] = 0
     body: Annotated[Body, At(112, 1)] = Body.NONE
+    sent_s: Annotated[int, At(116, 4)] = 0  # when, in seconds since 1970
+    first: Annotated[int, At(120, 4)] = 0  # address of the first server of one that moves
 
     def __post_init__(self) -> None:
         CONTROL_BLOCK.check(self)
@@ -106,6 +110,6 @@ class ControlBlock:
 CONTROL_BLOCK = Layout(
     ControlBlock,
     140,
-    zero=(At(54, 2), At(113, 11)),
+    zero=(At(54, 2), At(113, 3)),
     computed={"tag": At(124, 16)},
 )

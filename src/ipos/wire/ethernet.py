@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figure 11a: ipOS packets as Ethernet frames. Everything that is Ethernet's is in this file.
+"""Figure 11a: ipOS packets as Ethernet frames. Everything about Ethernet is in this file.
 
 A transport is a module with `encode` and `decode` of its own frame type around `ipos.wire.packets`;
 a second one (UDP over IP, where there is no common LAN) needs nothing else changed.
@@ -13,7 +13,7 @@ from typing import Annotated
 from ipos.wire import packets
 from ipos.wire.cursor import Cursor
 from ipos.wire.errors import WireError
-from ipos.wire.layout import At, Layout
+from ipos.wire.fields import At, Layout
 
 # The figure's type, the default. It lies below 0x0600, where IEEE 802.3 has lengths, and some
 # physical NICs mind; 0x88b5 (for local experiments) is the usual other choice.
@@ -79,7 +79,8 @@ def encode(frame: Frame, key: bytes | None = None) -> bytes:
     """The frame at its own length; the wire pads it (see `pad`). ``key``: `packets.encode`."""
     vlan = b"" if frame.vlan is None else _ethertype(_ETHERTYPE_VLAN) + frame.vlan.to_bytes()
     addresses = MAC_ADDRESSES.encode(frame)
-    return addresses + vlan + _ethertype(frame.ethertype) + packets.encode(frame.packet, key)
+    packet = packets.encode(frame.packet, key, addresses)
+    return addresses + vlan + _ethertype(frame.ethertype) + packet
 
 
 def decode(data: bytes, key: bytes | None = None, *, ethertype: int = ETHERTYPE) -> Frame:
@@ -102,7 +103,7 @@ def decode(data: bytes, key: bytes | None = None, *, ethertype: int = ETHERTYPE)
             cursor.offset - _ETHERTYPE_SIZE,
             f"must be {ethertype:#06x}, not 0x{received.hex()}",
         )
-    packet = packets.decode(cursor, key)
+    packet = packets.decode(cursor, key, addresses)
     cursor.finish(MINIMUM_FRAME_SIZE if vlan is None else MINIMUM_FRAME_SIZE + VLAN_TAG_SIZE)
     return MAC_ADDRESSES.decode(addresses, 0, vlan=vlan, ethertype=ethertype, packet=packet)
 

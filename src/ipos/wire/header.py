@@ -11,7 +11,7 @@ from typing import Annotated
 from ipos.wire.checksum import checksum
 from ipos.wire.cursor import Cursor
 from ipos.wire.errors import WireError
-from ipos.wire.layout import At, Layout
+from ipos.wire.fields import At, Layout
 
 
 class PacketType(IntEnum):
@@ -28,6 +28,8 @@ class PacketType(IntEnum):
     PROBE_ANSWER = 9  # that data plane's answer
     LEARNED = 10  # to all: we have the session of this cookie
     FORGOTTEN = 11  # to all: nobody has it any more
+    LOCATED = 12  # owner to who asked by type 5: it is here
+    STATE = 13  # to all: our load now; the rest of our state is as we said it last
 
 
 class Protocol(IntEnum):
@@ -42,7 +44,9 @@ class Header:
     """Whose packet this is and where it goes. The source is the client, in every direction.
 
     The destination is the endpoint on the server concerned: a service address of that server, never
-    a back address, and the port its application listens on there.
+    a back address, and the port its application listens on there. A `LOCATE` has no endpoint yet:
+    the destination is the first service address of the server that asks, and in the place of the
+    port stand the low 16 bits of the time in seconds since 1970.
     """
 
     source_ip: Annotated[IPv4Address, At(0, 4)]

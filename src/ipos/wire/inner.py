@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The client's packet inside types 2 and 5: where it ends, and which of its bytes a tag covers.
+"""The client's packet inside `PACKET` and `LOCATE` frames: where it ends, and which bytes a tag
+covers.
 
-It travels untouched, so nothing here judges it: its checksums are its receiver's affair. Only what
-the framing depends on is read (RFC 791, RFC 9293, RFC 768): the lengths, and that there is a
-transport header at all.
+The packet is not changed on the way, and its checksums are checked by its receiver. Only what the
+framing needs is read (RFC 791, RFC 9293, RFC 768): the lengths, and that there is a transport
+header at all.
 
 A router's ICMP error about a connection ("fragmentation needed") belongs to its owner, and travels
 as the client's packets do; its 8-byte header (RFC 792) takes the place of the transport's.

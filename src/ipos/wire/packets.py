@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures 11c to 11i and our own types: an ipOS header and what follows it.
 
-Nine types have four shapes: `ConnectionPacket` (1), `DataPacket` (2, 5), `NoticePacket`
-(3, 4, 6, 7) and `ProbePacket` (8, 9). `encode` and `decode` know nothing of the transport around
-them.
+Thirteen types have seven shapes: `ConnectionPacket` (1), `DataPacket` (2, 5), `NoticePacket`
+(3, 4, 6, 7), `ProbePacket` (8, 9), `LearnedPacket` (10, 11), `LocatedPacket` (12) and `StatePacket`
+(13). `encode` and `decode` know nothing of the transport around them.
 
 Decoding authenticates before it interprets: header, lengths, tag, and only then the fields.
 """
@@ -19,9 +19,9 @@ from ipos.wire import inner as inner_packet
 from ipos.wire.control import CONTROL_BLOCK, ControlBlock
 from ipos.wire.cursor import Cursor
 from ipos.wire.errors import WireError
+from ipos.wire.fields import At, Layout
 from ipos.wire.header import Header, PacketType, Protocol
-from ipos.wire.layout import At, Layout
-from ipos.wire.tags import TAG_SIZE, connection_tag, tag, verify
+from ipos.wire.tags import TAG_SIZE, connection_tag, packet_tag, tag, verify
 
 DATA_TYPES = frozenset({PacketType.PACKET, PacketType.LOCATE})
 NOTICE_TYPES = frozenset(
@@ -29,6 +29,11 @@ NOTICE_TYPES = frozenset(
 )
 PROBE_TYPES = frozenset({PacketType.PROBE, PacketType.PROBE_ANSWER})
 LEARNED_TYPES = frozenset({PacketType.LEARNED, PacketType.FORGOTTEN})
+LOCATED_TYPES = frozenset({PacketType.LOCATED})
+
+STATE_TYPES = frozenset({PacketType.STATE})
+
+TAGGED_PAYLOAD_MAX = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +60,9 @@ class ConnectionPacket:
 class DataPacket:
     """Figures 11g and 11h, types 2 and 5: the client's IPv4 packet, whole and untouched.
 
-    Or an ICMP error about the connection. The tag covers the header and the inner headers.
+    Or an ICMP error about the connection. The tag covers the header, the inner headers and, behind
+    zeros up to a multiple of eight bytes, a payload of at most `TAGGED_PAYLOAD_MAX` bytes, as all
+    have that carry a request to be taken over. Of a longer one it covers the headers only.
     """
 
     header: Header
@@ -76,7 +83,9 @@ class NoticePacket:
     """Figure 11i and types 4, 6 and 7: the header, and a trailer that tells one connection's life.
 
     The service address completes the key of the entry meant; ``iss`` keeps a delayed notice from
-    hitting a successor on the same ports (zero for UDP). ``reason`` is zero unless refused.
+    hitting a successor on the same ports (zero for UDP). ``reason`` is the low 16 bits of the
+    migration number in types 3 and 6, so that no answer is one to another offer. The tag covers the
+    transport's addresses too: whose notice it is, and for whom.
     """
 
     header: Header
@@ -95,6 +104,8 @@ class NoticePacket:
     ) -> NoticePacket:
         """The notice that repeats a connection packet's header, as types 3 and 7 do."""
         block = connection.control_block
+        if answer is PacketType.ACKNOWLEDGEMENT and block is not None:
+            reason = block.migration_number & 0xFFFF
         return cls(
             header=replace(connection.header, type=answer),
             service_ip=connection.server_ip,
@@ -126,33 +137,95 @@ class LearnedPacket:
     """Types 10 and 11, to everybody: whose a session is, by the keyed hash of its cookie's value.
 
     About no connection: the header's source is the service address that the client knows, its
-    destination the first address of the server that has the session, with port zero.
+    destination the first address of the server that has the session, with port zero. ``sent_s`` is
+    when, in seconds since 1970.
     """
 
     header: Header
     hash: Annotated[bytes, At(0, 8)]
+    sent_s: Annotated[int, At(8, 4)]
 
     def __post_init__(self) -> None:
         LEARNED.check(self)
         _require_type(self.header, LEARNED_TYPES)
 
 
-Packet = ConnectionPacket | DataPacket | NoticePacket | ProbePacket | LearnedPacket
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocatedPacket:
+    """Type 12: the owner's answer to a `LOCATE`, from which the asker makes its row of Forward.
+
+    ``question`` is the last four bytes of the question's tag, so that it is no answer to another
+    one. ``move`` is the low 16 bits of the migration number. The tag covers the transport's
+    addresses too, as in a notice.
+    """
+
+    header: Header
+    service_ip: Annotated[IPv4Address, At(0, 4)]
+    service_port: Annotated[int, At(4, 2)]
+    move: Annotated[int, At(6, 2)]
+    iss: Annotated[int, At(8, 4)]
+    irs: Annotated[int, At(12, 4)]
+    question: Annotated[int, At(16, 4)]
+
+    def __post_init__(self) -> None:
+        LOCATED.check(self)
+        _require_type(self.header, LOCATED_TYPES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatePacket:
+    """Type 13, to everybody: what changes all the time in a server's state.
+
+    About no connection: the header's source is the sender's back address, its destination and the
+    ports are zero. Memory is in bytes, bandwidth in bits per second. ``boot`` is when its agent
+    started, in milliseconds since 1970; ``edition`` says which of the states that it has said in
+    full these numbers belong to; ``sent_s`` is when, in seconds since 1970.
+    """
+
+    header: Header
+    boot: Annotated[int, At(0, 8)]
+    sequence: Annotated[int, At(8, 8)]
+    memory_available: Annotated[int, At(16, 8)]
+    bandwidth_available: Annotated[int, At(24, 8)]
+    tcp_connections: Annotated[int, At(32, 4)]
+    cpu_permille: Annotated[int, At(36, 4)]
+    edition: Annotated[int, At(40, 4)]
+    sent_s: Annotated[int, At(44, 4)]
+
+    def __post_init__(self) -> None:
+        STATE.check(self)
+        _require_type(self.header, STATE_TYPES)
+
+
+Packet = (
+    ConnectionPacket
+    | DataPacket
+    | NoticePacket
+    | ProbePacket
+    | LearnedPacket
+    | LocatedPacket
+    | StatePacket
+)
 
 CONNECTION_INFORMATION = Layout(ConnectionPacket, 6)
 TRAILER = Layout(NoticePacket, 20, computed={"tag": At(12, TAG_SIZE)})
 PROBE = Layout(ProbePacket, 20, computed={"tag": At(12, TAG_SIZE)})
-LEARNED = Layout(LearnedPacket, 16, computed={"tag": At(8, TAG_SIZE)})
+LEARNED = Layout(LearnedPacket, 20, computed={"tag": At(12, TAG_SIZE)})
+LOCATED = Layout(LocatedPacket, 28, computed={"tag": At(20, TAG_SIZE)})
+STATE = Layout(StatePacket, 56, computed={"tag": At(48, TAG_SIZE)})
 
 _BLOCK_TAG = CONTROL_BLOCK.place("tag")
 _TRAILER_TAG = TRAILER.place("tag")
 _PROBE_TAG = PROBE.place("tag")
 _LEARNED_TAG = LEARNED.place("tag")
+_LOCATED_TAG = LOCATED.place("tag")
+_STATE_TAG = STATE.place("tag")
 
 
-def encode(packet: Packet, key: bytes | None = None) -> bytes:
+def encode(packet: Packet, key: bytes | None = None, ends: bytes = b"") -> bytes:
     """ipOS header, body and trailer. ``key`` is the farm's frame key, None with authentication off.
 
+    ``ends`` are the transport's addresses as they stand in its frame, receiver first.
     ``ValueError`` for a UDP connection packet and a key: its 36 bytes hold no tag, and one that
     could not be told from a forgery is not sent.
     """
@@ -162,9 +235,9 @@ def encode(packet: Packet, key: bytes | None = None) -> bytes:
             return head + _encode_connection(packet, head, key)
         case DataPacket():
             _, headers_size = inner_packet.take(Cursor(packet.inner), packet.header.protocol)
-            return head + packet.inner + tag(key, head + packet.inner[:headers_size])
+            return head + packet.inner + _data_tag(key, head, packet.inner, headers_size)
         case NoticePacket():
-            covered = head + TRAILER.encode(packet)[: _TRAILER_TAG.offset]
+            covered = head + TRAILER.encode(packet)[: _TRAILER_TAG.offset] + ends
             return head + TRAILER.encode(packet, tag=tag(key, covered))
         case ProbePacket():
             covered = head + PROBE.encode(packet)[: _PROBE_TAG.offset]
@@ -172,22 +245,33 @@ def encode(packet: Packet, key: bytes | None = None) -> bytes:
         case LearnedPacket():
             covered = head + LEARNED.encode(packet)[: _LEARNED_TAG.offset]
             return head + LEARNED.encode(packet, tag=tag(key, covered))
+        case LocatedPacket():
+            covered = head + LOCATED.encode(packet)[: _LOCATED_TAG.offset] + ends
+            return head + LOCATED.encode(packet, tag=tag(key, covered))
+        case StatePacket():
+            covered = head + STATE.encode(packet)[: _STATE_TAG.offset]
+            return head + STATE.encode(packet, tag=tag(key, covered))
 
 
-def decode(cursor: Cursor, key: bytes | None = None) -> Packet:
+def decode(cursor: Cursor, key: bytes | None = None, ends: bytes = b"") -> Packet:
     """The packet at the cursor, which is left behind its last byte. Raises `WireError` only.
 
+    ``key`` and ``ends``: see `encode`. Whether it is for us, and new, is for its receiver to say.
     What may follow, padding or nothing, is for the transport to say (`Cursor.finish`).
     """
     header, head = ipos_header.decode(cursor)
     if header.type in NOTICE_TYPES:
-        return _decode_notice(cursor, header, head, key)
+        return _decode_notice(cursor, header, head, key, ends)
     if header.type in DATA_TYPES:
         return _decode_data(cursor, header, head, key)
     if header.type in PROBE_TYPES:
         return _decode_probe(cursor, header, head, key)
     if header.type in LEARNED_TYPES:
         return _decode_learned(cursor, header, head, key)
+    if header.type in LOCATED_TYPES:
+        return _decode_located(cursor, header, head, key, ends)
+    if header.type in STATE_TYPES:
+        return _decode_state(cursor, header, head, key)
     return _decode_connection(cursor, header, head, key)
 
 
@@ -223,14 +307,22 @@ def _decode_data(cursor: Cursor, header: Header, head: bytes, key: bytes | None)
     inner, headers_size = inner_packet.take(cursor, header.protocol)
     offset = cursor.offset
     received = cursor.take("tag", TAG_SIZE)
-    verify(key, received, tag(key, head + inner[:headers_size]), offset)
+    verify(key, received, _data_tag(key, head, inner, headers_size), offset)
     return DataPacket(header=header, inner=inner)
 
 
-def _decode_notice(cursor: Cursor, header: Header, head: bytes, key: bytes | None) -> NoticePacket:
+def _data_tag(key: bytes | None, head: bytes, inner: bytes, headers_size: int) -> bytes:
+    payload = inner[headers_size:]
+    covered = payload if len(payload) <= TAGGED_PAYLOAD_MAX else b""
+    return packet_tag(key, head + inner[:headers_size], covered)
+
+
+def _decode_notice(
+    cursor: Cursor, header: Header, head: bytes, key: bytes | None, ends: bytes
+) -> NoticePacket:
     base = cursor.offset
     raw = TRAILER.take(cursor)
-    expected = tag(key, head + raw[: _TRAILER_TAG.offset])
+    expected = tag(key, head + raw[: _TRAILER_TAG.offset] + ends)
     verify(key, raw[_TRAILER_TAG.offset :], expected, base + _TRAILER_TAG.offset)
     return TRAILER.decode(raw, base, header=header)
 
@@ -251,6 +343,24 @@ def _decode_learned(
     expected = tag(key, head + raw[: _LEARNED_TAG.offset])
     verify(key, raw[_LEARNED_TAG.offset :], expected, base + _LEARNED_TAG.offset)
     return LEARNED.decode(raw, base, header=header)
+
+
+def _decode_located(
+    cursor: Cursor, header: Header, head: bytes, key: bytes | None, ends: bytes
+) -> LocatedPacket:
+    base = cursor.offset
+    raw = LOCATED.take(cursor)
+    expected = tag(key, head + raw[: _LOCATED_TAG.offset] + ends)
+    verify(key, raw[_LOCATED_TAG.offset :], expected, base + _LOCATED_TAG.offset)
+    return LOCATED.decode(raw, base, header=header)
+
+
+def _decode_state(cursor: Cursor, header: Header, head: bytes, key: bytes | None) -> StatePacket:
+    base = cursor.offset
+    raw = STATE.take(cursor)
+    expected = tag(key, head + raw[: _STATE_TAG.offset])
+    verify(key, raw[_STATE_TAG.offset :], expected, base + _STATE_TAG.offset)
+    return STATE.decode(raw, base, header=header)
 
 
 def _require_type(header: Header, allowed: frozenset[PacketType]) -> None:

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* What the agent writes: settings, servers, services, pools, routes, sessions. */
+#ifndef IPOS_ABI_CONFIG_H
+#define IPOS_ABI_CONFIG_H
+
+#include "abi/limits.h"
+
+/* ---- settings: written by the agent, read by every program ---- */
+
+enum ipos_settings_flags {
+	IPOS_AUTHENTICATE = 1,	 /* back frames need a valid tag */
+	IPOS_CAPTURE = 2,	 /* copy frames into the capture ring */
+	IPOS_WATCH = 4,		 /* report decisions into the decision ring */
+	IPOS_ANSWERS_UNREAD = 8, /* no service moves connections or adds or learns cookies, nor
+					 * has one since the data plane was loaded, nor has it
+					 * drained */
+	IPOS_KEYS_CHANGE = 16,	 /* what is made under the other key is believed, too */
+	IPOS_ALL_ANSWER = 32,	 /* every server that is up hears our questions: a connection
+					 * that no one answers for is nobody's, and is reset */
+	IPOS_DRAINS = 64,	 /* this server is to lose its connections: see tc/join.h */
+};
+
+struct ipos_settings { /* map `settings`, one element */
+	__u32 abi;
+	__u32 flags; /* enum ipos_settings_flags */
+	__u32 front_ifindex;
+	__u32 back_ifindex; /* may equal front_ifindex */
+	__u16 front_vlan;   /* 0: untagged */
+	__u16 back_vlan;
+	__u16 ethertype; /* of our frames, host order */
+	__u16 self;	 /* this server's index in `servers` */
+	__u8 front_mac[6];
+	__u8 back_mac[6];
+	__be32 self_ip;		  /* the first of our addresses */
+	__u64 wall_offset_ns;	  /* realtime clock minus boottime clock */
+	__u64 slept_ns;		  /* boottime clock minus monotonic clock */
+	__u64 frame_key[2];	  /* SipHash key of tags: bytes 0-7 and 8-15, little-endian */
+	__u64 learn_key[2];	  /* the same, of learned cookies' values */
+	__u64 other_frame_key[2]; /* believed too, while keys change: IPOS_KEYS_CHANGE */
+	__u64 other_learn_key[2];
+	__u64 vouch; /* this server's own: what XDP says to tc of a frame of
+					 * ours */
+	__u32 header_timeout_ms;
+	__u32 idle_s;
+	__u32 hold_pieces;	 /* of the hold pool; 0: networks have no shares of it */
+	__u32 guesses;		 /* wrong cookies a second of one source; 0: no limit */
+	__u32 silent_s;		 /* how long a client may send nothing at all */
+	__u32 waiting_s;	 /* how long a later request may wait for its turn */
+	__u32 withheld;		 /* enum ipos_options: some server's kernel takes none of
+					 * these */
+	__u32 own_ifindex;	 /* of the pair that own programs leave by: their end; 0: none */
+	__u32 own_front_ifindex; /* and ours, which is another front */
+	__u16 locates;		 /* questions (type 5) a second; 0: nothing is located */
+	__u16 locates_source;	 /* the same, about packets of one source */
+};
+
+struct ipos_guesses {	/* map `guesses` */
+	__u64 since_ns; /* boottime clock: the second it counts */
+	__u32 wrong;
+	__u32 zero;
+};
+
+struct ipos_epoch_key { /* map `cookie_keys`, slot = epoch % IPOS_EPOCHS */
+	__u64 key[2];
+	__u64 other[2]; /* believed too, while the farm's secret changes */
+	__u32 epoch;	/* the slot holds this epoch's key and no other's */
+	__u32 valid;	/* enum ipos_key_valid */
+};
+
+enum ipos_key_valid { IPOS_KEY_VALID = 1, IPOS_KEY_OTHER = 2 };
+
+/* ---- servers, services, pools ---- */
+
+enum ipos_server_state {
+	IPOS_SERVER_NONE = 0, /* no such server */
+	IPOS_SERVER_READY = 1,
+	IPOS_SERVER_DRAIN = 2, /* keeps what it has, gets nothing new */
+	IPOS_SERVER_MAINT = 3,
+	IPOS_SERVER_DOWN = 4,
+};
+
+struct ipos_server {	/* map `servers`, by index; Figure 12 "Server state" */
+	__be32 address; /* first service address, the row's key */
+	__be32 back_ip;
+	__u8 mac[6]; /* of its back interface */
+	__u8 state;  /* enum ipos_server_state */
+	__u8 stale;  /* 1: the row is old, the server is not known to be down */
+	__u32 tcp_connections;
+	__u32 cpu_permille;
+	__u64 memory_available;	   /* bytes */
+	__u64 bandwidth_available; /* bits per second */
+	__u64 updated_ns;	   /* boottime clock, when the row came */
+	__s64 base;		   /* sent - closed of `traffic` when the row came */
+	__u32 limit;		   /* connections it takes at most; 0: no limit */
+	__u32 sent;		   /* low half of `sent` of `traffic` when the row came */
+};
+
+struct ipos_traffic { /* map `traffic`, by server index; written by the data
+					 * plane */
+	__s64 sent;   /* endpoints this server gave it */
+	__s64 closed; /* and how many of them have ended */
+};
+
+enum ipos_select { IPOS_SELECT_REQUEST = 0, IPOS_SELECT_CONNECTION = 1 };
+
+enum ipos_decide { IPOS_DECIDE_CONNECTION = 0, IPOS_DECIDE_REQUEST = 1 };
+
+/* What clients of a service speak, where it selects on request; of a request, what it may be. */
+enum ipos_mode {
+	IPOS_MODE_AUTO = 0, /* TLS by its ClientHello, HTTP/2 by its preface, else
+					 * HTTP/1 */
+	IPOS_MODE_HTTP = 1, /* the same without TLS */
+	IPOS_MODE_TLS = 2,
+	IPOS_MODE_TCP = 3,   /* anything: decided at its first byte, and never read */
+	IPOS_MODE_ANY = 4,   /* the same where nothing asks for more: read for who
+					 * watches */
+	IPOS_MODE_LATER = 5, /* no service's: what follows a request of HTTP/1 */
+};
+
+enum ipos_policy {
+	IPOS_LEAST_LOADED = 0, /* two random candidates, the less loaded wins */
+	IPOS_ROUND_ROBIN = 1,
+	IPOS_RANDOM = 2,
+	IPOS_FIXED = 3,		    /* the first candidate that is ready */
+	IPOS_LEAST_CONNECTIONS = 4, /* of all; ties at random */
+	IPOS_WEIGHTED = 5,	    /* in turn, each as often as its weight says */
+	IPOS_SOURCE_HASH = 6,	    /* by the client's address, through `slots` */
+	IPOS_LEAST_CPU = 7,	    /* two random candidates, the one with more CPU left wins */
+};
+
+struct ipos_address_key { /* map `addresses` */
+	__be32 ip;
+	__be16 port;   /* 0 with protocol 0: some service has the address */
+	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 zero;
+};
+
+struct ipos_address {
+	__u16 service; /* index in `services` */
+	__u16 holder;  /* index of the server whose configuration lists the address */
+	__u8 arp;      /* enum ipos_arp, in the row of the address alone: port 0 */
+	__u8 asks;     /* 1: another server had its packets a short while ago, so a cookie may be
+			* of a connection that has an owner */
+	__u8 zero[2];
+};
+
+enum ipos_arp { /* who answers on front when a neighbour asks for the address */
+		IPOS_ARP_KERNEL = 0, /* this server's kernel, where it has the address */
+		IPOS_ARP_ANSWER = 1, /* XDP: this server holds the address */
+		IPOS_ARP_SILENT = 2, /* nobody here: another server holds it */
+};
+
+#define IPOS_GATE_PORTS 8192	  /* bytes with a bit for every port */
+#define IPOS_GATE_ADDRESSES 1024  /* bytes with a bit for 2^13 kinds of address */
+#define IPOS_GATE_MIX 0x9e3779b1U /* an address * this >> 19 is its kind, modulo 2^32 */
+
+/*
+ * Map `gates`, one element: look-ups that need not be made.  All zeros is always right.  Bit n is
+ * bit n % 8 of byte n / 8.  A bit that was cleared is never set again: connections of a service may
+ * outlive it.
+ */
+struct ipos_gates {
+	__u8 foreign_ports[IPOS_GATE_PORTS];	     /* no service ever had this port */
+	__u8 foreign_addresses[IPOS_GATE_ADDRESSES]; /* nor an address of this kind */
+	__u32 deny_empty;			     /* 1: `deny` has no rows */
+	__u32 zero;
+};
+
+struct ipos_service { /* map `services`, by index */
+	__u8 protocol;
+	__u8 select;	       /* enum ipos_select */
+	__u8 used;	       /* 1: there is such a service */
+	__u8 decide;	       /* enum ipos_decide */
+	__u16 pool;	       /* index in `pools`: where requests go by default */
+	__be16 port;	       /* clients connect to this */
+	__be32 application_ip; /* our own listener; 0: any address */
+	__be16 application_port;
+	__u16 listening;  /* index in `pools`: all who could serve any request of it
+					 *  */
+	__u32 log;	  /* a decision is logged if a random number is not above; 0:
+					 * none */
+	__u8 mode;	  /* enum ipos_mode */
+	__u8 own_refused; /* 1: a program of this server's own may not connect to it */
+	__u8 zero[2];
+	__be32 listener_ip; /* the address of ours where its application listens, if
+					 * that is not any; 0: it is, or is `application_ip` */
+};
+
+struct ipos_candidate {
+	__u16 server; /* index in `servers` */
+	__be16 port;  /* the application's port there */
+	__u16 weight; /* 1 to 65535 */
+	__u16 ramp;   /* slow start: of IPOS_RAMP_FULL */
+	__u32 upto;   /* the sum of weights up to this one's */
+};
+
+struct ipos_pool {   /* map `pools`, by index */
+	__u8 policy; /* enum ipos_policy */
+	__u8 zero[3];
+	__u32 count;	  /* candidates in use */
+	__u32 turn;	  /* round-robin, weighted; the data plane counts it up */
+	__u32 firsts;	  /* servers that decide by the same rows; 0 counts as 1 */
+	__u16 ramp_least; /* of all candidates */
+	__u16 ramp_most;  /* of those whose servers are up, when it was written */
+	__u16 even;	  /* the weight of each; 0: they differ */
+	__u16 mean;	  /* the mean of their weights, rounded down */
+	__u32 zeros;	  /* a 0 that the verifier does not know */
+	struct ipos_candidate candidates[IPOS_CANDIDATES_MAX]; /* the first `count`, by `server` */
+};
+
+/* ---- URL map: where a request goes by its host and path ---- */
+
+struct ipos_rule {    /* map `paths`, LPM trie */
+	__u16 pool;   /* index in `pools` */
+	__u16 length; /* of its path: the longest wins */
+	__u16 number; /* its place in the configuration, from 1; 0: no rule */
+	__u16 zero;
+};
+
+struct ipos_pattern {	       /* map `patterns`: the rules of one host pattern */
+	struct ipos_rule root; /* for every path */
+	__u32 wider;	       /* the next pattern that fits all hosts of this; 0: none */
+	__u16 longest;	       /* path of its rules in `paths`; 0: none are there */
+	__u16 zero;
+};
+
+struct ipos_path_key {	  /* map `paths`; an exact path has a zero byte behind it */
+	__u32 prefix_len; /* in bits, of what follows */
+	__be32 pattern;	  /* index in `patterns` */
+	__u8 path[IPOS_RULE_PATH_ROOM];
+};
+
+struct ipos_host_key {			/* map `hosts`, of longer names: to an index in `patterns`
+					 *  */
+	__u32 scope;			/* bank * IPOS_SERVICES_MAX + service */
+	__u8 name[IPOS_RULE_HOST_ROOM]; /* *.example.org is .example.org; zero padded */
+};
+
+struct ipos_short_host_key { /* map `short_hosts`: the beginning of a host's key */
+	__u32 scope;
+	__u8 name[IPOS_SHORT_HOST];
+};
+
+struct ipos_urls {	 /* map `urls`, by bank * IPOS_SERVICES_MAX + service */
+	__u32 any;	 /* the pattern that fits every host; 0: it has no rules */
+	__u16 pool;	 /* index in `pools`: for requests that no rule fits */
+	__u16 wildcards; /* bit n: some have n labels behind the asterisk */
+	__u8 used;	 /* 1: the service has rules or a pool */
+	__u8 hosts;	 /* 1: some rules are for one host */
+	__u8 zero[2];
+};
+
+/* ---- sessions: which server a client comes back to ---- */
+
+#define IPOS_SESSION_VALUE_LEN 32 /* characters of an inserted value */
+#define IPOS_SESSION_LINE_MAX 416
+#define IPOS_SESSION_DAY_S 86400U
+#define IPOS_SESSION_DAYS 64 /* slots of `session_keys`: day % IPOS_SESSION_DAYS */
+#define IPOS_NAME_MAX 96     /* bytes of a server's own host name */
+#define IPOS_REDIRECT_MAX 224
+
+/* Map `cookies`, the Cookie map of Figure 12: who has the session of a learned cookie. */
+struct ipos_cookie_key {
+	__u64 hash;	     /* of the value: SipHash-2-4 under `learn_key` */
+	__be16 service_port; /* indices of services are each server's own */
+	__u16 zero[3];
+};
+
+struct ipos_cookie {
+	__be32 server_ip; /* the first of its addresses */
+	__u32 zero;
+	__u64 expires_ns; /* boottime clock */
+};
+
+struct ipos_cookie_news { /* queue `cookie_news`: what the agent is to tell the
+					 * others */
+	struct ipos_cookie_key key;
+	struct ipos_cookie row; /* expires_ns 0: forgotten */
+};
+
+enum ipos_learn {
+	IPOS_LEARN_BEGIN = 0,  /* a response may begin: its status line */
+	IPOS_LEARN_STATUS = 1, /* the rest of a status line */
+	IPOS_LEARN_LINE = 2,   /* the first byte of a field line */
+	IPOS_LEARN_FIELD = 3,  /* a field's name */
+	IPOS_LEARN_SKIP = 4,   /* up to the end of the line */
+	IPOS_LEARN_NAME = 5,   /* the cookie's name */
+	IPOS_LEARN_VALUE = 6,
+	IPOS_LEARN_ATTRIBUTE = 7, /* an attribute's name */
+	IPOS_LEARN_MAX_AGE = 8,	  /* the first character of Max-Age */
+	IPOS_LEARN_EXPIRES = 9,
+	IPOS_LEARN_OTHER = 10, /* up to the next attribute */
+	IPOS_LEARN_DONE = 11,  /* the head is over, or is none */
+};
+
+struct ipos_learning { /* map `learning`: a response's head, at its owner */
+	__u32 next;    /* sequence number of the byte to be looked at next */
+	__u32 asked;   /* what the server had acknowledged when the last head
+					 * ended */
+	__u8 phase;    /* enum ipos_learn */
+	__u8 at;       /* how much of what is expected is here */
+	__u8 status;   /* it is 1xx: another head follows */
+	__u8 deleted;  /* the cookie is being deleted */
+	__u16 value_len;
+	__u8 news;	/* `hash` is not told yet */
+	__u8 forgotten; /* what there is to tell: forgotten, not learned */
+	__u16 service;
+	__u8 expires; /* the attribute at hand is Expires, else Max-Age */
+	__u8 zero[5];
+	__u64 hash;
+	__u8 value[IPOS_COOKIE_MAX];
+};
+
+enum ipos_session_kind {
+	IPOS_SESSION_NONE = 0,
+	IPOS_SESSION_INSERT = 1,
+	IPOS_SESSION_LEARN = 2,
+	IPOS_SESSION_REDIRECT = 3,
+	IPOS_SESSION_SOURCE = 4,
+};
+
+struct ipos_session {	/* map `sessions`, by service index */
+	__u8 kind;	/* enum ipos_session_kind */
+	__u8 name_len;	/* of the cookie; 0: none */
+	__u16 line_len; /* insert: of `line`; 0: there is none */
+	__u16 value_at; /* insert: where in `line` the value goes */
+	__u16 zero;
+	__u32 lifetime_s;		  /* learn: how long a row lives without being used */
+	__u8 name[IPOS_COOKIE_NAME_MAX];  /* the first `name_len` */
+	__u8 line[IPOS_SESSION_LINE_MAX]; /* the first `line_len`: Set-Cookie, with CR and
+						 * LF; zeros for the value */
+};
+
+struct ipos_name_key {		  /* map `names`: whose name a host is, by its index */
+	__u32 service;		  /* index in `services` */
+	__u8 host[IPOS_NAME_MAX]; /* lower case; zero padded */
+};
+
+struct ipos_redirect_key { /* map `redirects` */
+	__u16 service;	   /* index in `services` */
+	__u16 server;	   /* index in `servers` */
+};
+
+struct ipos_redirect {		       /* how a client is sent to a server's own name */
+	__u16 length;		       /* of `start` */
+	__u8 start[IPOS_REDIRECT_MAX]; /* the response up to the target in its Location */
+};
+
+/*
+ * The value of an inserted cookie, in lower-case hexadecimal: the day of its key since 1970
+ * and the server's first address, each four bytes big-endian, and SipHash-2-4 of these eight.
+ */
+struct ipos_session_value {
+	__be32 day;
+	__be32 server_ip;
+	__u64 tag;
+};
+
+/*
+ * Map `slots`: the source-hash table of a pool (Maglev), which the agent fills.  Its key is
+ * the pool's index * IPOS_SLOTS_BLOCKS + slot / IPOS_SLOTS_BLOCK.
+ */
+struct ipos_slots {
+	__u16 servers[IPOS_SLOTS_BLOCK]; /* index in `servers`; 0: none that is known */
+};
+
+/* ---- members: whose frames on back are believed ---- */
+
+struct ipos_mac {      /* map `members`: the address of its back interface */
+	__u8 bytes[8]; /* six of the address, two zero */
+};
+
+struct ipos_member {
+	__u16 server; /* index in `servers` */
+	__u16 zero;
+};
+
+#endif /* IPOS_ABI_CONFIG_H */

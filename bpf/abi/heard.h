@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* What other servers have said of themselves, to the agent and to the data plane. */
+#ifndef IPOS_ABI_HEARD_H
+#define IPOS_ABI_HEARD_H
+
+#include <linux/bpf.h>
+#include "abi/limits.h"
+
+struct ipos_edition { /* map `editions`, by server index: what the agent knows of it */
+	__u64 boot;   /* of the newest state that the agent has read whole; 0: of none */
+	__u64 sequence;
+	__u32 edition;
+	__u32 zero;
+};
+
+/*
+ * Map `heard`, by server index: the newest frame of type 13 that was believed.  The agent reads it
+ * under the lock, so it sees no half of a row.
+ */
+struct ipos_heard {
+	struct bpf_spin_lock lock;
+	__u32 tcp_connections;
+	__u64 boot;
+	__u64 sequence;
+	__u64 memory_available;
+	__u64 bandwidth_available;
+	__s64 sent; /* of `traffic`, when the frame came */
+	__s64 closed;
+	__u32 cpu_permille;
+	__u32 zero;
+};
+
+#endif /* IPOS_ABI_HEARD_H */

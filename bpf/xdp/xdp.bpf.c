@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The first hook: every frame on front and back, before the kernel sees it. */
+#include "lib/capture.h"
+#include "xdp/arp_in.h"
+#include "xdp/notice.h"
+
+IPOS_INLINE int denied(__u32 ip)
+{
+	struct ipos_prefix key = { .prefix_len = 32, .ip = ip };
+	const struct ipos_gates *g = gates_now();
+
+	return (!g || !g->deny_empty) && bpf_map_lookup_elem(&deny, &key) != NULL;
+}
+
+/* Where clients come in, or this server's own programs. */
+IPOS_INLINE int front_is(const struct ipos_settings *set, __u32 ifindex, __u16 vlan)
+{
+	return interface_is(ifindex, vlan, set->front_ifindex, set->front_vlan) ||
+	       (set->own_front_ifindex && ifindex == set->own_front_ifindex);
+}
+
+IPOS_INLINE int xdp_frame(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct segment s;
+	int verdict, to_all;
+	enum parsed what = parse_l2(data, end, set->ethertype, &s);
+
+	if (unlikely(what == PARSED_TAGS) && (ctx->ingress_ifindex == set->front_ifindex ||
+					      ctx->ingress_ifindex == set->back_ifindex))
+		return drop(COUNT_DROP_VLAN_TAGS);
+	if (what == PARSED_IPOS) {
+		to_all = frame_to_all(data, end);
+		return to_all || frame_to(data, end, set->back_mac)
+			       ? back_frame(ctx, set, w, &s, to_all)
+			       : drop(COUNT_DROP_FRAME_ELSEWHERE);
+	}
+	if (what == PARSED_IP)
+		what = parse_ip(data, end, end - data, &s);
+	/* A switch floods what it has not learned: a frame to another's address is not ours. */
+	if (what <= PARSED_TAGS || !frame_to(data, end, set->front_mac) ||
+	    !front_is(set, ctx->ingress_ifindex, s.vlan)) {
+		/* tc would take it for one that came in a frame, and believe it. */
+		if (what >= PARSED_TCP && what != PARSED_ICMP &&
+		    interface_is(ctx->ingress_ifindex, s.vlan, set->back_ifindex, set->back_vlan) &&
+		    address_parsed(&s, what))
+			return drop(COUNT_DROP_BACK_DIRECT);
+		if (what == PARSED_OTHER && interface_is(ctx->ingress_ifindex, s.vlan,
+							 set->front_ifindex, set->front_vlan)) {
+			verdict = front_arp(ctx, s.l2);
+			if (verdict != XDP_PASS)
+				return verdict;
+		}
+		count(COUNT_PASSED);
+		return XDP_PASS;
+	}
+	if (denied(s.tuple.client_ip))
+		return drop(COUNT_DROP_DENIED);
+	if (what == PARSED_ICMP)
+		return client_icmp(ctx, set, &s);
+	return client_segment(ctx, set, w, &s, what);
+}
+
+SEC("xdp")
+int ipos_xdp(struct xdp_md *ctx)
+{
+	struct ipos_scratch *w = scratch_of(IPOS_PROG_XDP);
+	struct ipos_settings *set = settings_now();
+	__u32 came = ctx->ingress_ifindex;
+	int verdict;
+
+	if (!w || !set || set->abi != IPOS_ABI)
+		return XDP_PASS;
+	if (likely(!(set->flags & IPOS_CAPTURE)))
+		return xdp_frame(ctx, set, w);
+	capture_xdp(ctx, came, 0);
+	verdict = xdp_frame(ctx, set, w);
+	if (verdict == XDP_REDIRECT)
+		capture_xdp(ctx, came, 1);
+	return verdict;
+}
+
+const volatile __u32 ipos_abi = IPOS_ABI;
+char _license[] SEC("license") = "Dual BSD/GPL";

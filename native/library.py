@@ -1,0 +1,397 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The data plane as a library: the same C, run on nodes in this process.
+
+`make objects` compiles the eBPF sources a second time for this machine, against helpers that ask
+a `Node` instead of a kernel. A node is one iNIC: its tables, its clock and random numbers, the
+sockets its kernel is said to have. Nothing happens by itself: a program runs when it is called,
+with one frame, and answers what became of it.
+
+    node = Node()
+    node.table("settings")[0] = {"abi": 1, "front_ifindex": 2, "back_ifindex": 3, ...}
+    outcome = node.xdp(frame, ifindex=2)
+
+Frames are Ethernet frames without FCS, 14 to 3,520 bytes. Tables hold rows as dicts by the field
+names of `abi/ipos.h` (`ipos.abi.layout`); `Node.store` gives the same bytes to `ipos.kernel.maps`.
+"""
+
+import ctypes
+import functools
+import struct
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Final, Self
+
+from ipos.abi.layout import constant, header, layout
+from ipos.abi.shapes import Rows, shape_of
+from ipos.errors import IposError
+from native.refusers import refusers
+from native.structures import (
+    SIGNATURES,
+    RawAsked,
+    RawAssignment,
+    RawAttributes,
+    RawChoice,
+    RawFrame,
+    RawMap,
+    RawRecord,
+    RawSocket,
+    raw_socket,
+)
+from native.values import Assignment, Attributes, Outcome, Sent, Socket
+
+LIBRARY: Final = Path(__file__).with_name("libipos.so")
+PASSIVE_ESTABLISHED: Final = 5  # BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB
+_QUEUE: Final = 22
+_E2BIG: Final = 7
+
+
+class NativeError(IposError):
+    """The library is missing, or refuses what it was asked."""
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The compiled library with its prototypes; a sentence when it was not compiled."""
+    try:
+        found = ctypes.CDLL(str(LIBRARY))
+    except OSError as error:
+        raise NativeError(
+            f"the native data plane cannot be opened ({error}): `make objects` compiles it"
+        ) from None
+    for name, (result, arguments) in SIGNATURES.items():
+        function = getattr(found, name)
+        function.restype, function.argtypes = result, arguments
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class MapShape:
+    """A map as the programs declare it. Sizes in bytes, 0 for a queue's key."""
+
+    index: int
+    name: str
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+
+
+@functools.cache
+def maps() -> Mapping[str, MapShape]:
+    """Every map of the data plane by name."""
+    found = {}
+    for index in range(library().ipos_maps()):
+        raw = RawMap()
+        library().ipos_map_describe(index, ctypes.byref(raw))
+        name = raw.name.decode()
+        found[name] = MapShape(index, name, raw.type, raw.key_size, raw.value_size, raw.max_entries)
+    return found
+
+
+class Store:
+    """One map of one node as bytes: what `ipos.kernel.maps` reads and writes."""
+
+    def __init__(self, node: "Node", shape: MapShape) -> None:
+        self._node = node
+        self.shape = shape
+
+    def get(self, key: bytes) -> bytes | None:
+        value = ctypes.create_string_buffer(self.shape.value_size)
+        missing = library().ipos_map_get(self._node.handle, self.shape.index, self._key(key), value)
+        return None if missing else value.raw
+
+    def get_per_cpu(self, key: bytes) -> list[bytes] | None:
+        """A node has one CPU."""
+        value = self.get(key)
+        return None if value is None else [value]
+
+    def totals(self, keys: Iterable[bytes]) -> list[int]:
+        return [
+            sum(int.from_bytes(value, sys.byteorder) for value in self.get_per_cpu(key) or [])
+            for key in keys
+        ]
+
+    def update_all(self, rows: Mapping[bytes, bytes]) -> None:
+        for key, value in rows.items():
+            self.update(key, value)
+
+    def update(self, key: bytes, value: bytes, flags: int = 0) -> bool:
+        """False where the flags forbid it; NativeError when the map is full."""
+        if len(value) != self.shape.value_size:
+            raise NativeError(f"a value of {self.shape.name} has {self.shape.value_size} bytes")
+        error = library().ipos_map_put(
+            self._node.handle, self.shape.index, self._key(key), value, flags
+        )
+        if error == -_E2BIG:
+            raise NativeError(f"{self.shape.name} is full or has no element {key.hex()}")
+        return not error
+
+    def delete(self, key: bytes) -> bool:
+        return not library().ipos_map_remove(self._node.handle, self.shape.index, self._key(key))
+
+    def push(self, value: bytes) -> None:
+        """Behind the last element of a queue."""
+        self.update(b"", value)
+
+    def pop(self) -> bytes | None:
+        """The first element of a queue, None when it is empty."""
+        value = ctypes.create_string_buffer(self.shape.value_size)
+        empty = library().ipos_map_pop(self._node.handle, self.shape.index, value)
+        return None if empty else value.raw
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        for key in self._keys():
+            value = self.get(key)
+            if value is not None:
+                yield key, value
+
+    def items_per_cpu(self) -> Iterator[tuple[bytes, list[bytes]]]:
+        for key, value in self.items():
+            yield key, [value]
+
+    def count(self) -> int:
+        """Rows of a hash, elements of a queue."""
+        return int(library().ipos_map_count(self._node.handle, self.shape.index))
+
+    def _keys(self) -> list[bytes]:
+        found: list[bytes] = []
+        following = ctypes.create_string_buffer(max(self.shape.key_size, 4))
+        key: bytes | None = None
+        while library().ipos_map_next(self._node.handle, self.shape.index, key, following):
+            key = following.raw[: self.shape.key_size]
+            found.append(key)
+        return found
+
+    def _key(self, key: bytes) -> bytes:
+        if len(key) != self.shape.key_size:
+            raise NativeError(f"a key of {self.shape.name} has {self.shape.key_size} bytes")
+        return key
+
+
+class Node:
+    """One iNIC. Free it with `close`, or use it as a context."""
+
+    def __init__(self, sizes: Mapping[str, int] | None = None) -> None:
+        """`sizes` gives maps by name another number of entries than the programs declare.
+
+        The queue `hold_free` is filled with every index of `hold_pool`, as the loader does.
+        """
+        handle = library().ipos_node_new()
+        if not handle:
+            raise NativeError("no memory for a node")
+        self.handle: int | None = handle
+        self.sizes = {name: shape.max_entries for name, shape in maps().items()} | dict(sizes or {})
+        self._sockets: tuple[Socket, ...] = ()
+        for name, entries in (sizes or {}).items():
+            if library().ipos_map_resize(handle, maps()[name].index, entries):
+                raise NativeError(f"map {name} cannot have {entries} entries")
+        free = self.store("hold_free")
+        for index in range(min(self.sizes["hold_free"], self.sizes["hold_pool"])):
+            free.push(index.to_bytes(4, "little"))
+
+    def close(self) -> None:
+        if self.handle:
+            library().ipos_node_free(self.handle)
+            self.handle = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def store(self, name: str) -> Store:
+        """A map as bytes."""
+        return Store(self, maps()[name])
+
+    def table(self, name: str) -> Rows:
+        """A map as rows of dicts."""
+        return Rows(self.store(name), shape_of(name))
+
+    def counters(self) -> dict[str, int]:
+        """The counters that are not zero, by name."""
+        shape = maps()["counters"]
+        values = library().ipos_map_values(self.handle, shape.index)
+        raw = ctypes.string_at(values, shape.value_size * shape.max_entries)
+        sums = struct.unpack(f"={shape.max_entries}Q", raw)
+        return {c.name: sums[c.number] for c in header().counters if sums[c.number]}
+
+    def asked(self) -> dict[str, tuple[int, int]]:
+        """What the last program asked: of each map by name how often, and how often in vain."""
+        found = {}
+        for name, shape in maps().items():
+            raw = RawAsked()
+            library().ipos_map_asked(self.handle, shape.index, ctypes.byref(raw))
+            if raw.times:
+                found[name] = (raw.times, raw.vain)
+        return found
+
+    # ---- inputs -----------------------------------------------------------------------------
+
+    def clock(self, now_ns: int) -> None:
+        """The boottime clock, in nanoseconds."""
+        library().ipos_node_clock(self.handle, now_ns)
+
+    def cpu(self, number: int) -> None:
+        """Which CPU runs the programs from now on."""
+        library().ipos_node_cpu(self.handle, number)
+
+    def seed(self, seed: int) -> None:
+        """Start the generator of random numbers."""
+        library().ipos_node_random(self.handle, seed, 0)
+
+    def random_is(self, number: int) -> None:
+        """Every random number from now on is this one."""
+        library().ipos_node_random(self.handle, number, 1)
+
+    def assign_answers(self, answer: int) -> None:
+        """What giving a packet to a listener answers: 0, or a negative errno."""
+        library().ipos_node_assign_answer(self.handle, answer)
+
+    def emit_fails(self, fails: bool) -> None:
+        """Whether cloning a frame out of an interface is refused."""
+        library().ipos_node_emit_fails(self.handle, fails)
+
+    @property
+    def sockets(self) -> tuple[Socket, ...]:
+        return self._sockets
+
+    @sockets.setter
+    def sockets(self, sockets: Sequence[Socket]) -> None:
+        """All sockets of the node's kernel, at most 64."""
+        raw = (RawSocket * len(sockets))(*map(raw_socket, sockets))
+        if library().ipos_node_sockets(self.handle, raw, len(sockets)):
+            raise NativeError(f"a node has at most 64 sockets, not {len(sockets)}")
+        self._sockets = tuple(sockets)
+
+    # ---- programs ---------------------------------------------------------------------------
+
+    def xdp(self, frame: bytes, ifindex: int) -> Outcome:
+        """A frame comes in, before the kernel has seen it. The verdict is an `Xdp`."""
+        return self._ran(library().ipos_run_xdp(self.handle, frame, len(frame), ifindex), frame)
+
+    def ingress(self, frame: bytes, ifindex: int, mark: int = 0) -> Outcome:
+        """A frame that XDP passed, or that was put back on ingress. The verdict is a `Tc`."""
+        run = library().ipos_run_ingress
+        return self._ran(run(self.handle, frame, len(frame), ifindex, mark), frame)
+
+    def egress(self, frame: bytes, ifindex: int, mark: int = 0) -> Outcome:
+        """A frame that the node's own kernel sends. The verdict is a `Tc`."""
+        run = library().ipos_run_egress
+        return self._ran(run(self.handle, frame, len(frame), ifindex, mark), frame)
+
+    def sockops(
+        self, socket: Socket, *, cookie: int, snd_nxt: int, op: int = PASSIVE_ESTABLISHED
+    ) -> None:
+        """The kernel tells of a socket of its own; `socket` has its four-tuple and rcv_nxt."""
+        raw = raw_socket(socket)
+        library().ipos_run_sockops(self.handle, op, ctypes.byref(raw), cookie, snd_nxt)
+
+    def route(self, service: int, host: bytes, path: bytes) -> tuple[int, int]:
+        """(pool, number of the rule or 0) for a request read as this host and path, "" for none."""
+        room = constant("IPOS_PATH_MAX")
+        request = layout("ipos_request").pack(
+            {
+                "service": service,
+                "host_len": len(host),
+                "path_len": min(len(path), room),
+                "host": host,
+                "path": path[:room].ljust(room, b"a"),  # as an earlier request may have left it
+            }
+        )
+        choice = RawChoice()
+        library().ipos_run_route(self.handle, request, ctypes.byref(choice))
+        return choice.pool, choice.rule
+
+    def session(self, now_ns: int, refused: Collection[int] = ()) -> tuple[int, int, bool]:
+        """(server, 0 for "choose"; `selection.sessions.Standing`; its response gets a cookie) of
+        the request that was read last; `refused` are the servers that have refused it.
+        """
+        choice, by = RawChoice(), refusers(refused)
+        server = library().ipos_decide_pool(self.handle, by, now_ns, ctypes.byref(choice))
+        return server, choice.session, bool(choice.insert)
+
+    def choose(
+        self, pool: int, client: IPv4Address, random: int, refused: Collection[int] = ()
+    ) -> tuple[int, int]:
+        """(server, its application's port) for a request of this client; server 0: nobody.
+
+        `random` has 64 bits; `refused` are the servers that have refused it.
+        """
+        port, by = ctypes.c_uint32(), refusers(refused)
+        raw = int.from_bytes(client.packed, sys.byteorder)
+        server = library().ipos_choose(self.handle, pool, by, random, raw, ctypes.byref(port))
+        return server, port.value
+
+    def read(self, pieces: Iterable[bytes], service: int = 0, mode: int = 0) -> bytes:
+        """A request head by itself: `struct ipos_request` after these pieces, of 1 to 1024 bytes.
+
+        As the data plane does, it stops at the piece that decides. mode: enum ipos_mode.
+        """
+        lib, handle = library(), self.handle
+        lib.ipos_request_open(handle, service, mode)
+        for piece in pieces:
+            if lib.ipos_request_feed(handle, piece, len(piece)):
+                break
+        return ctypes.string_at(lib.ipos_request(handle), layout("ipos_request").size)
+
+    def head_end(self, pieces: Iterable[bytes], mode: int = 0) -> int | None:
+        """Where a head ends, by the machine that looks at held bytes as they come; None: later."""
+        lib, handle = library(), self.handle
+        lib.ipos_head_open(handle, mode)
+        before = 0
+        for piece in pieces:
+            end: int = lib.ipos_head_feed(handle, piece, len(piece))
+            if end >= 0:
+                return before + end
+            before += len(piece)
+        return None
+
+    def _ran(self, error: int, frame: bytes) -> Outcome:
+        if error:
+            raise NativeError(f"a frame of {len(frame)} bytes is not between 14 and 3520")
+        lib, handle = library(), self.handle
+        after: RawFrame = lib.ipos_frame(handle).contents
+        sent = []
+        for i in range(lib.ipos_sent(handle)):
+            out: RawFrame = lib.ipos_sent_at(handle, i).contents
+            sent.append(Sent(out.ifindex, bool(out.inward), out.data, out.mark))
+        assigned = [
+            self._assignment(lib.ipos_assigned_at(handle, i).contents)
+            for i in range(lib.ipos_assigned(handle))
+        ]
+        rings: dict[int, list[bytes]] = {
+            maps()[name].index: [] for name in ("captured", "decisions", "silent")
+        }
+        for i in range(lib.ipos_records(handle)):
+            record: RawRecord = lib.ipos_record_at(handle, i).contents
+            raw = ctypes.string_at(ctypes.addressof(record) + RawRecord.bytes.offset, record.length)
+            rings[record.map].append(raw)
+        captured, decided, silent = rings.values()
+        return Outcome(
+            lib.ipos_verdict(handle),
+            after.data,
+            tuple(sent),
+            tuple(assigned),
+            lib.ipos_metadata(handle),
+            after.mark,
+            tuple(captured),
+            tuple(decided),
+            tuple(silent),
+        )
+
+    def _assignment(self, raw: RawAssignment) -> Assignment:
+        listener = self._sockets[raw.socket]
+        if not raw.request:
+            return Assignment(listener, None)
+        a: RawAttributes = raw.attributes
+        return Assignment(
+            listener,
+            Attributes(
+                a.rcv_tsval, a.rcv_tsecr, a.mss, a.rcv_wscale, a.snd_wscale, bool(a.ecn_ok),
+                bool(a.wscale_ok), bool(a.sack_ok), bool(a.tstamp_ok), bool(a.usec_ts_ok),
+            ),
+        )  # fmt: skip

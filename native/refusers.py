@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who has refused a request, as the data plane is told."""
+
+from collections.abc import Collection
+
+from ipos.abi.layout import constant, layout
+from ipos.abi.shapes import pack
+
+
+def refusers(servers: Collection[int]) -> bytes:
+    """`struct ipos_refusers` of these servers' indices; no more of them than it has room for."""
+    few = list(servers)[: constant("IPOS_REFUSERS_MAX")]
+    return pack(layout("ipos_refusers"), {"count": len(few), "servers": few})

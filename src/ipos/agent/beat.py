@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the agent does ten times a second, in large farms eight times (`pace`), in this order.
+
+    x.000 s   `_speak`: send our own state; in large farms every second time
+    x.003 s   `_listen`: read what the others have just sent, then bring the maps up to date
+    x.023 s   `_listen` once more, if the state of a server had not come by then
+
+All servers speak at the same tenth of a second of the wall clock, so each of them finds all states
+in its socket when it listens: it wakes up twice for one beat, however many servers there are. Both
+steps are timers of the event loop, and nothing in them waits.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from ipos.agent.expiry.sweep import Sweep
+from ipos.agent.heartbeat.exchange import Exchange
+from ipos.agent.heartbeat.member_faults import Fault
+from ipos.agent.heartbeat.membership import Members
+from ipos.agent.heartbeat.message import Order
+from ipos.agent.heartbeat.orders import Kept
+from ipos.agent.heartbeat.pace import pace
+from ipos.agent.holders.keeper import Keeper
+from ipos.agent.holders.states import SLEPT_NS
+from ipos.agent.host.links import Links
+from ipos.agent.host.own_state import boottime_ns
+from ipos.agent.host.routing import Routing
+from ipos.agent.host.systemd import Watchdog
+from ipos.agent.rows import desired
+from ipos.agent.rows.convergence import Convergence
+from ipos.agent.tasks import Tasks, wait_for
+from ipos.agent.undone import Undone
+from ipos.agent.view.snapshot_file import SnapshotFile
+from ipos.errors import IposError
+
+LISTEN_S = 0.003
+"""From our own state to listening: on a LAN, and by clocks that agree, all states are there."""
+AGAIN_S = 0.02
+"""From listening to listening again: a clock may differ a little, a server may be busy."""
+GRACE_S = 3.0
+"""How long a member that has not spoken yet keeps the rows that were found at the start."""
+RETRY_S = 1.0
+"""How long after a full disk has refused the orders they are saved again."""
+_LATE_NS = 300_000_000
+_SECOND_NS = 1_000_000_000
+_TOGETHER_NS = 5 * _SECOND_NS
+"""Servers of one farm start together. In this time none of them counts as a new one, which would
+get only a part of its requests (`slow_start_ms`).
+"""
+_LOOK_NS = 250_000_000
+"""How often the file of orders is looked at: `ipos server set` writes it when no agent runs."""
+
+log = structlog.get_logger()
+
+
+class Beat:
+    """Calls the parts of a running agent in their order.
+
+    `refresh` is called once a second; `ready` once, when all rows and routes are there; `reload` at
+    each beat, and returns whether a reload is going on.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        members: Members,
+        orders: Kept,
+        rows: Convergence,
+        routing: Routing,
+        expiry: Sweep,
+        links: Links,
+        snapshot: SnapshotFile,
+        keeper: Keeper,
+        undone: Undone,
+        tasks: Tasks,
+        refresh: Callable[[int], None],
+        ready: Callable[[], None],
+        reload: Callable[["Beat"], bool],
+    ) -> None:
+        self._exchange = exchange
+        self._members = members
+        self._orders = orders
+        self._rows = rows
+        self._routing = routing
+        self._expiry = expiry
+        self._links = links
+        self._snapshot = snapshot
+        self._keeper = keeper
+        self._undone = undone
+        self._tasks = tasks
+        self._refresh = refresh
+        self._announce = ready
+        self._reload = reload
+        self._watchdog = Watchdog()
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._started_ns = self._beaten_ns = self._looked_ns = self._refreshed_ns = 0
+        self._pace = pace(0)
+        self._late = self._ready = self._saving = self._reading = False
+        self._failed = self._reported = ""
+        self._found = Fault.NONE
+        self.settled = False
+        """Whether a member that nobody has heard counts as gone."""
+
+    def start(self) -> None:
+        self._started_ns = self._beaten_ns = boottime_ns()
+        self._speak()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _speak(self) -> None:
+        if self._tasks.stopping.is_set():
+            return
+        now_ns = boottime_ns()
+        gap_ns, self._beaten_ns = now_ns - self._beaten_ns, now_ns
+        if gap_ns > _LATE_NS:
+            # We were stopped or had no CPU: that we heard nobody proves nothing about the others.
+            self._members.slept(gap_ns)
+            self._rows.faults.begin(now_ns)
+        if gap_ns >= SLEPT_NS:
+            self._attempt(self._hold)  # first of all: others may have our addresses by now
+        self._watchdog.alive(now_ns)
+        self._failed = ""
+        self._look_for_orders(now_ns)
+        if self._pace.speaks(time.time()):
+            self._attempt(self._exchange.speak)
+        self._timer = self._loop.call_later(LISTEN_S, self._listen)
+
+    def _listen(self, again: bool = False) -> None:
+        if self._tasks.stopping.is_set():
+            return
+        self._attempt(self._hear)
+        self._late = self._members.is_somebody_late(self._beaten_ns)
+        if self._late and not again:
+            self._timer = self._loop.call_later(AGAIN_S, self._listen, True)
+            return
+        stalled_ns = boottime_ns() - self._beaten_ns
+        if stalled_ns > _LATE_NS:  # as in `_speak`, where the first beat takes long
+            self._members.slept(stalled_ns)
+        if not self._reload(self):
+            self._attempt(self._follow)
+        self._expiry.tick(self._beaten_ns)
+        self._report()
+        self._pace = pace(len(self._members.by_ip))
+        self._exchange.again_ms = self._pace.again_ms
+        self._timer = self._loop.call_later(self._pace.until_next(time.time()), self._speak)
+
+    def _hear(self) -> None:
+        self._exchange.hear(self._hear_more)
+
+    def _hear_more(self) -> None:
+        if not self._tasks.stopping.is_set():
+            self._attempt(self._hear)
+
+    def _attempt(self, step: Callable[[], object]) -> None:
+        failed = self._tasks.attempt(step)
+        self._failed = self._failed or failed
+
+    def _report(self) -> None:
+        """Log what cannot be done, once for as long as it stays the same."""
+        failed = "; ".join(filter(None, (self._failed, *self._undone.reasons())))
+        if failed != self._reported and failed:
+            log.error("a part of the agent's work cannot be done; it is tried again", reason=failed)
+        self._reported = failed
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all rows and routes are there."""
+        return self._ready
+
+    def follow_now(self) -> str:
+        """Bring the maps up to date outside a beat. Returns what failed, or ""."""
+        return self._tasks.attempt(self._follow)
+
+    def _follow(self) -> None:
+        """Bring the maps, routes and files up to date with what has been heard."""
+        now_ns = boottime_ns()
+        if self._late:
+            self._exchange.probe_the_silent(now_ns)
+        self._exchange.tell_cookies(now_ns)
+        since_ns = now_ns - self._started_ns
+        self.settled = since_ns > GRACE_S * _SECOND_NS or self._members.all_heard()
+        changed = self._hold()
+        self._undone.note("rows", self._rows.not_in_force)
+        if changed:
+            self._expiry.look()
+            self._routing.foreign = desired.foreign_addresses(self._members)
+            self._exchange.address()
+            self._snapshot.save()
+        self.route()
+        if self._orders.is_unsaved and not self._saving:
+            self._saving = True
+            self._tasks.spawn(self._save_orders())
+        if changed or now_ns - self._refreshed_ns > _SECOND_NS:
+            self.refresh()
+        if self.settled and not self._ready and self._routing.is_complete and self._keeps(since_ns):
+            self._ready = True
+            self._announce()
+
+    def _hold(self) -> bool:
+        """Hold and give up addresses, and bring the maps up to date; whether they have changed."""
+        now_ns = boottime_ns()
+        self._keeper.look(now_ns, settled=self.settled)
+        returned = self._keeper.returned()
+        if returned:
+            self._expiry.returned(returned)
+        # Before the first question, too: who asks in the name of an address draws its packets.
+        self._links.silent = self._keeper.silent
+        self._found = self._links.look(now_ns)
+        return self._rows.converge(
+            now_ns,
+            prune=self.settled,
+            opening=now_ns - self._started_ns < _TOGETHER_NS,
+            links=self._found,
+            arps=self._keeper.arps(),
+            asks=self._keeper.asks(now_ns),
+        )
+
+    def _keeps(self, since_ns: int) -> bool:
+        """Whether somebody answers for each of our addresses, or it would be vain to wait."""
+        return self._keeper.has_its_own or since_ns > _TOGETHER_NS
+
+    def refresh(self) -> None:
+        """Do what is done once a second."""
+        self._refreshed_ns = boottime_ns()
+        self._refresh(self._refreshed_ns)
+
+    def route(self) -> None:
+        self._routing.begin(self._snapshot.config.server.addresses, settled=self.settled)
+
+    def _look_for_orders(self, now_ns: int) -> None:
+        """Read the file of orders when it has changed; in a thread, because it is on a disk."""
+        if now_ns - self._looked_ns < _LOOK_NS or self._reading:
+            return
+        self._looked_ns = now_ns
+        if self._orders.has_changed():
+            self._reading = True
+            self._tasks.in_thread(self._orders.read, self._take_orders)
+
+    def _take_orders(self, found: list[Order]) -> None:
+        self._reading = False
+        self._orders.take(found)
+
+    async def _save_orders(self) -> None:
+        """Write the file of orders in a thread; after a failure, wait before the next attempt."""
+        try:
+            await asyncio.to_thread(self._orders.save)
+            self._undone.note("orders", "")
+        except (IposError, OSError) as error:
+            self._undone.note("orders", f"orders hold and will be saved later: {error}")
+            await wait_for(self._tasks.stopping, RETRY_S)
+        finally:
+            self._saving = False

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of connections as one pass of the expiry sees them, and what its parts share.
+
+The data plane counts its rows in the map `roles`, and asks a table only where a row may be. An
+addition to a count must be one step, which only a program can do; so the agent tells it of the rows
+that it has taken away. Until then a table is asked in vain, and so it is for good when the data
+plane does not hear of it.
+"""
+
+import dataclasses
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from ipos.abi.codec import Codec
+from ipos.abi.layout import constant
+from ipos.abi.rows import Settings
+from ipos.agent.expiry import expiry_rules, notices
+from ipos.agent.expiry.ended_counts import Ledger
+from ipos.agent.expiry.expiry_rules import Forwarded, Held, Known, Left, Limits, Owned
+from ipos.agent.expiry.network_shares import Shares
+from ipos.agent.expiry.notices import FrameSocket
+from ipos.agent.expiry.row_table import Old, R, RowTable
+from ipos.closing import Closing
+from ipos.kernel.libbpf.map_store import Map
+
+FORWARD = constant("IPOS_ROLE_FORWARD")
+LOCAL = constant("IPOS_ROLE_LOCAL")
+CONNECT = constant("IPOS_ROLE_CONNECT")
+HOLDING = constant("IPOS_ROLE_HOLDING")
+ACTIONS = 128
+"""Rows that are acted on before it is asked whether others should have their turn."""
+_MAPS = (
+    *("holding", "hold_free", "hold_pool", "hold_returned", "temporary", "local", "connect"),
+    "forward",
+    *("settings", "servers", "traffic", "counters"),
+)
+_SETTINGS = Codec(Settings)
+_SECOND_NS = 1_000_000_000
+
+
+class TakenRows:
+    """Counts rows that were taken; `book` tells the data plane of them."""
+
+    def __init__(self, programs: Path) -> None:
+        """programs: where the running programs are pinned."""
+        self._programs = programs
+        self._rows: Counter[tuple[bytes, int]] = Counter()
+
+    def add(self, key: bytes, role: int) -> None:
+        """A row of this connection is gone. role: what its table is counted as."""
+        self._rows[key, role] += 1
+
+    def put_back(self, key: bytes, role: int) -> None:
+        """It is there again, before `book`."""
+        self._rows[key, role] -= 1
+
+    def book(self, settings: Settings) -> None:
+        """Inside the server's network namespace. IposError or OSError: the rest the next time.
+
+        None is told twice, not even after an error: a count may be too high, and never too low.
+        """
+        for key, role in list(self._rows):
+            while self._rows[key, role] > 0:
+                self._rows[key, role] -= 1
+                notices.tell_taken(settings, expiry_rules.ENDS.read(key), role, self._programs)
+            del self._rows[key, role]
+
+
+class CountedTables:
+    """The tables whose rows the data plane counts. What is taken out of them is in `taken`."""
+
+    def __init__(self, maps: Mapping[str, Map], programs: Path) -> None:
+        self.taken = TakenRows(programs)
+        self.holding: RowTable[Held] = RowTable(
+            maps["holding"], expiry_rules.HELD, expiry_rules.HELD_SINCE, self._add(HOLDING)
+        )
+        self.local = self._owned(maps["local"], LOCAL)
+        self.connect = self._owned(maps["connect"], CONNECT)
+        self.forward: RowTable[Forwarded] = RowTable(
+            maps["forward"],
+            expiry_rules.FORWARDED,
+            expiry_rules.FORWARDED_SINCE,
+            self._add(FORWARD),
+        )
+
+    def _owned(self, table: Map, role: int) -> RowTable[Owned]:
+        return RowTable(table, expiry_rules.OWNED, expiry_rules.OWNED_SINCE, self._add(role))
+
+    def _add(self, role: int) -> Callable[[bytes], None]:
+        return partial(self.taken.add, role=role)
+
+
+class ConnectionRows(Closing):
+    """The tables pinned in a directory, opened inside the server's network namespace.
+
+    `interfaces` are front and back. header_ns and idle_ns of `limits` are the running settings'
+    instead. `settings`, `limits` and now_ns are the pass's, from `begin` on.
+    """
+
+    settings: Settings
+
+    def __init__(self, maps: Path, interfaces: tuple[str, str], limits: Limits) -> None:
+        self.front, self.back = interfaces
+        self.limits = limits
+        self.programs = maps.parent / "progs"
+        self.maps = at = {name: Map.open(maps / name) for name in _MAPS}
+        counted = CountedTables(at, self.programs)
+        self.taken, self.holding, self.forward = counted.taken, counted.holding, counted.forward
+        self.local, self.connect = counted.local, counted.connect
+        self.temporary = RowTable(at["temporary"], expiry_rules.LEFT, expiry_rules.LEFT_SINCE)
+        self.ledger = Ledger(at["traffic"], at["counters"])
+        self.shares = Shares(at["hold_returned"])
+        self.frames = FrameSocket()
+        self.now_ns = 0
+        self._raw_settings = b""
+        self._servers: dict[int, Known | None] = {}
+
+    def begin(self, now_ns: int) -> bool:
+        """A pass begins; False where the data plane has no settings. MapError: it has gone."""
+        raw = self.maps["settings"].get(bytes(4))
+        if raw is None:
+            return False
+        if raw != self._raw_settings:
+            self._raw_settings = raw
+            self.settings = _SETTINGS.decode(raw)
+            self.limits = dataclasses.replace(
+                self.limits,
+                header_ns=self.settings.header_timeout_ms * 1_000_000,
+                idle_ns=self.settings.idle_s * _SECOND_NS,
+                waiting_ns=self.settings.waiting_s * _SECOND_NS,
+                first_byte_ns=self.settings.silent_s * _SECOND_NS,
+            )
+        self.now_ns = now_ns
+        self._servers = {}
+        return True
+
+    def stroll(self, table: RowTable[R], older_ns: int) -> Old[R]:
+        """Rows of the table's next batch that have not changed for so long."""
+        return table.stroll(self.now_ns - older_ns, self.now_ns, self.limits.again_ns)
+
+    def book(self) -> None:
+        """The data plane hears of what was counted, given back and taken away in this pass."""
+        self.ledger.book()
+        self.shares.book()
+        self.taken.book(self.settings)
+
+    def tell_unattached(self, key: bytes, row: Owned) -> None:
+        older_ms = self.limits.unattached_ns // 1_000_000
+        notices.tell_unattached(
+            self.settings, expiry_rules.ENDS.read(key), row, older_ms, self.programs
+        )
+
+    def remember(self, key: bytes, row: Held | Owned | Forwarded | Left, state: int) -> None:
+        """The old cookie opens nothing any more."""
+        self.maps["temporary"].update(key, expiry_rules.ended(row, state, self.now_ns))
+
+    def server(self, index: int) -> Known | None:
+        """Of the rows a pass needs, each is read once."""
+        if index not in self._servers:
+            raw = self.maps["servers"].get(index.to_bytes(4, sys.byteorder))
+            known = None if raw is None else expiry_rules.KNOWN.read(raw)
+            is_there = known is not None and known.state != expiry_rules.NO_SERVER
+            self._servers[index] = known if is_there else None
+        return self._servers[index]
+
+    def members(self) -> set[IPv4Address]:
+        rows = (expiry_rules.KNOWN.read(row) for _, row in self.maps["servers"].items())
+        return {IPv4Address(server.back_ip) for server in rows if server.state}
+
+    def close(self) -> None:
+        self.frames.close()
+        for table in self.maps.values():
+            table.close()

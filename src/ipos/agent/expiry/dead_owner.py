@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tells clients that the server that has their connections is down.
+
+The data plane ends such a connection when the client's next segment comes. But a client that waits
+for a response sends none, and would wait for ever. So once for each server that is down, the agent
+looks through Forward for the connections that server had.
+
+    acknowledged    RST to the client, at what it has acknowledged: the very next number, unless
+                    more came meanwhile; then it answers, and the data plane's RST is exact
+    offered only    an old segment to the client, as a keepalive is, upon whose acknowledgement the
+                    data plane chooses again: its request lies here, and goes elsewhere
+"""
+
+import socket
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
+
+from ipos.abi.layout import constant
+from ipos.abi.rows import ServerState
+from ipos.agent.expiry import expiry_rules, notices
+from ipos.agent.expiry.expiry_rules import Forwarded, Held
+from ipos.agent.expiry.row_table import RowTable
+from ipos.agent.host.interfaces import NetworkError
+from ipos.agent.rows.columns import Among
+from ipos.closing import Closing
+from ipos.kernel.libbpf.map_store import Map
+
+ACTIONS = 128
+"""Rows that are acted on before others have their turn."""
+_MARK_OURS = constant("IPOS_MARK_OURS")  # our data plane lets it go out
+_STATE = Among("ipos_server", "state")
+_OWNER = Among("ipos_forward", "server")
+
+Forget = Callable[[bytes, Callable[[Forwarded], bool]], Forwarded | None]
+"""Takes a row of Forward away, if this still holds of it, and remembers that it was reset."""
+
+
+class DeadOwners(Closing):
+    """The connections of servers that are down, each server's once until it is back.
+
+    Made inside the server's network namespace.
+    """
+
+    def __init__(
+        self, servers: Map, forward: RowTable[Forwarded], holding: RowTable[Held], forget: Forget
+    ) -> None:
+        self._servers = servers
+        self._forward = forward
+        self._holding = holding
+        self._forget = forget
+        self._told: set[int] = set()
+        self.back: set[int] = set()
+        """Servers that are not down any more, and do not know whom we have reset."""
+        self._is_due = True
+        self._packets = _PacketSocket()
+
+    def look(self) -> None:
+        """Somebody's state has changed."""
+        self._is_due = True
+
+    def steps(self) -> Iterator[None]:
+        """One pass, in pieces."""
+        if not self._is_due:
+            return
+        self._is_due = False
+        rows = self._servers.first(self._servers.max_entries)
+        down = set(_STATE.places(rows, {ServerState.DOWN}))
+        self.back |= self._told - down
+        self._told &= down
+        fresh = down - self._told
+        if not fresh:
+            return
+        self._told |= fresh
+        for found in self._forward.find(lambda values: _OWNER.places(values, fresh)):
+            for turn, (key, row) in enumerate(found, start=1):
+                if row.acknowledged:
+                    self.reset(key, lambda row: bool(row.acknowledged) and row.server in fresh)
+                else:
+                    self._rouse(key)
+                if turn % ACTIONS == 0:
+                    yield
+            yield
+
+    def reset(self, key: bytes, still: Callable[[Forwarded], bool]) -> None:
+        """End a connection that was given away, and tell its client."""
+        row = self._forget(key, still)
+        if row is not None:
+            self.tell(key, row.client_ack)
+
+    def tell(self, key: bytes, number: int) -> None:
+        """Reset a client that has acknowledged all before this number."""
+        self._packets.send(notices.reset_packet(expiry_rules.ENDS.read(key), number))
+
+    def _rouse(self, key: bytes) -> None:
+        held = self._holding.get(key)
+        if held is not None:
+            self._packets.send(notices.rousing_packet(expiry_rules.ENDS.read(key), held))
+
+    def close(self) -> None:
+        self._packets.close()
+
+
+class _PacketSocket(Closing):
+    """Sends IP packets as they are, by the routes that answers to clients go."""
+
+    def __init__(self) -> None:
+        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        try:
+            self._socket = socket.socket(socket.AF_INET, kind, socket.IPPROTO_RAW)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, _MARK_OURS)
+        except OSError as error:
+            raise NetworkError(f"cannot send packets: {error.strerror}; run as root") from None
+
+    def send(self, packet: bytes) -> None:
+        """May lose it: no route, or a full queue. Then the client's next segment is answered."""
+        try:
+            self._socket.sendto(packet, (str(IPv4Address(packet[16:20])), 0))
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        self._socket.close()

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this server tells the others at each beat, and what it takes in from them.
+
+`Exchange` connects the UDP socket with those who understand its datagrams: whole states go to the
+membership and to the rows of the data plane, questions about connections to expiry, and learned
+cookies to their map. States without news are told and taken by the data planes; what they have
+heard is read from a map once a beat. `Exchange` also probes servers whose agents are silent.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address
+
+import msgspec
+
+from ipos.abi import rows as abi_rows
+from ipos.abi.codec import Codec
+from ipos.abi.rows import ServerState
+from ipos.agent.drain.emptying import Emptying
+from ipos.agent.expiry import query_message
+from ipos.agent.expiry.sweep import Sweep
+from ipos.agent.heartbeat import learned_cookies, message, probe, transport
+from ipos.agent.heartbeat.datagram_tags import Key
+from ipos.agent.heartbeat.learned_cookies import CookieGossip, Peer
+from ipos.agent.heartbeat.member import Age, Member
+from ipos.agent.heartbeat.membership import Members
+from ipos.agent.heartbeat.orders import Kept
+from ipos.agent.heartbeat.pace import OFTEN, Editions
+from ipos.agent.heartbeat.probe import Prober
+from ipos.agent.holders.keeper import Keeper
+from ipos.agent.host.health_checks import Checks
+from ipos.agent.host.interfaces import Interface
+from ipos.agent.host.own_state import Observer, boottime_ns
+from ipos.agent.rows import desired
+from ipos.agent.rows.convergence import Convergence
+from ipos.config.schema import Config
+from ipos.kernel.libbpf.map_store import Map
+from ipos.kernel.maps import Tables
+
+_SETTINGS = Codec(abi_rows.Settings)
+_OTHER_KINDS = (*query_message.KINDS, learned_cookies.KIND)
+"""First bytes of the datagrams on our port that are not states."""
+
+
+class Exchange:
+    """One server's side of the conversation. `key` makes and checks the tags of datagrams."""
+
+    def __init__(
+        self,
+        config: Config,
+        front: Interface,
+        back: Interface,
+        key: Key,
+        port: transport.Port,
+        prober: Prober,
+        members: Members,
+        orders: Kept,
+        checks: Checks,
+        observer: Observer,
+        rows: Convergence,
+        expiry: Sweep,
+        cookies: CookieGossip,
+        tables: Tables,
+        said: Map,
+        keeper: Keeper,
+        emptying: Emptying,
+    ) -> None:
+        """said: the map `heard`."""
+        self._front, self._back = front, back
+        self._key = key
+        self._port = port
+        self._prober = prober
+        self._members = members
+        self._orders = orders
+        self._checks = checks
+        self._observer = observer
+        self._rows = rows
+        self._expiry = expiry
+        self._cookies = cookies
+        self._tables = tables
+        self._keeper = keeper
+        self._emptying = emptying
+        self._said = said
+        self._editions = Editions()
+        self._settings, self._raw_settings = abi_rows.Settings(), b""
+        self._known: dict[int, tuple[int, int]] = {}
+        self._again: asyncio.Handle | None = None
+        self.again_ms = OFTEN.again_ms
+        self.take(config)
+
+    def take(self, config: Config) -> None:
+        """Use another configuration."""
+        self._discover = config.farm.discover
+        self._learns = desired.learns(config)
+        self.address()
+
+    def address(self) -> None:
+        """Work out again which addresses our state is sent to."""
+        others = [member.back_ip for member in self._members.others()]
+        own_lan = self._back.index != self._front.index
+        audience = transport.audience(
+            self._back, self._members.me, others, all_there=self._discover, lan=own_lan
+        )
+        self._port.address(audience)
+        # A frame to everybody reaches all others, and only servers.
+        self._is_lan = own_lan and len(audience) == 1
+
+    def speak(self) -> None:
+        """Send our own state to all other servers."""
+        now_ns = boottime_ns()
+        faults = self._rows.faults
+        self._observer.again_ms = self.again_ms
+        state = self._observer.observe(
+            now_ns, _wall_ms(), self._orders.orders, self._checks.well, faults.mine, faults.hears
+        )
+        self._emptying.follow(self._orders.orders.of(state.server))
+        state = self._keeper.tell(state)
+        leaving = self._emptying.leaving()
+        if leaving is not None:
+            state = msgspec.structs.replace(state, leaving=leaving)
+        if self._emptying.leaves:
+            state = msgspec.structs.replace(state, state=int(ServerState.DRAIN))
+        state, whole = self._editions.tell(state)
+        self._members.hear_myself(state, now_ns)
+        frame = None if whole or not self._is_lan else self._numbers(state)
+        if frame is None:
+            self._port.tell(message.datagrams(state, self._key))
+        else:
+            self._prober.send(frame)
+
+    def _numbers(self, state: message.State) -> bytes | None:
+        """The frame that says what has changed, under the key of now."""
+        raw = self._tables.settings_rows.get(0)
+        if raw is None:
+            return None
+        if raw != self._raw_settings:
+            self._raw_settings, self._settings = raw, _SETTINGS.decode(raw)
+        return probe.numbers(self._settings, state)
+
+    def hear(self, again: Callable[[], None]) -> None:
+        """Read what waits in the socket, and write the rows of the servers that have spoken.
+
+        When more may wait than one read takes, `again` is called soon.
+        """
+        now_ns, wall_ms = boottime_ns(), _wall_ms()
+        self._rows.heard(self._members.hear_numbers(self._frames_heard(), now_ns))
+        me = self._members.myself
+        heard = {} if me.state is None else {me.index: me}
+        taken = self._port.take()
+        for data, source in taken:
+            if data[:1] in _OTHER_KINDS:
+                address = (source.host, source.port)
+                if not self._expiry.receive(data, address, now_ns):
+                    self._cookies.receive(data, now_ns, wall_ms)
+                continue
+            member = self._members.receive(data, source.number, now_ns, wall_ms)
+            if member is not None and member.state is not None:
+                self._orders.hear(member.state.orders)
+                heard[member.index] = member
+                if member.boot_ns == now_ns:  # it has begun, and knows nothing of us
+                    self._editions.repeat()
+        self._rows.said(heard.values(), now_ns)
+        self._expect_numbers(heard.values())
+        if self._port.is_full(taken) and self._again is None:
+            self._again = asyncio.get_running_loop().call_soon(self._once_more, again)
+
+    def _frames_heard(self) -> bytes:
+        """The rows that our data plane has written, of all members."""
+        indices = (member.index for member in self._members.by_ip.values())
+        return self._said.first(max(indices) + 1, locked=True)
+
+    def _expect_numbers(self, members: Iterable[Member]) -> None:
+        """Tell our data plane which states are read whole: it takes the numbers that follow."""
+        for member in members:
+            state = member.state
+            if state is None or member is self._members.myself:
+                continue
+            edition = state.boot, state.edition
+            if self._known.get(member.index) != edition:
+                boot = state.boot if state.edition else 0
+                row = abi_rows.Edition(boot, state.sequence, state.edition)
+                self._tables.editions.put(member.index, row)
+                self._known[member.index] = edition
+
+    def _once_more(self, again: Callable[[], None]) -> None:
+        self._again = None
+        again()
+
+    def take_probe_answers(self) -> None:
+        """A data plane that answers is alive, whatever its agent does."""
+        settings = self._tables.settings.get(0)
+        now_ns = boottime_ns()
+        if settings is not None:
+            for address, mac in self._prober.answers(settings, now_ns):
+                self._members.answered(address, mac, now_ns)
+
+    def probe_the_silent(self, now_ns: int) -> None:
+        """Ask the data planes of the servers whose agents have not been heard."""
+        silent = self._members.silent(now_ns)
+        settings = self._tables.settings.get(0) if silent else None
+        for member in silent:
+            state = member.state
+            if settings is not None and state is not None and state.addresses:
+                address = IPv4Address(state.addresses[0])
+                self._prober.ask(settings, member.back_ip, address, state.mac, now_ns)
+
+    def tell_cookies(self, now_ns: int) -> None:
+        """Send the cookies that our applications have set, if a service learns them."""
+        if not self._learns:
+            return
+        peers = [
+            Peer(member.back_ip, member.state.boot)
+            for member in self._members.others()
+            if member.state is not None and member.age(now_ns) is not Age.DOWN
+        ]
+        self._cookies.tick(peers, now_ns, _wall_ms())
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000

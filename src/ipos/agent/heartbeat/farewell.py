@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Speaks for this server when its agent has ended and its data plane is to be removed.
+
+A server that is silent while its kernel runs is believed to serve still. So the command that
+removes the data plane first hands the server's addresses over, in place of the agent, while its
+data plane still serves, and then says that the server is down.
+
+    it says that it is in maintenance, and holds its addresses    the others want them
+    the same, but it holds none: XDP answers no ARP               others ask on front, and take them
+
+This goes on until the others say that they hold them all, and routers have heard it.
+"""
+
+import dataclasses
+import socket
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import msgspec
+
+from ipos.abi.rows import AddressKey, Arp, ServerState, Settings
+from ipos.agent.heartbeat import message
+from ipos.agent.heartbeat.message import Rejected, State
+from ipos.agent.heartbeat.transport import Port
+from ipos.agent.view.snapshot import Snapshot
+from ipos.closing import Closing
+from ipos.config import load, read_secret, secret_path
+from ipos.errors import IposError
+from ipos.handshake.keys import key_ring
+from ipos.kernel.maps import Tables
+
+BEAT_S = 0.1
+WANTED_S = 0.25
+"""For so long it still holds its addresses, and the others come to want them."""
+PATIENCE_S = 3.0
+"""Then the addresses that nobody has taken are given up."""
+HEARD_S = 0.4
+"""From an address's first announcement to its third."""
+
+
+class Voice(Closing):
+    """This server's, for all others that were heard. IposError or OSError: it cannot speak."""
+
+    def __init__(self, snapshot: Snapshot, settings: Settings) -> None:
+        file = Path(snapshot.config)
+        self.config = config = load(file)
+        back = {server.server: server.back_ip for server in snapshot.servers}
+        if config.server.name not in back:
+            raise IposError(
+                f"{file} is of the server {config.server.name}, which is none of those heard of "
+                f"({', '.join(sorted(back))})"
+            )
+        self.me = IPv4Address(back[config.server.name])
+        self.others = [one for one in back.values() if one != str(self.me)]
+        self.addresses = [int(address) for address in config.server.addresses]
+        self._key = key_ring(read_secret(secret_path(config, file)), config.farm.name).main.state
+        self._state = State(
+            farm=config.farm.name,
+            server=config.server.name,
+            boot=_wall_ms(),
+            sequence=0,
+            sent_ms=0,
+            state=int(ServerState.DOWN),
+            back_ip=int(self.me),
+            mac=settings.back_mac,
+            addresses=self.addresses,
+        )
+        self._out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._out.bind((str(self.me), 0))
+
+    def say(self, state: ServerState, holds: list[int] | None = None) -> None:
+        """Tell every server that was heard."""
+        self._state = msgspec.structs.replace(
+            self._state, state=int(state), holds=holds, sequence=self._state.sequence + 1,
+            sent_ms=_wall_ms(),
+        )  # fmt: skip
+        for datagram in message.datagrams(self._state, self._key):
+            for address in self.others:
+                self._out.sendto(datagram, (address, message.PORT))
+
+    def heard(self, datagram: bytes) -> State | None:
+        """What another server says, None for what is not believed."""
+        try:
+            state = message.decode(datagram, self._key)
+        except Rejected:
+            return None
+        return state if str(IPv4Address(state.back_ip)) in self.others else None
+
+    def close(self) -> None:
+        self._out.close()
+
+
+def hand_over(
+    voice: Voice, tables: Tables, back: str, self_index: int, sleep: Callable[[float], None]
+) -> list[IPv4Address]:
+    """Have other servers hold this one's addresses. Returns those that none has taken in time.
+
+    `back` is the name of the back interface. IposError, MapError or OSError: it is not possible.
+    """
+    left = set(voice.addresses)
+    if voice.config.farm.announce != "arp" or not voice.others:
+        return []
+    with Port(back) as port:
+        row = tables.servers.get(self_index)
+        if row is not None:  # what still comes here is for others
+            tables.servers.put(self_index, dataclasses.replace(row, state=ServerState.MAINT))
+        began = heard = time.monotonic()
+        while time.monotonic() - began < WANTED_S:
+            voice.say(ServerState.MAINT, voice.addresses)
+            sleep(BEAT_S)
+        _answer_for_none(tables, voice.addresses)
+        while time.monotonic() - began < PATIENCE_S and (
+            left or time.monotonic() - heard < HEARD_S
+        ):
+            voice.say(ServerState.MAINT, [])
+            sleep(BEAT_S)
+            before = len(left)
+            for datagram, _ in port.take():
+                state = voice.heard(datagram)
+                left -= set((state.holds if state else None) or ())
+            heard = time.monotonic() if len(left) != before else heard
+    return [IPv4Address(address) for address in sorted(left)]
+
+
+def _answer_for_none(tables: Tables, addresses: list[int]) -> None:
+    """On front, whoever asks for them by ARP."""
+    for address in addresses:
+        key = AddressKey(IPv4Address(address), 0, 0)
+        row = tables.addresses.get(key)
+        if row is not None:
+            tables.addresses.put(key, dataclasses.replace(row, arp=Arp.SILENT))
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One member of the farm: what it said last, how old that is, and whether it gets requests."""
+
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Address
+from typing import NamedTuple
+
+from ipos.abi.rows import ServerState
+from ipos.agent.heartbeat import message
+from ipos.agent.heartbeat.message import State
+
+ASK_NS = 250_000_000
+"""Two datagrams and a half: its data plane is asked before anybody calls it stale. Later by as much
+as it says its states more slowly (`again_ms`); it is stale after two of them."""
+
+STALE_NS = 500_000_000
+
+DOWN_NS = 800_000_000
+"""With the tenth of a second between two looks and the one between two datagrams, a second."""
+
+TENTH_NS = 100_000_000
+
+
+class Age(Enum):
+    """How old what we know of a member is."""
+
+    UNHEARD = "unheard"
+    FRESH = "fresh"
+    STALE = "stale"
+    SUSPECTED = "suspected"
+    DOWN = "down"
+
+
+class Trouble(NamedTuple):
+    """Whose datagrams are not believed, and why. `member`: it should be one of ours."""
+
+    text: str
+    member: bool
+    when_ns: int
+
+
+class Standing(NamedTuple):
+    """Why a server that is heard cannot serve, empty when it can: see `member_faults`.
+
+    `state` is what its row says instead of what it says itself. `refused`: it is none of the
+    farm's servers, because another has its name or an address of it.
+    """
+
+    why: str = ""
+    state: ServerState | None = None
+    refused: bool = False
+
+
+def hears_mark(address: int) -> bytes:
+    """How a state says that its server hears the one with this back address: two bytes.
+
+    Different for all of a network of 65,536 addresses. Of two with the same mark, one that is not
+    heard would seem to be.
+    """
+    return ((address >> 16 ^ address) & 0xFFFF).to_bytes(2, "big")
+
+
+_FINE = Standing()
+
+
+@dataclass(slots=True)
+class Member:
+    """One server of the farm. `index` is our own number for it in the data plane's maps.
+
+    `boot_ns` is when its agent was first heard, or again after a silence; `deaf_ns` since when it
+    says that it does not hear us, 0 for one that does. recalled: `state` is what the maps and the
+    last snapshot say of it.
+    """
+
+    back_ip: IPv4Address
+    index: int
+    state: State | None = None
+    heard_ns: int = 0
+    sign_ns: int = 0
+    newest: tuple[int, int] = (0, 0)
+    down: bool = False
+    boot_ns: int = 0
+    deaf_ns: int = 0
+    recalled: bool = False
+    standing: Standing = _FINE
+
+    @property
+    def serves(self) -> bool:
+        """Whether it is one of the farm's servers, as far as is known."""
+        return self.state is not None and not self.standing.refused
+
+    @property
+    def again_ns(self) -> int:
+        """How long it is silent between two of its states."""
+        return self.state.again_ms * 1_000_000 if self.state is not None else 0
+
+    @property
+    def ask_ns(self) -> int:
+        return max(ASK_NS, self.again_ns + ASK_NS - TENTH_NS)
+
+    @property
+    def stale_ns(self) -> int:
+        return max(STALE_NS, 2 * self.again_ns + TENTH_NS)
+
+    def hear(self, state: State, now_ns: int, mark: bytes) -> None:
+        """Take its word. `mark` is ours, see `hears_mark`."""
+        before = self.state
+        silent_ns = now_ns - self.heard_ns
+        begins = before is None or before.boot != state.boot or silent_ns > self.stale_ns
+        if begins:
+            self.boot_ns, self.deaf_ns = now_ns, 0
+        if begins or before is None or before.hears != state.hears:
+            if state.hears is None or message.contains(state.hears, mark):
+                self.deaf_ns = 0
+            elif not self.deaf_ns:
+                self.deaf_ns = now_ns
+        self.state, self.heard_ns, self.recalled = state, now_ns, False
+        self.down = state.state == ServerState.DOWN  # its farewell
+        self.newest = (state.boot, state.sequence)
+
+    def age(self, now_ns: int) -> Age:
+        if self.state is None:
+            return Age.UNHEARD
+        if self.down or now_ns - max(self.heard_ns, self.sign_ns) >= DOWN_NS:
+            return Age.DOWN
+        if now_ns - self.heard_ns < self.stale_ns:
+            return Age.FRESH
+        return Age.STALE if now_ns - self.sign_ns < self.stale_ns else Age.SUSPECTED

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds servers that are heard and cannot serve: half-dead links, names that two servers have.
+Pure.
+
+    its front is out         it says so itself: no carrier, or its next hop does not answer
+    it does not hear us      its states say whom it hears, and we are not among them
+    our own back is out      we reach nobody
+    its name, its address    another server has it too, and was there before
+
+Such a server gets nothing new at once, and so does one that refuses offers itself. When the fault
+lasts it is down, so its clients are told. Whoever is out stays so until all has been well for a
+while, or a loose plug would move every session at each contact.
+
+A front that is out counts only while another server's front is well. When a switch or a router
+restarts, all servers lose it together; none is better than another, and connections outlive it.
+"""
+
+from enum import IntEnum
+from ipaddress import IPv4Address
+
+from ipos.abi.rows import ServerState
+from ipos.agent.heartbeat.member import Age, Member, Standing, hears_mark
+from ipos.agent.heartbeat.membership import Members
+
+
+class Fault(IntEnum):
+    """What a server says is wrong with itself. Numbers are never used again."""
+
+    NONE = 0
+    FRONT_CARRIER = 1
+    FRONT_NEIGHBOUR = 2
+    BACK_CARRIER = 3
+    DUPLICATE = 4
+
+
+TEXTS = {
+    Fault.FRONT_CARRIER: "its front interface has no carrier",
+    Fault.FRONT_NEIGHBOUR: "its next hop on front does not answer ARP",
+    Fault.BACK_CARRIER: "its back interface has no carrier",
+    Fault.DUPLICATE: "another server has its name or an address of it",
+}
+_FRONT = (int(Fault.FRONT_CARRIER), int(Fault.FRONT_NEIGHBOUR))
+FRONT_DOWN_NS = 3_000_000_000
+"""A plug that is put into another socket is back by then, and its connections live."""
+DEAF_DOWN_NS = 200_000_000
+"""It has not heard us for half a second already when it says so: as with silence, 800 ms."""
+CALM_NS = 1_000_000_000
+"""So long a server must have heard us before it is taken for one that does."""
+OPENING_NS = 1_000_000_000
+"""So long after either side has begun to speak, not to be heard proves nothing."""
+GONE_NS = 5_000_000_000
+"""A server that has been down for so long leaves its name and its addresses to others."""
+
+
+class Faults:
+    """The judge of one agent: sets `standing` of every member.
+
+    `mine` is what this server says of itself, `hears` whom it hears; both go into its next state.
+    """
+
+    def __init__(self, members: Members, started_ns: int) -> None:
+        self._members = members
+        self._started_ns = started_ns
+        self._deaf: dict[int, int] = {}
+        self._out: dict[int, int] = {}
+        self.mine = Fault.NONE
+        self.hears = b""
+        self.uneasy = False
+
+    def begin(self, now_ns: int) -> None:
+        """We speak again after a pause, in which nobody could hear us."""
+        self._started_ns = now_ns
+
+    def look(self, now_ns: int, links: Fault) -> bool:
+        """Judge all anew; whether anybody's standing has changed. `links` is about our own."""
+        members = self._members
+        known = [member for member in members.by_ip.values() if member.state is not None]
+        refused = _refused(known, now_ns)
+        mine = Fault.DUPLICATE if members.myself.index in refused else links
+        well = {
+            member.index
+            for member in known
+            if _is_up(member, now_ns) and not _front_is_out(member, members, mine)
+        } - refused.keys()
+        before = {member.index: member.standing for member in known}
+        for member in known:
+            if member.index in refused:
+                why = refused[member.index]
+                member.standing = Standing(why, ServerState.MAINT, refused=True)
+            else:
+                member.standing = self._standing(member, now_ns, mine, well)
+        self.mine = mine
+        self.hears = b"".join(
+            sorted(
+                hears_mark(int(member.back_ip))
+                for member in known
+                if member is not members.myself and member.age(now_ns) in (Age.FRESH, Age.STALE)
+            )
+        )
+        self.uneasy = any(member.standing.why or member.deaf_ns for member in known)
+        return before != {member.index: member.standing for member in known}
+
+    def _standing(self, member: Member, now_ns: int, mine: Fault, well: set[int]) -> Standing:
+        state, myself = member.state, member is self._members.myself
+        assert state is not None
+        fault = int(mine) if myself else state.fault
+        if not myself and fault == Fault.DUPLICATE:
+            return Standing(TEXTS[Fault.DUPLICATE], ServerState.MAINT, refused=True)
+        if member.age(now_ns) is Age.DOWN:
+            self._deaf.pop(member.index, None)
+            self._out.pop(member.index, None)
+            return Standing()
+        why, after_ns = "", 0
+        if fault in _FRONT and well - {member.index}:
+            why, after_ns = TEXTS[Fault(fault)], FRONT_DOWN_NS
+        elif not myself and mine is Fault.BACK_CARRIER:
+            why, after_ns = "our own back interface has no carrier", GONE_NS
+        elif not myself and self._is_deaf(member, now_ns):
+            why = "it does not hear us, though we hear it"
+            after_ns = max(DEAF_DOWN_NS, 2 * member.again_ns)  # two of its states say so
+        if not why:
+            self._out.pop(member.index, None)
+            return Standing()
+        since_ns = self._out.setdefault(member.index, now_ns)
+        lasts = now_ns - since_ns >= after_ns
+        return Standing(why, ServerState.DOWN if lasts else ServerState.MAINT)
+
+    def _is_deaf(self, member: Member, now_ns: int) -> bool:
+        """Whether it hears us, with a pause before it is believed to do so again."""
+        opening_ns = max(member.boot_ns, self._started_ns) + OPENING_NS
+        deaf_ns = member.deaf_ns if member.age(now_ns) is Age.FRESH else 0
+        if deaf_ns and now_ns >= opening_ns:
+            self._deaf[member.index] = now_ns
+        last_ns = self._deaf.get(member.index)
+        if last_ns is None or now_ns - last_ns < CALM_NS:
+            return last_ns is not None
+        del self._deaf[member.index]
+        return False
+
+
+def _is_up(member: Member, now_ns: int) -> bool:
+    state = member.state
+    return (
+        state is not None
+        and member.age(now_ns) in (Age.FRESH, Age.STALE)
+        and state.state == ServerState.READY
+    )
+
+
+def _front_is_out(member: Member, members: Members, mine: Fault) -> bool:
+    assert member.state is not None
+    return (int(mine) if member is members.myself else member.state.fault) in _FRONT
+
+
+def _refused(known: list[Member], now_ns: int) -> dict[int, str]:
+    """Who has something that another server had before, and whose it is.
+
+    Before is who does not say itself that it is refused, then whose agent was started first: all
+    servers come to the same answer. So one that has lost stays out when the agent of the other is
+    restarted, until that server is gone.
+    """
+    there = [member for member in known if not _is_gone(member, now_ns)]
+    there.sort(key=_precedence)
+    owners: dict[tuple[str, object], Member] = {}
+    refused: dict[int, str] = {}
+    for member in there:
+        state = member.state
+        assert state is not None
+        claims: list[tuple[str, object]] = [("MAC address", state.mac)]
+        claims += [("name", state.server)] if state.server else []
+        claims += [("address", address) for address in state.addresses]
+        taken = next((claim for claim in claims if claim in owners), None)
+        if taken is None:
+            owners |= dict.fromkeys(claims, member)
+            continue
+        refused[member.index] = (
+            f"{owners[taken].back_ip} has the {_claim(*taken)} too, and was there before: "
+            "give each server its own"
+        )
+    return refused
+
+
+def _precedence(member: Member) -> tuple[bool, int, int]:
+    assert member.state is not None
+    return member.state.fault == Fault.DUPLICATE, member.state.boot, member.index
+
+
+def _claim(what: str, value: object) -> str:
+    if isinstance(value, bytes):
+        return f"{what} {value.hex(':')}"
+    return f"{what} {IPv4Address(value) if isinstance(value, int) else value}"
+
+
+def _is_gone(member: Member, now_ns: int) -> bool:
+    state = member.state
+    if state is None or state.state == ServerState.DOWN:
+        return True
+    last_ns = max(member.heard_ns, member.sign_ns)
+    return member.age(now_ns) is Age.DOWN and now_ns - last_ns >= GONE_NS

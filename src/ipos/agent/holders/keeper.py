@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carries out what the addresses' states ask for: ARP on front, rows, what is told and shown."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from ipaddress import IPv4Address
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from ipos.abi import rows
+from ipos.abi.rows import Arp
+from ipos.agent.heartbeat.membership import Members
+from ipos.agent.heartbeat.message import State
+from ipos.agent.holders.actions import Kind
+from ipos.agent.holders.choice import Server, servers_of
+from ipos.agent.holders.states import Addresses, why_not_its_own
+from ipos.agent.view.snapshot import Held
+
+log = structlog.get_logger()
+
+
+class Front(Protocol):
+    """What is needed of the neighbours on front."""
+
+    def ask(self, address: int) -> None: ...
+    def announce(self, address: int) -> None: ...
+    def answered(self) -> set[int]: ...
+
+
+class Keeper:
+    """The service addresses of one agent. `front` is None where routers are told otherwise.
+
+    `found` are the rows of `addresses` that an agent before this one has left.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        front: Front | None,
+        found: Mapping[rows.AddressKey, rows.Address],
+        own: list[IPv4Address],
+        now_ns: int,
+    ) -> None:
+        self._members = members
+        self._front = front
+        self._states = Addresses(int(members.me), now_ns, held_before(found, own))
+        self._servers: list[Server] = []
+        self._changes = -1
+        self._is_calm = self._settled = False
+        self._arps = self._answers()
+        self.counts: Counter[str] = Counter()
+
+    def arps(self) -> dict[int, Arp]:
+        """Who answers for each address that has been looked at. Others: the kernel."""
+        return self._arps
+
+    def _answers(self) -> dict[int, Arp]:
+        if self._front is None:
+            return {}
+        held = set(self._states.holds)
+        listed = {address for server in self._servers for address in server.lists}
+        return {one: Arp.ANSWER if one in held else Arp.SILENT for one in listed | held}
+
+    def asks(self, now_ns: int) -> set[int]:
+        """Addresses here whose cookies may be of connections that have an owner already."""
+        return self._states.asks(now_ns)
+
+    def returned(self) -> dict[bytes, IPv4Address]:
+        """Addresses that others held while this server was away, and their back addresses: once."""
+        told = {
+            address.to_bytes(4, "big"): IPv4Address(number)
+            for address, number in self._states.returned.items()
+        }
+        self._states.returned.clear()
+        return told
+
+    @property
+    def silent(self) -> list[int]:
+        """Addresses that another server answers for, or nobody."""
+        return [address for address, arp in self.arps().items() if arp is Arp.SILENT]
+
+    def tell(self, state: State) -> State:
+        """Our state with what it says about addresses."""
+        if self._front is None:
+            return state
+        return msgspec.structs.replace(state, holds=self._states.holds, claims=self._states.claims)
+
+    def look(self, now_ns: int, *, settled: bool) -> None:
+        """Take in who is there and who answers, and do what follows."""
+        if self._changes < 0:
+            self._states.begin(now_ns)
+        answered = self._front.answered() if self._front is not None else ()
+        if self._is_at_rest(now_ns, settled=settled) and not answered:
+            self._states.rest(now_ns)
+            return
+        self._changes = self._members.changes
+        self._servers = servers_of(self._members, now_ns)
+        if self._front is not None:
+            self._go_on(self._front, answered, now_ns, settled=settled)
+        self._arps = self._answers()
+
+    def _is_at_rest(self, now_ns: int, *, settled: bool) -> bool:
+        """Whether nothing can have changed since the last look, at which nothing was to be done."""
+        was_calm, self._is_calm = self._is_calm, self._members.is_calm(now_ns)
+        was_settled, self._settled = self._settled, settled
+        return (
+            (self._front is None or now_ns < self._states.rest_ns)
+            and self._changes == self._members.changes
+            and was_calm
+            and self._is_calm
+            and was_settled == settled
+            and not self._states.slept(now_ns)
+        )
+
+    def _go_on(
+        self, front: Front, answered: Collection[int], now_ns: int, *, settled: bool
+    ) -> None:
+        """Do what follows from who is there and who answers."""
+        for one in self._states.look(self._servers, answered, now_ns, settled=settled):
+            address = str(IPv4Address(one.address))
+            if one.kind is Kind.ASK:
+                front.ask(one.address)
+                continue
+            if one.kind is Kind.ANNOUNCE:
+                front.announce(one.address)
+                continue
+            self.counts[one.kind.value.replace(" ", "_")] += 1
+            if one.kind is Kind.TAKEN:
+                tell = log.info if one.is_own else log.warning
+                tell("this server holds an address now", address=address, reason=one.why)
+            elif one.kind is Kind.GIVEN_UP:
+                log.warning("this server gave an address up", address=address, reason=one.why)
+            else:
+                log.warning("another machine on front answers for an address", address=address)
+
+    def holder(self, address: int) -> int:
+        """The index of another server that answers for an address, 0 where that is not known."""
+        number, _ = self._states.holder(address)
+        if self._front is None or number is None or number == int(self._members.me):
+            return 0
+        member = self._members.by_ip.get(IPv4Address(number))
+        return 0 if member is None else member.index
+
+    @property
+    def holds_any(self) -> bool:
+        """Whether this server answers for an address, where that is ours to say."""
+        return self._front is not None and bool(self._states.holds)
+
+    @property
+    def has_its_own(self) -> bool:
+        """Whether each address of this server has a holder."""
+        state = self._members.myself.state
+        if self._front is None or state is None:
+            return True
+        return all(self._states.holder(address)[0] is not None for address in state.addresses)
+
+    def held(self, now_ns: int) -> list[Held]:
+        """What there is to see: each address, its holder, since when and why."""
+        names = {server.number: server.name for server in self._servers}
+        found = []
+        for server in sorted(self._servers, key=lambda one: one.number):
+            for address in server.lists:
+                holder, since_ns = self._states.holder(address)
+                if self._front is None:
+                    holder, since_ns = None if server.down else server.number, 0
+                if holder == server.number:
+                    why = "it is its own"
+                else:
+                    why = why_not_its_own(address, self._servers)
+                found.append(
+                    Held(
+                        address=str(IPv4Address(address)),
+                        server=server.name,
+                        holder="" if holder is None else names.get(holder, ""),
+                        since_ns=since_ns,
+                        why=why,
+                    )
+                )
+        return found
+
+
+def held_before(found: Mapping[rows.AddressKey, rows.Address], own: list[IPv4Address]) -> list[int]:
+    """What the data plane that runs already answers for: this server's own, unless it is silent.
+
+    None before any agent has written a row: then all addresses are other servers' for now.
+    """
+    alone = {int(key.ip): row.arp for key, row in found.items() if not key.protocol}
+    return [
+        address
+        for address, arp in alone.items()
+        if arp == Arp.ANSWER or (arp == Arp.KERNEL and IPv4Address(address) in own)
+    ]

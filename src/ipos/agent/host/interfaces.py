@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Addresses, routes and settings of the kernel, so that every server accepts packets for every
+service address.
+
+    addresses   our own service addresses are on front (as /32 when nobody has put them there)
+    routes      everybody else's are local: `ip route add local A dev lo table local`
+    settings    ARP answers and asks only for addresses that are on front; see `SYSCTLS`
+
+What was changed is written to a file first, so that `restore` can take it back, whoever calls it.
+The kernel keeps our mark with each address and route of ours, so both are found without the file;
+settings then go back to what the machine gives a new interface.
+"""
+
+import errno
+import fcntl
+import re
+import socket
+import struct
+import threading
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import msgspec
+
+from ipos.agent.host import state_file
+from ipos.agent.network import own_pair
+from ipos.agent.network.rtnetlink import RtNetlink
+from ipos.errors import IposError
+
+_SYS = Path("/proc/sys/net/ipv4")
+_SIOCGIFHWADDR = 0x8927
+_ETHERNET = 1
+"""ARPHRD_ETHER: what kind of hardware address an interface has."""
+
+SYSCTLS = {
+    # A local route for another's address would make us answer ARP for it, and ask in its name.
+    "conf/{front}/arp_ignore": "1",
+    "conf/{front}/arp_announce": "2",
+    # The iNIC ends TIME_WAIT sockets by a RST, which this setting would have ignored.
+    "tcp_rfc1337": "0",
+}
+BACK_SYSCTLS = {
+    # Packets of migrated connections come in here and their answers leave by front.
+    "conf/{back}/rp_filter": "2",
+}
+OWN_SYSCTLS = {
+    # Own programs of other servers are clients, and their addresses are local here.
+    "conf/{front}/accept_local": "1",
+    "conf/{back}/accept_local": "1",
+    "conf/{front}/rp_filter": "2",
+}
+SYNCOOKIES = "tcp_syncookies"
+_OUR_SYSCTL = re.compile(
+    r"tcp_rfc1337|tcp_syncookies|conf/[^\s]{1,15}/(arp_ignore|arp_announce|rp_filter|accept_local)"
+)
+_NUMBER = re.compile(r"-?\d{1,9}")
+
+
+class NetworkError(IposError):
+    """The kernel's network cannot be set up as the configuration says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A network interface. `addresses` are (address, prefix length)."""
+
+    name: str
+    index: int
+    mac: bytes
+    addresses: tuple[tuple[IPv4Address, int], ...]
+
+
+class Changes(msgspec.Struct):
+    """What was changed on this machine, as the file in the run directory keeps it."""
+
+    sysctls: dict[str, str] = {}
+    addresses: list[tuple[str, str]] = []
+    routes: list[str] = []
+
+    def is_sensible(self) -> bool:
+        """Whether it could be of ours: nothing else is written to, whatever a file says."""
+        try:
+            for address in [*self.routes, *(ip for ip, _ in self.addresses)]:
+                IPv4Address(address)
+        except ValueError:
+            return False
+        return all(
+            _OUR_SYSCTL.fullmatch(name) and ".." not in name and _NUMBER.fullmatch(value)
+            for name, value in self.sysctls.items()
+        )
+
+
+def interface(name: str) -> Interface:
+    """An interface by name; NetworkError when there is none."""
+    try:
+        index = socket.if_nametoindex(name)
+    except OSError:
+        raise NetworkError(
+            f"there is no network interface {name} on this server; `ip link`"
+        ) from None
+    with _netlink() as netlink:
+        return Interface(name, index, _mac(name), tuple(netlink.addresses(index)))
+
+
+def _mac(name: str) -> bytes:
+    request = struct.pack("16s24x", name.encode())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as any_socket:
+        answer = fcntl.ioctl(any_socket, _SIOCGIFHWADDR, request)
+    kind, mac = struct.unpack_from("=H6s", answer, 16)
+    if kind != _ETHERNET:
+        raise NetworkError(f"the interface {name} has no Ethernet address")
+    return bytes(mac)
+
+
+class Network:
+    """The changes of one agent; `file` remembers them. One thread at a time does each method."""
+
+    def __init__(self, file: Path, say: state_file.Say = state_file.tell) -> None:
+        """`say` is told of a damaged file, which is set aside."""
+        self._file = file
+        self._lock = threading.Lock()
+        self._routed: set[IPv4Address] = set()
+        self._source: IPv4Address | None = None
+        self.is_stale = False
+        """Whether routes that were made name another source than `prepare` was told last."""
+        self._damage: list[str] = []
+        found = state_file.take(file, Changes, self._damage.append)
+        if found is not None and not found.is_sensible():
+            self._damage.append(f"{file} names settings or addresses that no agent changes")
+            found = None
+        for text in self._damage:
+            say(text)
+        self._changes = found or Changes()
+
+    def _recover(self, front: str, back: str) -> bool:
+        """After a damaged file: what can be seen on the machine itself. False: there was none."""
+        if not self._damage:
+            return False
+        with _netlink() as netlink:
+            self._changes.routes = sorted(map(str, netlink.marked_routes()))
+            for index, address in netlink.marked_addresses():
+                with suppress(OSError):  # the interface has gone meanwhile
+                    self._changes.addresses.append((str(address), socket.if_indextoname(index)))
+        own = any(own_pair.indices())
+        for name, value in _wanted(front, back, own=own).items() if front and back else ():
+            usual = "/".join(("conf/default", name.rpartition("/")[2]))
+            with suppress(NetworkError):
+                if name.startswith("conf/") and _read_sysctl(name) == value:
+                    self._changes.sysctls.setdefault(name, _read_sysctl(usual))
+        self._damage.clear()
+        return True
+
+    def prepare(
+        self,
+        front: Interface,
+        back: Interface,
+        own: Iterable[IPv4Address],
+        source: IPv4Address | None = None,
+    ) -> None:
+        """Settings, and our own addresses. Repeatable.
+
+        source: what own programs call the addresses from that are made local, as clients.
+        """
+        with self._lock:
+            if source != self._source:
+                self._routed, self._source, self.is_stale = set(), source, True
+            if self._recover(front.name, back.name):
+                state_file.write(self._file, self._changes)
+            for name, value in _wanted(front.name, back.name, own=source is not None).items():
+                self._set(name, value)
+            if source is not None:
+                _make_pair(front.mac)
+            if _read_sysctl(SYNCOOKIES) == "0":  # without them the kernel adopts no endpoint
+                self._set(SYNCOOKIES, "1")
+            there = {address for address, _ in front.addresses}
+            for address in own:
+                if address not in there:
+                    self._add_address(address, front)
+
+    def release(self, own: Collection[IPv4Address]) -> None:
+        """Take those addresses away again that an agent has added and that are no longer ours."""
+        with self._lock:
+            gone = [one for one in self._changes.addresses if IPv4Address(one[0]) not in own]
+            if not gone:
+                return
+            with _netlink() as netlink:
+                for address, name in gone:
+                    _delete_address(netlink, address, name)
+                    # Who has it now is reached by a route, which the address itself stood for.
+                    self._routed.discard(IPv4Address(address))
+            self._changes.addresses = [one for one in self._changes.addresses if one not in gone]
+            state_file.write(self._file, self._changes)
+
+    def route(self, wanted: set[IPv4Address]) -> None:
+        """Make exactly these addresses local. Those that were so by themselves are not ours.
+
+        Only what differs from the last call is asked of the kernel.
+        """
+        with self._lock:
+            self._route(wanted)
+
+    def _route(self, wanted: set[IPv4Address]) -> None:
+        ours = {IPv4Address(route) for route in self._changes.routes}
+        missing = wanted - self._routed
+        self._remember(ours | missing)  # first: an agent that dies here leaves none unknown
+        foreign = set()
+        with _netlink() as netlink:
+            for address in missing:
+                try:
+                    netlink.add_local(address, self._source)
+                except FileExistsError:
+                    if address in ours:
+                        netlink.add_local(address, self._source, replace=True)
+                    else:
+                        foreign.add(address)
+            for address in ours - wanted:
+                with suppress(ProcessLookupError):
+                    netlink.delete_local(address)
+        self._routed, self.is_stale = set(wanted), False
+        self._remember((ours | (missing - foreign)) & wanted)
+
+    def _remember(self, routes: set[IPv4Address]) -> None:
+        said = sorted(map(str, routes))
+        if said != self._changes.routes:
+            state_file.write(self._file, msgspec.structs.replace(self._changes, routes=said))
+            self._changes.routes = said
+
+    def restore(self, front: str = "", back: str = "") -> None:
+        """Take all changes back; what has gone by itself is no fault.
+
+        front, back: the interfaces' names, of which nothing need be known unless the file is
+        damaged. NetworkError names what could not be taken back, and the file stays.
+        """
+        left = []
+        with self._lock:
+            self._recover(front, back)
+            with _netlink() as netlink:
+                for route in self._changes.routes:
+                    with suppress(OSError):
+                        netlink.delete_local(IPv4Address(route))
+                for address, name in self._changes.addresses:
+                    with suppress(OSError):
+                        _delete_address(netlink, address, name)
+            own_pair.remove()
+            for name, value in self._changes.sysctls.items():
+                try:
+                    (_SYS / name).write_text(value)
+                except FileNotFoundError:
+                    pass  # the interface has gone
+                except OSError as error:
+                    left.append(f"{_spoken(name)} to {value} ({error.strerror})")
+            if left:
+                raise NetworkError(f"could not set back {', '.join(left)}; do so with sysctl -w")
+            self._changes = Changes()
+            self._file.unlink(missing_ok=True)
+
+    def _set(self, name: str, value: str) -> None:
+        before = _read_sysctl(name)
+        if before == value:
+            return
+        sysctls = {name: before} | self._changes.sysctls
+        state_file.write(self._file, msgspec.structs.replace(self._changes, sysctls=sysctls))
+        self._changes.sysctls = sysctls
+        try:
+            (_SYS / name).write_text(value)
+        except OSError as error:
+            raise NetworkError(
+                f"cannot set {_spoken(name)} to {value}: {error.strerror}; "
+                "the agent must run as root"
+            ) from None
+
+    def _add_address(self, address: IPv4Address, front: Interface) -> None:
+        added = (str(address), front.name)
+        if added not in self._changes.addresses:
+            addresses = [*self._changes.addresses, added]
+            state_file.write(
+                self._file, msgspec.structs.replace(self._changes, addresses=addresses)
+            )
+            self._changes.addresses = addresses
+        with _netlink() as netlink:
+            netlink.add_address(front.index, address)
+
+
+def _make_pair(mac: bytes) -> None:
+    try:
+        own_pair.make(mac)
+    except OSError as error:
+        raise NetworkError(
+            f"cannot make the pair of interfaces {own_pair.PROGRAMS} and {own_pair.FRONT} that "
+            f'own_programs = "farm" needs: {error.strerror}; it takes a kernel with veth, and root'
+        ) from None
+
+
+def _wanted(front: str, back: str, *, own: bool = False) -> dict[str, str]:
+    """The settings of two interfaces, by their names below /proc/sys/net/ipv4.
+
+    own: where own programs are clients, too.
+    """
+    found = {name.format(front=front): value for name, value in SYSCTLS.items()}
+    if back != front:
+        found |= {name.format(back=back): value for name, value in BACK_SYSCTLS.items()}
+    if own:
+        found |= {name.format(front=front, back=back): v for name, v in OWN_SYSCTLS.items()}
+    return found
+
+
+def _spoken(name: str) -> str:
+    """As sysctl(8) says it: a dot of an interface's name is a slash there."""
+    return f"net.ipv4.{name.translate(str.maketrans('/.', './'))}"
+
+
+def _delete_address(netlink: RtNetlink, address: str, name: str) -> None:
+    """What has gone by itself is no fault."""
+    try:
+        netlink.delete_address(socket.if_nametoindex(name), IPv4Address(address))
+    except OSError as error:
+        if error.errno not in (errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO):
+            raise
+
+
+def _read_sysctl(name: str) -> str:
+    try:
+        return (_SYS / name).read_text().strip()
+    except OSError as error:
+        raise NetworkError(f"cannot read {_spoken(name)}: {error.strerror}") from None
+
+
+@contextmanager
+def _netlink() -> Iterator[RtNetlink]:
+    try:
+        with RtNetlink() as netlink:
+            yield netlink
+    except OSError as error:
+        raise NetworkError(
+            f"the kernel refused a change of the network: {error.strerror}"
+        ) from None

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks this server's own links: the carrier of front and back, and the next hop on front.
+
+Whether back works is seen by the states that are heard, see `member_faults`. On front no other
+server sends by itself, so the agent asks the routers that routes lead to by ARP, four times a
+second, and more often when they do not answer. A router that has never answered proves nothing.
+Neither does a time in which the agent was stopped: it reads the answers that have come before it
+calls a router silent.
+"""
+
+import ctypes
+import fcntl
+import socket
+import struct
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from ipos.agent.heartbeat.member_faults import Fault
+from ipos.agent.host.interfaces import Interface, NetworkError
+from ipos.closing import Closing
+
+CUT_NS = 150_000_000
+"""Without carrier for two looks: out."""
+WELL_NS = 2_000_000_000
+"""And in again when it has been there for so long."""
+ASK_NS = 240_000_000
+SILENT_NS = 600_000_000
+ASKED_LEAST = 4
+"""Questions in a row without an answer, and that long: then a next hop is silent."""
+_ROUTES = Path("/proc/thread-self/net/route")
+_ROUTES_NS = 5_000_000_000
+_ROUTES_SIZE = 1 << 16
+_SIOCGIFFLAGS, _RUNNING = 0x8913, 0x40
+_ETH_P_ARP, _ETH_P_VLAN = 0x0806, 0x8100
+_ARP = struct.Struct("!HHBBH6s4s6s4s")
+_REQUEST, _REPLY = 1, 2
+_BROADCAST = b"\xff" * 6
+_NOBODY = IPv4Address(0)
+_SO_ATTACH_FILTER = 26
+_ROUTE_UP, _ROUTE_GATEWAY = 1, 2
+
+
+@dataclass(slots=True)
+class Damped:
+    """A contact that is believed when it has lasted: out after `cut_ns`, in after `well_ns`."""
+
+    cut_ns: int
+    well_ns: int
+    out: bool = False
+    _since_ns: int | None = None
+
+    def look(self, well: bool, now_ns: int) -> bool:
+        """Whether it is out."""
+        if well is not self.out:
+            self._since_ns = None
+            return self.out
+        if self._since_ns is None:
+            self._since_ns = now_ns
+        if now_ns - self._since_ns >= (self.well_ns if self.out else self.cut_ns):
+            self.out, self._since_ns = not self.out, None
+        return self.out
+
+
+@dataclass(slots=True)
+class _Hop:
+    mac: bytes | None = None
+    asked_ns: int | None = None
+    first_ns: int = 0
+    unanswered: int = 0
+
+
+@dataclass(slots=True)
+class NextHops:
+    """The routers on front: whom to ask when, and whether they are all silent. Pure."""
+
+    _hops: dict[IPv4Address, _Hop] = field(default_factory=dict)
+
+    def expect(self, addresses: Iterable[IPv4Address]) -> None:
+        self._hops = {address: self._hops.get(address, _Hop()) for address in addresses}
+
+    def due(self, now_ns: int) -> Iterator[tuple[IPv4Address, bytes | None]]:
+        """Who is to be asked now, and by which MAC address, None for all that are there."""
+        for address, hop in self._hops.items():
+            rests = hop.asked_ns is not None and now_ns - hop.asked_ns < ASK_NS
+            if rests and not hop.unanswered:
+                continue
+            if not hop.unanswered:
+                hop.first_ns = now_ns
+            hop.asked_ns = now_ns
+            hop.unanswered += 1
+            yield address, hop.mac if hop.unanswered < ASKED_LEAST else None
+
+    def answered(self, address: IPv4Address, mac: bytes) -> None:
+        hop = self._hops.get(address)
+        if hop is not None:
+            hop.mac, hop.unanswered = mac, 0
+
+    def silent(self, now_ns: int) -> bool:
+        """Whether all that ever answered have stopped to."""
+        known = [hop for hop in self._hops.values() if hop.mac is not None]
+        return bool(known) and all(
+            hop.unanswered >= ASKED_LEAST and now_ns - hop.first_ns >= SILENT_NS for hop in known
+        )
+
+
+class Links(Closing):
+    """Looks at two interfaces of this network namespace. `source` asks on front."""
+
+    def __init__(self, front: Interface, back: Interface, source: IPv4Address, vlan: int) -> None:
+        self._front, self._back = front, back
+        self._source, self._vlan = source, vlan
+        self._carriers = {name: Damped(CUT_NS, WELL_NS) for name in (front.name, back.name)}
+        self._silence = Damped(0, WELL_NS)
+        self.silent: Collection[int] = ()
+        """Addresses in whose name nobody is asked: another server holds them."""
+        self._hops = NextHops()
+        self._routes_ns: int | None = None
+        self._any = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        try:
+            self._arp = socket.socket(socket.AF_PACKET, kind, 0)
+            _only_replies(self._arp)
+            self._arp.bind((front.name, _ETH_P_ARP))
+        except OSError as error:
+            self._any.close()
+            raise NetworkError(f"cannot speak ARP on {front.name}: {error.strerror}") from None
+
+    def look(self, now_ns: int) -> Fault:
+        """What is wrong; front's faults come first."""
+        out = {
+            name: damped.look(self._has_carrier(name), now_ns)
+            for name, damped in self._carriers.items()
+        }
+        if out[self._front.name]:
+            return Fault.FRONT_CARRIER
+        self._ask(now_ns)
+        if self._silence.look(not self._hops.silent(now_ns), now_ns):
+            return Fault.FRONT_NEIGHBOUR
+        return Fault.BACK_CARRIER if out[self._back.name] else Fault.NONE
+
+    def _has_carrier(self, name: str) -> bool:
+        try:
+            answer = fcntl.ioctl(self._any, _SIOCGIFFLAGS, struct.pack("16s16x", name.encode()))
+        except OSError:  # the interface has gone
+            return False
+        (flags,) = struct.unpack_from("=H", answer, 16)
+        return bool(flags & _RUNNING)
+
+    def _ask(self, now_ns: int) -> None:
+        if self._routes_ns is None or now_ns - self._routes_ns >= _ROUTES_NS:
+            self._routes_ns = now_ns
+            self._hops.expect(next_hops(self._front.name))
+        for address, mac in self._answers():
+            self._hops.answered(address, mac)
+        for address, known in self._hops.due(now_ns):
+            try:
+                self._arp.sendto(self._question(address, known), (self._front.name, 0))
+            except OSError:
+                pass  # unanswered, then
+
+    def _answers(self) -> Iterator[tuple[IPv4Address, bytes]]:
+        while True:
+            try:
+                raw = self._arp.recv(128)
+            except BlockingIOError:
+                return
+            except OSError:  # the interface went down: said once
+                continue
+            at = 14 if raw[12:14] == _ETH_P_ARP.to_bytes(2, "big") else 18
+            if len(raw) >= at + _ARP.size:
+                *_, operation, mac, sender, _, _ = _ARP.unpack_from(raw, at)
+                if operation == _REPLY:
+                    yield IPv4Address(sender), mac
+
+    def _question(self, address: IPv4Address, mac: bytes | None) -> bytes:
+        own = self._front.mac
+        tag = struct.pack("!HH", _ETH_P_VLAN, self._vlan) if self._vlan else b""
+        body = _ARP.pack(
+            1, 0x0800, 6, 4, _REQUEST, own, self._asker(address).packed, bytes(6), address.packed
+        )
+        head = (mac or _BROADCAST) + own + tag + _ETH_P_ARP.to_bytes(2, "big")
+        return (head + body).ljust(60, b"\0")
+
+    def _asker(self, address: IPv4Address) -> IPv4Address:
+        """Our address in its network, as our kernel would ask; none that another server holds."""
+        for own, prefix in self._front.addresses:
+            if (int(own) ^ int(address)) >> (32 - prefix) == 0 and int(own) not in self.silent:
+                return own
+        return _NOBODY if int(self._source) in self.silent else self._source
+
+    def close(self) -> None:
+        self._any.close()
+        self._arp.close()
+
+
+def next_hops(interface: str, table: Path = _ROUTES) -> set[IPv4Address]:
+    """The gateways of the routes that leave by an interface."""
+    with table.open() as lines:
+        text = lines.read(_ROUTES_SIZE)
+    found = set()
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) < 8 or fields[0] != interface:
+            continue
+        gateway, flags = int(fields[2], 16), int(fields[3], 16)
+        if flags & (_ROUTE_UP | _ROUTE_GATEWAY) == _ROUTE_UP | _ROUTE_GATEWAY:
+            found.add(IPv4Address(socket.ntohl(gateway)))
+    return found
+
+
+def _only_replies(arp: socket.socket) -> None:
+    """The kernel drops what others ask each other. Its filter begins at the Ethernet header."""
+    program = b"".join(
+        struct.pack("=HBBI", *instruction)
+        for instruction in (
+            (0x28, 0, 0, 12),  # the type, behind which a tag may stand
+            (0x15, 0, 2, _ETH_P_VLAN),
+            (0x28, 0, 0, 24),
+            (0x05, 0, 0, 1),
+            (0x28, 0, 0, 20),
+            (0x15, 0, 1, _REPLY),
+            (0x06, 0, 0, 128),
+            (0x06, 0, 0, 0),
+        )
+    )
+    code = ctypes.create_string_buffer(program)
+    fprog = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))
+    arp.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The listening TCP sockets of this network namespace, from sock_diag(7).
+
+The kernel filters by state, so thousands of connections cost nothing, and the query is small enough
+to be made ten times a second. No netlink message says which process has a socket: it is found by
+its inode among the open files in /proc, and remembered.
+"""
+
+import os
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from ipos.agent.host import sockdiag
+from ipos.config.schema import Service
+
+_TCP_LISTEN = 1 << 10
+_SKV6ONLY = 11
+_REQUEST = struct.Struct("=BBBxI48x")
+_MESSAGE = struct.Struct("=BBBB2s2s16s16sIIIIIIII")
+_ATTRIBUTE = struct.Struct("=HH")
+ANY = IPv4Address(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listening socket that takes IPv4; ip 0.0.0.0 is any address."""
+
+    ip: IPv4Address
+    port: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """Whose socket it is."""
+
+    pid: int
+    name: str
+
+
+class Listeners:
+    """Asks again and again: one netlink socket, and no parsing of an answer that is the last."""
+
+    def __init__(self) -> None:
+        self._netlink: socket.socket | None = None
+        self._answers: list[bytes] = []
+        self._found: frozenset[Listener] = frozenset()
+
+    def now(self) -> frozenset[Listener]:
+        """All of them, dual-stack IPv6 sockets included. OSError when the kernel cannot say."""
+        families = (socket.AF_INET, socket.AF_INET6)
+        try:
+            answers = [self._ask(family) for family in families]
+        except OSError:
+            self.close()  # what is left of an answer must not be taken for the next
+            raise
+        if answers != self._answers:
+            parsed = [_parse_all(*each) for each in zip(families, answers, strict=True)]
+            self._answers, self._found = answers, frozenset().union(*parsed)
+        return self._found
+
+    def _ask(self, family: int) -> bytes:
+        """The messages of an answer end to end, without the last, which says so."""
+        if self._netlink is None:
+            self._netlink = sockdiag.channel()
+        body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, _TCP_LISTEN)
+        flags = sockdiag.REQUEST | sockdiag.DUMP
+        self._netlink.send(sockdiag.message(sockdiag.BY_FAMILY, flags, body))
+        found = b""
+        while True:
+            answer = self._netlink.recv(1 << 16)
+            end = _end_of_dump(answer)
+            found += answer[:end]
+            if end < len(answer):
+                return found
+
+    def close(self) -> None:
+        if self._netlink is not None:
+            self._netlink.close()
+            self._netlink = None
+
+
+def listening() -> frozenset[Listener]:
+    """All of them, once."""
+    with closing(Listeners()) as listeners:
+        return listeners.now()
+
+
+def is_served(service: Service, found: Iterable[Listener], own: Iterable[IPv4Address]) -> bool:
+    """Whether somebody listens where the service's application should.
+
+    Without an address of its own, that is any address or one of the server's service addresses.
+    """
+    wanted = service.listener
+    places = {ANY, wanted.ip} if wanted.ip != ANY else {ANY, *own}
+    return any(one.port == wanted.port and one.ip in places for one in found)
+
+
+def elsewhere(
+    service: Service, found: Iterable[Listener], own: Iterable[IPv4Address]
+) -> str | None:
+    """Why a service is not served although somebody listens on its application's port."""
+    if is_served(service, found, own):
+        return None
+    there = sorted({one.ip for one in found if one.port == service.listener.port})
+    if not there:
+        return None
+    listed = ", ".join(f"{ip}:{service.listener.port}" for ip in there)
+    return (
+        f"service {service.name} is not served here: its application listens on {listed}, not on "
+        f"{service.listener.ip}:{service.listener.port} or an address of this server; let it "
+        f'listen there, or set application = "{there[0]}:{service.listener.port}"'
+    )
+
+
+def processes(inodes: set[int], proc: Path = Path("/proc")) -> dict[int, Process]:
+    """Socket inode -> process, for those that can be seen."""
+    wanted = {f"socket:[{inode}]": inode for inode in inodes}
+    found: dict[int, Process] = {}
+    for entry in proc.iterdir():
+        if len(found) == len(inodes):
+            break
+        if not entry.name.isdigit():
+            continue
+        try:
+            mine = _open_files(entry) & wanted.keys()
+            name = (entry / "comm").read_text().strip() if mine else ""
+        except OSError:  # it has ended, or is not ours to see
+            continue
+        for target in mine:
+            found.setdefault(wanted[target], Process(int(entry.name), name))
+    return found
+
+
+def _open_files(process: Path) -> set[str]:
+    """What a process's descriptors are; those it closes meanwhile may be missing."""
+    targets = set()
+    with os.scandir(process / "fd") as descriptors:
+        for descriptor in descriptors:
+            with suppress(OSError):
+                targets.add(os.readlink(descriptor.path))
+    return targets
+
+
+def _end_of_dump(answer: bytes) -> int:
+    """Where the message that ends a dump begins; the answer's length when there is none."""
+    position = 0
+    while position < len(answer):
+        size, kind, *_ = sockdiag.HEADER.unpack_from(answer, position)
+        if kind == sockdiag.DONE:
+            return position
+        if kind == sockdiag.ERROR:
+            number = -int(struct.unpack_from("=i", answer, position + sockdiag.HEADER.size)[0])
+            raise OSError(number, os.strerror(number))
+        position += (size + 3) & ~3
+    return position
+
+
+def _parse_all(family: int, messages: bytes) -> Iterator[Listener]:
+    position = 0
+    while position < len(messages):
+        size, *_ = sockdiag.HEADER.unpack_from(messages, position)
+        found = _parse(family, messages[position + sockdiag.HEADER.size : position + size])
+        if found is not None:
+            yield found
+        position += (size + 3) & ~3
+
+
+def _parse(family: int, raw: bytes) -> Listener | None:
+    """One socket; None for one that takes no IPv4."""
+    _, _, _, _, port, _, source, *_, inode = _MESSAGE.unpack_from(raw)
+    number = int.from_bytes(port, "big")
+    if family == socket.AF_INET:
+        return Listener(IPv4Address(source[:4]), number, inode)
+    if source[:10] == bytes(10) and source[10:12] == b"\xff\xff":
+        return Listener(IPv4Address(source[12:]), number, inode)
+    if any(source) or _ipv6_only(raw[_MESSAGE.size :]):
+        return None
+    return Listener(ANY, number, inode)
+
+
+def _ipv6_only(attributes: bytes) -> bool:
+    position = 0
+    while position + _ATTRIBUTE.size <= len(attributes):
+        size, kind = _ATTRIBUTE.unpack_from(attributes, position)
+        if kind == _SKV6ONLY:
+            return attributes[position + _ATTRIBUTE.size] != 0
+        position += max((size + 3) & ~3, _ATTRIBUTE.size)
+    return False

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of this server, put together from the kernel, the data plane and the configuration."""
+
+import operator
+import time
+from collections.abc import Callable
+from functools import partial
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from ipos.abi.rows import Options
+from ipos.agent.heartbeat.message import LISTENERS_MAX, Listening, State
+from ipos.agent.heartbeat.orders import Orders
+from ipos.agent.host import listeners, load, tcp_options
+from ipos.agent.host.listeners import Process
+from ipos.agent.host.processes import Applications
+from ipos.config.schema import Config
+
+_LOOK_AGAIN_NS = 1_000_000_000
+_LISTENERS_NS = 350_000_000
+"""Every fourth time: a request that finds nobody listening is refused and goes elsewhere."""
+_SAMPLE_NS = 450_000_000
+"""Memory and bandwidth are read twice a second: nothing is decided by them ten times."""
+
+
+Search = Callable[[Callable[[], dict[int, Process]], Callable[[dict[int, Process]], None]], None]
+"""Calls the first, which may take long, and then the second with its result."""
+
+
+def _search_here(
+    look: Callable[[], dict[int, Process]], take: Callable[[dict[int, Process]], None]
+) -> None:
+    take(look())
+
+
+class Observer:
+    """Makes a `State` ten times a second. `boot` makes those of two lives of one agent differ.
+
+    connections: how many sockets our endpoints have now.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        connections: Callable[[], int],
+        me: IPv4Address,
+        mac: bytes,
+        cgroup: Path | None,
+        boot: int,
+    ) -> None:
+        self.config = config
+        self._connections = connections
+        self._me = int(me)
+        self._mac = mac
+        self._boot = boot
+        self._sequence = 0
+        self.again_ms = 100
+        self._cpu = load.Cpu(cgroup)
+        self._memory = load.Memory(cgroup)
+        self._bandwidth = load.Bandwidth(config.server.front)
+        self._listeners = listeners.Listeners()
+        self._applications = Applications()
+        self._found: frozenset[listeners.Listener] = frozenset()
+        self._named: frozenset[listeners.Listener] | None = None
+        self._judged: tuple[object, ...] = ()
+        self._addresses: list[int] = []
+        self._served: list[str] = []
+        self._listening: list[Listening] = []
+        self._listed: list[Process] = []
+        self._elsewhere: list[str] = []
+        self._withheld = Options(0)
+        self.remarks: list[str] = []
+        self._asked_ns = self._sampled_ns = 0
+        self._memory_left = self._bandwidth_left = 0
+        self._processes: dict[int, Process] = {}
+        self._looked_ns = 0
+        self._searching = False
+        self.search: Search = _search_here
+        """How /proc is searched; a running agent does it in a thread."""
+
+    def observe(
+        self,
+        now_ns: int,
+        wall_ms: int,
+        orders: Orders,
+        well: Callable[[str], bool],
+        fault: int = 0,
+        hears: bytes = b"",
+    ) -> State:
+        """This server at this moment. `well` says of a service whether its check passes.
+
+        fault, hears: as a state says them.
+        """
+        self._sequence += 1
+        if now_ns - self._asked_ns >= _LISTENERS_NS:
+            self._asked_ns, self._found = now_ns, self._listeners.now()
+        if now_ns - self._sampled_ns >= _SAMPLE_NS:
+            self._sampled_ns = now_ns
+            self._withheld = tcp_options.withheld()
+            self._memory_left = self._memory.available()
+            self._bandwidth_left = self._bandwidth.sample(now_ns)
+        self._name_processes(self._found, now_ns)
+        self._judge()
+        options = tcp_options.remark(self._withheld)
+        self.remarks = [*self._elsewhere, *([options] if options else [])]
+        server = self.config.server
+        return State(
+            farm=self.config.farm.name,
+            server=server.name,
+            boot=self._boot,
+            sequence=self._sequence,
+            sent_ms=wall_ms,
+            state=int(orders.state_of(server.name)),
+            back_ip=self._me,
+            mac=self._mac,
+            addresses=self._addresses,
+            tcp_connections=self._connections(),
+            cpu_permille=self._cpu.sample(now_ns),
+            memory_available=self._memory_left,
+            bandwidth_available=self._bandwidth_left,
+            services=[name for name in self._served if well(name)],
+            listening=self._listening,
+            orders=orders.said(),
+            applications=self._applications.now(self._listed, now_ns),
+            limit=server.max_connections,
+            weight=orders.weight_of(server.name),
+            fault=fault,
+            hears=hears,
+            withheld=int(self._withheld),
+            again_ms=self.again_ms,
+        )
+
+    def _name_processes(self, found: frozenset[listeners.Listener], now_ns: int) -> None:
+        """Look through /proc only for new sockets, and at most once a second."""
+        if found is self._named or self._searching:
+            return
+        inodes = {one.inode for one in found}
+        if inodes != self._processes.keys() & inodes:
+            if now_ns - self._looked_ns >= _LOOK_AGAIN_NS:
+                self._looked_ns, self._searching = now_ns, True
+                unknown = inodes - self._processes.keys()
+                self.search(partial(listeners.processes, unknown), self._take_processes)
+            return
+        self._named = found
+        if inodes != self._processes.keys():
+            self._processes = {inode: self._processes[inode] for inode in inodes}
+
+    def _take_processes(self, found: dict[int, Process]) -> None:
+        self._searching = False
+        self._processes = self._processes | found
+
+    def _judge(self) -> None:
+        """Who serves what, and the rows about it: anew when anything they are made from is new."""
+        made_from = (self._found, self._processes, self.config)
+        if all(map(operator.is_, made_from, self._judged)) and self._judged:
+            return
+        self._judged = made_from
+        own = self.config.server.addresses
+        self._addresses = list(map(int, own))
+        self._served = [
+            service.name
+            for service in self.config.service
+            if listeners.is_served(service, self._found, own)
+        ]
+        why = (listeners.elsewhere(one, self._found, own) for one in self.config.service)
+        self._elsewhere = [each for each in why if each]
+        self._listening = self._rows(self._found)
+        self._listed = [Process(one.pid, one.process) for one in self._listening]
+
+    def _rows(self, found: frozenset[listeners.Listener]) -> list[Listening]:
+        """Services' own first, then by port; no more than a datagram has room for."""
+        ports = {service.listener.port for service in self.config.service}
+        ordered = sorted(found, key=lambda one: (one.port not in ports, one.port, int(one.ip)))
+        rows = []
+        for one in ordered[:LISTENERS_MAX]:
+            process = self._processes.get(one.inode, Process(0, ""))
+            rows.append(Listening(int(one.ip), one.port, process.pid, process.name))
+        return rows
+
+
+def boottime_ns() -> int:
+    """The clock of the data plane's maps."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def slept_ns() -> int:
+    """Boottime clock minus monotonic clock: how long the machine has been suspended since boot."""
+    awake_ns = time.monotonic_ns()  # first: the difference is never below zero
+    return boottime_ns() - awake_ns
+
+
+def wall_offset_ns() -> int:
+    """Wall clock minus boottime clock."""
+    return time.time_ns() - boottime_ns()

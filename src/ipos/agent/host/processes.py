@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory and CPU of the applications that listen, by psutil.
+
+An application is the process that listens and all its descendants, as far as the kernel tells them
+(/proc/PID/task/PID/children), so a server with several workers is one row.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from ipos.agent.heartbeat.message import APPLICATIONS_MAX, Application
+from ipos.agent.host.listeners import Process
+from ipos.agent.host.load import read
+
+SAMPLE_NS = 2_000_000_000
+FAMILY_MAX = 64
+"""Processes of one application that are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """CPU seconds used until a time on a clock in nanoseconds."""
+
+    used_s: float
+    now_ns: int
+
+
+class Applications:
+    """Looks at them every two seconds. `cpus`: the main board's."""
+
+    def __init__(self, cpus: int | None = None, proc: Path = Path("/proc")) -> None:
+        self._cpus = cpus or os.cpu_count() or 1
+        self._proc = proc
+        self._processes: dict[int, psutil.Process] = {}
+        self._before: dict[int, _Sample] = {}
+        self._found: list[Application] = []
+        self._sampled_ns: int | None = None
+
+    def now(self, listening: Iterable[Process], now_ns: int) -> list[Application]:
+        """Those of these processes; a process that is not ours to see (id 0) is left out."""
+        if self._sampled_ns is not None and now_ns - self._sampled_ns < SAMPLE_NS:
+            return self._found
+        self._sampled_ns = now_ns
+        wanted = dict.fromkeys((one.pid, one.name) for one in listening if one.pid)
+        seen: set[int] = set()
+        self._found = []
+        for pid, name in list(wanted)[:APPLICATIONS_MAX]:
+            family = self._family(pid)
+            seen |= set(family)
+            self._found.append(self._look(pid, name, family, now_ns))
+        self._processes = {pid: one for pid, one in self._processes.items() if pid in seen}
+        self._before = {pid: one for pid, one in self._before.items() if pid in wanted_ids(wanted)}
+        return self._found
+
+    def _look(self, pid: int, name: str, family: list[int], now_ns: int) -> Application:
+        memory, used_s = 0, 0.0
+        for member in family:
+            try:
+                process = self._processes.get(member) or psutil.Process(member)
+                self._processes[member] = process
+                with process.oneshot():
+                    memory += process.memory_info().rss
+                    times = process.cpu_times()
+                used_s += times.user + times.system
+            except psutil.Error:  # it has ended, or is not ours to see
+                self._processes.pop(member, None)
+        before = self._before.get(pid)
+        self._before[pid] = _Sample(used_s, now_ns)
+        permille = 0
+        if before is not None and now_ns > before.now_ns:
+            share = (used_s - before.used_s) * 1e9 / ((now_ns - before.now_ns) * self._cpus)
+            permille = max(0, min(1000, round(1000 * share)))
+        return Application(pid, memory, permille, name)
+
+    def _family(self, pid: int) -> list[int]:
+        """The process and its descendants, itself first."""
+        found: list[int] = []
+        waiting = [pid]
+        while waiting and len(found) < FAMILY_MAX:
+            member = waiting.pop()
+            found.append(member)
+            try:
+                children = read(f"{self._proc}/{member}/task/{member}/children")
+            except OSError:
+                continue
+            waiting += map(int, children.split())
+        return found
+
+
+def wanted_ids(wanted: Iterable[tuple[int, str]]) -> set[int]:
+    return {pid for pid, _ in wanted}

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes what depends on the wall clock into the data plane: its settings and its cookie keys."""
+
+import secrets
+import time
+
+from ipos.abi.rows import Options, SettingsFlags
+from ipos.agent.host.interfaces import Interface
+from ipos.agent.host.own_state import slept_ns, wall_offset_ns
+from ipos.agent.network import own_pair
+from ipos.agent.rows import desired
+from ipos.agent.rows.cookie_keys import CookieKeys, SessionKeys, tag_keys
+from ipos.config import ownprograms
+from ipos.config.schema import Config
+from ipos.handshake.keys import KeyRing
+from ipos.kernel.libbpf import Map
+from ipos.kernel.maps import Tables
+
+_SETTLED_NS = 1_000_000
+
+
+class WallClock:
+    """Writes the `settings` of one server's data plane, and its keys ahead of time."""
+
+    def __init__(
+        self, tables: Tables, keys: KeyRing, front: Interface, back: Interface, me: int
+    ) -> None:
+        """`me` is this server's index."""
+        self._tables = tables
+        self._front, self._back = front, back
+        self._me = me
+        with Map.open(tables.directory / "hold_pool") as pool:
+            self._pieces = pool.max_entries
+        self._told: Config | None = None
+        self.take(keys)
+        self._offset_ns = 0
+        self._farm = (Options(0), 0, False, False)
+        self._vouch = secrets.randbits(63) + 1
+
+    def take(self, keys: KeyRing) -> None:
+        """Have the data plane follow these keys, from the next `keep` on."""
+        self._keys = keys
+        self._cookie_keys = CookieKeys(self._tables, keys)
+        self._session_keys = SessionKeys(self._tables, keys)
+        self._tag_keys = tag_keys(keys)
+        self._told = None
+
+    def keep(
+        self,
+        config: Config,
+        *,
+        watched: bool,
+        withheld: Options = Options(0),
+        servers: int = 1,
+        all_answer: bool = False,
+        drains: bool = False,
+    ) -> None:
+        """Write what is not so yet. watched: somebody wants to be told of decisions. withheld: TCP
+        options that are offered to nobody. servers, all_answer: see `desired.settings`. drains:
+        this server is to lose its connections, so that answers are read from now on.
+        """
+        self._cookie_keys.fill(time.time())
+        self._session_keys.fill(time.time())
+        offset_ns = wall_offset_ns()
+        farm = (withheld, servers, all_answer, drains)
+        told = config is self._told and farm == self._farm
+        if told and abs(offset_ns - self._offset_ns) <= _SETTLED_NS:
+            return
+        found = self._tables.settings.get(0)
+        if found and found.abi:
+            kept = found.flags & (SettingsFlags.CAPTURE | SettingsFlags.ANSWERS_UNREAD)
+        else:  # a data plane that is new knows of no connection whose answers must be read
+            kept = SettingsFlags.ANSWERS_UNREAD
+        if watched:
+            kept |= SettingsFlags.WATCH
+        if drains:
+            kept = (kept | SettingsFlags.DRAINS) & ~SettingsFlags.ANSWERS_UNREAD
+        if found and found.abi:
+            self._vouch = found.vouch or self._vouch
+        server = config.server
+        if self._told is None:  # before the settings, which say whether the other key counts
+            self._tables.tag_keys.put(0, self._tag_keys)
+        self._tables.settings.put(
+            0,
+            desired.settings(
+                config,
+                desired.Interface(self._front.index, server.front_vlan, self._front.mac),
+                desired.Interface(self._back.index, server.back_vlan, self._back.mac),
+                self._me,
+                self._keys,
+                offset_ns,
+                kept,
+                slept_ns(),
+                self._vouch,
+                self._pieces,
+                withheld,
+                own_pair.indices() if ownprograms.source(config) else (0, 0),
+                servers,
+                all_answer,
+            ),
+        )
+        self._told, self._offset_ns, self._farm = config, offset_ns, farm

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps the maps in step with the configuration and with what the members say.
+
+Each datagram updates its row of Server state. The other maps are looked at only when somebody's
+standing has changed, or while a server is in slow start: in a large farm nearly every datagram has
+only new numbers.
+"""
+
+from collections.abc import Collection, Mapping
+from ipaddress import IPv4Address
+
+import structlog
+
+from ipos.abi import rows
+from ipos.abi.layout import layout
+from ipos.agent.heartbeat.member import Age, Member
+from ipos.agent.heartbeat.member_faults import Fault, Faults
+from ipos.agent.heartbeat.membership import Members
+from ipos.agent.heartbeat.recall import recalled
+from ipos.agent.rows import desired, pools
+from ipos.agent.rows.columns import Columns
+from ipos.agent.rows.map_writer import NotInForce, Writer
+from ipos.agent.rows.slow_start import Starts
+from ipos.agent.rows.url_rows import compile_urls
+from ipos.agent.view.snapshot import Snapshot
+from ipos.config.schema import Config
+from ipos.kernel.libbpf.map_store import Map
+from ipos.kernel.maps import Tables
+
+_TRAFFIC = Columns("ipos_traffic", ("sent", "closed"), tuple)
+_TRAFFIC_SIZE = layout("ipos_traffic").size
+
+RETRY_NS = 1_000_000_000
+
+log = structlog.get_logger()
+
+
+class Convergence:
+    """The rows of one agent. `traffic` is the map of what was sent to each server.
+
+    `slots` are the services' names by index, `numbers` the pools' keys, `settled` says whether
+    what no member has said may be removed. `not_in_force` names what the kernel did not take; it
+    is tried again each second.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        tables: Tables,
+        traffic: Map,
+        members: Members,
+        before: Snapshot,
+        now_ns: int,
+    ) -> None:
+        self._config = config
+        self._members = members
+        self._traffic = traffic
+        self._sent: dict[int, desired.Sent] = {}
+        self._writer = Writer(tables)
+        self._starts = Starts()
+        self._ramps: Mapping[tuple[str, int], int] = {}
+        self._seen: dict[IPv4Address, tuple[object, ...]] = {}
+        self._faulty: dict[IPv4Address, str] = {}
+        self._is_due = True
+        self._links = Fault.NONE
+        self._arps = desired.Arps({})
+        self.settled = False
+        self.faults = Faults(members, now_ns)
+        self.not_in_force = ""
+        self._retry_ns = 0
+        members.expect(config.farm.members, self._writer.known_servers())
+        members.recall(recalled(self._writer.found_servers(), before), now_ns)
+        self.slots = desired.number_services(config, before.services)
+        wanted = pools.definitions(config)
+        self.numbers = pools.number_pools(wanted, before.pools, before.pools)
+        self._writer.prepare(compile_urls(config, self.slots, self.numbers))
+
+    def said(self, members: Collection[Member], now_ns: int) -> None:
+        """Rows of those who have just spoken, beside what had been sent to them by then."""
+        if not members:
+            return
+        traffic = self._traffic.first(max([member.index for member in members]) + 1)
+        said = {}
+        for member in members:
+            at = member.index * _TRAFFIC_SIZE
+            sent = _TRAFFIC.read(traffic[at : at + _TRAFFIC_SIZE])
+            self._sent[member.index] = sent
+            said[member.index] = desired.server_row(member, sent, member.age(now_ns))
+        self._writer.servers(said)
+
+    def heard(self, sent: Mapping[int, desired.Sent]) -> None:
+        """The data plane has written rows itself, when so much had been sent to these servers."""
+        self._sent |= sent
+
+    def converge(
+        self,
+        now_ns: int,
+        *,
+        prune: bool,
+        opening: bool,
+        links: Fault = Fault.NONE,
+        arps: Mapping[int, rows.Arp] | None = None,
+        asks: Collection[int] = (),
+    ) -> bool:
+        """Rewrite the maps when anybody's standing has changed; whether it has.
+
+        opening: who is there now was there before us. `links`: what is wrong with our own. asks:
+        addresses that another server held a short while ago.
+        """
+        self._writer.tidy()
+        told = desired.Arps(self._arps.who if arps is None else arps, frozenset(asks))
+        quiet = self._members.is_quiet(now_ns) and not self.faults.uneasy and links == self._links
+        quiet = quiet and told == self._arps
+        self._links = links
+        if quiet and not self._is_due and prune == self.settled:
+            return False
+        self._is_due = True  # and so it stays when something of this fails
+        if prune:
+            self._members.forget_silent(now_ns)
+        if self.faults.look(now_ns, links):
+            self._members.changes += 1
+        standing = {
+            member.back_ip: _standing(member, now_ns) for member in self._members.by_ip.values()
+        }
+        services = self._config.service
+        self._starts.look(services, self._members, now_ns, opening=opening)
+        ramps = self._starts.ramps(services, now_ns)
+        changed = standing != self._seen or prune != self.settled or told != self._arps
+        self._arps = told
+        again = bool(self.not_in_force) and now_ns >= self._retry_ns
+        if changed or again or (ramps != self._ramps and not prune):
+            self._write(now_ns, ramps, prune=prune)
+        elif ramps != self._ramps:
+            self._write_ramps(now_ns, ramps)
+        if changed:
+            self._report(standing)
+            self._seen, self.settled = standing, prune
+        # Time alone changes what is written while somebody is silent or starting.
+        self._is_due = not quiet or bool(ramps) or bool(self.not_in_force)
+        return changed
+
+    def prepare(self, fresh: Config) -> tuple[list[str], list[str]]:
+        """Have another configuration's rules ready in the maps: its `slots` and `numbers`.
+
+        MapError when there is no room for them. Takes its time; nobody else may write meanwhile.
+        """
+        slots = desired.number_services(fresh, self.slots)
+        # Until we are settled, requests still follow the rules of the agent before us.
+        live = pools.definitions(self._config) if self.settled else self.numbers
+        numbers = pools.number_pools(pools.definitions(fresh), self.numbers, live)
+        self._writer.prepare(compile_urls(fresh, slots, numbers))
+        return slots, numbers
+
+    def take(self, fresh: Config, slots: list[str], numbers: list[str]) -> None:
+        """Go by another configuration, which was prepared, from the next `converge` on."""
+        self._config, self.slots, self.numbers = fresh, slots, numbers
+        self._members.expect(fresh.farm.members)
+        self._seen = {}
+
+    def _write(self, now_ns: int, ramps: Mapping[tuple[str, int], int], *, prune: bool) -> None:
+        wanted = desired.plan(
+            self._config, self.slots, self.numbers, self._members, self._sent, now_ns, ramps,
+            self._arps,
+        )  # fmt: skip
+        try:
+            self._writer.write(wanted, prune=prune)
+            self.not_in_force = ""
+        except NotInForce as left:
+            self.not_in_force = str(left)
+            self._retry_ns = now_ns + RETRY_NS
+        self._ramps = ramps
+
+    def _write_ramps(self, now_ns: int, ramps: Mapping[tuple[str, int], int]) -> None:
+        """Of all that is planned, only what depends on how far the starting servers are."""
+        self._writer.pools(
+            desired.pool_rows(self._config, self.numbers, self._members, now_ns, ramps)
+        )
+        self._ramps = ramps
+
+    def _report(self, standing: dict[IPv4Address, tuple[object, ...]]) -> None:
+        """Only what an operator wants to be woken for."""
+        for address, (age, *_) in standing.items():
+            before = self._seen.get(address, (None,))[0]
+            if age is Age.DOWN and before is not Age.DOWN:
+                log.warning("server is down", back_address=str(address))
+            elif before is Age.DOWN and age is Age.FRESH:
+                log.warning("server is back", back_address=str(address))
+            self._report_fault(address)
+
+    def _report_fault(self, address: IPv4Address) -> None:
+        why = self._members.by_ip[address].standing.why
+        if why == self._faulty.get(address, ""):
+            return
+        self._faulty[address] = why
+        if why and address == self._members.me:
+            log.error("this server gets no requests", reason=why)
+        elif why:
+            log.warning("server gets no requests", back_address=str(address), reason=why)
+        else:
+            log.warning("server gets requests again", back_address=str(address))
+
+
+def _standing(member: Member, now_ns: int) -> tuple[object, ...]:
+    """All that the maps other than Server state depend on."""
+    state = member.state
+    if state is None:
+        return (Age.UNHEARD,)
+    return (
+        member.age(now_ns), state.state, state.server, state.mac, state.addresses, state.services,
+        state.listening, state.weight, member.standing,
+    )  # fmt: skip

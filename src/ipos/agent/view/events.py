@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decisions of the data plane as JSON objects, for `ipos watch -o json` and the access log.
+Pure."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ipos.abi.rows import Decision, DecisionFlags, Outcome
+from ipos.agent.view.snapshot import Snapshot
+from ipos.kernel import decisions
+
+EVENTS = {
+    Outcome.NEW: "new",
+    Outcome.AGAIN: "again",
+    Outcome.MOVED: "moved",
+    Outcome.REFUSED: "refused",
+    Outcome.TAKEN: "taken over",
+    Outcome.STAYS: "stays",
+}
+RuleName = Callable[[int], str | None]
+"""A rule's number to what its `[[route]]` says; None for 0 and for one that is gone."""
+
+
+def event(record: bytes, snapshot: Snapshot, wall_offset_ns: int, rule: RuleName) -> dict[str, Any]:
+    """One record of the ring, with names for indices; None for what has no name any more.
+
+    `host` and `path` are what was read of the request, None where nothing was; `cut` names those
+    of them that go on. Bytes that are no UTF-8 are shown as the path's own percent-encoding would.
+    """
+    decision = decisions.decode(record)
+    names = {server.index: server.server for server in snapshot.servers}
+    key = decision.tuple
+    told = {
+        "time": round((decision.when_ns + wall_offset_ns) / 1e9, 6),
+        "event": EVENTS[decision.outcome],
+        "client": f"{key.client_ip}:{key.client_port}",
+        "service_address": f"{key.service_ip}:{key.service_port}",
+        "service": _name(snapshot.services, decision.service),
+        "host": _text(decision.host[: decision.host_len]),
+        "path": _text(decision.path[: decision.path_len]),
+        "route": decision.rule or None,
+        "rule": rule(decision.rule),
+        "pool": _name(snapshot.labels, decision.pool) if decision.server else None,
+        "first_server": names.get(decision.first),
+        "server": names.get(decision.server),
+        "reason": decisions.words(decision),
+    }
+    cut = _cut(decision)
+    if cut:
+        told["cut"] = cut
+    return told
+
+
+def is_logged(record: bytes) -> bool:
+    """Whether it was drawn for the access log."""
+    return DecisionFlags.LOGGED in decisions.decode(record).flags
+
+
+def more(count: int, time_s: float) -> dict[str, Any]:
+    """In the place of events that nobody kept."""
+    return {"time": round(time_s, 6), "event": "more", "count": count}
+
+
+def _cut(decision: Decision) -> list[str]:
+    flags = {DecisionFlags.HOST_CUT: "host", DecisionFlags.PATH_CUT: "path"}
+    return [name for flag, name in flags.items() if flag in decision.flags]
+
+
+def _text(said: bytes) -> str | None:
+    return "".join(_readable(said)) or None
+
+
+def _readable(said: bytes) -> list[str]:
+    try:
+        return [said.decode()]
+    except UnicodeDecodeError:
+        return [chr(byte) if byte < 0x80 else f"%{byte:02X}" for byte in said]
+
+
+def _name(names: list[str], index: int) -> str | None:
+    return (names[index] or None) if index < len(names) else None

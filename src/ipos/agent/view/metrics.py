@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's view as Prometheus metrics.
+
+Labels come from closed sets: the counters and reasons of the data plane, the members of the farm,
+the tables, the outcomes of datagrams. Nothing that a client sends is ever one.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ipos import __version__
+from ipos.abi.layout import header
+from ipos.agent.view.report import connections, programs, troubles
+from ipos.agent.view.table_views import STATES, View, service_list
+
+_COUNTED = {
+    "SESSION": "SESSION_KEPT",
+    "SESSION_MOVED": "SESSION_MOVED",
+    "SESSION_AWAY": "SESSION_ELSEWHERE",
+    "REDIRECTED": "REDIRECTED",
+    "NO_SERVER": "DROP_NO_SERVER",
+    "TIMEOUT": "HEAD_TIMEOUT",
+}
+"""Reasons that the data plane counts by themselves, and its counters."""
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def text(view: View, limits: Mapping[str, int]) -> bytes:
+    """All metrics in the text format. `limits` are the sizes of the tables of `connections`."""
+    registry = CollectorRegistry()
+    registry.register(_Collector(view, limits))
+    return generate_latest(registry)
+
+
+class _Collector(Collector):
+    def __init__(self, view: View, limits: Mapping[str, int]) -> None:
+        self._view = view
+        self._limits = limits
+
+    def describe(self) -> list[Metric]:
+        """Nothing beforehand: asking for the real thing would read all tables twice."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        counters = {counter.name: value for counter, value in self._view.tables.counters()}
+        yield self._counters(counters)
+        yield self._decisions(counters)
+        yield from self._servers()
+        yield from self._tables()
+        yield self._datagrams()
+        yield self._access_log()
+        yield from self._services()
+        yield from self._own()
+        yield from self._addresses()
+        used = os.times()
+        yield CounterMetricFamily(
+            "ipos_agent_cpu_seconds", "CPU time of the agent", value=used.user + used.system
+        )
+
+    def _counters(self, counters: Mapping[str, int]) -> Metric:
+        family = CounterMetricFamily(
+            "ipos_packets", "What the data plane has done and dropped", labels=["counter"]
+        )
+        for name, value in counters.items():
+            family.add_metric([name.lower()], value)
+        return family
+
+    def _decisions(self, counters: Mapping[str, int]) -> Metric:
+        family = CounterMetricFamily(
+            "ipos_decisions",
+            "Decisions by a short code of their reason; what policies chose is the rest of "
+            "ipos_packets' served_here and migrated",
+            labels=["reason"],
+        )
+        for reason, name in _COUNTED.items():
+            family.add_metric([reason.lower()], counters[name])
+        for refusal in header().ambiguities:
+            too_long = refusal.name == "TOO_LONG"  # which is a drop, answered otherwise
+            name = "DROP_HEAD_TOO_LONG" if too_long else f"AMBIGUOUS_{refusal.name}"
+            family.add_metric([f"head_{refusal.name.lower()}"], counters[name])
+        return family
+
+    def _servers(self) -> Iterator[Metric]:
+        state = GaugeMetricFamily(
+            "ipos_server_state", "1 for the state a server is in", labels=["server", "state"]
+        )
+        gauges = {
+            name: GaugeMetricFamily(f"ipos_server_{name}", help_, labels=["server"])
+            for name, help_ in (
+                ("connections", "TCP connections, as the server said"),
+                ("cpu_utilisation", "CPU utilisation, 0 to 1"),
+                ("available_memory_bytes", "Memory the server has left"),
+                ("age_seconds", "Since the server last spoke"),
+                ("stale", "1 when the server has been silent for half a second"),
+                ("faulty", "1 while a fault keeps the server from serving: `ipos status`"),
+            )
+        }
+        said = {one.index: one for one in self._view.snapshot.servers}
+        for index, server in self._view.servers():
+            one = said.get(index)
+            name = one.server if one is not None and one.server else str(server.back_ip)
+            for each, word in STATES.items():
+                state.add_metric([name, str(word)], each == server.state)
+            gauges["connections"].add_metric([name], server.tcp_connections)
+            gauges["cpu_utilisation"].add_metric([name], server.cpu_permille / 1000)
+            gauges["available_memory_bytes"].add_metric([name], server.memory_available)
+            gauges["age_seconds"].add_metric([name], self._view.age_s(server.updated_ns))
+            gauges["stale"].add_metric([name], server.stale)
+            gauges["faulty"].add_metric([name], one is not None and bool(one.fault))
+        yield state
+        yield from gauges.values()
+
+    def _tables(self) -> Iterator[Metric]:
+        fill = GaugeMetricFamily("ipos_table_rows", "Rows in a table", labels=["table"])
+        most = GaugeMetricFamily("ipos_table_rows_limit", "Rows it can hold", labels=["table"])
+        for name, count in connections(self._view).items():
+            fill.add_metric([name], count)
+        for name, limit in self._limits.items():
+            most.add_metric([name], limit)
+        yield fill
+        yield most
+
+    def _services(self) -> Iterator[Metric]:
+        ready = GaugeMetricFamily(
+            "ipos_service_servers", "Servers that may get its connections", labels=["service"]
+        )
+        here = GaugeMetricFamily(
+            "ipos_service_served_here",
+            "1 when this server serves it: its application listens and its check is well",
+            labels=["service"],
+        )
+        snapshot = self._view.snapshot
+        served = snapshot.services_of(snapshot.me)
+        for row in service_list(self._view):
+            ready.add_metric([row["service"]], len(row["servers"]))
+            here.add_metric([row["service"]], row["service"] in served)
+        yield ready
+        yield here
+
+    def _own(self) -> Iterator[Metric]:
+        """About this agent and what it found wrong, which `ipos status` says in words."""
+        snapshot = self._view.snapshot
+        build = GaugeMetricFamily("ipos_build_info", "Always 1", labels=["version"])
+        build.add_metric([__version__], 1)
+        yield build
+        gauges = {
+            "ipos_faults": ("Faults that ipos status names", len(troubles(snapshot))),
+            "ipos_programs_current": (
+                "1 when the loaded programs are those of this version",
+                programs(self._view) == "current",
+            ),
+            "ipos_config_last_reload_successful": (
+                "0 when the changed configuration was not taken",
+                not snapshot.refused,
+            ),
+        }
+        for name, (help_, value) in gauges.items():
+            yield GaugeMetricFamily(name, help_, value=value)
+        yield CounterMetricFamily(
+            "ipos_config_readings", "How often the configuration was read", value=snapshot.loaded
+        )
+
+    def _datagrams(self) -> Metric:
+        family = CounterMetricFamily(
+            "ipos_state_datagrams", "What became of state datagrams", labels=["outcome"]
+        )
+        for outcome, count in self._view.snapshot.datagrams.items():
+            family.add_metric([outcome], count)
+        return family
+
+    def _addresses(self) -> Iterator[Metric]:
+        changes = CounterMetricFamily(
+            "ipos_address_changes",
+            "Service addresses that this server has taken or given up, and those that another "
+            "machine on front has answered for",
+            labels=["change"],
+        )
+        snapshot = self._view.snapshot
+        for change in ("taken", "given_up", "answered_elsewhere"):
+            changes.add_metric([change], snapshot.address_changes.get(change, 0))
+        held = GaugeMetricFamily(
+            "ipos_addresses_held", "Service addresses that this server answers for on front"
+        )
+        held.add_metric([], sum(one.holder == snapshot.me for one in snapshot.addresses))
+        yield changes
+        yield held
+
+    def _access_log(self) -> Metric:
+        family = CounterMetricFamily(
+            "ipos_access_log_lines", "Lines of the access log, written or lost", labels=["outcome"]
+        )
+        for outcome, count in self._view.snapshot.access_log.items():
+            family.add_metric([outcome], count)
+        return family

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Says what a cookie means for a request, by the rows of the data plane."""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from ipos.abi import rows
+from ipos.abi.layout import constant
+from ipos.agent.view.table_views import View
+from ipos.kernel.decisions import reasons
+from ipos.selection import sessions
+from ipos.selection.policies import ServerState
+from ipos.selection.sessions import Standing
+
+_NS = 1_000_000_000
+_REASONS = {
+    Standing.KEPT: "IPOS_REASON_SESSION",
+    Standing.MOVED: "IPOS_REASON_SESSION_MOVED",
+    Standing.ELSEWHERE: "IPOS_REASON_SESSION_AWAY",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """`server`: the index of who has the session and gets the request, None for "choose".
+
+    `reason` is what `ipos watch` says of such a decision, empty where the cookie has no part in it;
+    `note` says in a sentence what the cookie is.
+    """
+
+    server: int | None
+    reason: str
+    note: str
+
+
+def stuck(
+    view: View, index: int, cookie: str, pool: rows.Pool, servers: Mapping[int, rows.Server]
+) -> Stuck:
+    """cookie: as in a Cookie header, `name=value` and others. `pool`: its route's, `index`: the
+    service.
+    """
+    session, service = view.tables.sessions.get(index), view.tables.services.get(index)
+    kinds = (rows.SessionKind.INSERT, rows.SessionKind.LEARN)
+    if session is None or service is None or session.kind not in kinds:
+        return Stuck(None, "", "the service keeps no sessions by cookie: it does not count")
+    name = session.name.decode()
+    value = sessions.cookie_of(cookie, name)
+    if not value:
+        return Stuck(None, "", f"there is no cookie {name} in it: a session begins")
+    inserts = session.kind is rows.SessionKind.INSERT
+    server = _inserted(view, value) if inserts else _learned(view, value, service.port)
+    if server is None:
+        why = "nobody here made its value" if inserts else "nobody has learned it"
+        return Stuck(None, "", f"cookie {name} names no server, because {why}: a session begins")
+    address = view.tables.addresses.get(rows.AddressKey(server, service.port, rows.PROTOCOL_TCP))
+    listening = view.tables.pools.get(service.listening) or pool
+    choice = sessions.choose(
+        address.holder if address is not None else None,
+        {at: ServerState(row.state) for at, row in servers.items()},
+        *([one.server for one in each.candidates] for each in (pool, listening)),
+        full=[
+            at
+            for at, row in servers.items()
+            if not sessions.has_room(row.tcp_connections, row.limit)
+        ],
+    )
+    reason = reasons()[constant(_REASONS[choice.standing])]
+    return Stuck(choice.server, reason, f"cookie {name} names the server at {server}: {reason}")
+
+
+def _inserted(view: View, value: str) -> IPv4Address | None:
+    days = [row for _, row in view.tables.session_keys.items() if row.valid]
+    main = {row.epoch: struct.pack("<QQ", *row.key) for row in days}
+    other = {
+        row.epoch: struct.pack("<QQ", *row.other)
+        for row in days
+        if row.valid & constant("IPOS_KEY_OTHER")
+    }
+    said = sessions.decode(value, main) or sessions.decode(value, other)
+    return said.server if said is not None else None
+
+
+def _learned(view: View, value: str, port: int) -> IPv4Address | None:
+    settings = view.tables.settings.get(0)
+    if settings is None:
+        return None
+    words = [settings.learn_key]
+    if rows.SettingsFlags.KEYS_CHANGE in settings.flags:
+        words.append(settings.other_learn_key)
+    for key in words:
+        known = sessions.learned_hash(value.encode(), struct.pack("<QQ", *key))
+        row = view.tables.cookies.get(rows.CookieKey(known, port))
+        if row is not None and row.expires_ns >= view.now_ns:
+            return row.server_ip
+    return None

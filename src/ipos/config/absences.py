@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a configuration names and nobody has: members never heard of, servers of pools, services.
+Pure.
+
+Each answer is a list of sentences for `ipos status`. Some seconds after a start nothing is said:
+the others may only be starting too.
+"""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+
+from ipos.config.schema import Config
+
+QUIET_NS = 5_000_000_000
+"""So long after its start an agent says nothing of this."""
+_NAMED_MAX = 8
+
+
+def unheard(addresses: Iterable[IPv4Address]) -> list[str]:
+    """Members from which nothing has ever come. addresses: theirs, on back."""
+    return [
+        f"{address} is a member of this farm and was never heard of: start its agent, or let UDP "
+        "port 7077 pass its firewall and ours"
+        for address in sorted(addresses)[:_NAMED_MAX]
+    ]
+
+
+def unknown_servers(config: Config, names: Iterable[str]) -> list[str]:
+    """Pools and routes with servers that nobody in the farm is called. names: those of servers."""
+    known = frozenset(names)
+    found = [
+        (f"pool {pool.name}", name)
+        for pool in config.pool
+        for name in pool.servers
+        if name not in known
+    ]
+    found += [
+        (f"a route of service {route.service}", name)
+        for route in config.route
+        for name in route.servers or ()
+        if name not in known
+    ]
+    return [
+        f"{where} has the server {name}, and none of that name was heard of: correct the name, or "
+        "start that server"
+        for where, name in dict.fromkeys(found[:_NAMED_MAX])
+    ]
+
+
+def unserved(config: Config, served: Iterable[str]) -> list[str]:
+    """Services that no server of the farm serves. served: the names of those that one does."""
+    known = frozenset(served)
+    return [
+        f"no server serves {service.name}: nothing listens on port {service.listener.port}, or its "
+        "check fails"
+        for service in config.service
+        if service.name not in known
+    ]

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which requests a service needs to read, and which settings contradict its `mode`."""
+
+from collections.abc import Callable, Iterator
+
+from ipos.config import locate
+from ipos.config.schema import Config, Route, Service
+
+_BY_COOKIE_OR_NAME = ("insert", "learn", "redirect")
+_Say = Callable[[locate.Path, str], None]
+
+
+def asks(config: Config, service: Service) -> bool:
+    """Whether a route, the session or `decide` asks for something that a request says."""
+    return (
+        service.decide == "request"
+        or _session_asks(service)
+        or any(not route.takes_all for _, route in _routes(config, service))
+    )
+
+
+def check_modes(config: Config, say: _Say) -> None:
+    """A sentence for every service whose mode says that others of its keys could not hold."""
+    for position, service in enumerate(config.service):
+        here = ("service", position, "mode")
+        if service.mode == "auto":
+            continue
+        if service.select == "connection" and service.mode != "tcp":
+            say(
+                here,
+                f'service "{service.name}" has mode = "{service.mode}" and select = "connection", '
+                "which chooses before anything is said; leave mode out",
+            )
+        if service.mode == "http":
+            continue
+        reads = "reads nothing" if service.mode == "tcp" else "reads a server name and no more"
+        for what in _contradictions(config, service):
+            say(
+                here,
+                f'service "{service.name}" has mode = "{service.mode}", which {reads}, and {what}; '
+                'say mode = "http", or leave one of them out',
+            )
+
+
+def _contradictions(config: Config, service: Service) -> Iterator[str]:
+    if service.decide == "request":
+        yield 'decide = "request"'
+    if service.session is not None and _session_asks(service):
+        yield f'a session of kind = "{service.session.kind}"'
+    for position, route in _routes(config, service):
+        if route.path != "/":
+            yield f'route {position + 1} with path = "{route.path}"'
+        elif not route.takes_all and service.mode == "tcp":
+            yield f'route {position + 1} with host = "{route.host}"'
+
+
+def _session_asks(service: Service) -> bool:
+    return service.session is not None and service.session.kind in _BY_COOKIE_OR_NAME
+
+
+def _routes(config: Config, service: Service) -> Iterator[tuple[int, Route]]:
+    for position, route in enumerate(config.route):
+        if route.service == service.name:
+            yield position, route

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checks of `ipos doctor` that compare this host with its configuration. Pure, as in
+`ipos.doctor.checks`.
+"""
+
+from ipos.doctor.facts import Facts, Interface
+from ipos.doctor.firewall import Packet, swallowed_by
+from ipos.doctor.netdev import XdpFeature
+
+_BOTH = XdpFeature.BASIC | XdpFeature.REDIRECT
+_ANY = ("0.0.0.0", "::")
+STATE_PORT = 7077
+
+
+def configuration(facts: Facts) -> str | None:
+    if not facts.site.missing:
+        return None
+    return f"There is no configuration in {facts.site.file}: `ipos setup` writes the first one."
+
+
+def back_address(facts: Facts) -> str | None:
+    members = facts.site.members
+    if not members or not facts.back.mtu or set(members) & set(facts.back_addresses):
+        return None
+    has = ", ".join(facts.back_addresses) or "no IPv4 address"
+    return (
+        f"{facts.back.name} (back) has {has}, and the farm's members are {_some(members)}, so this "
+        "server is none of them: give back one of these addresses, or add its own to members on "
+        "every server."
+    )
+
+
+def state_port(facts: Facts) -> str | None:
+    packet = Packet(facts.back.name, STATE_PORT, protocol="udp")
+    found = swallowed_by(facts.ruleset, packet)
+    if found is None:
+        return None
+    return (
+        f"{found.rule} ({found.verdict}) drops UDP port {STATE_PORT} on {facts.back.name}, by "
+        f"which the servers tell each other their states: {found.fix}, or accept it before."
+    )
+
+
+def listening(facts: Facts) -> str | None:
+    """Some services may be other servers' only, so it is a fault where this one serves none."""
+    places = facts.site.places
+    absent = [place for place in places if not _is_listened(facts, place.port, place.address)]
+    if not absent or len(absent) < len(places):
+        return None
+    named = ", ".join(f"{place.service} ({place.address or '*'}:{place.port})" for place in absent)
+    return (
+        f"Nothing listens here for {named}, so this server serves nothing: start the application, "
+        'or say where it listens with application = "IP:PORT".'
+    )
+
+
+def mptcp(facts: Facts) -> str | None:
+    wanted = {place.port for place in facts.site.places} | set(facts.ports)
+    ports = sorted({each.port for each in facts.listeners if each.mptcp} & wanted)
+    if not ports:
+        return None
+    listed = ", ".join(map(str, ports))
+    return (
+        f"The application on port {listed} listens with MPTCP, which the kernel gives no "
+        "connection of ours: start it with GODEBUG=multipathtcp=0 (Go), or sysctl -w "
+        "net.mptcp.enabled=0 and restart it."
+    )
+
+
+def native_xdp(facts: Facts) -> str | None:
+    for side, each in (("front", facts.front), ("back", facts.back)):
+        if each.xdp_features is None:
+            continue
+        if each.xdp_features & _BOTH != _BOTH:
+            return (
+                f"The driver of {each.name} ({side}) has no native XDP with redirects: use a NIC "
+                "and a driver that have it; `xdp-loader features` lists what each can."
+            )
+        if each.kind == "veth" and not each.xdp_features & XdpFeature.NDO_XMIT:
+            return (
+                f"The other end of {each.name} ({side}), a veth, takes no frames from XDP: on the "
+                "host that has it, ethtool -K PEER gro on."
+            )
+    return None
+
+
+def checksums(facts: Facts) -> str | None:
+    """A sender in the same machine leaves checksums to a NIC that is not there."""
+    virtual = [each.name for each in (facts.front, facts.back) if _is_virtual(each)]
+    if not facts.bad_checksums or not virtual:
+        return None
+    return (
+        f"{facts.bad_checksums} packets had a wrong checksum, and {_some(virtual)} is virtual: "
+        "what sends to it leaves checksums unfinished. On the host that has its other end: "
+        "ethtool -K PEER tx off."
+    )
+
+
+def _is_virtual(interface: Interface) -> bool:
+    return interface.kind in ("veth", "macvlan", "ipvlan", "netkit", "tun")
+
+
+def _is_listened(facts: Facts, port: int, address: str) -> bool:
+    fits = {*_ANY, address} if address else {*_ANY, *facts.site.addresses}
+    return any(each.port == port and each.address in fits for each in facts.listeners)
+
+
+def _some(names: tuple[str, ...] | list[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the checks need of a configuration file, read leniently and not through the schema.
+
+A host is examined before its configuration is right.
+"""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ipos.config.schema import INTERFACE_PATTERN
+from ipos.errors import IposError
+from ipos.files import read_bounded
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the application of a service should listen. address: empty for any."""
+
+    service: str
+    port: int
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Interfaces, ports and members of a file, as far as it holds any.
+
+    missing: there is no such file. tagged: interfaces on which the farm is in a VLAN.
+    """
+
+    front: str = "front"
+    back: str = "back"
+    ports: tuple[int, ...] = ()
+    addresses: tuple[str, ...] = ()
+    tagged: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+    places: tuple[Place, ...] = ()
+    file: str = ""
+    missing: bool = False
+
+
+def read_site(config: Path) -> Site:
+    try:
+        raw = tomllib.loads(read_bounded(config).decode())
+    except FileNotFoundError:
+        return Site(file=str(config), missing=True)
+    except (OSError, ValueError, RecursionError, IposError):
+        return Site(file=str(config))
+    farm, server = _table(raw.get("farm")), _table(raw.get("server"))
+    services = [_table(each) for each in _list(raw.get("service"))]
+    places = tuple(filter(None, map(_place, services)))
+    front = _interface(server.get("front"), Site().front)
+    back = _interface(server.get("back"), front)
+    vlans = ((front, "front_vlan"), (back, "back_vlan"))
+    return Site(
+        front,
+        back,
+        tuple(each["port"] for each in services if _is_port(each.get("port"))),
+        tuple(map(str, _list(server.get("addresses")))),
+        tuple(name for name, key in vlans if server.get(key)),
+        tuple(map(str, _list(farm.get("members")))),
+        places,
+        str(config),
+    )
+
+
+def _place(service: dict[str, Any]) -> Place | None:
+    name, port = service.get("name"), service.get("port")
+    if not isinstance(name, str) or not isinstance(port, int) or not _is_port(port):
+        return None
+    said = service.get("application")
+    found = re.fullmatch(r"([\d.]+):(\d{1,5})", said) if isinstance(said, str) else None
+    if found is None:
+        return Place(name, port)
+    return Place(name, int(found[2]), "" if found[1] == "0.0.0.0" else found[1])
+
+
+def _is_port(value: Any) -> bool:
+    return type(value) is int and 0 < value < 65536
+
+
+def _interface(said: Any, default: str) -> str:
+    """The name of an interface, where it could be one."""
+    return said if isinstance(said, str) and re.match(INTERFACE_PATTERN, said) else default
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

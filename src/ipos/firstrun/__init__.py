@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ipos setup`: the first configuration of a server."""

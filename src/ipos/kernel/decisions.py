@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decisions as the data plane makes them: the ring `decisions` and what its records say.
+
+The programs write a record per decision while the flag WATCH stands in `settings`, one per
+decision drawn for the access log of its service, and none otherwise. The ring has one reader, the
+agent.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ipos.abi import header_data
+from ipos.abi.codec import Codec
+from ipos.abi.layout import Counter, constant, header, layout
+from ipos.abi.rows import Decision, DecisionFlags, Outcome
+from ipos.kernel.rings import Ring
+
+_CODEC = Codec(Decision)
+
+
+def decode(record: bytes) -> Decision:
+    """A record of the ring.
+
+    A data plane of another version may write a longer or a shorter struct: what is unknown here is
+    passed over, what is missing is zero.
+    """
+    length = int.from_bytes(record[:2], "little")
+    size = _CODEC.shape.size
+    return _CODEC.decode(record[: min(length, size)].ljust(size, b"\0"))
+
+
+def timed_out(key: bytes, service: int, first: int, when_ns: int, *, logged: bool) -> bytes:
+    """A record as the data plane writes them, of a head that did not end in time.
+
+    `key` is its connection's in the tables, when_ns a time of the boottime clock.
+    """
+    return _CODEC.shape.pack(
+        {
+            "length": _CODEC.shape.size,
+            "outcome": Outcome.REFUSED,
+            "reason": constant("IPOS_REASON_TIMEOUT"),
+            "service": service,
+            "first": first,
+            "flags": DecisionFlags.LOGGED if logged else 0,
+            "when_ns": when_ns,
+            "tuple": layout("ipos_tuple").unpack(key),
+        }
+    )
+
+
+def words(decision: Decision) -> str:
+    """Why it was decided so. A refused head's reason is what clients read, too."""
+    if decision.reason == constant("IPOS_REASON_HEAD"):
+        for refusal in header().ambiguities:
+            if refusal.number == decision.refusal:
+                return refused(refusal)
+    return reasons().get(decision.reason, f"reason {decision.reason}")
+
+
+def refused(why: Counter) -> str:
+    """The reason of a refused head, by its entry in IPOS_AMBIGUITIES."""
+    return f"refused: {why.text}"
+
+
+def reasons() -> Mapping[int, str]:
+    """What each number of `enum ipos_reason` means, in the header's own words."""
+    return header_data.REASONS
+
+
+class DecisionRing(Ring):
+    """The reading end."""
+
+    def __init__(self, maps: Path) -> None:
+        super().__init__(maps, "decisions")

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The terminal of `ipos top`."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from textual.app import App, ComposeResult
+from textual.binding import BindingType
+from textual.containers import VerticalScroll
+from textual.coordinate import Coordinate
+from textual.widgets import DataTable, Footer, Input, Static
+
+from ipos.cli.status import faults_of, verdict
+from ipos.errors import IposError
+from ipos.top.looks import SORTS, Looks, Row
+
+Ask = Callable[..., Any]
+_TABLES = {
+    "servers": ("server", "state", "weight", "conns", "cpu", "free", "cpu of late"),
+    "services": ("service", "port", "policy", "servers"),
+    "counted": ("counter", "per second", "total", "of late"),
+}
+
+
+class Top(App[None]):
+    """ask: a request to the agent, as `ipos.cli.client.ask`. every: seconds between two looks."""
+
+    ENABLE_COMMAND_PALETTE = False
+    CSS = """
+    #verdict { height: auto; padding: 0 1; text-style: bold; }
+    #faults { height: auto; max-height: 6; padding: 0 1; color: $error; }
+    #say { display: none; dock: bottom; }
+    DataTable { height: auto; max-height: 60%; margin-bottom: 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("d", "drain", "drain/ready"),
+        ("w", "weigh", "weight"),
+        ("s", "sort", "sort"),
+        ("slash", "filter", "filter"),
+        ("q", "quit", "quit"),
+    ]
+
+    def __init__(self, ask: Ask, every: float) -> None:
+        super().__init__()
+        self._ask = ask
+        self._every = every
+        self._looks = Looks()
+        self._sort = SORTS[0]
+        self._only = ""
+        self._saying = ""
+
+    def compose(self) -> ComposeResult:
+        yield Static("asking the agent", id="verdict")
+        yield Static("", id="faults")
+        with VerticalScroll():
+            for name in _TABLES:
+                yield DataTable(id=name, cursor_type="row", zebra_stripes=True)
+        yield Input(id="say")
+        yield Footer()
+
+    async def on_mount(self) -> None:
+        for name, header in _TABLES.items():
+            self.query_one(f"#{name}", DataTable).add_columns(*header)
+        self.query_one("#servers", DataTable).focus()
+        await self.look()
+        self.set_interval(self._every, self.look)
+
+    async def look(self) -> None:
+        """Ask the agent, in a thread, and show what it says."""
+        try:
+            status = await asyncio.to_thread(self._ask, "GET", "/v1/status")
+            counters = await asyncio.to_thread(self._ask, "GET", "/v1/counters")
+        except IposError as error:
+            self.query_one("#verdict", Static).update(str(error))
+            return
+        self._looks.take(status, counters, time.monotonic())
+        self._show()
+
+    def _show(self) -> None:
+        status = self._looks.status
+        self.query_one("#verdict", Static).update(verdict(status))
+        self.query_one("#faults", Static).update("\n".join(faults_of(status)))
+        self._fill("servers", self._looks.servers(self._sort, self._only))
+        self._fill("services", self._looks.services(self._only))
+        self._fill("counted", self._looks.counted(self._only))
+
+    def _fill(self, name: str, rows: Sequence[Row]) -> None:
+        """Cells are written over where they can be, so that the cursor stays."""
+        table = self.query_one(f"#{name}", DataTable)
+        while table.row_count > len(rows):
+            last, _ = table.coordinate_to_cell_key(Coordinate(table.row_count - 1, 0))
+            table.remove_row(last)
+        for at, row in enumerate(rows):
+            if at >= table.row_count:
+                table.add_row(*row)
+            elif tuple(table.get_row_at(at)) != row:
+                for column, cell in enumerate(row):
+                    table.update_cell_at(Coordinate(at, column), cell, update_width=True)
+
+    def _chosen(self) -> str:
+        table = self.query_one("#servers", DataTable)
+        return str(table.get_row_at(table.cursor_row)[0]) if table.row_count else ""
+
+    async def _order(self, path: str, body: dict[str, Any]) -> None:
+        try:
+            await asyncio.to_thread(self._ask, "PUT", path, body)
+        except IposError as error:
+            self.notify(str(error), severity="error", timeout=10)
+        await self.look()
+
+    async def action_drain(self) -> None:
+        """The server under the cursor gets nothing new, or is ready again."""
+        server = self._chosen()
+        rows = [row for row in self._looks.status["servers"] if row["server"] == server]
+        if rows:
+            state = "ready" if rows[0]["state"] in ("drain", "maint") else "drain"
+            await self._order(f"/v1/servers/{quote(server, safe='')}/state", {"state": state})
+
+    def action_sort(self) -> None:
+        self._sort = SORTS[(SORTS.index(self._sort) + 1) % len(SORTS)]
+        self.notify(f"servers by {self._sort}", timeout=2)
+        self._show()
+
+    def action_weigh(self) -> None:
+        if self._chosen():
+            self._question("weight", f"weight of {self._chosen()}, empty: as configured")
+
+    def action_filter(self) -> None:
+        self._question("filter", "show names with")
+
+    def _question(self, what: str, text: str) -> None:
+        self._saying = what
+        box = self.query_one("#say", Input)
+        box.placeholder, box.value, box.display = text, "", True
+        box.focus()
+
+    async def on_input_submitted(self, event: Input.Submitted) -> None:
+        said, event.input.display = event.value.strip(), False
+        server = self._chosen()
+        self.query_one("#servers", DataTable).focus()
+        if self._saying == "filter":
+            self._only = said
+            self._show()
+        elif said and not said.isdecimal():
+            self.notify(f"{said} is no weight: 1 to 65535, or nothing", severity="error")
+        else:
+            path = f"/v1/servers/{quote(server, safe='')}/weight"
+            await self._order(path, {"weight": int(said) if said else None})
