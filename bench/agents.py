@@ -6,8 +6,8 @@ from its start, until every server knows every other as ready: without a data pl
 and with one that an agent before it has left, as after `kill -9`; then, over some seconds, each
 agent's CPU time (`/proc/PID/stat`) and what its back interface sends and receives. Before the last
 one starts the others run and know each other: a machine of two cores could not load 64 data planes
-within seconds. Tables are small (`[farm.limits]`), for each server has its own, and nobody starts
-slowly, which has all agents write pools anew for ten seconds.
+within seconds. Tables are small (`[farm.limits]`), because each server has its own, and nobody
+starts slowly, which has all agents write pools anew for ten seconds.
 """
 
 import argparse
@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
+from bench.made_up import REAL
+from ipos.abi.layout import layout
+from ipos.abi.rows import ServerState
 from ipos.errors import IposError
-from ipos.inic.layout import layout
-from ipos.inic.libbpf.maps import Map
-from ipos.inic.rows import ServerState
+from ipos.kernel.libbpf.map_store import Map
 from ipos.lab import agents, cgroups
 from ipos.lab.lab import Lab
 from ipos.lab.places import Place
@@ -42,6 +43,8 @@ name = "web"
 port = 80
 slow_start_ms = 0
 """
+DISCOVERING = CONFIG.replace("[farm]\n", "[farm]\ndiscover = true\n", 1)
+EVERYBODY = "10.77.0.255"
 PATIENCE_S = 60.0
 _ROW = layout("ipos_server")
 _STATE, _STALE = _ROW.field("state").offset, _ROW.field("stale").offset
@@ -127,6 +130,40 @@ def join(lab: Lab, *, detach: bool) -> float:
     return time.monotonic() - begun
 
 
+def measure_among(made_up: int, seconds: float) -> list[float]:
+    """CPU of each of three agents in percent of a core, among so many servers that only speak.
+
+    These speak from the place of a fourth server, whose agent and data plane are taken away: what a
+    machine sends as frames it does not hear itself.
+    """
+    settings = Settings(
+        name=f"agents{os.getpid()}", servers=REAL + 1, clients=0, config=DISCOVERING, app="nginx"
+    )
+    with Lab(settings) as lab:
+        *places, empty = lab.places()
+        cgroups.end(empty.agent_cgroup)
+        lab.run(empty.node, ["ipos", "detach"], check=True, capture_output=True)
+        lab.run(empty.node, ["ip", "link", "set", "front", "down"], check=True)
+        argv = [sys.executable, "-m", "bench.made_up", lab.name, str(lab.run_dir / "farm.key"),
+                EVERYBODY, str(made_up)]  # fmt: skip
+        speaking = lab.popen(empty.node, argv)
+        try:
+            count = REAL + made_up
+            wait("that all know all", lambda: ready(places[0], count + 2) == count)
+            time.sleep(10)
+            pids = [pid_of(place) for place in places]
+            before, since = [usage(pid) for pid in pids], time.monotonic()
+            time.sleep(seconds)
+            after, passed = [usage(pid) for pid in pids], time.monotonic() - since
+            known = ready(places[0], count + 2)
+            if known != count:
+                raise IposError(f"only {known} of {count} servers are known as ready at the end")
+        finally:
+            speaking.terminate()
+            speaking.wait()
+    return [100 * (new.cpu_s - old.cpu_s) / passed for old, new in zip(before, after, strict=True)]
+
+
 def measure(servers: int, seconds: float) -> Result:
     settings = Settings(
         name=f"agents{os.getpid()}", servers=servers, clients=0, config=CONFIG, app="nginx"
@@ -159,8 +196,9 @@ def measure(servers: int, seconds: float) -> Result:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.agents", description=__doc__)
-    parser.add_argument("--servers", type=int, nargs="+", default=[3, 64])
+    parser.add_argument("--servers", type=int, nargs="*", default=[3, 64])
     parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--made-up", type=int, nargs="*", default=[61, 250])
     options = parser.parse_args()
     print("servers  all know all after boot, kill -9  CPU: mean, most  of all  sent/s, received/s")
     for servers in options.servers:
@@ -172,6 +210,10 @@ def main() -> None:
             f"{said.received:.0f} datagrams, {said.bytes_received:.0f} bytes",
             flush=True,
         )
+    for made_up in options.made_up:
+        cpu = measure_among(made_up, options.seconds)
+        told = ", ".join(f"{one:.2f} %" for one in cpu)
+        print(f"{REAL} servers among {made_up} that only speak: CPU {told}", flush=True)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from ipos.abi.rows import ServerState
 from ipos.errors import IposError
-from ipos.inic.maps import Tables
-from ipos.inic.rows import ServerState
+from ipos.kernel.maps import Tables
 from ipos.lab import cgroups
 from ipos.lab.lab import Lab
 from ipos.lab.plan import SWITCH_XDP, Settings

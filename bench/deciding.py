@@ -14,16 +14,17 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from ipos.agent import pools
-from ipos.agent.urls import compile_urls
-from ipos.agent.urlwriter import UrlWriter
+from ipos.abi import rows
+from ipos.abi.layout import constant
+from ipos.abi.shapes import Rows, shape_of
+from ipos.agent.rows import pools
+from ipos.agent.rows.pools import pool_row
+from ipos.agent.rows.url_rows import compile_urls
+from ipos.agent.rows.url_writer import UrlWriter
 from ipos.config import schema
 from ipos.config.schema import Config, Route
 from ipos.handshake.siphash import siphash64
-from ipos.inic import rows
-from ipos.inic.layout import constant
-from ipos.inic.maps import Store, Tables
-from ipos.inic.shapes import Rows, shape_of
+from ipos.kernel.maps import Store, Tables
 from ipos.selection import sessions
 
 RULES = 10_000
@@ -90,13 +91,16 @@ def farm(opened: Callable[[str], Store]) -> Mapping[str, Callable[[], None]]:
             rows.AddressKey(address, _PORT, rows.PROTOCOL_TCP), rows.Address(_SERVICE, index)
         )
     key = struct.unpack("<QQ", _DAY_KEY)
-    tables.session_keys.put(_DAY % constant("IPOS_SESSION_DAYS"), rows.EpochKey(key, _DAY))
+    tables.session_keys.put(
+        _DAY % constant("IPOS_SESSION_DAYS"),
+        rows.EpochKey(key, epoch=_DAY, valid=rows.KeyValid.VALID),
+    )
     learned = rows.CookieKey(siphash64(_LEARN_KEY, cookie("learn")), _PORT)
     tables.cookies.put(learned, rows.Cookie(_SERVER, 1 << 62))
     return {
         kind: lambda kind=kind: tables.sessions.put(  # type: ignore[misc]
             _SERVICE,
-            rows.Session(rows.SessionKind[kind.upper()], _NAME, lifetime_s=86_400),
+            rows.Session(rows.SessionKind[kind.upper()], name=_NAME, lifetime_s=86_400),
         )
         for kind in SESSIONS
     }
@@ -132,13 +136,13 @@ def _urls(tables: Tables) -> None:
     writer.switch()
     for index, name in enumerate(numbers):
         if name:
-            candidate = rows.Candidate(2, _PORT, 1)
-            tables.pools.put(index, rows.Pool(rows.Policy.LEAST_LOADED, (candidate,)))
+            candidate = rows.Candidate(2, _PORT, 1, rows.RAMP_FULL)
+            tables.pools.put(index, pool_row(rows.Policy.LEAST_LOADED, [candidate], firsts=1))
     listening = numbers.index(pools.listening(config.service[0]).key)
     tables.services.put(
         _SERVICE,
-        rows.Service(rows.PROTOCOL_TCP, rows.Select.REQUEST, listening, _PORT, IPv4Address(0),
-                     _PORT, listening=listening),
+        rows.Service(rows.PROTOCOL_TCP, used=True, pool=listening, port=_PORT,
+                     application_port=_PORT, listening=listening),
     )  # fmt: skip
 
 

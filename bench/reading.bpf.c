@@ -4,10 +4,10 @@
  * timed.  bench_ has a head of one piece, the packet's bytes behind its Ethernet header, as a
  * request's first segment comes; held_ one in the hold pool, under the tuple that is all zero.
  */
-#include "hold.h"
-#include "core/decide.h"
+#include "tc/hold.h"
+#include "select/decide.h"
 
-#define SERVICE 1			/* index in `services` */
+#define SERVICE 1 /* index in `services` */
 
 /* Up to which step. */
 enum step { FETCHED, READ, ROUTED, DECIDED };
@@ -21,7 +21,7 @@ IPOS_INLINE int head_decide(struct ipos_scratch *w, int progress, enum step last
 		return progress;
 	if (last == ROUTED)
 		return route(w, &c) ? progress : -1;
-	decide(w, &t, 0, 0, &c);
+	decide(w, &t, refused_by_none(w), 0, &c);
 	return c.session == CHOICE_KEPT ? progress : -1;
 }
 
@@ -35,7 +35,7 @@ IPOS_INLINE int head_here(struct __sk_buff *skb, enum step last)
 		return -1;
 	if (last == FETCHED)
 		return IPOS_READ_DONE;
-	request_open(w, SERVICE);
+	request_open(w, SERVICE, IPOS_MODE_AUTO);
 	return head_decide(w, request_feed(w, n), last);
 }
 
@@ -62,14 +62,41 @@ IPOS_INLINE int head_held(enum step last)
 	return head_decide(w, hold_read(w, h), last);
 }
 
-SEC("tc") int bench_empty(struct __sk_buff *skb) { return IPOS_READ_DONE; }
-SEC("tc") int bench_fetch(struct __sk_buff *skb) { return head_here(skb, FETCHED); }
-SEC("tc") int bench_read(struct __sk_buff *skb) { return head_here(skb, READ); }
-SEC("tc") int bench_route(struct __sk_buff *skb) { return head_here(skb, ROUTED); }
-SEC("tc") int bench_decide(struct __sk_buff *skb) { return head_here(skb, DECIDED); }
-SEC("tc") int held_fetch(struct __sk_buff *skb) { return head_held(FETCHED); }
-SEC("tc") int held_read(struct __sk_buff *skb) { return head_held(READ); }
-SEC("tc") int held_route(struct __sk_buff *skb) { return head_held(ROUTED); }
-SEC("tc") int held_decide(struct __sk_buff *skb) { return head_held(DECIDED); }
+SEC("tc") int bench_empty(struct __sk_buff *skb)
+{
+	return IPOS_READ_DONE;
+}
+SEC("tc") int bench_fetch(struct __sk_buff *skb)
+{
+	return head_here(skb, FETCHED);
+}
+SEC("tc") int bench_read(struct __sk_buff *skb)
+{
+	return head_here(skb, READ);
+}
+SEC("tc") int bench_route(struct __sk_buff *skb)
+{
+	return head_here(skb, ROUTED);
+}
+SEC("tc") int bench_decide(struct __sk_buff *skb)
+{
+	return head_here(skb, DECIDED);
+}
+SEC("tc") int held_fetch(struct __sk_buff *skb)
+{
+	return head_held(FETCHED);
+}
+SEC("tc") int held_read(struct __sk_buff *skb)
+{
+	return head_held(READ);
+}
+SEC("tc") int held_route(struct __sk_buff *skb)
+{
+	return head_held(ROUTED);
+}
+SEC("tc") int held_decide(struct __sk_buff *skb)
+{
+	return head_held(DECIDED);
+}
 
 char _license[] SEC("license") = "Dual BSD/GPL";

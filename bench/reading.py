@@ -32,11 +32,10 @@ from pathlib import Path
 
 from bench.deciding import CHUNK, RULES, SESSIONS, farm, head, hold
 from bench.statistics import Estimate, estimate
+from ipos.abi.layout import constant
 from ipos.errors import IposError
-from ipos.inic.kernel import objects_directory
-from ipos.inic.layout import constant
-from ipos.inic.libbpf import Map, prog_test_run
-from ipos.inic.libbpf.objects import BpfObject
+from ipos.kernel.libbpf import Map, prog_test_run
+from ipos.kernel.libbpf.objects import BpfObject
 
 SIZES = (200, 400, 1000, 4000)  # bytes
 STEPS = {
@@ -57,13 +56,16 @@ class Timed:
     ns: Estimate
 
 
-def compiled(directory: Path) -> Path:
-    """The programs to be timed, with the data plane's own reader in them."""
-    made = directory / "reading.bpf.o"
-    sources = objects_directory()
+READING = Path(__file__).with_suffix(".bpf.c")
+
+
+def compiled(directory: Path, source: Path = READING) -> Path:
+    """The programs to be timed, with the data plane's own code in them."""
+    made = directory / source.with_suffix(".o").name
+    sources = Path(__file__).parents[1] / "bpf"
     command = ["clang", "-O2", "-g", "-target", "bpf", "-mcpu=v3", f"-I{sources}",
                f"-I/usr/include/{os.uname().machine}-linux-gnu", "-Wno-unused-function",
-               "-c", str(Path(__file__).with_suffix(".bpf.c")), "-o", str(made)]  # fmt: skip
+               "-c", str(source), "-o", str(made)]  # fmt: skip
     try:
         subprocess.run(command, check=True, capture_output=True, text=True)
         subprocess.run(["llvm-strip", "-g", str(made)], check=True)

@@ -33,6 +33,11 @@ slow_start_ms = 0
 [[route]]
 service = "h2"
 servers = ["s2"]
+
+[[route]]
+service = "h2"
+path = "/nothing/"
+servers = ["s1"]
 """
 
 

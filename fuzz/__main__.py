@@ -16,27 +16,27 @@ import sys
 from multiprocessing import Pool
 
 from fuzz import (
+    approved,
     endpoints,
     frames,
     given,
-    heads,
-    hellos,
+    idle,
     kernel,
+    locating,
     moves,
-    responses,
-    routes,
     selection,
     sessions,
     settled,
 )
-from tests.golden.kernel_machine import kernel_machine
+from tests.support import heads, hellos, responses, routes
+from tests.support.golden.kernel_machine import kernel_machine
 
 SHARES = (
     ("endpoints", 0.75), ("frames", 0.1), ("selection", 0.05), ("hellos", 0.05), ("routes", 0.05),
     ("heads", 1.0),  # a million of them
     ("responses", 0.1),
-    ("moves", 0.02), ("sessions", 0.05), ("given", 0.05),
-    ("settled", 0.05),
+    ("moves", 0.02), ("sessions", 0.05), ("given", 0.05), ("idle", 0.02), ("locating", 0.05),
+    ("settled", 0.05), ("approved", 0.002),
 )  # fmt: skip
 _BATCH = 10_000
 _JUDGES = {
@@ -50,7 +50,10 @@ _JUDGES = {
     "moves": moves.run,
     "sessions": sessions.run,
     "given": given.run,
+    "idle": idle.run,
+    "locating": locating.run,
     "settled": settled.run,
+    "approved": approved.run,
 }
 
 Batch = tuple[str, int, int]

@@ -11,20 +11,22 @@ from __future__ import annotations
 
 import random
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from fuzz.clients import Session, frame
+from ipos.abi.layout import constant, header, layout
+from ipos.abi.shapes import pack, unpack
 from ipos.handshake.cookies import Agreed, Handshake
 from ipos.handshake.segment import Flag, Segment, SegmentError, parse_packet
-from ipos.handshake.unattached import State
-from ipos.inic.layout import constant, header, layout
-from ipos.inic.shapes import pack, unpack
-from ipos.requests import http, responses
-from ipos.requests.endpoint import Around, Endpoint, Step, step
-from ipos.wire import ethernet, packets
-from tests.golden import packets as golden
-from tests.golden.machine import (
+from ipos.wire import ethernet, packets, responses
+from spec.handshake.unattached import State
+from spec.requests import http, tls
+from spec.requests.endpoint import Around, Endpoint, Step, step
+from spec.requests.head import Head, Mode
+from spec.requests.head_result import Ambiguity
+from tests.support.clients import Session, frame
+from tests.support.golden import packets as golden
+from tests.support.golden.machine import (
     LISTENER,
     NOW_NS,
     WALL_NS,
@@ -40,12 +42,16 @@ SIZES = {
     "forward": 16, "local": 16, "connect": 16, "temporary": 64, "holding": 16, "hold_pool": 64,
     "hold_free": 64, "deny": 16,
 }  # fmt: skip
+IDLE = 0.15
+"""Share of the sessions that begin between two requests."""
 TABLES = ("forward", "local", "holding", "temporary")
 _STATES = {
     constant("IPOS_TEMP_OPEN"): State.OPEN,
     constant("IPOS_TEMP_CLOSED"): State.CLOSED,
     constant("IPOS_TEMP_RESET"): State.RESET,
 }
+_HANDSHAKE = tuple(field.name for field in fields(Handshake))
+_BLANK = constant("HEAD_BLANK")
 _EPOCHS = range(golden.EPOCH - 1, golden.EPOCH + 120)
 _PAUSES_NS = (0, 0, 0, 1_000_000, 4_999_999, 5_000_000, 5_000_001, 1_000_000_000, 17_000_000_000)
 _ANSWER = bytes.fromhex((golden.ROUTER + golden.FRONT).replace(":", "")) + b"\x08\x00"
@@ -84,6 +90,9 @@ class Bench:
         client = Session.begin(rng, rng.randrange(1, 65_536))
         endpoints: dict[tuple[int, ...], Endpoint] = {}
         now = NOW_NS
+        if rng.random() < IDLE:
+            key, endpoint = self._idle(rng, client)
+            endpoints[key] = endpoint
         for number in range(length):
             now += rng.choice(_PAUSES_NS)
             packet = client.next_packet()
@@ -95,6 +104,22 @@ class Bench:
                 raise Mismatch(f"session {seed}, packet {number} ({shown}): {mismatch}") from None
             if not going:
                 return
+
+    def _idle(self, rng: random.Random, client: Session) -> tuple[tuple[int, ...], Endpoint]:
+        """A client that was answered, and whose connection has left its application."""
+        agreed = Agreed.TIMESTAMPS if client.stamped else Agreed(0)
+        began = Handshake(rng.getrandbits(32), rng.getrandbits(32), 1460, 7, agreed, 0, 0)
+        goes_on = replace(began, iss=rng.getrandbits(32), irs=client.isn)
+        client.heard(goes_on.iss, rng.getrandbits(32))
+        self.machine.table("holding")[connection_key(client.port)] = {
+            "hs": {name: int(getattr(goes_on, name)) for name in _HANDSHAKE}, "service": 1,
+            "iss": began.iss, "irs": began.irs, "live": 1, "head_state": _BLANK,
+            "client_ip": network(golden.CLIENT), "window": 502,
+            "client_mac": bytes.fromhex(golden.ROUTER.replace(":", "")),
+        }  # fmt: skip
+        key = (network(golden.CLIENT), client.port, network(golden.SERVICE))
+        head = Head(mode=Mode.LATER)
+        return key, Endpoint(State.IDLE, goes_on, head=head, began=began)
 
     def _clear(self) -> None:
         node = self.machine.node
@@ -123,6 +148,7 @@ class Bench:
         if ran.verdict == "pass":
             ran = self.machine.ingress(ran.frame, "front")
         counters = _since(before, node.counters())
+        counters.pop("URGENT_CLEARED", None)  # the oracle knows no urgent data
         try:
             segment = _parsed(packet)
         except SegmentError as error:
@@ -163,9 +189,12 @@ class Bench:
             row = unpack(layout("ipos_holding"), rows["holding"])
             if row["answer"]:
                 return (State.ANSWERED, row["answer"], row["client_end"], row["fin"])
-            state = State.ACKNOWLEDGED if row["acknowledged"] else State.HOLDING
+            state = State.HOLDING
+            if row["acknowledged"] or row["live"]:
+                state = State.ACKNOWLEDGED
             if not row["held"] and not any(piece["end"] for piece in row["ranges"]):
-                state = State.OPEN  # a row that was made for a segment, which then had no place
+                # A row that was made for a segment, which then had no place.
+                state = State.IDLE if row["live"] else State.OPEN
             return (state, _handshake(row["hs"]), row["held"], row["acknowledged"])
         if not rows["temporary"]:
             return (State.NONE,)
@@ -194,18 +223,23 @@ class Bench:
             elif isinstance(decoded, packets.ConnectionPacket):
                 block = decoded.control_block
                 assert block is not None
+                first = endpoint.began or handshake
                 _compare("control block",
-                         (block.iss, block.irs, block.peer_mss, block.snd_wscale, block.flags),
-                         (handshake.iss, handshake.irs, handshake.mss, handshake.snd_wscale,
-                          handshake.options))  # fmt: skip
-        _compare("request", bytes(got), _refusal(endpoint.window.data) or endpoint.window.data)
+                         (block.iss, block.irs, block.snd_nxt, block.peer_mss, block.snd_wscale,
+                          block.flags),
+                         (first.iss, first.irs, handshake.iss + 1 & 0xFFFF_FFFF, handshake.mss,
+                          handshake.snd_wscale, handshake.options))  # fmt: skip
+        refusal = _refusal(endpoint.window.data, later=endpoint.began is not None)
+        _compare("request", bytes(got), refusal or endpoint.window.data)
 
 
-def _refusal(data: bytes) -> bytes:
+def _refusal(data: bytes, *, later: bool) -> bytes:
     """What a whole request is answered that nobody may serve; empty for any other."""
-    if not data.lstrip(b"\r\n")[:1].isupper():
-        return b""
-    refusal = http.read(data).refusal
+    if data[:1] == b"\x16" and not later:
+        none = Head().feed(data).found and tls.read(tls.message(data)) is None
+        refusal = Ambiguity.NO_HELLO if none else None
+    else:
+        refusal = http.read(data, later=later).refusal
     texts = {reason.number: reason.text for reason in header().ambiguities}
     return responses.refused(texts[refusal]) if refusal else b""
 
@@ -274,7 +308,7 @@ def _answer(told: Step) -> list[str]:
 
 def _expected(endpoint: Endpoint) -> tuple[Any, ...]:
     state = endpoint.state
-    if state in (State.OPEN, State.HOLDING, State.ACKNOWLEDGED):
+    if state in (State.OPEN, State.HOLDING, State.ACKNOWLEDGED, State.IDLE):
         return (state, _agreed(endpoint.handshake), endpoint.window.held, endpoint.acknowledged)
     if state is State.ANSWERED:
         return (state, len(endpoint.answer), endpoint.client_end, endpoint.fin)

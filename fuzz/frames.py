@@ -15,8 +15,8 @@ from fuzz.endpoints import SIZES, Mismatch
 from ipos.handshake.segment import checksum
 from ipos.wire import ConnectionPacket, DataPacket, ProbePacket, WireError, ethernet
 from ipos.wire.header import PacketType, Protocol
-from tests.golden import packets
-from tests.golden.machine import CONNECTIONS, Config, NativeMachine, configure
+from tests.support.golden import icmp, offers, packets, probes
+from tests.support.golden.machine import CONNECTIONS, Config, NativeMachine, configure
 
 UNSOUND = {"DROP_FRAME_SHORT", "DROP_FRAME_CHECKSUM", "DROP_FRAME_TAG", "DROP_FRAME_TYPE",
            "DROP_FRAME_VERSION", "DROP_FRAME_UNKNOWN", "DROP_FRAME_LOCATE", "PASSED",
@@ -48,13 +48,13 @@ def run(seed: int, count: int) -> tuple[int, list[str]]:
 def _examples() -> list[bytes]:
     request = packets.ip("PA", packets.HEAD)
     return [
-        packets.connection(to=packets.BACK, by=packets.MAC2, endpoint=packets.SERVICE),
+        offers.connection(to=packets.BACK, by=packets.MAC2, endpoint=packets.SERVICE),
         packets.packet(request),
         packets.packet(packets.ip("A", options=[])),
-        packets.packet(packets.fragmentation_needed()),
+        packets.packet(icmp.fragmentation_needed()),
         *(packets.notice(kind) for kind in (3, 4, 7)),
-        packets.probe(8),
-        packets.probe(9, asker=packets.SERVICE, asked=packets.S2),
+        probes.probe(8),
+        probes.probe(9, asker=packets.SERVICE, asked=packets.S2),
     ]
 
 

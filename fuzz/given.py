@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The native library against `ipos.requests.given`: connections that live at another server.
+"""The native library against `spec.requests.given`: connections that live at another server.
 
 A first server with a row of Forward hears notices in any order, from anybody, about this connection
 and others. A server that has given a connection on is sent its packets, and offers of it.
@@ -8,17 +8,27 @@ and others. A server that has given a connection on is sent its packets, and off
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
-from ipos.inic.layout import constant
-from ipos.requests import given
-from ipos.requests.given import Answer, Fate, Given, Left, Notice, Told, Way
+from ipos.abi.layout import constant
 from ipos.wire import PacketType, ethernet, packets
-from tests.golden import packets as golden
-from tests.golden.machine import NOW_NS, SERVERS, SIZES, Config, NativeMachine, configure, network
-from tests.golden.rows_close import SENT
-from tests.golden.rows_handshake import KEY
-from tests.golden.rows_migration import HEAD_END, HELD_ROW, UNKNOWN
-from tests.golden.rows_request import forward
+from spec.requests import given
+from spec.requests.given import Answer, Fate, Given, Left, Notice, Told, Way
+from tests.support.golden import offers
+from tests.support.golden import packets as golden
+from tests.support.golden.machine import (
+    NOW_NS,
+    SERVERS,
+    SIZES,
+    Config,
+    NativeMachine,
+    configure,
+    network,
+)
+from tests.support.golden.rows_close import SENT
+from tests.support.golden.rows_handshake import KEY
+from tests.support.golden.rows_migration import HEAD_END, HELD_ROW, UNKNOWN
+from tests.support.golden.rows_request import forward
 
 OTHERS = sorted(set(SERVERS) - {1})
 NOTICES = 6
@@ -33,7 +43,7 @@ def run(seed: int, count: int) -> tuple[int, list[str]]:
     done = 0
     while done < count and len(found) < 20:
         machine = NativeMachine(SIZES)
-        configure(machine, _EVERY)
+        configure(machine, replace(_EVERY, locates=rng.choice((0, 100))))
         judge = rng.choice((_notices, _packet, _offer))
         try:
             told = judge(rng, machine)
@@ -80,6 +90,8 @@ def _told(rng: random.Random, row: Given) -> tuple[Told, bytes]:
     number = 0
     if notice is Notice.MOVED:
         number = (row.migration + rng.choice((1, 1, 1, 2, 0x7FFF, 0x8000, 0, -1))) & 0xFFFF
+    elif notice is Notice.TAKEN:
+        number = (row.migration + rng.choice((0, 0, 0, 1, -1, 0x100, 0x1_0000))) & 0xFFFF
     reason = number
     if notice is Notice.UNKNOWN:
         reason = UNKNOWN
@@ -101,7 +113,9 @@ def _notices(rng: random.Random, machine: NativeMachine) -> str:
         machine.table("holding")[KEY] = {**HELD_ROW, "chunks": [], "moving": int(row.ours)}
     for _ in range(NOTICES):
         told, frame = _told(rng, row)
-        wanted, after = given.heard(row, told)
+        wanted, after = given.heard(
+            row, told, locates=bool(machine.table("settings")[0]["locates"])
+        )
         ran = machine.xdp(frame, "back")
         said = _fate(machine, row, told, ran.verdict)
         if said != (wanted, after):
@@ -121,7 +135,7 @@ def _fate(
     now = machine.table("forward").get(KEY)
     if now is None:
         ended = machine.table("temporary").get(KEY)
-        return _ENDS[ended["state"]] if ended else Fate.KEPT, None
+        return _ENDS[ended["state"]] if ended else Fate.FORGOTTEN, None
     after = Given(
         owner=now["server"], iss=now["iss"], acknowledged=bool(now["acknowledged"]),
         migration=now["migration"], last=now["client_ack"], last_syn=now["last_syn"],
@@ -194,7 +208,7 @@ def _offer(rng: random.Random, machine: NativeMachine) -> str:
     migration = rng.choice((1, 2, 6, 7, 8, 0x1_0000, 0x1_0001))
     iss = golden.ISS if rng.random() < 0.8 else golden.ISS + 9
     by = rng.choice(OTHERS)
-    frame = golden.connection(
+    frame = offers.connection(
         to=golden.BACK, by=SERVERS[by][1], iss=iss, migration=migration, endpoint=golden.SERVICE,
         rcv_nxt=HEAD_END if live else None, snd_nxt=SENT if live else None,
     )  # fmt: skip

@@ -11,15 +11,15 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from fuzz.clients import Session, frame
 from fuzz.endpoints import Mismatch
 from ipos.handshake.segment import parse_packet
-from tests.golden import packets
-from tests.golden.kernel_machine import KernelMachine
-from tests.golden.machine import LISTENER, Config, Machine, NativeMachine
-from tests.golden.row import NOT_HERE, Row, Step, prepare, snapshot
-from tests.golden.row import run as run_step
 from tests.golden.test_golden import ROWS as ALL_ROWS
+from tests.support.clients import Session, frame
+from tests.support.golden import offers
+from tests.support.golden.kernel_machine import KernelMachine
+from tests.support.golden.machine import LISTENER, Config, Machine, NativeMachine
+from tests.support.golden.row import NOT_HERE, Row, Step, prepare, snapshot
+from tests.support.golden.row import run as run_step
 
 TRIALS = 5
 """Of a difference: on a full machine one pause is likely, and five in the same places are not."""
@@ -128,8 +128,8 @@ def _told(machine: Machine, hook: str, where: str, raw: bytes) -> tuple[str, str
     """The verdict, the packet that goes on, every frame that leaves."""
     step = Step(hook=hook, where=where, frame=raw, verdict="")
     ran = run_step(machine, step)
-    left = packets.without_migration(ran.frame).hex() if ran.verdict not in ("shot", "drop") else ""
-    sent = [packets.without_migration(out.frame).hex() for out in ran.clones]
+    left = offers.without_migration(ran.frame).hex() if ran.verdict not in ("shot", "drop") else ""
+    sent = [offers.without_migration(out.frame).hex() for out in ran.clones]
     return ran.verdict, left, tuple(sent)
 
 

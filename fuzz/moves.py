@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The native library against `ipos.requests.moving`: the next request of a connection we own.
+"""The native library against `spec.requests.moving`: the next request of a connection we own.
 
 A connection that is decided at every request, with a socket of our kernel's in any condition, meets
 its next request, and then what may come: an acknowledgement, type 3 or type 7 of who was offered
@@ -11,18 +11,18 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
+from ipos.abi.layout import constant
 from ipos.handshake.segment import Flag, parse_packet
-from ipos.inic.layout import constant
-from ipos.inic.native import Socket, SocketState
-from ipos.requests import moving
-from ipos.requests.moving import Around, Event, Head, Place, State, Step
 from ipos.wire import ethernet, packets
-from tests.golden import packets as golden
-from tests.golden.machine import SERVERS, SIZES, Config, NativeMachine, Ran, configure
-from tests.golden.rows_close import LIVE, SENT
-from tests.golden.rows_handshake import KEY
-from tests.golden.rows_migration import HEAD_END
-from tests.golden.rows_move import ANSWERED, FOLLOWED
+from native.values import Socket, SocketState
+from spec.requests import moving
+from spec.requests.moving import Around, Event, Head, Place, State, Step
+from tests.support.golden import packets as golden
+from tests.support.golden.machine import SERVERS, SIZES, Config, NativeMachine, Ran, configure
+from tests.support.golden.rows_close import LIVE, SENT
+from tests.support.golden.rows_handshake import KEY
+from tests.support.golden.rows_migration import HEAD_END
+from tests.support.golden.rows_move import ANSWERED, FOLLOWED
 
 ME = 1
 HEADS = {
@@ -44,7 +44,7 @@ class Farm:
 
     @classmethod
     def drawn(cls, rng: random.Random) -> Farm:
-        candidates = tuple(rng.sample(sorted(SERVERS), rng.randrange(1, len(SERVERS) + 1)))
+        candidates = tuple(sorted(rng.sample(sorted(SERVERS), rng.randrange(1, len(SERVERS) + 1))))
         states = {index: rng.choice(("READY",) * 4 + ("DRAIN", "DOWN")) for index in SERVERS}
         states[ME] = rng.choice(("READY", "DRAIN"))
         place = Place.HERE if states[ME] == "READY" else Place.ALLOWED
@@ -56,11 +56,10 @@ class Farm:
             next=HEAD_END,
             acknowledged=SENT,
             unanswered=rng.choice((0, 0, 0, 0, 1, None)),
-            closing=rng.random() < 0.05,
             room=rng.random() < 0.9,
         )
         farm = cls(candidates, states, around, None)
-        farm.draw_socket(rng)
+        farm.draw_first(rng)
         return farm
 
     def draw_socket(self, rng: random.Random, busy: float = 0.1) -> None:
@@ -72,10 +71,15 @@ class Farm:
         state = SocketState.CLOSE_WAIT if rng.random() < busy / 2 else SocketState.ESTABLISHED
         self.socket = replace(
             ANSWERED, state=state, rcv_nxt=HEAD_END - off(), copied_seq=HEAD_END - off(),
-            snd_nxt=SENT + off(), write_seq=SENT + off(),
+            snd_nxt=SENT + off(), write_seq=SENT + off(), snd_una=SENT,
         )  # fmt: skip
         if rng.random() < busy / 2:
             self.socket = None
+
+    def draw_first(self, rng: random.Random) -> None:
+        """As it is when the request comes: in order, for a socket that reads."""
+        self.draw_socket(rng)
+        self.socket = replace(self.socket or ANSWERED, rcv_nxt=HEAD_END)
 
     def now(self, refused: set[int]) -> Around:
         """As the oracle has it, when these have refused the request."""
@@ -98,7 +102,8 @@ def begin(farm: Farm) -> NativeMachine:
     ))  # fmt: skip
     around = farm.around
     machine.table("local")[KEY] = {
-        **LIVE, **FOLLOWED, "first": ME, "client_fin_seen": around.closing,
+        **LIVE, **FOLLOWED, "first": ME,
+        "client_fin_seen": around.room,  # anybody can send a FIN: only the socket is believed
         "asked": 2, "answered": 2 - (around.unanswered or 0),
         "answer": _UNKNOWN if around.unanswered is None else 0,
     }  # fmt: skip
@@ -172,8 +177,9 @@ def _session(rng: random.Random, farm: Farm, machine: NativeMachine) -> str:
             assert wanted.offered_to is not None
             event, where = rng.choice((Event.TAKEN, Event.REFUSED)), "back"
             address, mac = SERVERS[wanted.offered_to]
-            kind, reason = (3, 0) if event is Event.TAKEN else (7, 2)
-            frame = golden.notice(kind, by=mac, endpoint=address, reason=reason)
+            offer = machine.table("forward")[KEY]["migration"]
+            kind, reason, offer = (3, offer & 0xFFFF, 0) if event is Event.TAKEN else (7, 2, offer)
+            frame = golden.notice(kind, by=mac, endpoint=address, reason=reason, offer=offer)
             if event is Event.REFUSED:
                 refused.add(wanted.offered_to)
         else:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from ipos.handshake.segment import Flag, Segment
-from ipos.inic.native import Socket, SocketState
-from tests.golden import packets as golden
-from tests.golden.machine import LISTENER
-from tests.golden.rows_close import SENT
-from tests.golden.rows_migration import HEAD_END
-from tests.golden.rows_request import SOCKET
+from native.values import Socket, SocketState
+from tests.support.golden import packets as golden
+from tests.support.golden.machine import LISTENER
+from tests.support.golden.rows_close import SENT
+from tests.support.golden.rows_migration import HEAD_END
+from tests.support.golden.rows_request import SOCKET
 
 _U32 = 0xFFFF_FFFF
 

@@ -7,14 +7,16 @@ import random
 from ipaddress import IPv4Address
 
 from fuzz.endpoints import SIZES, Mismatch
-from ipos.inic.layout import constant
-from ipos.inic.native import Node
+from ipos.abi.layout import constant, layout
 from ipos.selection.candidates import CONNECTIONS_MAX
 from ipos.selection.policies import Candidate, Load, Policy, Request, ServerState, decide
 from ipos.selection.source import SLOTS, way
+from native.library import Node
+from tests.support.pools import pool
 
-SERVERS = range(2, 70)
+SERVERS = range(2, 1000)
 POOL = 1
+_TURN = layout("ipos_pool").field("turn").offset
 _BLOCK, _BLOCKS = constant("IPOS_SLOTS_BLOCK"), constant("IPOS_SLOTS_BLOCKS")
 
 
@@ -42,7 +44,7 @@ def _decision(node: Node, rng: random.Random, table: list[int]) -> None:
     weights = rng.choice(((1,), (1, 1, 2, 3, 100, 65_535)))
     candidates = [
         Candidate(server, rng.choice(weights), rng.choice(ramps))
-        for server in rng.sample(SERVERS, rng.choice((0, 1, 2, 3, 5, 64)))
+        for server in sorted(rng.sample(SERVERS, rng.choice((0, 1, 2, 3, 5, 64, 200))))
     ]
     alike = rng.random() < 0.5
     loads = {candidate.server: _load(rng, alike) for candidate in candidates}
@@ -59,36 +61,34 @@ def _decision(node: Node, rng: random.Random, table: list[int]) -> None:
         client=rng.getrandbits(32),
         firsts=rng.choice((1, 1, 8, 255)),
         table=table,
+        ramp=max((c.ramp for c in candidates), default=0),
     )
     node.table("pools")[POOL] = {
-        "policy": policy, "count": len(candidates), "turn": request.turn,
+        **pool([{"server": c.server, "port": c.server, "weight": c.weight, "ramp": c.ramp}
+                for c in candidates]),
+        "policy": policy, "turn": request.turn,
         "firsts": rng.choice((0, 1)) if request.firsts == 1 else request.firsts,
-        "candidates": [
-            {"server": c.server, "port": c.server, "weight": c.weight, "ramp": c.ramp}
-            for c in candidates
-        ],
     }  # fmt: skip
     if table and candidates and rng.random() < 0.5:
         # Else a way of 32 slots would rarely meet three candidates among 68 servers.
         slot = rng.choice(list(way(request.client)))
         _put(node, table, slot, rng.choice(candidates).server)
     refused = {c.server for c in candidates if rng.random() < 0.1}
-    told = decide(policy, candidates, loads, request, _alike(refused, candidates))
-    mask = sum({1 << (server & 63) for server in refused})
-    chosen, port = node.choose(POOL, IPv4Address(request.client), request.random, mask)
+    told = decide(policy, candidates, loads, request, refused)
+    chosen, port = node.choose(POOL, IPv4Address(request.client), request.random, refused)
     wanted = told.candidate.server if told.candidate else 0
     if chosen != wanted or port != wanted:
         raise Mismatch(f"the core chose {chosen}, the oracle {wanted}: {told.reason}")
-    turn = node.table("pools")[POOL]["turn"]
-    turns = policy in (Policy.ROUND_ROBIN, Policy.WEIGHTED) and told.candidate is not None
-    if turn != (request.turn + turns) % (1 << 32):
-        raise Mismatch(f"{policy.title} left turn {turn} after {request.turn}")
+    turn = _turn(node)
+    if told.candidate is not None and turn != (request.turn + told.turns) % (1 << 32):
+        raise Mismatch(f"{policy.title} left turn {turn} after {request.turn}: {told}")
 
 
-def _alike(refused: set[int], candidates: list[Candidate]) -> set[int]:
-    """The servers that share a bit of the mask with one that has refused."""
-    bits = {server & 63 for server in refused}
-    return {c.server for c in candidates if c.server & 63 in bits}
+def _turn(node: Node) -> int:
+    """Of the pool, without the rest of its row."""
+    row = node.store("pools").get(POOL.to_bytes(4, "little"))
+    assert row is not None
+    return int.from_bytes(row[_TURN : _TURN + 4], "little")
 
 
 def _table(node: Node, rng: random.Random) -> list[int]:
@@ -99,7 +99,7 @@ def _table(node: Node, rng: random.Random) -> list[int]:
     if rng.random() < 0.2:
         return []
     table = [rng.choice((0, *SERVERS)) for _ in range(SLOTS)]
-    padded = bytes(table).ljust(_BLOCK * _BLOCKS, b"\0")
+    padded = [*table, *[0] * (_BLOCK * _BLOCKS - SLOTS)]
     for block in range(_BLOCKS):
         row = {"servers": padded[block * _BLOCK : (block + 1) * _BLOCK]}
         node.table("slots")[POOL * _BLOCKS + block] = row
@@ -109,9 +109,9 @@ def _table(node: Node, rng: random.Random) -> list[int]:
 def _put(node: Node, table: list[int], slot: int, server: int) -> None:
     table[slot] = server
     key = POOL * _BLOCKS + slot // _BLOCK
-    servers = bytearray(node.table("slots")[key]["servers"])
+    servers = list(node.table("slots")[key]["servers"])
     servers[slot % _BLOCK] = server
-    node.table("slots")[key] = {"servers": bytes(servers)}
+    node.table("slots")[key] = {"servers": servers}
 
 
 def _load(rng: random.Random, alike: bool) -> Load:

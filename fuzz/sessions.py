@@ -15,18 +15,29 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from fuzz.endpoints import SIZES
-from fuzz.heads import pieces
-from ipos.inic.layout import constant
-from ipos.inic.native import Node
+from ipos.abi.layout import constant
 from ipos.selection.policies import ServerState
-from ipos.selection.sessions import COOKIE_MAX, Choice, Standing, Value, choose, decode, encode
+from ipos.selection.sessions import (
+    COOKIE_MAX,
+    Choice,
+    Standing,
+    Value,
+    choose,
+    decode,
+    encode,
+    has_room,
+)
 from ipos.selection.sessions import learned_hash as hash_of
+from native.library import Node
+from tests.support.heads import pieces
+from tests.support.pools import pool
 
 SERVICE, POOL, LISTENING, PORT = 1, 2, 3, 80
 SERVERS = (1, 2, 3, 40, 63, 64, 66)
 NAME = b"IPOS"
 LIFETIME_S = 100
 DAYS = range(20_000, 20_003)
+_CONNECTIONS = 100
 _NS = 1_000_000_000
 _DAY_NS = constant("IPOS_SESSION_DAY_S") * _NS
 _NOW = 1_000 * _NS
@@ -47,6 +58,11 @@ class _Farm:
     listening: list[int]
     learned: dict[bytes, tuple[IPv4Address, int]]
     keys: dict[int, bytes]
+    limits: dict[int, int]
+
+    @property
+    def full(self) -> list[int]:
+        return [one for one, limit in self.limits.items() if not has_room(_CONNECTIONS, limit)]
 
 
 def run(seed: int, count: int) -> tuple[int, list[str]]:
@@ -83,8 +99,7 @@ def _wanted(farm: _Farm, value: bytes, refused: set[int]) -> Choice:
         return Choice(None, Standing.NONE, inserts)
     return choose(
         farm.holders.get(server), farm.states, farm.pool, farm.listening,
-        {index for index in SERVERS if any((index ^ one) & 63 == 0 for one in refused)},
-        inserts=inserts, fresh=fresh,
+        refused, full=farm.full, inserts=inserts, fresh=fresh,
     )  # fmt: skip
 
 
@@ -92,10 +107,7 @@ def _said(node: Node, rng: random.Random, value: bytes, refused: set[int]) -> Ch
     cookie = b"Cookie: a=b; " + NAME + b"=" + value + b"\r\n" if value else b""
     head = b"GET / HTTP/1.1\r\nHost: a\r\n" + cookie + b"\r\n"
     node.read(pieces(rng, head), SERVICE)
-    mask = 0
-    for one in refused:
-        mask |= 1 << (one & 63)
-    server, standing, insert = node.session(_NOW, mask)
+    server, standing, insert = node.session(_NOW, refused)
     return Choice(server or None, Standing(standing), insert)
 
 
@@ -146,6 +158,7 @@ def _farm(node: Node, rng: random.Random) -> _Farm:
         [server for server in SERVERS if rng.random() < 0.9],
         learned,
         {day: rng.randbytes(16) for day in DAYS if rng.random() < 0.8},
+        {server: rng.choice((0, 0, 99, 80, 81, 79, 60)) for server in SERVERS},
     )  # fmt: skip
     _write(node, farm, places)
     return farm
@@ -165,10 +178,13 @@ def _write(node: Node, farm: _Farm, places: dict[IPv4Address, int]) -> None:
         "lifetime_s": LIFETIME_S,
     }  # fmt: skip
     for index, members in ((POOL, farm.pool), (LISTENING, farm.listening)):
-        candidates = [{"server": one, "port": 8080, "weight": 1} for one in members]
-        node.table("pools")[index] = {"count": len(members), "candidates": candidates}
+        candidates = [{"server": one, "port": 8080} for one in sorted(members)]
+        node.table("pools")[index] = pool(candidates)
     for ip, server in places.items():
-        node.table("servers")[server] = {"address": int(ip), "state": farm.states[server]}
+        node.table("servers")[server] = {
+            "address": int(ip), "state": farm.states[server], "limit": farm.limits[server],
+            "tcp_connections": _CONNECTIONS,
+        }  # fmt: skip
         key = {"ip": int(ip), "port": PORT, "protocol": 6}
         if ip in farm.holders:
             node.table("addresses")[key] = {"service": SERVICE, "holder": server}

@@ -17,17 +17,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fuzz.peers import Client, Kernel, answer, answer_now
+from ipos.abi.layout import constant
 from ipos.handshake.segment import Segment, parse_packet
-from ipos.inic.layout import constant
-from ipos.inic.native import Xdp
 from ipos.wire import PacketType, ethernet
-from tests.golden import packets as golden
-from tests.golden.machine import Config, NativeMachine, Ran, configure, mac
-from tests.golden.row import MARK
-from tests.golden.rows_close import LIVE, SENT
-from tests.golden.rows_handshake import KEY
-from tests.golden.rows_migration import HEAD_END, OURS
-from tests.golden.rows_request import ATTACHED
+from native.values import Xdp
+from tests.support.golden import offers
+from tests.support.golden import packets as golden
+from tests.support.golden.machine import Config, NativeMachine, Ran, configure, mac
+from tests.support.golden.rows_close import LIVE, SENT
+from tests.support.golden.rows_handshake import KEY
+from tests.support.golden.rows_migration import HEAD_END
+from tests.support.golden.rows_owner import OURS
+from tests.support.golden.rows_request import ATTACHED
 
 EVENTS = 14
 TABLES = ("local", "connect", "temporary")
@@ -37,7 +38,7 @@ _HANDSHAKE = constant("IPOS_EP_HANDSHAKE")
 _NOT, _OPAQUE, _LENGTH = (constant(f"IPOS_FOLLOW_{how}") for how in ("NOT", "OPAQUE", "LENGTH"))
 _FRONT, _BACK, _ROUTER = (mac(text) for text in (golden.FRONT, golden.BACK, golden.ROUTER))
 _IPV4 = b"\x08\x00"
-_OFFER = golden.connection(to=golden.BACK, by=golden.MAC2, endpoint=golden.SERVICE)
+_OFFER = offers.connection(to=golden.BACK, by=golden.MAC2, endpoint=golden.SERVICE)
 
 
 @dataclass(slots=True)
@@ -90,7 +91,7 @@ class Node:
         for out in outs:
             if out.inward:
                 self.machine.listen(self.kernel.sockets())
-                self._goes_on(self.machine.ingress(out.frame, out.where, MARK))
+                self._goes_on(self.machine.ingress(out.frame, out.where, out.mark))
 
     def _takes(self, frame: bytes) -> None:
         packet = frame[14:]

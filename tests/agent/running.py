@@ -2,18 +2,32 @@
 """A view of a farm of three without kernel or agent, and what an API needs beside it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from typing import Any, TypeVar
 
-from ipos.agent import plan, pools
-from ipos.agent.snapshot import Snapshot, advertised
-from ipos.agent.urls import compile_urls
-from ipos.agent.views import View
-from ipos.agent.watching import Feed, Watching
-from ipos.agent.writer import Writer
+from ipos.abi.rows import ServerState
+from ipos.agent.http.agent_control import Wanted
+from ipos.agent.rows import desired, pools
+from ipos.agent.rows.map_writer import Writer
+from ipos.agent.rows.url_rows import compile_urls
+from ipos.agent.view.snapshot import Snapshot, advertised
+from ipos.agent.view.table_views import View
+from ipos.agent.view.watchers import Feed, Watching
 from ipos.errors import IposError
-from ipos.inic.rows import ServerState
-from tests.agent.farm import MS, NOW_NS, WALL_MS, Memory, back, config, datagram, members, state
+from tests.agent.made_up_farm import (
+    MS,
+    NOW_NS,
+    WALL_MS,
+    Memory,
+    back,
+    config,
+    datagram,
+    members,
+    state,
+)
+
+T = TypeVar("T")
 
 
 class Running:
@@ -34,10 +48,10 @@ class Running:
         for n in (2, 3):
             said = datagram(n, services=names)
             assert self.members.receive(said, int(back(n)), NOW_NS, WALL_MS)
-        slots = plan.number_services(self.config, [])
+        slots = desired.number_services(self.config, [])
         known = pools.definitions(self.config)
         numbers = pools.number_pools(known)
-        wanted = plan.plan(self.config, slots, numbers, self.members, {}, NOW_NS)
+        wanted = desired.plan(self.config, slots, numbers, self.members, {}, NOW_NS)
         writer = Writer(self.tables)
         writer.prepare(compile_urls(self.config, slots, numbers))
         writer.write(wanted, prune=True)
@@ -53,6 +67,8 @@ class Running:
         self.stopping = asyncio.Event()
         self.orders: list[tuple[str, ServerState]] = []
         self.weights: list[tuple[str, int]] = []
+        self.wanted: Wanted | None = None
+        self.most: int | None = -1
         self.reloads = 0
         self.refusal = ""
         self.decided: list[bytes] = []
@@ -78,11 +94,22 @@ class Running:
     def close(self) -> None:
         """A ring's end."""
 
+    async def counted(self, make: Callable[[View], T]) -> T:
+        return make(self.view())
+
+    def history(self) -> list[dict[str, Any]]:
+        return []
+
     def limits(self) -> Mapping[str, int]:
         return {"forward": 1000}
 
-    async def order(self, server: str, state: ServerState) -> None:
-        self.orders.append((server, state))
+    async def order(self, server: str, wanted: Wanted) -> None:
+        self.orders.append((server, wanted.state))
+        self.wanted = wanted
+
+    async def rebalance(self, most: int | None) -> dict[str, dict[str, int]]:
+        self.most = most
+        return {"s1": {"connections": 9, "gives": 3}}
 
     async def weigh(self, server: str, weight: int) -> None:
         self.weights.append((server, weight))

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from ipos.inic.maps import Tables
+from ipos.kernel.maps import Tables
 from ipos.lab import Settings, agents, faults
 from ipos.lab.lab import Lab
-from tests.farm.support import wait_until
+from tests.support.farm import wait_until
 
 UNIT = Path(__file__).parents[2] / "packaging" / "ipos-agent.service"
 
@@ -142,7 +142,7 @@ def test_the_agent_with_the_units_capabilities_alone(lab: Lab, tmp_path: Path) -
             assert answer.returncode == 0
             told = json.loads(ipos(lab, "explain", f"http://{address}/", "-o", "json").stdout)
             assert [(one["server"], one["share"]) for one in told["servers"]] == [("s1", 1.0)]
-            assert ipos(lab, "server", "set", "s1", "drain").stderr == ""
+            assert ipos(lab, "server", "set", "s1", "drain", "--force").stderr == ""
             assert ipos(lab, "server", "set", "s1", "ready").stderr == ""
             done = ipos(lab, "reload")
             assert (done.returncode, done.stderr) == (0, "")
@@ -154,5 +154,6 @@ def test_the_agent_with_the_units_capabilities_alone(lab: Lab, tmp_path: Path) -
         finally:
             agent.kill()
             agent.wait()
-    assert (tmp_path / "log").read_text() == ""
+    said = (tmp_path / "log").read_text().splitlines()
+    assert [line for line in said if "level=info" not in line] == []
     assert not (run_dir(lab) / "api.sock").exists()

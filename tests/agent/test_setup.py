@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ipos.agent import setup
 from ipos.config.schema import Config, Farm, Limits, Server
-from tests.agent.farm import back, front
+from tests.agent.made_up_farm import back, front
 
 
 def sizes(**limits: int) -> dict[str, int]:

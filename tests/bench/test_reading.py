@@ -7,7 +7,8 @@ import pytest
 
 from bench.deciding import RULES, head
 from bench.reading import SIZES, STEPS, measure
-from ipos.requests.http import Outcome, read
+from spec.requests.head_result import Outcome
+from spec.requests.http import read
 
 
 @pytest.mark.parametrize("size", SIZES)

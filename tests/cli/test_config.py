@@ -53,6 +53,14 @@ def test_right_file(file: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_what_own_programs_do_not_get_is_a_note(file: Path) -> None:
+    file.write_text(TEXT + '[[route]]\nservice = "web"\npath = "/api"\nservers = ["s9"]\n')
+    done = config("check", str(file))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("note: programs on ")
+    assert "(*/api)" in done.stdout
+
+
 def test_every_mistake_is_a_line_on_stderr(file: Path) -> None:
     file.write_text(TEXT.replace("port = 80", "port = 0").replace("eth0", "e/0"))
     done = config("check", str(file))

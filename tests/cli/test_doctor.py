@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from ipos.cli.doctor import Site, read_site
-from ipos.inic import kernel
-from ipos.inic.doctor import CHECKS
-from ipos.inic.hooks import Attachment, Hook
-from tests.inic.plane import Wire, compile_objects, inside_namespace, pin_place
+from ipos.doctor import CHECKS
+from ipos.doctor.site import Place, Site, read_site
+from ipos.kernel import data_plane
+from ipos.kernel.hooks import Attachment, Hook
+from ipos.lab.offload import set_offloads
+from tests.support.plane import Wire, compile_objects, inside_namespace, pin_place
 
 IPPROTO_MPTCP = 262
 
@@ -24,6 +25,14 @@ IPPROTO_MPTCP = 262
 def wire() -> Iterator[Wire]:
     with inside_namespace() as ends:
         yield ends
+
+
+@pytest.fixture(autouse=True)
+def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host without a configuration has that fault, too."""
+    file = tmp_path / "empty.toml"
+    file.write_text('[server]\nfront = "front"\nback = "back"\n')
+    monkeypatch.setenv("IPOS_CONFIG", str(file))
 
 
 def doctor(*arguments: str) -> tuple[int, dict[str, str], Any]:
@@ -41,6 +50,8 @@ def doctor(*arguments: str) -> tuple[int, dict[str, str], Any]:
 
 
 def make_healthy() -> None:
+    for end in ("front", "back"):
+        set_offloads(end, gro=True)
     for key, value in (("arp_ignore", 1), ("arp_announce", 2)):
         Path(f"/proc/sys/net/ipv4/conf/front/{key}").write_text(str(value))
     Path("/proc/sys/net/ipv4/tcp_rfc1337").write_text("0")
@@ -79,6 +90,13 @@ def test_faults_are_seen_together(wire: Wire) -> None:
 
 
 @pytest.mark.farm
+def test_a_veth_whose_other_end_takes_nothing_from_xdp(wire: Wire) -> None:
+    make_healthy()
+    set_offloads("back", gro=False)
+    assert "ethtool -K PEER gro on" in doctor("--port", "80")[1]["native_xdp"]
+
+
+@pytest.mark.farm
 def test_taken_xdp_slot_is_named(wire: Wire, tmp_path: Path) -> None:
     make_healthy()
     objects = compile_objects(
@@ -86,8 +104,8 @@ def test_taken_xdp_slot_is_named(wire: Wire, tmp_path: Path) -> None:
         xdp='const volatile __u32 ipos_abi = 1; SEC("xdp") int ipos_xdp(void *c) { return 2; }',
     )
     with pin_place() as place:
-        kernel.load(objects, place)
-        kernel.attach(place, [Attachment(Hook.XDP, wire.front)])
+        data_plane.load(objects, place)
+        data_plane.attach(place, [Attachment(Hook.XDP, wire.front)])
         assert doctor("--port", "80")[1] == {}
     foreign = tmp_path / "foreign"
     compile_objects(foreign, other='SEC("xdp") int somebody(void *c) { return 2; }')
@@ -110,7 +128,20 @@ def test_site_is_read_leniently(tmp_path: Path) -> None:
         '[server]\nfront = "eth0"\naddresses = ["203.0.113.1"]\nnonsense = 1\n'
         '[[service]]\nport = 80\n[[service]]\nport = "x"\n'
     )
-    assert read_site(config) == Site("eth0", "eth0", (80,), ("203.0.113.1",))
+    assert read_site(config) == Site("eth0", "eth0", (80,), ("203.0.113.1",), file=str(config))
     config.write_text("not toml")
-    assert read_site(config) == Site()
-    assert read_site(tmp_path / "absent") == Site()
+    assert read_site(config) == Site(file=str(config))
+    absent = tmp_path / "absent"
+    assert read_site(absent) == Site(file=str(absent), missing=True)
+
+
+def test_where_applications_should_listen(tmp_path: Path) -> None:
+    config = tmp_path / "ipos.toml"
+    config.write_text(
+        '[farm]\nmembers = ["10.77.0.1"]\n[server]\nfront = "eth0"\nfront_vlan = 7\n'
+        '[[service]]\nname = "web"\nport = 80\n'
+        '[[service]]\nname = "api"\nport = 81\napplication = "127.0.0.1:9000"\n'
+    )
+    site = read_site(config)
+    assert site.places == (Place("web", 80), Place("api", 9000, "127.0.0.1"))
+    assert (site.members, site.tagged) == (("10.77.0.1",), ("eth0",))

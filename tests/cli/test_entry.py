@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two commands begin without the command line's library; what they do not understand is its."""
 
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from ipos.cli import entry
+from ipos.cli import entry, text_table
 from ipos.errors import IposError
 
 
@@ -99,3 +102,40 @@ def test_what_the_machine_refuses_is_a_sentence_too(
 def test_the_script_begins_here() -> None:
     text = Path(sys.executable).with_name("ipos").read_text()
     assert "from ipos.cli.entry import main" in text
+
+
+COMMANDS = [["--help"], ["config", "check", "/nowhere"], ["table", "--help"]]
+
+
+@pytest.mark.parametrize("arguments", COMMANDS)
+@pytest.mark.parametrize("how", [">&-", "2>&-", ">&- 2>&- <&-", "> /dev/full", "| head -c 0"])
+def test_a_stream_that_is_closed_or_full_prints_no_traceback(
+    arguments: list[str], how: str
+) -> None:
+    command = " ".join((sys.executable, "-m", "ipos", *arguments, how))
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    if how == "> /dev/full" and arguments != COMMANDS[1]:
+        assert (done.returncode, done.stderr) == (1, "ipos: No space left on device\n")
+
+
+def test_an_interrupt_at_any_moment_prints_no_traceback_of_ours() -> None:
+    """What comes before our first line is Python's own start."""
+    for milliseconds in range(0, 200, 10):
+        with subprocess.Popen(
+            [sys.executable, "-m", "ipos", "table", "--help"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as running:
+            time.sleep(milliseconds / 1000)
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate(timeout=60)
+        assert not re.search(r'ipos/cli/(?!entry\.py", line 1\d,)', said), said
+
+
+def test_what_is_not_for_a_terminal_is_not_sent_there() -> None:
+    assert text_table.shown("\x1b]0;x\x07") == "\\x1b]0;x\\x07"
+    assert text_table.shown(["a\nb", "caf\u00e9"]) == "a\\nb,caf\u00e9"
+    assert text_table.shown("\udcaa") == "\\udcaa"

@@ -3,15 +3,20 @@
 
 import importlib
 import os
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 from ipos import __version__
-from ipos.cli.main import SUBCOMMANDS
+from ipos.cli.examples import EXAMPLES
+from ipos.cli.main import OF_A_DATA_PLANE, SUBCOMMANDS, add_choices
 
 
 def ipos(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -58,7 +63,7 @@ def test_asking_the_agent_imports_nothing_of_the_data_plane() -> None:
     script = (
         "import sys\n"
         "import ipos.cli.status, ipos.cli.server, ipos.cli.explain, ipos.cli.watch\n"
-        "import ipos.cli.client, ipos.cli.fallback, ipos.cli.columns\n"
+        "import ipos.cli.client, ipos.cli.fallback, ipos.cli.text_table\n"
         "heavy = {'asyncio', 'pyroute2', 'starlette', 'msgspec', 'psutil', 'http.client', 'ssl'}\n"
         "heavy |= {m for m in sys.modules if m.startswith(('ipos.inic', 'ipos.tables'))}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
@@ -100,3 +105,41 @@ def test_unknown_subcommand_is_wrong_usage() -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert "nonsense" in done.stderr
+
+
+def test_a_mistyped_subcommand_is_told_the_nearest() -> None:
+    assert "did you mean 'status'?" in ipos("statsu").stderr
+    assert "Did you mean 'list'?" in ipos("lab", "lst").stderr
+
+
+def test_the_short_option_for_help_is_taken_everywhere() -> None:
+    for words in ((), ("status",), ("lab",), ("lab", "up"), ("config", "check")):
+        asked = ipos(*words, "-h")
+        assert (asked.returncode, asked.stdout) == (0, ipos(*words, "--help").stdout), words
+
+
+def _commands() -> Iterator[tuple[str, Any]]:
+    for name, entry in SUBCOMMANDS.items():
+        command: Any = typer.main.get_command(importlib.import_module(entry.module).app)
+        if name in OF_A_DATA_PLANE:
+            add_choices(command)
+        for own, each in getattr(command, "commands", {"": command}).items():
+            yield f"{name} {own}".strip(), each
+
+
+@pytest.mark.parametrize(("path", "command"), list(_commands()))
+def test_every_command_shows_examples_that_it_understands(path: str, command: Any) -> None:
+    assert path in EXAMPLES
+    for line in EXAMPLES[path]:
+        words = shlex.split(re.split(r" [|&]", line)[0])
+        if words[1 : 1 + len(path.split())] != path.split():  # another command goes before it
+            words = shlex.split(line.rpartition("&& ")[2])
+        assert words[: 1 + len(path.split())] == ["ipos", *path.split()]
+        rest = words[1 + len(path.split()) :]
+        command.make_context(path, rest)
+    help_lines = ipos(*path.split(), "--help").stdout.splitlines()
+    assert [line.strip() for line in help_lines][-len(EXAMPLES[path]) :] == list(EXAMPLES[path])
+
+
+def test_no_example_is_of_a_command_that_has_gone() -> None:
+    assert EXAMPLES.keys() == {path for path, _ in _commands()}

@@ -16,18 +16,20 @@ import pytest
 from scapy.layers.l2 import Ether
 from scapy.utils import rdpcap
 
-from ipos.inic import kernel, rows
-from ipos.inic.layout import constant, counter
-from ipos.inic.libbpf import Map, possible_cpus
-from ipos.inic.maps import Tables
+from ipos.abi import rows
+from ipos.abi.layout import constant, counter
+from ipos.kernel import data_plane
+from ipos.kernel.libbpf import Map, possible_cpus
+from ipos.kernel.maps import Tables
 from ipos.tables import TABLES
-from tests.inic.plane import compile_objects, pin_place, run_xdp
+from tests.support.plane import compile_objects, pin_place, run_xdp
 
 pytestmark = pytest.mark.farm
 
 # The project's own maps, and a program that captures what it is given.
+BPF = Path(__file__).parents[2] / "bpf"
 SOURCE = """
-#include "maps.h"
+#include "lib/maps.h"
 const volatile __u32 ipos_abi = IPOS_ABI;
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 SEC("xdp") int ipos_xdp(struct xdp_md *ctx)
@@ -45,7 +47,7 @@ SEC("xdp") int ipos_xdp(struct xdp_md *ctx)
 }
 """
 KEY = rows.Tuple(IPv4Address("10.99.0.11"), IPv4Address("203.0.113.1"), 40000, 80)
-HANDSHAKE = rows.Handshake(1000, 2000, 1460, 7, rows.Option.SACK | rows.Option.TIMESTAMPS, 0, 0)
+HANDSHAKE = rows.Handshake(1000, 2000, 1460, 7, rows.Options.SACK | rows.Options.TIMESTAMPS, 0, 0)
 SELF = IPv4Address("203.0.113.1")
 CLIENT_KEY = {
     "client_ip": "10.99.0.11",
@@ -60,8 +62,8 @@ def fill(tables: Tables) -> None:
     tables.settings.put(
         0,
         rows.Settings(
-            constant("IPOS_ABI"), rows.SettingsFlag.AUTHENTICATE, 1, 2, 0, 0, 7, 1, bytes(6),
-            bytes(6), SELF, time.time_ns() - now, (0, 0), 5000, 3600,
+            constant("IPOS_ABI"), rows.SettingsFlags.AUTHENTICATE, 1, 2, 0, 0, 7, 1, bytes(6),
+            bytes(6), SELF, time.time_ns() - now, header_timeout_ms=5000, idle_s=3600,
         ),
     )  # fmt: skip
     tables.servers.put(
@@ -73,28 +75,40 @@ def fill(tables: Tables) -> None:
         ),
     )  # fmt: skip
     tables.services.put(
-        0, rows.Service(6, rows.Select.REQUEST, 0, 80, IPv4Address("127.0.0.1"), 8080)
+        0,
+        rows.Service(
+            6, used=True, port=80, application_ip=IPv4Address("127.0.0.1"), application_port=8080
+        ),
     )
-    tables.pools.put(0, rows.Pool(rows.Policy.RANDOM, (rows.Candidate(1, 8080, 3),)))
+    tables.pools.put(0, rows.Pool(rows.Policy.RANDOM, candidates=(rows.Candidate(1, 8080, 3),)))
     destination = IPv4Address("203.0.113.2")
-    tables.forward.put(KEY, rows.Forward(destination, 8080, 2, 1000, True, 0, 5, now))
+    tables.forward.put(
+        KEY, rows.Forward(destination, 8080, 2, True, iss=1000, packets=5, last_seen_ns=now)
+    )
     endpoint = rows.Endpoint(
-        IPv4Address("127.0.0.1"), 8080, 1, 77, HANDSHAKE, rows.EndpointState.ATTACHED, 0, 0, now
+        endpoint_ip=IPv4Address("127.0.0.1"),
+        endpoint_port=8080,
+        first=1,
+        cookie=77,
+        hs=HANDSHAKE,
+        state=rows.EndpointState.ATTACHED,
+        last_seen_ns=now,
     )
     tables.local.put(KEY, endpoint)
-    tables.temporary.put(KEY, rows.Temporary(HANDSHAKE, rows.TemporaryState.OPEN, 0, now, now))
+    tables.temporary.put(
+        KEY, rows.Temporary(HANDSHAKE, rows.TemporaryState.OPEN, created_ns=now, last_seen_ns=now)
+    )
     tables.cookies.put(rows.CookieKey(0xABC, 80), rows.Cookie(destination, now + 600 * 10**9))
     held = rows.Tuple(KEY.client_ip, KEY.service_ip, 40001, 80)
-    tables.holding.put(held, rows.Holding(HANDSHAKE, 900, 536, False, 0, now, now))
+    tables.holding.put(held, rows.Holding(HANDSHAKE, 900, 536, created_ns=now, last_seen_ns=now))
 
 
 @pytest.fixture(scope="module")
 def pins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    source = Path(kernel.objects_directory())
     directory = tmp_path_factory.mktemp("plane")
-    objects = compile_objects(directory, include=source, header="", xdp=SOURCE)
+    objects = compile_objects(directory, include=BPF, header="", xdp=SOURCE)
     with pin_place() as root:
-        kernel.load(objects, root / "shop-s1")
+        data_plane.load(objects, root / "shop-s1")
         fill(Tables(root / "shop-s1" / "maps"))
         with Map.open(root / "shop-s1" / "maps" / "counters") as counters:
             values = [(i + 1).to_bytes(8, "little") for i in range(possible_cpus())]
@@ -103,7 +117,7 @@ def pins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def command(pins: Path, *arguments: str) -> list[str]:
-    return ["env", f"IPOS_PIN_DIR={pins}", f"IPOS_RUN_DIR={pins}-run",
+    return ["env", "--default-signal=INT", f"IPOS_PIN_DIR={pins}", f"IPOS_RUN_DIR={pins}-run",
             sys.executable, "-m", "ipos", *arguments]  # fmt: skip
 
 
@@ -276,7 +290,7 @@ def test_an_order_that_makes_no_sense_is_wrong_usage(
     assert why in done.stderr
 
 
-def flags(pins: Path) -> rows.SettingsFlag:
+def flags(pins: Path) -> rows.SettingsFlags:
     settings = Tables(pins / "shop-s1" / "maps").settings.get(0)
     assert settings is not None
     return settings.flags
@@ -295,7 +309,7 @@ def test_capture_writes_pcap_and_takes_its_flag_back(pins: Path, tmp_path: Path)
     ) as running:
         assert running.stderr is not None
         assert running.stderr.readline() == "capturing; Ctrl-C ends it\n"
-        assert flags(pins) == rows.SettingsFlag.AUTHENTICATE | rows.SettingsFlag.CAPTURE
+        assert flags(pins) == rows.SettingsFlags.AUTHENTICATE | rows.SettingsFlags.CAPTURE
         busy = ipos(pins, "capture", "-w", str(tmp_path / "other.pcap"))
         assert busy.returncode == 1
         assert "another `ipos capture`" in busy.stderr
@@ -303,7 +317,7 @@ def test_capture_writes_pcap_and_takes_its_flag_back(pins: Path, tmp_path: Path)
             run_xdp(pins / "shop-s1", frame)
         assert running.wait(10) == 0
     assert frames(file) == sent
-    assert flags(pins) == rows.SettingsFlag.AUTHENTICATE
+    assert flags(pins) == rows.SettingsFlags.AUTHENTICATE
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -320,7 +334,7 @@ def test_capture_ended_by_a_signal_takes_its_flag_back(
         os.kill(running.pid, number)
         assert running.wait(10) == 0
     assert frames(tmp_path / "out.pcap") == []
-    assert flags(pins) == rows.SettingsFlag.AUTHENTICATE
+    assert flags(pins) == rows.SettingsFlags.AUTHENTICATE
 
 
 def test_nothing_loaded_is_one_sentence_and_status_1(tmp_path: Path) -> None:
@@ -333,10 +347,8 @@ def test_nothing_loaded_is_one_sentence_and_status_1(tmp_path: Path) -> None:
 
 
 def test_detach_removes_what_is_there(tmp_path: Path) -> None:
-    objects = compile_objects(
-        tmp_path / "plane", include=kernel.objects_directory(), header="", xdp=SOURCE
-    )
+    objects = compile_objects(tmp_path / "plane", include=BPF, header="", xdp=SOURCE)
     with pin_place() as root:
-        kernel.load(objects, root / "shop-s1")
+        data_plane.load(objects, root / "shop-s1")
         assert ipos(root, "detach").returncode == 0
         assert not root.exists()

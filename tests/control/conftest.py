@@ -6,19 +6,30 @@ from collections.abc import Iterator
 
 import pytest
 
-from ipos.inic.maps import Tables
+from ipos.kernel.maps import Tables
 from ipos.lab import Lab, Settings
-from tests.farm.support import Farm, wait_until
+from tests.support.farm import Farm, wait_until
 
-CONFIG = """\
+WHOLE = 8001
+"""The port of a service that decides when a head has been read. On port 80 nothing asks for one, so
+the first byte decides.
+"""
+
+CONFIG = f"""\
 [[service]]
 name = "web"
 port = 80
 slow_start_ms = 0
 
+[[service]]
+name = "whole"
+port = {WHOLE}
+mode = "http"
+slow_start_ms = 0
+
 [[pool]]
 name = "all"
-servers = { s1 = 1, s2 = 1, s3 = 1 }
+servers = {{ s1 = 1, s2 = 1, s3 = 1 }}
 
 [[route]]
 service = "web"

@@ -13,27 +13,28 @@ from threading import Event, Thread
 
 import pytest
 
-from ipos.agent.places import write_whole
-from ipos.inic import kernel
-from ipos.inic.maps import Tables
-from ipos.inic.rows import ServerState
+from ipos.abi.rows import ServerState
+from ipos.files import write_whole
+from ipos.kernel import data_plane
+from ipos.kernel.maps import Tables
+from ipos.kernel.pins import directory_name
 from ipos.lab import faults
-from tests.control.load import load
-from tests.farm.support import SERVERS, Farm, wait_until
+from tests.control.busy import load
+from tests.support.farm import SERVERS, Farm, wait_until
 
 pytestmark = [pytest.mark.farm, pytest.mark.alone]
 
-STAMPS = {"xdp": "OFFER_AGAIN_NS 50000000ULL", "ingress": "PAUSE_NS 5000000ULL"}
+STAMPS = {"xdp": "TOLD_AGAIN_NS 50000000ULL", "ingress": "PAUSE_NS 5000000ULL"}
 """In the sources of these programs: a definition to change by one."""
 
 
 @pytest.fixture(scope="module")
 def other_objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data plane with two numbers changed by one: the same ABI, other programs."""
-    ours = kernel.objects_directory()
+    ours = Path(__file__).parents[2] / "bpf"
     sources = tmp_path_factory.mktemp("sources") / "bpf"
     shutil.copytree(ours, sources)
-    for file in sources.glob("*.h"):
+    for file in sources.glob("*/*.h"):
         text = file.read_text()
         for stamp in STAMPS.values():
             text = text.replace(stamp, stamp.replace("0ULL", "1ULL"))
@@ -41,19 +42,20 @@ def other_objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     include = f"/usr/include/{os.uname().machine}-linux-gnu"
     for name in STAMPS:
         flags = ["-O2", "-g", "-Wno-unused-function", "-target", "bpf", "-mcpu=v3"]
-        places = [f"-I{include}", f"-I{sources}", "-c", f"{sources}/{name}.bpf.c"]
+        (source,) = sources.glob(f"*/{name}.bpf.c")
+        places = [f"-I{include}", f"-I{sources}", "-c", str(source)]
         subprocess.run(["clang", *flags, *places, "-o", f"{sources}/{name}.bpf.o"], check=True)
         subprocess.run(["llvm-strip", "-g", f"{sources}/{name}.bpf.o"], check=True)
     return sources
 
 
 def pins(farm: Farm, server: str) -> Path:
-    return farm.lab.place(server).pin_dir / f"{farm.lab.name}-{server}"
+    return farm.lab.place(server).pin_dir / directory_name(farm.lab.name, server)
 
 
 def upgrade(farm: Farm, objects: Path) -> None:
     for server in SERVERS:
-        replaced = kernel.upgrade(objects, pins(farm, server)).replaced
+        replaced = data_plane.upgrade(objects, pins(farm, server)).replaced
         assert set(replaced) == {f"ipos_{name}" for name in STAMPS}
 
 
@@ -78,7 +80,7 @@ def change_weights(farm: Farm, before: dict[str, str], turn: int) -> None:
             text = text.replace(old, new, 1)
         assert text != before[server]
         place = farm.lab.place(server)
-        write_whole(place.config_file, text)
+        write_whole(place.config_file, text.encode())
         with suppress(ProcessLookupError):
             os.kill(int((place.run_dir / "agent.lock").read_text()), signal.SIGHUP)
 
@@ -126,7 +128,7 @@ def disturb(
     farm: Farm, reloads: int, kills: int, objects: Path | None = None, upgrades: int = 0
 ) -> None:
     """So many of each, spread over the reloads, while the weights change once a second."""
-    kinds = [other for other in (objects, kernel.objects_directory()) if other is not None]
+    kinds = [other for other in (objects, data_plane.objects_directory()) if other is not None]
     with files_kept(farm) as before, weights_change(farm, before) as changes:
         for turn in range(reloads):
             for server in SERVERS:
@@ -139,7 +141,7 @@ def disturb(
             time.sleep(0.5)
     print(f"{len(changes)} changes of weights")
     if upgrades % 2:
-        upgrade(farm, kernel.objects_directory())
+        upgrade(farm, data_plane.objects_directory())
 
 
 def due(times: int, turn: int, turns: int) -> int:

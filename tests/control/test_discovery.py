@@ -9,7 +9,7 @@ import pytest
 
 from ipos.lab import Lab, Settings, cgroups, faults
 from tests.control.conftest import CONFIG, serving
-from tests.farm.support import SERVERS, Farm, wait_until
+from tests.support.farm import SERVERS, Farm, wait_until
 
 pytestmark = pytest.mark.farm
 MEMBERS = 'members = ["10.77.0.1", "10.77.0.2", "10.77.0.3"]'
@@ -59,7 +59,8 @@ def test_one_with_another_secret_is_not_found(strangers: Farm) -> None:
     wait_until("s3 serves alone", lambda: known(strangers, "s3") == 1, 20)
     assert known(strangers, "s1") == 2
     assert "s3" not in {strangers.get(server="s1").served_by for _ in range(20)}
-    assert {strangers.get(server="s3").served_by for _ in range(5)} == {"s3"}
+    # Nobody believes that it is there, so its address stays with who has taken it over.
+    assert {strangers.get(server="s3").served_by for _ in range(5)} <= {"s1", "s2"}
     faults.kill_agent(strangers.lab, "s3")
 
 

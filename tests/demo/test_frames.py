@@ -9,7 +9,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 
 from ipos.demo.frames import rungs, tell
-from ipos.inic.capture import Frame
+from ipos.kernel.capture import Frame
 from ipos.wire import (
     ConnectionPacket,
     DataPacket,
@@ -20,7 +20,7 @@ from ipos.wire import (
     ethernet,
 )
 from ipos.wire import Frame as WireFrame
-from tests.wire.strategies import CONTROL
+from tests.support.strategies import CONTROL
 
 CLIENT, S1, S2, STRANGER = (bytes([2, 0, 0, 0, 0, last]) for last in (1, 2, 3, 9))
 HOSTS = {CLIENT: "client", S1: "s1", S2: "s2"}

@@ -8,7 +8,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 from ipos.demo.recording import until_closed
-from ipos.inic.capture import Frame
+from ipos.kernel.capture import Frame
 from ipos.wire import ethernet
 
 _FOREIGN = bytes(Ether() / IP() / UDP(sport=7077, dport=7077))

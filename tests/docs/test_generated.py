@@ -5,11 +5,12 @@ import re
 
 import pytest
 
+from ipos.abi.layout import header
 from ipos.config import schema
-from ipos.inic.layout import HEADER, header
 from ipos.tables import TABLES
+from scripts.abi.reader import HEADERS
 from scripts.docs import DIRECTORY, DOCUMENTS
-from scripts.docs.header import enumerators, maps
+from scripts.docs.header import entries_of, enumerators, maps
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -21,11 +22,25 @@ def test_a_generated_document_is_up_to_date(name: str) -> None:
 
 
 def test_every_pinned_map_is_listed_with_its_writer() -> None:
-    text = HEADER.with_name("maps.h").read_text()
+    text = (HEADERS / "lib" / "maps.h").read_text()
     declared = set(re.findall(r"^IPOS_(?:MAP|MAP_FLAGS|QUEUE|RING)\((\w+)", text, re.MULTILINE))
     working_space = {"scratch"}
     assert {each.name for each in maps()} == declared - working_space
     assert all(each.entries > 0 for each in maps())
+
+
+@pytest.mark.parametrize(
+    ("written", "entries"),
+    [("4096", 4096), ("IPOS_SHARES", 32768), ("2 * IPOS_SHARES + 1", 65537), ("2 * (3 + 4)", 14)],
+)
+def test_a_map_has_as_many_entries_as_is_written(written: str, entries: int) -> None:
+    assert entries_of("hold_used", written) == entries
+
+
+@pytest.mark.parametrize("written", ["", "NOBODY_KNOWS", "1 << 16", "4 *", "sizeof(int)"])
+def test_entries_that_cannot_be_told_are_named_with_their_map(written: str) -> None:
+    with pytest.raises(LookupError, match=r"maps\.h: cannot tell how many entries hold_used has"):
+        entries_of("hold_used", written)
 
 
 def test_every_counter_column_and_key_is_there() -> None:

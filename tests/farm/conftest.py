@@ -8,7 +8,7 @@ import pytest
 
 from ipos.lab import Lab, Settings, faults
 from tests.farm import applied
-from tests.farm.support import CONFIG, Farm
+from tests.support.farm import CONFIG, Farm
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ipos.lab import Lab, Settings
-from tests.farm.support import CLIENT, SERVERS, Farm, read_answer, request, wait_until
+from tests.support.farm import CLIENT, SERVERS, Farm, read_answer, request, wait_until
 
 pytestmark = pytest.mark.farm
 

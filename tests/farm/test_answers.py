@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.farm.support import (
+from tests.support.farm import (
     ANY,
     CLIENT,
     ELSEWHERE,

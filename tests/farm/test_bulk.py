@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ipos.lab import pattern
-from tests.farm.support import ELSEWHERE, HERE, MAPPED, Farm, read_answer, request
+from tests.support.farm import ELSEWHERE, HERE, MAPPED, Farm, read_answer, request
 
 pytestmark = pytest.mark.farm
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.farm.support import CLIENT, ELSEWHERE, Farm, read_answer, readable, request, wait_until
+from tests.support.farm import CLIENT, ELSEWHERE, Farm, read_answer, readable, request, wait_until
 
 pytestmark = pytest.mark.farm
 

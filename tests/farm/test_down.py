@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ipos.inic.libbpf import syscall
+from ipos.kernel.libbpf import syscall
 from ipos.lab import Lab, Settings, cgroups, cleaning, namespaces
 from ipos.lab.places import PINS, Place
-from tests.farm.support import CONFIG, Farm, wait_until
+from tests.support.farm import CONFIG, Farm, wait_until
 
 pytestmark = pytest.mark.farm
 
@@ -82,11 +82,17 @@ def test_down_leaves_nothing_in_the_middle_of_traffic() -> None:
     assert cleaning.remains(lab.name) == []
     assert not any(_runs(pid) for pid in pids)
     _wait_unloaded(programs)
-    assert not any(PINS.glob(f"{lab.name}-*"))
+    assert not any(PINS.glob(f"{lab.name}[-:]*"))
     assert not any(namespaces.DIRECTORY.glob(f"ipos-{lab.name}-*"))
     assert _links() == links
     assert _routes() == routes
     assert not lab.down(), "and again there is nothing to do"
+
+
+def _served_by_s2(farm: Farm) -> bool:
+    with farm.connect(80, "s2") as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        return b"X-Served-By: s2" in connection.recv(65536)
 
 
 def test_detach_gives_a_server_back() -> None:
@@ -109,9 +115,7 @@ def test_detach_gives_a_server_back() -> None:
         _wait_unloaded(programs)
         foreign = farm.run("s2", "ip", "route", "show", "table", "local")
         assert farm.address("s1") not in foreign, "the others' addresses are not local any more"
-        with farm.connect(80, "s2") as connection:
-            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            assert b"X-Served-By: s2" in connection.recv(65536)
+        wait_until("s1 leaves the address to it", lambda: _served_by_s2(farm))
 
 
 def test_an_agent_that_is_killed_leaves_a_data_plane_that_down_removes() -> None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import pytest
 from scapy.layers.inet import IP, TCP
 
-from ipos.inic.rows import Tuple
+from ipos.abi.rows import Tuple
 from ipos.lab.plan import SWITCH
-from tests.farm.support import (
+from tests.farm.wire import ETHERTYPE, Tagger, capturing, packet_socket
+from tests.support.farm import (
     CLIENT,
     ELSEWHERE,
     HERE,
@@ -23,16 +24,17 @@ from tests.farm.support import (
     request,
     wait_until,
 )
-from tests.farm.wire import ETHERTYPE, Tagger, packet_socket
-from tests.wire.scapy_layers import ConnectionInformation, ControlBlockV1, IposHeader, Trailer
+from tests.support.scapy_layers import ConnectionInformation, ControlBlockV1, IposHeader, Trailer
+from tests.support.usertcp import UserTcp
 
 pytestmark = pytest.mark.farm
 
 _TYPES = range(1, 8)
 _FOREIGN = bytes.fromhex("02000000dead")
 _UNKNOWN_TYPE = 200
-_BESIDE = {"passed", "absorbed", "frames_received", "forwarded", "decapsulated"}
-"""What the live connections' own delayed acknowledgements, and the agents, may count meanwhile."""
+_BESIDE = {"passed", "absorbed", "frames_received", "forwarded", "decapsulated", "probe_answered",
+           "drop_arp_elsewhere", "state_heard", "drop_state_unknown"}  # fmt: skip
+"""What the live connections' own acknowledgements, agents and neighbours may count meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,12 @@ def _frame(
     kind: int,
     victim: Victim,
     tagger: Tagger,
+    macs: bytes = b"",
     *,
     checksum: int | None = None,
     wrong_tag: bool = False,
 ) -> bytes:
-    """A frame from the ipOS header on, tagged."""
+    """A frame from the ipOS header on, tagged. `macs`: receiver's and sender's, as in the frame."""
     header = IposHeader(
         src=CLIENT,
         sport=victim.port,
@@ -143,10 +146,10 @@ def _frame(
             sport=victim.port, dport=victim.service[1], flags="R", seq=victim.irs + 1
         )
         inner = bytes(segment)
-        return head + inner + spoil(tagger.short(head + inner[:40]))
+        return head + inner + spoil(tagger.packet(head + inner[:40]))
     trailer = Trailer(service=victim.service[0], port=victim.service[1], iss=victim.iss)
     covered = head + bytes(trailer)[:12]
-    return covered + spoil(tagger.short(covered))
+    return covered + spoil(tagger.short(covered + macs))
 
 
 def _send(farm: Farm, node: str, interface: str, frames: list[bytes]) -> None:
@@ -169,8 +172,10 @@ def _nothing_changes(
 
     wait_until(f"{count} times {counters}", lambda: dropped() >= count)
     assert dropped() == count
-    changed = set(grown(before, farm.counters(server)))
-    assert not changed - counters - _BESIDE, changed
+    changed = grown(before, farm.counters(server))
+    answers = changed.pop("frames_sent", 0) - changed.get("probe_answered", 0)
+    assert answers == 0, changed
+    assert not set(changed) - counters - _BESIDE, changed
     assert _state(farm) == state
     assert live.works()
 
@@ -203,7 +208,7 @@ def _on_back(
     live: Live,
     counter: str,
     source: bytes | None,
-    make: Callable[[int, Victim], bytes],
+    make: Callable[[int, Victim, bytes], bytes],
     kinds: range = _TYPES,
 ) -> None:
     """Frames of all types into the back ports of both servers, from a member's MAC or `source`."""
@@ -211,7 +216,7 @@ def _on_back(
     for server, victim in _both(live):
         member = _mac(farm, "s2" if server == "s1" else "s1", "back")
         head = _mac(farm, server, "back") + (source or member) + ETHERTYPE
-        frames = [head + make(kind, victim) for kind in kinds]
+        frames = [head + make(kind, victim, head[:12]) for kind in kinds]
         port = f"{server}-back"
         _nothing_changes(
             live,
@@ -224,12 +229,14 @@ def _on_back(
 
 def test_from_a_foreign_mac(live: Live) -> None:
     tagger = Tagger(live.farm)
-    _on_back(live, "drop_frame_foreign", _FOREIGN, lambda kind, v: _frame(kind, v, tagger))
+    _on_back(
+        live, "drop_frame_foreign", _FOREIGN, lambda kind, v, macs: _frame(kind, v, tagger, macs)
+    )
 
 
 def test_with_a_wrong_tag(live: Live) -> None:
     tagger = Tagger(live.farm)
-    make = lambda kind, v: _frame(kind, v, tagger, wrong_tag=True)  # noqa: E731
+    make = lambda kind, v, macs: _frame(kind, v, tagger, macs, wrong_tag=True)  # noqa: E731
     _on_back(live, "drop_frame_tag", None, make, range(1, 5))
     _on_back(live, "drop_frame_tag", None, make, range(7, 8))
 
@@ -242,7 +249,7 @@ def test_locate_and_moved_with_a_wrong_tag(live: Live) -> None:
         before = farm.counters(server)
         member = _mac(farm, "s2" if server == "s1" else "s1", "back")
         head = _mac(farm, server, "back") + member + ETHERTYPE
-        frames = [head + _frame(kind, victim, tagger, wrong_tag=True) for kind in (5, 6)]
+        frames = [head + _frame(kind, victim, tagger, head[:12], wrong_tag=True) for kind in (5, 6)]
         _send(farm, SWITCH, f"{server}-back", frames)
         wait_until(
             "two drops",
@@ -260,14 +267,19 @@ def test_locate_and_moved_with_a_wrong_tag(live: Live) -> None:
 def test_with_a_wrong_checksum(live: Live) -> None:
     tagger = Tagger(live.farm)
     _on_back(
-        live, "drop_frame_checksum", None, lambda kind, v: _frame(kind, v, tagger, checksum=0x1234)
+        live,
+        "drop_frame_checksum",
+        None,
+        lambda kind, v, macs: _frame(kind, v, tagger, macs, checksum=0x1234),
     )
 
 
 def test_of_an_unknown_type(live: Live) -> None:
     tagger = Tagger(live.farm)
     kinds = range(_UNKNOWN_TYPE, _UNKNOWN_TYPE + 1)
-    _on_back(live, "drop_frame_type", None, lambda kind, v: _frame(kind, v, tagger), kinds)
+    _on_back(
+        live, "drop_frame_type", None, lambda kind, v, macs: _frame(kind, v, tagger, macs), kinds
+    )
 
 
 def test_of_another_incarnation(live: Live) -> None:
@@ -276,7 +288,7 @@ def test_of_another_incarnation(live: Live) -> None:
     victim = _victim(live, live.away)
     stale = Victim(victim.port, victim.service, victim.endpoint, victim.iss ^ 0x5555, victim.irs)
     head = _mac(farm, "s1", "back") + _mac(farm, "s2", "back") + ETHERTYPE
-    frames = [head + _frame(kind, stale, tagger) for kind in (3, 4, 7)]
+    frames = [head + _frame(kind, stale, tagger, head[:12]) for kind in (3, 4, 7)]
     _nothing_changes(
         live, "s1", {"drop_frame_iss"}, len(frames), lambda: _send(farm, SWITCH, "s1-back", frames)
     )
@@ -295,6 +307,54 @@ def test_cut_short(live: Live) -> None:
         len(frames),
         lambda: _send(farm, SWITCH, "s2-back", frames),
     )
+
+
+@pytest.mark.parametrize("kinds", [(0x8100, 0x8100), (0x88A8, 0x8100), (0x8100, 0x88A8), (0x88A8,)])
+@pytest.mark.parametrize("interface", ["front", "back"])
+def test_behind_tags_that_only_the_kernel_would_read(
+    live: Live, interface: str, kinds: tuple[int, ...]
+) -> None:
+    """A SYN and a notice, in VLAN 0: the kernel's own answer to the SYN would be a SYN-ACK."""
+    farm, victim = live.farm, _victim(live, live.away)
+    macs = _mac(farm, "s1", interface) + _mac(farm, "s2", "back")
+    tags = b"".join(kind.to_bytes(2, "big") + bytes(2) for kind in kinds)
+    syn = IP(src=CLIENT, dst=victim.service[0]) / TCP(sport=9, dport=victim.service[1], flags="S")
+    frames = [
+        macs + tags + b"\x08\x00" + bytes(syn),
+        macs + tags + ETHERTYPE + _frame(7, victim, Tagger(farm), macs),
+    ]
+    with capturing(farm, "s1", "front") as seen:
+        _nothing_changes(
+            live,
+            "s1",
+            {"drop_vlan_tags"},
+            len(frames),
+            lambda: _send(farm, SWITCH, f"s1-{interface}", frames),
+        )
+    answers = [IP(frame[14:]) for frame in seen.frames if frame[12:14] == b"\x08\x00"]
+    assert not [one for one in answers if one.haslayer(TCP) and one[TCP].dport == 9]
+
+
+def test_played_back_to_another_server(farm: Farm) -> None:
+    """What s1 offered to s2, with nothing changed but the MAC address: s3 would run it again."""
+    with capturing(farm, "s2", "back") as capture:
+        farm.get(port=ELSEWHERE)
+        farm.wait_idle()
+    to_s2 = _mac(farm, "s2", "back")
+    frames = [
+        _mac(farm, "s3", "back") + frame[6:]
+        for frame in capture.ipos()
+        if frame[:6] == to_s2 and frame[26] in (1, 2)
+    ]
+    assert {frame[26] for frame in frames} == {1, 2}
+    before = farm.counters("s3")
+    _send(farm, SWITCH, "s3-back", frames)
+
+    def dropped() -> int:
+        return grown(before, farm.counters("s3")).get("drop_frame_receiver", 0)
+
+    wait_until("all are dropped", lambda: dropped() == len(frames))
+    assert "adopted" not in grown(before, farm.counters("s3"))
 
 
 def test_a_reset_needs_the_exact_sequence_number(live: Live) -> None:
@@ -316,3 +376,25 @@ def test_a_reset_needs_the_exact_sequence_number(live: Live) -> None:
         assert live.works()
     assert farm.rows("s2")["connect"] == 1
     assert farm.rows("s1")["local"] == 1
+
+
+def test_a_blind_fin_ends_nothing_where_the_server_has_closed(farm: Farm) -> None:
+    """Its kernel has no more of the socket than what waits for the client's own FIN."""
+    with UserTcp(farm, HERE) as client:
+        client.connect()
+        client.send_at(0, request())
+        while not client.fin:
+            assert client.pump(), "the server has not closed"
+        sockets = ("s1", "ss", "-Htna", f"dport = :{client.port}")
+        wait_until("the rest of a socket", lambda: "FIN-WAIT-2" in farm.run(*sockets))
+        client.send("FA", client.next_seq - 100_000)
+        told = client.segment()
+        assert told is not None
+        assert told.ack == client.next_seq % 2**32, "what the kernel waits for"
+        assert farm.rows("s1")["local"] == 1
+        client.send("FA", client.next_seq)
+        wanted = (client.next_seq + 1) % 2**32
+        while (told := client.segment()) and told.ack != wanted:
+            assert "R" not in told.flags
+        assert told, "the client's own FIN found nobody"
+        client.reset = True  # nothing is left to be told

@@ -2,15 +2,18 @@
 """Frames on the back LAN against Figure 11, read by scapy layers that share nothing with ours."""
 
 import socket
+import time
 
 import pytest
 from scapy.layers.inet import IP, TCP
 
-from tests.farm.support import CLIENT, ELSEWHERE, MAPPED, Farm, read_answer, request
+from ipos.abi.layout import constant
 from tests.farm.wire import Capture, Tagger, capturing
-from tests.wire.scapy_layers import ConnectionInformation, ControlBlockV1, IposHeader, Trailer
+from tests.support.farm import CLIENT, ELSEWHERE, MAPPED, Farm, read_answer, request
+from tests.support.scapy_layers import ConnectionInformation, ControlBlockV1, IposHeader, Trailer
 
 pytestmark = pytest.mark.farm
+STATE = constant("IPOS_STATE")  # which servers say all the time
 
 _HEADER = 14
 _MINIMUM = 60
@@ -27,6 +30,10 @@ def _header(frame: bytes) -> IposHeader:
     again.chksum = None
     assert IposHeader(bytes(again)).chksum == header.chksum
     return header
+
+
+def _of_connections(capture: Capture) -> list[bytes]:
+    return [frame for frame in capture.ipos() if _header(frame).type != STATE]
 
 
 def _mac(farm: Farm, server: str, interface: str = "back") -> bytes:
@@ -48,7 +55,7 @@ def test_a_migration_as_figure_11_draws_it(farm: Farm, port: int, application: i
         capture.wait_for(5)
 
     endpoint = (farm.address("s2"), application)
-    for frame in capture.ipos():
+    for frame in _of_connections(capture):
         header = _header(frame)
         assert (header.src, header.sport) == (CLIENT, client_port)
         assert (header.dst, header.dport, header.protocol) == (*endpoint, 1)
@@ -66,7 +73,9 @@ def test_a_migration_as_figure_11_draws_it(farm: Farm, port: int, application: i
     assert block.rcv_nxt == block.irs + 1
     assert (block.peer_mss, block.rcv_wscale) == (1460, 7)
     assert block.flags & 7 == 7, "SACK, timestamps and window scale, as the client's Linux offers"
-    assert (block.zero54, block.zero113, block.receive_queue_bytes) == (0, bytes(11), 0)
+    assert (block.zero54, block.zero113, block.first) == (0, bytes(3), 0)
+    assert block.receive_queue_bytes == 0
+    assert abs(block.sent_s - time.time()) < 60
     assert block.tag == tagger.wide(connection_frame[14:160])
 
     packets = _of_type(capture, 2)
@@ -83,7 +92,9 @@ def test_a_migration_as_figure_11_draws_it(farm: Farm, port: int, application: i
         assert read == (again.chksum, again[TCP].chksum)
         headers = 20 + inner[TCP].dataofs * 4
         tag = frame[30 + length : 38 + length]
-        assert tag == tagger.short(frame[14 : 30 + headers])
+        payload = frame[30 + headers : 30 + length]
+        covered = payload if len(payload) <= 1024 else b""
+        assert tag == tagger.packet(frame[14 : 30 + headers], covered)
     first = IP(packets[0][30:])
     assert bytes(first[TCP].payload)[: len(head)] == head
     assert (first[TCP].seq, first[TCP].ack) == (block.irs + 1, block.iss + 1)
@@ -95,8 +106,9 @@ def test_a_migration_as_figure_11_draws_it(farm: Farm, port: int, application: i
         assert len(frame) == _MINIMUM, "30 bytes, a trailer of 20, and padding"
         trailer = Trailer(frame[30:50])
         assert (trailer.service, trailer.port) == (farm.address("s1"), port)
-        assert (trailer.reason, trailer.iss) == (0, block.iss)
-        assert trailer.tag == tagger.short(frame[14:42])
+        offer = block.migration_number & 0xFFFF if frame is acknowledgement else 0
+        assert (trailer.reason, trailer.iss) == (offer, block.iss)
+        assert trailer.tag == tagger.short(frame[14:42] + frame[:12])
     # It repeats the header of what it acknowledges, except the type and so the checksum.
     assert acknowledgement[14:26] == connection_frame[14:26]
 

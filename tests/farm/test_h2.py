@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ipos.inic import rows
+from ipos.abi import rows
 from ipos.lab import Lab, Settings, faults
 from ipos.selection.sessions import learned_hash
-from tests.farm.support import SERVERS, Farm, grown, wait_until
+from tests.support.farm import SERVERS, Farm, grown, wait_until
 
 pytestmark = pytest.mark.farm
 

@@ -3,20 +3,20 @@
 
 The raw application writes the very bytes that a test has made, in pieces of any size, so what comes
 back must be these bytes with the line behind the first final status line. nginx sends its files by
-sendfile. Requests come to all servers, answered there or elsewhere.
+sendfile, and so does Apache. Requests come to all servers, answered there or elsewhere.
 """
 
 import re
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 from typing import Final
 
 import pytest
 
-from ipos.inic import kernel
-from ipos.lab import pattern
-from tests.farm.applied import FILES, INSERT
-from tests.farm.support import SERVERS, Farm, wait_until
+from ipos.lab import faults, pattern
+from tests.farm.applied import APACHE, ASKING, FILES, INSERT, INSERT_EVERY
+from tests.support.farm import SERVERS, Farm
 
 pytestmark = pytest.mark.farm
 
@@ -150,11 +150,15 @@ def _split(data: bytes) -> tuple[bytes, bytes]:
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("size", [0, 1, 1000, 100_000, 10_000_000])
-def test_files_by_sendfile_are_whole(farm: Farm, server: str, size: int) -> None:
+@pytest.mark.parametrize(("port", "name"), [(FILES, b"nginx"), (APACHE, b"Apache")])
+def test_files_by_sendfile_are_whole(
+    farm: Farm, port: int, name: bytes, server: str, size: int
+) -> None:
     last = ("Connection: close",)
-    name, content = str(size), whole_file(size)
-    head, rest = _split(exchange(farm, server, _get(name) + _get(name, *last), FILES))
-    assert head.startswith(b"HTTP/1.1 200 OK\r\nServer: nginx")
+    file, content = str(size), whole_file(size)
+    head, rest = _split(exchange(farm, server, _get(file) + _get(file, *last), port))
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nServer: " + name in head
     assert f"Content-Length: {size}\r\n".encode() in head
     assert rest[:size] == content
     second, _, rest = rest[size:].partition(b"\r\n\r\n")
@@ -191,23 +195,75 @@ def test_a_client_that_reads_slowly_gets_all_of_it(farm: Farm) -> None:
     assert rest == whole_file(10_000_000)
 
 
-def inserting(farm: Farm) -> list[int]:
-    """How many sockets each server puts a line into."""
-    found = []
-    for place in farm.lab.places():
-        with kernel.open_map(place.pin_dir / f"{farm.lab.name}-{place.node}", "inserting") as map_:
-            found.append(map_.count())
-    return found
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("size", [100, 1100, 1500, 4000, 14_000])
+@pytest.mark.parametrize("port", [FILES, APACHE, ASKING])
+def test_programs_read_heads_of_any_length(farm: Farm, port: int, size: int, server: str) -> None:
+    """What the socket says of how much there is to read must be true before the response."""
+    fixed = _get("1000", "X-Long: ", "Content-Length: 0", "Connection: close")
+    long = "X-Long: " + "l" * (size - len(fixed))
+    data = _get("1000", long, "Content-Length: 0", "Connection: close")
+    head, rest = _split(exchange(farm, server, data, port))
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert rest == (b"%d of 0" % len(data) if port == ASKING else whole_file(1000))
 
 
-def test_nothing_of_it_is_left(farm: Farm) -> None:
-    """Sockets leave the map when their first response has its line, or when they close."""
-    with farm.connect(INSERT) as connection:
-        connection.sendall(posted(OK))
-        assert connection.recv(1 << 16)
-        wait_until("its socket has left the map", lambda: inserting(farm) == [0, 0, 0])
-    with farm.connect(INSERT) as connection:
-        connection.sendall(posted(b"", "X-Close: 1"))
-        assert connection.recv(1) == b""
-    farm.wait_idle()
-    assert inserting(farm) == [0, 0, 0]
+@pytest.mark.parametrize("size", [2000, 100_000, 10_000_000])
+def test_programs_read_bodies_of_any_length(farm: Farm, size: int) -> None:
+    for server in SERVERS:
+        data = posted(whole_file(size))
+        _, rest = _split(exchange(farm, server, data, ASKING))
+        assert rest == b"%d of %d" % (len(data) - size, size)
+
+
+@pytest.mark.parametrize("port", [FILES, APACHE])
+def test_a_body_is_passed_on_and_its_answer_back(farm: Farm, port: int) -> None:
+    """Ten megabytes up, and as many down again."""
+    content = whole_file(10_000_000)
+    response = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content)
+    for server in SERVERS:
+        request = posted(response, "Connection: close").replace(b"POST / ", b"POST /through ", 1)
+        with farm.connect(port, server) as connection:
+            connection.sendall(request)
+            data = b"".join(iter(lambda c=connection: c.recv(1 << 18), b""))  # type: ignore[misc]
+        _, rest = _split(data)
+        assert rest == content
+
+
+def test_a_connection_that_has_its_line_moves(farm: Farm) -> None:
+    """The first owner puts it in and no other, and the client's stream goes on without a gap."""
+    with farm.connect(INSERT_EVERY) as connection:
+        for number, server in enumerate(("s1", "s2", "s3", "s1", "s2")):
+            connection.sendall(posted(OK).replace(b"POST / ", b"POST /%b/ " % server.encode(), 1))
+            data = connection.recv(1 << 16)
+            while not data.endswith(b"hello"):
+                data += connection.recv(1 << 16)
+            assert (data if number else taken_out(data, behind_status_line(b"", OK))) == OK
+        connection.sendall(posted(OK, "X-Close: 1").replace(b"POST / ", b"POST /s2/ ", 1))
+        assert b"".join(iter(lambda: connection.recv(1 << 16), b"")) == OK
+
+
+def test_a_lossy_link_changes_nothing(farm: Farm) -> None:
+    """Whatever TCP sends again, in pieces of whatever size, are the same bytes."""
+    content = whole_file(100_000)
+
+    def patient(number: int, port: int, data: bytes) -> bytes:
+        client = farm.unconnected()
+        client.settimeout(300)
+        with farm.connect(port, SERVERS[number % 3], client) as connection:
+            connection.sendall(data)
+            return b"".join(iter(lambda: connection.recv(1 << 16), b""))
+
+    def one(number: int) -> None:
+        _, rest = _split(patient(number, FILES, _get("100000", "Connection: close")))
+        assert rest == content
+        piece = number % 5
+        data = patient(number, INSERT, posted(CONTINUE + OK, f"X-Piece: {piece}", "X-Close: 1"))
+        assert taken_out(data, behind_status_line(CONTINUE, OK)) == CONTINUE + OK
+
+    faults.set_loss(farm.lab, 10, [("client1", "front")])
+    try:
+        with ThreadPoolExecutor(32) as pool:
+            list(pool.map(one, range(48)))
+    finally:
+        faults.set_loss(farm.lab, 0)

@@ -2,12 +2,15 @@
 """A busy client: wrk, one connection per request and kept alive, ports reused, no error."""
 
 import re
+import socket
+import struct
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
 
-from tests.farm.support import ANY, ELSEWHERE, SERVERS, Farm, grown
+from tests.support.farm import ANY, ELSEWHERE, SERVERS, Farm, grown, request
 
 pytestmark = pytest.mark.farm
 
@@ -96,3 +99,19 @@ def test_100000_requests_kept_alive(farm: Farm) -> None:
         assert result.errors == []
         left -= result.requests
     _sound(farm, before)
+
+
+def test_clients_that_reset_in_mid_stream_leave_no_rows(farm: Farm) -> None:
+    """A process often has the socket then, and TCP takes the bytes and the reset later."""
+
+    def one(number: int) -> None:
+        with farm.connect(ANY, SERVERS[number % 3]) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, 0))
+            connection.sendall(request("/bytes/200000", close=False))
+            connection.recv(1000)
+            if number % 2:
+                connection.sendall(request(close=False))
+
+    with ThreadPoolExecutor(24) as clients:
+        list(clients.map(one, range(1500)))
+    farm.wait_idle()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ipos.lab import Lab, Settings, faults, namespaces
-from tests.farm.support import (
+from tests.support.farm import (
     CLIENT,
     CONFIG,
     SERVERS,

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from ipos.lab.firewall import load
+from ipos.lab.nftables import load
 from ipos.lab.places import Place
 from ipos.lab.plan import SWITCH
-from tests.farm.support import ELSEWHERE, Farm, wait_until
-from tests.farm.test_reaping import reaper_of, traffic
+from tests.farm.sweeper import sweeper_of, traffic
+from tests.support.farm import ELSEWHERE, Farm, wait_until
 
 pytestmark = pytest.mark.farm
 
@@ -43,7 +43,7 @@ def test_the_owner_is_asked_soon_when_its_client_has_closed(farm: Farm) -> None:
         assert farm.get(port=ELSEWHERE).served_by == "s2"
         wait_until("the owner is done", lambda: farm.rows("s2", ["connect"]) == {"connect": 0})
     assert farm.rows("s1", ["forward"]) == {"forward": 1}, "nobody told the first server"
-    with reaper_of(farm, "s1") as first:
+    with sweeper_of(farm, "s1") as first:
         first.until(
             "its row is gone",
             lambda: not first.answers() and not farm.rows("s1", ["forward"])["forward"],
@@ -52,7 +52,7 @@ def test_the_owner_is_asked_soon_when_its_client_has_closed(farm: Farm) -> None:
 
 
 def test_an_idle_connection_is_not_asked_about(farm: Farm) -> None:
-    with farm.connect(ELSEWHERE) as connection, reaper_of(farm, "s1") as first:
+    with farm.connect(ELSEWHERE) as connection, sweeper_of(farm, "s1") as first:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: farm.example\r\n\r\n")
         assert connection.recv(1)
         first.sweep()

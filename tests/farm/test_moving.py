@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from ipos.lab import Lab, Settings, faults, pattern
-from tests.farm.support import SERVERS, Answer, Farm, read_answer, request, wait_until
+from tests.farm.alternation import ENDLESS, REFUSED, UNFINISHED, asked, chunked, in_turn, posted
+from tests.farm.test_heads import send_with_fin
+from tests.support.farm import SERVERS, Answer, Farm, read_answer, wait_until
 
 pytestmark = pytest.mark.farm
 
@@ -57,29 +59,16 @@ def farm(_module_farm: Farm) -> Iterator[Farm]:
     faults.set_loss(_module_farm.lab, 0)
 
 
-def asked(server: str, path: str = "/", *headers: str) -> bytes:
-    """A GET that only this server may answer."""
-    text = request(path, *headers, close=False)
-    return text.replace(b"farm.example", f"{server}.example".encode())
-
-
-def posted(server: str, body: bytes) -> bytes:
-    head = asked(server, "/echo", f"Content-Length: {len(body)}")
-    return head.replace(b"GET", b"POST", 1) + body
-
-
-def in_turn(farm: Farm, count: int, offset: int = 0) -> list[float]:
-    """Requests on one connection, each for another server; seconds that each took."""
-    took = []
-    with farm.connect(server=SERVERS[offset % 3]) as connection:
-        for number in range(count):
-            server = SERVERS[(number * (offset % 2 + 1) + offset) % 3]
-            started = time.monotonic()
-            connection.sendall(asked(server))
-            answer = read_answer(connection)
-            took.append(time.monotonic() - started)
-            assert (answer.status, answer.served_by) == (200, server), number
-    return took
+@pytest.mark.parametrize("before", [(), ("s1",), ("s2",)])
+@pytest.mark.parametrize("server", ["s1", "s2"])
+def test_request_and_fin_in_one_segment(farm: Farm, server: str, before: tuple[str, ...]) -> None:
+    """The first one, one that stays and one that moves."""
+    with farm.connect() as connection:
+        for other in before:
+            connection.sendall(asked(other))
+            assert read_answer(connection).served_by == other
+        send_with_fin(connection, asked(server))
+        assert read_answer(connection).served_by == server
 
 
 def _moved(farm: Farm) -> int:
@@ -97,6 +86,41 @@ def test_every_answer_is_from_the_server_of_its_route(farm: Farm) -> None:
         assert all(one.result() for one in took)
     assert _moved(farm) - moved >= 6 * 199
     assert _resets(farm) == resets
+
+
+def loads(farm: Farm) -> list[dict[int, int]]:
+    """What every server says of every server's connections, by index."""
+    return [
+        {index: row.tcp_connections for index, row in tables.servers.items() if row.state}
+        for tables in farm.tables.values()
+    ]
+
+
+def balances(farm: Farm) -> dict[str, dict[int, int]]:
+    """Of every server what it gave to others, less what has ended of that; where that is any."""
+    told = {
+        server: {index: row.sent - row.closed for index, row in tables.traffic.items()}
+        for server, tables in farm.tables.items()
+    }
+    return {
+        server: {index: left for index, left in found.items() if left}
+        for server, found in told.items()
+    }
+
+
+def test_a_connection_that_has_moved_is_counted_once(farm: Farm) -> None:
+    """A phantom for each move, and a server with a limit would refuse everybody in the end."""
+    nobody = {1: 0, 2: 0, 3: 0}
+    wait_until("no server has any", lambda: loads(farm) == [nobody] * 3)
+    before = balances(farm)
+    with farm.connect() as connection:
+        for nth in range(31):
+            connection.sendall(asked(SERVERS[nth % 3]))
+            assert read_answer(connection).served_by == SERVERS[nth % 3]
+        wait_until("s1 has it", lambda: loads(farm) == [{1: 1, 2: 0, 3: 0}] * 3)
+    wait_until("it has ended", lambda: loads(farm) == [nobody] * 3)
+    farm.wait_idle()
+    assert balances(farm) == before, "and nobody's data plane thinks otherwise"
 
 
 def test_requests_for_the_same_server_stay(farm: Farm) -> None:
@@ -132,11 +156,6 @@ def test_bodies_are_stepped_over(farm: Farm, size: int) -> None:
     with farm.connect() as connection:
         for number in range(9):
             _echo(connection, SERVERS[number % 3], body)
-
-
-def chunked(server: str, pieces: list[bytes]) -> bytes:
-    head = asked(server, "/echo", "Transfer-Encoding: chunked").replace(b"GET", b"POST", 1)
-    return head + b"".join(b"%x\r\n%s\r\n" % (len(one), one) for one in (*pieces, b""))
 
 
 def test_chunked_bodies_are_stepped_over(farm: Farm) -> None:
@@ -193,10 +212,9 @@ def test_a_pause_in_an_answer_is_not_its_end(farm: Farm) -> None:
         connection.settimeout(30)
         connection.sendall(asked("s2", "/halves/1.5") + asked("s3"))
         answers = b""
-        while b"0\r\n\r\n" not in answers:
+        while b"X-Served-By: s3\r\n" not in answers:
             answers += connection.recv(1 << 16)
-        assert answers.endswith(b"\r\n1\r\ns\r\n2\r\n2\n\r\n0\r\n\r\n")
-        assert _one(connection) == "s3"
+        assert b"\r\n1\r\ns\r\n2\r\n2\n\r\n0\r\n\r\nHTTP/1.1 200 " in answers
 
 
 def test_a_declined_upgrade_is_an_ordinary_request(farm: Farm) -> None:
@@ -238,11 +256,6 @@ def test_a_body_that_breaks_off_ends_the_connection(farm: Farm, server: str) -> 
         with pytest.raises(ConnectionResetError):
             assert connection.recv(4096)
     farm.wait_idle()
-
-
-REFUSED = b"GET / HTTP/1.1\r\nA : b\r\n\r\n"
-ENDLESS = b"GET / HTTP/1.1\r\nHost: farm.example\r\nX-Long: " + b"l" * 20_000
-UNFINISHED = b"GET / HTTP/1.1\r\nHost: farm"
 
 
 def _ended(connection: socket.socket) -> Answer:

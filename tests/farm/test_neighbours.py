@@ -8,9 +8,9 @@ import pytest
 from scapy.layers.l2 import ARP, Ether
 
 from ipos.lab import faults
-from tests.farm.support import SERVERS, Farm, readable
 from tests.farm.test_load import CLOSE
 from tests.farm.wire import packet_socket
+from tests.support.farm import SERVERS, Farm, readable
 
 pytestmark = pytest.mark.farm
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from ipos.lab import Lab, Settings, pattern
-from tests.farm.support import (
+from tests.farm.test_load import CLOSE, wrk
+from tests.support.farm import (
     CLIENT,
     CONFIG,
     ELSEWHERE,
@@ -19,7 +20,6 @@ from tests.farm.support import (
     request,
     wait_until,
 )
-from tests.farm.test_load import CLOSE, wrk
 
 pytestmark = pytest.mark.farm
 

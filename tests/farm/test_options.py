@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.farm.support import CLIENT, ELSEWHERE, HERE, Farm, read_answer, request, wait_until
-from tests.farm.usertcp import Options, UserTcp
+from tests.support.farm import CLIENT, ELSEWHERE, HERE, Farm, read_answer, request, wait_until
+from tests.support.usertcp import Options, UserTcp
 
 pytestmark = pytest.mark.farm
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from ipos.lab import pattern
-from tests.farm.support import ELSEWHERE, HERE, SERVERS, Farm, read_answer, request
+from tests.support.farm import ELSEWHERE, HERE, SERVERS, Farm, read_answer, request
 
 pytestmark = pytest.mark.farm
 

@@ -4,9 +4,9 @@
 import pytest
 
 from ipos.lab import faults
-from ipos.requests import responses
-from tests.farm.support import ANY, ELSEWHERE, Farm, grown, wait_until
-from tests.farm.usertcp import Segment, UserTcp
+from ipos.wire import responses
+from tests.support.farm import ANY, ELSEWHERE, Farm, grown, wait_until
+from tests.support.usertcp import Segment, UserTcp
 
 pytestmark = pytest.mark.farm
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from ipos.lab import Lab, Settings
-from tests.farm.support import SERVERS, Farm, read_answer
+from tests.support.farm import SERVERS, Farm, read_answer
 
 pytestmark = pytest.mark.farm
 

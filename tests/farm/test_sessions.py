@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ipos.inic.decisions import reasons
-from ipos.inic.layout import constant
-from ipos.inic.rows import ServerState
+from ipos.abi.layout import constant
+from ipos.abi.rows import ServerState
+from ipos.kernel.decisions import reasons
 from ipos.lab import Lab, Settings, faults
-from tests.farm.support import SERVERS, Farm, read_answer, request, wait_until
+from tests.support.farm import SERVERS, Farm, read_answer, request, wait_until
 
 INSERT, LEARN, SOURCE, EITHER = 8101, 8102, 8103, 8104
 LEARNED = "SESSION"

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from ipos.lab import Lab, Settings
-from tests.farm.support import SERVERS, Farm, request
-from tests.farm.usertcp import UserTcp
+from tests.support.farm import SERVERS, Farm, request
+from tests.support.usertcp import UserTcp
 
 pytestmark = pytest.mark.farm
 

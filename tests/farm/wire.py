@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from ipos.handshake.siphash import siphash64, siphash128
 from ipos.lab import namespaces
 from ipos.lab.plan import SWITCH
-from tests.farm.support import Farm, wait_until
+from ipos.wire.tags import packet_tag
+from tests.support.farm import Farm, wait_until
 
 ETHERTYPE = b"\x00\x07"
 _ALL = 3  # ETH_P_ALL
@@ -79,7 +80,13 @@ class Tagger:
 
     def __init__(self, farm: Farm) -> None:
         secret = (farm.lab.run_dir / "farm.key").read_bytes().strip()
-        self._key = hmac.digest(secret, b"ipos frame", hashlib.sha256)[:16]
+        salt = b"ipos farm " + farm.lab.name.encode()
+        master = hashlib.scrypt(secret, salt=salt, n=1 << 14, r=8, p=1, dklen=32)
+        self._key = hmac.digest(master, b"ipos frame 2", hashlib.sha256)[:16]
+
+    def packet(self, headers: bytes, payload: bytes = b"") -> bytes:
+        """Of a type 2: our header and the inner ones, and what is covered of the payload."""
+        return packet_tag(self._key, headers, payload)
 
     def short(self, data: bytes) -> bytes:
         return siphash64(self._key, data).to_bytes(8, "little")

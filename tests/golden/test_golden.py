@@ -7,23 +7,41 @@ from collections.abc import Iterator
 
 import pytest
 
-from ipos.inic.layout import header
-from tests.golden import (
+from ipos.abi.layout import header
+from tests.golden import rows_approved
+from tests.support.golden import (
     rows_answer,
+    rows_arp,
     rows_close,
     rows_frames,
+    rows_front,
+    rows_gates,
     rows_handshake,
+    rows_held,
+    rows_idle,
+    rows_line,
+    rows_locate,
     rows_migration,
     rows_move,
+    rows_offered_again,
+    rows_old_connection,
+    rows_owner,
     rows_redirect,
+    rows_refused,
     rows_request,
+    rows_states,
+    rows_taken,
+    rows_traffic,
+    rows_urgent,
 )
-from tests.golden.kernel_machine import KernelMachine, kernel_machine
-from tests.golden.row import Row, check, check_alike, check_native
+from tests.support.golden.kernel_machine import KernelMachine, kernel_machine
+from tests.support.golden.row import Row, check, check_alike, check_native
 
 MODULES = (
-    rows_handshake, rows_request, rows_answer, rows_redirect, rows_migration, rows_close,
-    rows_frames, rows_move,
+    rows_line, rows_handshake, rows_request, rows_held, rows_idle, rows_answer, rows_redirect,
+    rows_migration, rows_owner, rows_close, rows_old_connection,
+    rows_frames, rows_front, rows_gates, rows_move, rows_traffic, rows_urgent, rows_refused,
+    rows_approved, rows_offered_again, rows_arp, rows_locate, rows_states, rows_taken,
 )  # fmt: skip
 ROWS = [row for module in MODULES for row in module.ROWS]
 

@@ -11,12 +11,13 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from ipos.inic.layout import constant
+from ipos.abi.layout import constant
 from ipos.selection import source
 from ipos.selection.policies import Candidate, Load, Policy, Request, decide
-from tests.golden import packets
-from tests.golden.kernel_machine import kernel_machine
-from tests.golden.machine import Config, Machine, NativeMachine, configure, connection_key
+from tests.support.golden import packets
+from tests.support.golden.kernel_machine import kernel_machine
+from tests.support.golden.machine import Config, Machine, NativeMachine, configure, connection_key
+from tests.support.pools import pool
 
 SYN = packets.syn([("MSS", 1460)])
 CLIENT = int(IPv4Address(packets.CLIENT))
@@ -44,15 +45,13 @@ def chosen(machine: Machine, policy: Policy, loads: dict[int, Load], turn: int) 
         load_of_it = {"tcp_connections": load.tcp_connections, "limit": load.limit,
                       "cpu_permille": load.cpu_permille}  # fmt: skip
         machine.table("servers")[index] = {**row, **load_of_it}
-    machine.table("pools")[1] = {
-        "policy": policy, "count": len(POOL), "turn": turn,
-        "candidates": [
-            {"server": c.server, "port": 80, "weight": c.weight, "ramp": c.ramp} for c in POOL
-        ],
-    }  # fmt: skip
+    machine.table("pools")[1] = pool(
+        [{"server": c.server, "port": 80, "weight": c.weight, "ramp": c.ramp} for c in POOL],
+        policy=policy, turn=turn,
+    )  # fmt: skip
     block, blocks = constant("IPOS_SLOTS_BLOCK"), constant("IPOS_SLOTS_BLOCKS")
     for number in range(blocks):
-        part = bytes(TABLE[number * block : (number + 1) * block])
+        part = TABLE[number * block : (number + 1) * block]
         machine.table("slots")[blocks + number] = {"servers": part}
     temporary, key = machine.table("temporary"), connection_key()
     if key in temporary:

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from ipos.inic.layout import constant
-from ipos.inic.native import Xdp
-from tests.golden import packets as p
-from tests.golden.machine import LISTENER, Config, NativeMachine, configure
-from tests.golden.rows_close import LIVE
-from tests.golden.rows_handshake import KEY
-from tests.golden.rows_migration import HEAD_END
+from ipos.abi.layout import constant
+from native.values import Xdp
+from tests.support.golden import packets as p
+from tests.support.golden.machine import LISTENER, Config, NativeMachine, configure
+from tests.support.golden.rows_close import LIVE
+from tests.support.golden.rows_handshake import KEY
+from tests.support.golden.rows_migration import HEAD_END
 
 _NOTHING, _TRACKS, _ALONE = 4, 0, 8
 

@@ -15,18 +15,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from ipos.inic import kernel
-from ipos.inic.capture import capturing
-from ipos.inic.hooks import Attachment, Hook
+from ipos.kernel import data_plane
+from ipos.kernel.capture import capturing
+from ipos.kernel.hooks import Attachment, Hook
 from ipos.lab.offload import set_offloads
-from tests.golden import packets as p
-from tests.golden.kernel_machine import KernelMachine, kernel_machine
-from tests.golden.machine import Config, Out
-from tests.golden.row import Row, prepare
-from tests.golden.rows_close import mine, reply
-from tests.golden.rows_handshake import KEY, OPENED
-from tests.golden.rows_migration import told
-from tests.golden.rows_request import FIRST, REST, offered
+from tests.support.golden import offers
+from tests.support.golden import packets as p
+from tests.support.golden.kernel_machine import KernelMachine, kernel_machine
+from tests.support.golden.machine import Config, Out
+from tests.support.golden.row import Row, prepare
+from tests.support.golden.rows_close import mine, reply
+from tests.support.golden.rows_handshake import KEY, OPENED
+from tests.support.golden.rows_owner import told
+from tests.support.golden.rows_request import FIRST, REST, offered
 
 pytestmark = pytest.mark.farm
 
@@ -45,7 +46,7 @@ def loaded() -> Iterator[KernelMachine]:
         ]
         set_offloads("back", tx=False)  # or nobody would ever finish a checksum there
         plan.append(Attachment(Hook.EGRESS, machine.ifindex("front")))
-        kernel.attach(machine.pin_dir, plan)
+        data_plane.attach(machine.pin_dir, plan)
         yield machine
 
 
@@ -74,8 +75,8 @@ def test_a_request_in_two_segments_for_another_server(
     assert [out.frame.hex() for out in first] == [p.ack(len(FIRST), vlan=front).hex()]
     rest = sends(loaded, p.client("PA", REST, seq=p.IRS + 21, vlan=front), 2)
     wanted = [out.frame for out in offered(p.HEAD, acknowledged=len(FIRST), vlan=back)]
-    told = [p.without_migration(out.frame).hex() for out in rest]
-    assert told == [p.without_migration(frame).hex() for frame in wanted]
+    told = [offers.without_migration(out.frame).hex() for out in rest]
+    assert told == [offers.without_migration(frame).hex() for frame in wanted]
     assert {out.where for out in rest} == {"back"}
 
 

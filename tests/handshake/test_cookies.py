@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import itertools
 import random
 from dataclasses import replace
 from itertools import product
@@ -21,11 +23,12 @@ from ipos.handshake.cookies import (
     CookieKey,
     Handshake,
     check,
+    is_expired,
     is_syn,
     make,
     mss_index,
 )
-from ipos.handshake.keys import FarmKeys, epoch_of
+from ipos.handshake.keys import FarmKeys, KeyRing, epoch_of, key_ring, secrets_in
 from ipos.handshake.options import Timestamps, parse_options, write_timestamps
 from ipos.handshake.segment import Flag, Segment
 from ipos.handshake.siphash import siphash64
@@ -118,7 +121,8 @@ def test_the_option_matrix(mss: int, scale: int | None, sack: bool, stamped: boo
 def test_a_golden_cookie_of_each_mode_from_the_documented_bits() -> None:
     # Computed here from the document, bit by bit, with nothing of the module but SipHash.
     epoch = int(NOW_S) // 16
-    key = hmac.digest(KEYS.secret, b"ipos cookie" + epoch.to_bytes(8, "big"), "sha256")[:16]
+    master = hashlib.scrypt(KEYS.secret, salt=b"ipos farm shop", n=16384, r=8, p=1, dklen=32)
+    key = hmac.digest(master, b"ipos cookie" + epoch.to_bytes(8, "big"), "sha256")[:16]
     who = bytes([10, 99, 0, 7, 203, 0, 113, 1]) + (40001).to_bytes(2, "big") + b"\0\x50"
 
     def mac(word: int, mode: int) -> int:
@@ -128,7 +132,7 @@ def test_a_golden_cookie_of_each_mode_from_the_documented_bits() -> None:
 
     options: list[tuple[str, Any]] = [("MSS", 1459), ("SAckOK", b""), ("WScale", 9)]
     plain = make(segment("SEC", options, seq=0xDEADBEEF), KEYS.cookie, NOW_S)
-    bits = f"{mac(9 | 1 << 4 | 6 << 6, 0):064b}"[:23] + f"{epoch % 2:b}" + "110" + "1" + "1001"
+    bits = f"{mac(9 | 1 << 4 | 2 << 6, 0):064b}"[:25] + "10" + "1" + "1001"
     assert (plain.iss, plain.ts_value, plain.ecn) == (int(bits, 2), None, False)
 
     options.append(("Timestamp", (5, 0)))
@@ -140,15 +144,27 @@ def test_a_golden_cookie_of_each_mode_from_the_documented_bits() -> None:
     assert stamped.ecn
 
 
-@pytest.mark.parametrize("stamped", [False, True])
+@pytest.mark.parametrize(("stamped", "end_s"), [(False, 24), (True, 32)])
 @pytest.mark.parametrize("start_s", [EPOCH_START_S, EPOCH_START_S + 16])
-def test_a_cookie_lives_in_its_epoch_and_the_next(stamped: bool, start_s: float) -> None:
+def test_a_cookie_lives_in_its_epoch_and_the_next(
+    stamped: bool, end_s: float, start_s: float
+) -> None:
+    """One without timestamps in the first half of the next only."""
     syn = segment("S", [("Timestamp", (1, 0))] if stamped else [])
     for made_s in (start_s, start_s + 15.9):
         ack = shake(syn, made_s)
-        assert check(ack, KEYS.cookie, start_s + 31.9)
-        assert not check(ack, KEYS.cookie, start_s + 32)
+        assert check(ack, KEYS.cookie, start_s + end_s - 0.1)
+        assert not check(ack, KEYS.cookie, start_s + end_s)
         assert not check(ack, KEYS.cookie, start_s - 0.1)
+
+
+@pytest.mark.parametrize("stamped", [False, True])
+def test_a_cookie_is_known_for_ours_when_it_opens_nothing_any_more(stamped: bool) -> None:
+    ack = shake(segment("S", [("Timestamp", (1, 0))] if stamped else []), EPOCH_START_S)
+    assert is_expired(ack, KEYS.cookie, EPOCH_START_S + 63 * 16)
+    assert not is_expired(ack, KEYS.cookie, EPOCH_START_S + 64 * 16)
+    assert not is_expired(replace(ack, ack=ack.ack + 128), KEYS.cookie, EPOCH_START_S + 100)
+    assert not is_expired(replace(ack, flags=Flag.RST), KEYS.cookie, EPOCH_START_S + 100)
 
 
 @pytest.mark.parametrize("bit", range(32))
@@ -203,7 +219,7 @@ def test_random_acknowledgements_prove_nothing() -> None:
 
 
 def test_another_farm_checks_nothing_of_ours() -> None:
-    other = FarmKeys(b"the secret of another farm")
+    other = FarmKeys(b"the secret of another farm", "shop")
     assert check(shake(segment("S")), other.cookie, NOW_S) is None
 
 
@@ -214,7 +230,7 @@ def test_before_the_first_epoch_there_is_no_key_to_ask_for() -> None:
 
 @pytest.mark.parametrize(
     ("mss", "index"),
-    [(0, 0), (535, 0), (536, 0), (1219, 0), (1220, 1), (1459, 6), (1460, 7), (9000, 7)],
+    [(0, 0), (535, 0), (536, 0), (1219, 0), (1220, 1), (1459, 2), (1460, 3), (9000, 3)],
 )
 def test_mss_index(mss: int, index: int) -> None:
     assert mss_index(mss) == index
@@ -231,13 +247,53 @@ def test_keys_differ_by_purpose_and_epoch() -> None:
     keys = {KEYS.frame, KEYS.state, KEYS.cookie(1), KEYS.cookie(2), KEYS.cookie(1 << 40)}
     assert len(keys) == 5
     assert {len(key) for key in keys} == {16}
-    assert KEYS.frame == hmac.digest(KEYS.secret, b"ipos frame", "sha256")[:16]
-    assert KEYS.state == hmac.digest(KEYS.secret, b"ipos state", "sha256")[:16]
+    master = hashlib.scrypt(KEYS.secret, salt=b"ipos farm shop", n=16384, r=8, p=1, dklen=32)
+    assert KEYS.frame == hmac.digest(master, b"ipos frame 2", "sha256")[:16]
+    assert KEYS.state == hmac.digest(master, b"ipos state", "sha256")[:16]
+
+
+def test_farms_with_one_secret_share_no_key() -> None:
+    other = FarmKeys(KEYS.secret, "shop2")
+    assert not {other.frame, other.state, other.learn, other.cookie(1)} & {
+        KEYS.frame, KEYS.state, KEYS.learn, KEYS.cookie(1)
+    }  # fmt: skip
+
+
+_OLD, _NEW = b"the old secret 1234", b"the new secret 5678"
+
+
+@pytest.mark.parametrize(
+    ("content", "main", "other"),
+    [
+        (_OLD, _OLD, None),
+        (_OLD + b"\n", _OLD, None),
+        (_OLD + b"\nalso " + _NEW + b"\n", _OLD, _NEW),
+        (b"  " + _NEW + b" \r\nalso  " + _OLD + b"\r\n", _NEW, _OLD),
+        (b"also " + _OLD, b"also " + _OLD, None),
+        (_OLD + b"\nalso ", _OLD + b"\nalso", None),
+        (_OLD + b"\nalways " + _NEW, _OLD + b"\nalways " + _NEW, None),
+    ],
+)
+def test_what_a_secret_file_holds(content: bytes, main: bytes, other: bytes | None) -> None:
+    assert secrets_in(content) == (main, other)
+    ring = key_ring(content, "shop")
+    assert (ring.main.secret, ring.other.secret if ring.other else None) == (main, other)
+
+
+def test_a_secret_changes_in_steps_that_everybody_understands() -> None:
+    old, new = FarmKeys(_OLD, "shop"), FarmKeys(_NEW, "shop")
+    steps = [KeyRing(old), KeyRing(old, new), KeyRing(new, old), KeyRing(new)]
+    for before, after in itertools.pairwise(steps):
+        assert after.may_follow(before)
+        assert before.may_follow(after) is (before.main in (after.main, after.other))
+    assert KeyRing(old).may_follow(KeyRing(old, new)), "a step back"
+    assert not KeyRing(new).may_follow(KeyRing(old))
+    assert not KeyRing(new, old).may_follow(KeyRing(old))
 
 
 def test_a_short_secret_is_refused_and_never_shown() -> None:
     with pytest.raises(IposError, match="has 15 bytes and needs at least 16"):
-        FarmKeys(bytes(15))
+        FarmKeys(bytes(15), "shop")
     assert "secret of a farm" not in repr(KEYS)
 
 

@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The oracle's constants are the data plane's: both stand in ``ipos.h``."""
+"""The oracle's constants are the data plane's: both stand in ``abi/ipos.h``."""
 
 from __future__ import annotations
 
 import re
 from enum import IntEnum, IntFlag
-from pathlib import Path
 
 import pytest
 
-import ipos
 from ipos.handshake import answers, cookies, keys, options
-from ipos.handshake.unattached import TABLE
-from ipos.requests import head, window
 from ipos.selection.policies import Policy, ServerState
+from scripts.abi.reader import CONCERNS, HEADERS
+from spec.handshake.unattached import TABLE
+from spec.requests import head, window
 
-HEADER = (Path(ipos.__file__).parent / "inic/bpf/ipos.h").read_text()
+HEADER = "".join((HEADERS / "abi" / f"{name}.h").read_text() for name in CONCERNS)
 
 
 def define(name: str) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SipHash-2-4 against the published reference vectors.
+"""SipHash-2-4 against the published reference vectors, SipHash-1-3 against Python's own.
 
 The reference (``vectors.h`` of its authors) hashes the messages 00, 00 01, 00 01 02 ... of 0 to 63
 bytes under the key 00 .. 0f. A few vectors stand here to be read; all 64 are pinned by the SHA-256
@@ -8,11 +8,14 @@ of the reference's bytes, one after the other.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from hashlib import sha256
 
 import pytest
 
-from ipos.handshake.siphash import siphash64, siphash128
+from ipos.handshake.siphash import siphash64, siphash64_short, siphash128
 
 KEY = bytes(range(16))
 
@@ -56,6 +59,15 @@ def test_all_published_vectors() -> None:
 
 def test_the_worked_example_of_the_paper() -> None:
     assert siphash64(KEY, bytes(range(15))) == 0xA129CA6149BE45E5
+
+
+@pytest.mark.skipif(sys.hash_info.algorithm != "siphash13", reason="this Python hashes otherwise")
+def test_the_short_form_is_what_python_hashes_by() -> None:
+    hashes = "print(*(hash(bytes(range(n))) for n in range(1, 64)))"
+    without_seed = {**os.environ, "PYTHONHASHSEED": "0"}
+    ran = subprocess.run([sys.executable, "-c", hashes], env=without_seed, capture_output=True)
+    expected = [int(number) % 2**64 for number in ran.stdout.split()]
+    assert [siphash64_short(bytes(16), bytes(range(n))) for n in range(1, 64)] == expected
 
 
 def test_a_message_longer_than_its_length_byte_can_say() -> None:

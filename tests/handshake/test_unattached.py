@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from ipos.handshake.unattached import TABLE, Action, Event, State, as_markdown, as_mermaid
+from spec.handshake.unattached import TABLE, Action, Event, State, as_markdown, as_mermaid
 
 ALL = [(state, event) for state, row in TABLE.items() for event in row]
 

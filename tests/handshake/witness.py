@@ -12,7 +12,7 @@ from ipos.handshake.segment import Segment, parse_packet
 
 CLIENT = "10.99.0.7"
 SERVICE = "203.0.113.1"
-KEYS = FarmKeys(b"the secret of a farm in a test")
+KEYS = FarmKeys(b"the secret of a farm in a test", "shop")
 NOW_S = 1_700_000_000.0
 
 

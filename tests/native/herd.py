@@ -15,8 +15,9 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
-from ipos.inic.native import Node
 from ipos.selection.policies import Policy, ServerState
+from native.library import Node
+from tests.support.pools import pool
 
 POOL = 1
 ROW_S, WINDOW_ROWS = 0.1, 5
@@ -73,10 +74,8 @@ class Herd:
         """(mean of all, greatest) number of connections, ten times a second."""
         for first in self.firsts:
             first.node.table("pools")[POOL] = {
-                "policy": policy, "count": servers, "firsts": servers,
-                "candidates": [
-                    {"server": s.index, "port": 80, "weight": 1, "ramp": 256} for s in self.servers
-                ],
+                **pool({"server": s.index, "port": 80, "ramp": 256} for s in self.servers),
+                "policy": policy, "firsts": servers,
             }  # fmt: skip
         self._events: list[tuple[float, int, str, int, int]] = []
         self._order = 0

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from ipos.handshake.segment import Flag
-from tests.golden import packets
-from tests.golden.machine import connection_key
-from tests.native.farm import Client, Farm
+from tests.native.native_farm import Client, Farm
+from tests.support.golden import packets
+from tests.support.golden.machine import connection_key
 
 HERE, THERE = (1,), (2,)
 LONG = b"GET /" + b"x" * 8_966 + b" HTTP/1.1\r\nHost: a.b\r\n\r\n"
@@ -92,14 +92,27 @@ def test_a_server_without_a_listener_refuses_and_the_next_is_chosen() -> None:
     farm.close()
 
 
-def test_everybody_refuses_and_the_client_is_reset() -> None:
+def test_everybody_refuses_and_the_client_is_told() -> None:
     farm = Farm((1, 2, 3))
     for host in farm.hosts.values():
         host.machine.listen([])
     client = Client(farm)
     (answer,) = client.send("PA", 0, packets.HEAD)
-    assert (answer.flags, answer.seq) == (Flag.RST, client.iss + 1)
+    assert (answer.flags, answer.seq) == (Flag.FIN | Flag.PSH | Flag.ACK, client.iss + 1)
+    assert answer.data.startswith(b"HTTP/1.1 503 ")
     again = client.send("PA", 0, packets.HEAD)
+    assert [answer.data for answer in again] == [answer.data]
+    farm.close()
+
+
+def test_everybody_refuses_what_is_no_http_and_the_client_is_reset() -> None:
+    farm = Farm((1, 2, 3))
+    for host in farm.hosts.values():
+        host.machine.listen([])
+    client = Client(farm)
+    (answer,) = client.send("PA", 0, packets.client_hello("www.example"))
+    assert (answer.flags, answer.seq) == (Flag.RST, client.iss + 1)
+    again = client.send("PA", 0, packets.client_hello("www.example"))
     assert [answer.flags for answer in again] == [Flag.RST]
     farm.close()
 

@@ -7,10 +7,10 @@ import random
 import struct
 from ipaddress import IPv4Address
 
-from fuzz.clients import frame
 from ipos.handshake.segment import Flag, Segment
-from tests.golden import packets
-from tests.golden.machine import CONNECTIONS, Config, NativeMachine, configure
+from tests.support.clients import frame
+from tests.support.golden import packets
+from tests.support.golden.machine import CONNECTIONS, Config, NativeMachine, configure
 
 _STAMPS = b"\x01\x01\x08\x0a"
 

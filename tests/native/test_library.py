@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from ipos.inic.layout import constant, header, layout
-from ipos.inic.maps import Tables
-from ipos.inic.native import NativeError, Node, Xdp, maps
-from ipos.inic.shapes import shape_of
-from tests.golden import packets
-from tests.golden.machine import (
+from ipos.abi.layout import constant, header, layout
+from ipos.abi.shapes import shape_of
+from ipos.kernel.maps import Tables
+from native.library import NativeError, Node, maps
+from native.values import Xdp
+from tests.support.golden import packets
+from tests.support.golden.machine import (
     LISTENER,
     SIZES,
     Config,
@@ -130,6 +131,8 @@ def test_capture_sees_what_comes_and_what_goes() -> None:
     settings = machine.table("settings")
     settings[0] = {**settings[0], "flags": constant("IPOS_CAPTURE")}
     came = packets.syn()
+    assert not machine.node.xdp(came, machine.ifindex("front")).captured, "nobody reads"
+    machine.table("capture_until")[0] = 2**63
     outcome = machine.node.xdp(came, machine.ifindex("front"))
     head = layout("ipos_captured").size
     frames = []

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from fuzz import routes
-from fuzz.endpoints import SIZES
-from ipos.agent import pools
-from ipos.agent.urls import compile_urls
-from ipos.agent.urlwriter import UrlWriter
+from ipos.agent.rows import pools
+from ipos.agent.rows.url_rows import compile_urls
+from ipos.agent.rows.url_writer import UrlWriter
 from ipos.config import schema
 from ipos.config.schema import Config, Route, Service
 from ipos.handshake.segment import Flag, parse_packet
-from ipos.inic.maps import Tables
-from ipos.inic.native import Node
-from tests.golden import machine as golden
-from tests.golden import packets
-from tests.golden.machine import NativeMachine, configure
+from ipos.kernel.maps import Tables
+from native.library import Node
+from tests.support import routes
+from tests.support.golden import machine as golden
+from tests.support.golden import packets
+from tests.support.golden.machine import NativeMachine, configure
+from tests.support.routes import SIZES
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from ipos.agent.notices import MARK_LATE
-from ipos.inic.layout import layout
-from ipos.requests.h2 import PREFACE
-from tests.golden import packets
-from tests.golden.machine import connection_key
-from tests.native.farm import Client, Farm
+from ipos.abi.layout import layout
+from ipos.agent.expiry.notices import MARK_LATE
+from spec.requests.h2 import PREFACE
+from tests.native.native_farm import Client, Farm
+from tests.support.golden import packets
+from tests.support.golden.machine import connection_key
 
 FLIGHT = PREFACE + bytes.fromhex("000000040000000000")
 BLOCK = bytes.fromhex("8286") + b"\x04\x05/path" + b"\x01\x04farm"

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from ipos.requests.acknowledge import PAUSE_NS, SEGMENTS_MAX, Acknowledge, decide
-from ipos.requests.window import Insertion
+from spec.requests.acknowledge import PAUSE_NS, SEGMENTS_MAX, Acknowledge, decide
+from spec.requests.window import Insertion
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from fuzz.responses import core_answers
-from ipos.inic.native import Node
-from ipos.requests.answered import Answers, Asked, Stands, read
+from native.library import Node
+from spec.requests.answered import Answers, Asked, Stands, read
+from tests.support.responses import core_answers
 
 OK = b"HTTP/1.1 200 OK\r\n"
 PLAIN, HEAD = Asked.PLAIN, Asked.HEAD
@@ -32,6 +32,31 @@ STREAMS = {
         OK + b"Transfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0;c\r\n\r\n",
         WHOLE,
     ),
+    "white space behind a chunk's size": (
+        [PLAIN],
+        OK + b"Transfer-Encoding: chunked\r\n\r\n5  \r\nhello\r\n0\t;c\r\n\r\n",
+        WHOLE,
+    ),
+    **{
+        f"no chunks: {body!r}": (
+            [PLAIN],
+            OK + b"Transfer-Encoding: chunked\r\n\r\n" + body,
+            UNKNOWN,
+        )
+        for body in (
+            b"5\nhello\r\n",
+            b"5;a\nhello\r\n",
+            b"5;a\rb\r\nhello\r\n",
+            b"5 a\r\nhello\r\n",
+            b" 5\r\nhello\r\n",
+            b"0\r\n\n",
+            b"0\r\n\nX: y\r\n\r\n",
+            b"0\r\nX: y\n\r\n",
+            b"0\r\nX: \rz\r\n\r\n",
+            b"0\r\n\r\r\n",
+            b"0\r\nX: \0\r\n\r\n",
+        )
+    },
     "a chunk's size of other signs": (
         [PLAIN],
         OK + b"Transfer-Encoding: chunked\r\n\r\n?\r\n",

@@ -3,83 +3,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipos.handshake.keys import FarmKeys
-from ipos.handshake.options import Timestamps, parse_options, write_timestamps
-from ipos.handshake.segment import Flag, Segment, parse_packet
-from ipos.handshake.unattached import Action, Event, State
-from ipos.requests.acknowledge import PAUSE_NS
-from ipos.requests.endpoint import Around, Endpoint, Step, step
+from ipos.handshake.segment import Flag
+from ipos.wire import responses
+from spec.handshake.unattached import Action, Event, State
+from spec.requests.acknowledge import PAUSE_NS
+from spec.requests.endpoint import Endpoint
+from tests.requests.client_of_endpoint import AROUND, FULL, REQUEST, Client
 
-KEYS = FarmKeys(b"the secret of a farm in a test")
-AROUND = Around(KEYS.cookie, now_wall_s=1_700_000_000, now_ns=10**9)
-REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-FULL = b"X" * 524  # of a client without an MSS option: 536 less 12 of timestamps
 U32 = 0xFFFF_FFFF
 A, P, F, R, S = Flag.ACK, Flag.PSH, Flag.FIN, Flag.RST, Flag.SYN
-
-
-@dataclass
-class Client:
-    """A client that shakes hands and then sends what a test tells it to."""
-
-    isn: int = 0xFFFF_FFF0  # the stream wraps after a few bytes
-    options: bytes = bytes.fromhex("01030305") + write_timestamps(Timestamps(1000, 0))
-    around: Around = AROUND
-    endpoint: Endpoint = field(default_factory=Endpoint)
-    iss: int = 0
-    echo: int = 0
-
-    def segment(
-        self, flags: Flag, offset: int = 0, data: bytes = b"", ack: int | None = None
-    ) -> Segment:
-        """A segment at an offset from the first byte; it acknowledges our SYN unless told."""
-        return Segment(
-            source=IPv4Address("10.99.0.7"),
-            source_port=40001,
-            destination=IPv4Address("203.0.113.1"),
-            destination_port=80,
-            seq=self.isn + 1 + offset & 0xFFFF_FFFF,
-            ack=(self.iss + 1 if ack is None else ack) & 0xFFFF_FFFF,
-            flags=flags,
-            window=500,
-            options=write_timestamps(Timestamps(1001, self.echo)) if self.echo else b"",
-            data=data,
-        )
-
-    def send(self, flags: Flag, offset: int = 0, data: bytes = b"", ack: int | None = None) -> Step:
-        return self.deliver(self.segment(flags, offset, data, ack))
-
-    def deliver(self, segment: Segment) -> Step:
-        result = step(self.endpoint, segment, self.around)
-        self.endpoint = result.endpoint
-        if result.answer is not None:
-            assert parse_packet(result.answer.packet()) == result.answer
-        return result
-
-    def wait(self, ns: int) -> None:
-        self.around = replace(self.around, now_ns=self.around.now_ns + ns)
-
-    def syn(self) -> Step:
-        syn = replace(self.segment(S, -1, ack=0), options=self.options)
-        result = self.deliver(syn)
-        if result.action is Action.SYN_ACK and result.answer is not None:
-            self.iss = result.answer.seq
-            stamps = parse_options(result.answer.options).timestamps
-            self.echo = stamps.value if stamps else 0
-        return result
-
-    def opened(self) -> Client:
-        assert self.syn().events == (Event.SYN,)
-        assert self.send(A).events == (Event.COOKIE, Event.PURE_ACK)
-        assert self.endpoint.state is State.OPEN
-        return self
 
 
 @pytest.fixture
@@ -327,71 +265,6 @@ def test_what_a_reset_carries_or_skips_is_never_acknowledged(client: Client, hel
         assert (last.events, last.answer) == ((Event.PURE_ACK,), None)
 
 
-def test_a_head_that_is_too_long(client: Client) -> None:
-    result = too_long(client)
-    assert (result.events, result.action) == ((Event.TOO_LONG,), Action.ANSWER)
-    answer = result.answer
-    assert answer is not None
-    assert (answer.seq, answer.ack) == (client.iss + 1 & U32, client.isn + 14_601 & U32)
-    assert answer.flags == A | P | F
-    head, _, body = answer.data.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 431 ")
-    assert b"\r\nConnection: close\r\n" in head
-    assert f"\r\nContent-Length: {len(body)}".encode() in head
-
-
-def too_long(client: Client) -> Step:
-    for at in range(0, 14600, 1460):
-        result = client.send(A, at, b"X" * 1460)
-    return result
-
-
-def test_an_answer_is_sent_again_from_where_the_client_has_it(client: Client) -> None:
-    whole = too_long(client).answer
-    assert whole is not None
-    again = client.send(A, 13140, b"X" * 1460)  # the request's last segment, not acknowledged
-    assert (again.events, again.answer) == ((Event.MISSING,), whole)
-    rest = client.send(A, 14600, ack=client.iss + 1 + 100)  # it has seen 100 bytes
-    assert rest.answer is not None
-    assert (rest.answer.seq, rest.answer.data) == (whole.seq + 100 & U32, whole.data[100:])
-
-
-def test_an_answered_client_that_closes_is_let_go(client: Client) -> None:
-    whole = too_long(client).answer
-    assert whole is not None
-    heard = client.iss + 2 + len(whole.data)
-    assert client.send(A, 14600, ack=heard).events == (Event.PURE_ACK,)
-    more = client.send(A | P, 14600, b"the body", ack=heard)
-    assert (more.events, more.action) == ((Event.MORE,), Action.ACK)
-    last = client.send(A | F, 14608, ack=heard)
-    assert (last.events, client.endpoint.state) == ((Event.LAST_FIN,), State.CLOSED)
-    assert last.answer is not None
-    assert (last.answer.seq, last.answer.ack) == (heard & U32, client.isn + 14_610 & U32)
-    assert client.send(A | F, 14608, ack=heard).events == (Event.FIN_AGAIN,)
-    assert client.send(A, 0, REQUEST).events == (Event.LATE,)
-
-
-def test_a_client_that_closes_before_it_hears_gets_the_answer_first(client: Client) -> None:
-    whole = too_long(client).answer
-    assert whole is not None
-    first = client.send(A | F, 14600)
-    assert first.events == (Event.MISSING,)
-    assert first.answer is not None
-    assert (first.answer.data, first.answer.ack) == (whole.data, client.isn + 14_602 & U32)
-    heard = client.iss + 2 + len(whole.data)
-    assert client.send(A, 14601, ack=heard).events == (Event.HEARD,)
-    assert client.endpoint.state is State.CLOSED
-
-
-def test_an_answer_is_ended_by_a_proven_reset_alone(client: Client) -> None:
-    too_long(client)
-    assert client.send(R, 14601).events == (Event.RST_OTHER,)
-    assert client.send(A, 14600, ack=client.iss).events == (Event.NO_COOKIE,)
-    assert client.send(A, 14600 + 14601).events == (Event.OUTSIDE,)
-    assert client.send(R, 14600).events == (Event.RST_EXACT,)
-    assert client.endpoint.state is State.CLOSED
-
-
 def test_a_head_whose_end_is_in_a_segment_that_crosses_the_edge(client: Client) -> None:
     client.send(A, 0, b"X" * 14000)
     assert client.send(A, 14000, b"\n\n" + bytes(1000)).events == (Event.COMPLETE,)
@@ -425,7 +298,13 @@ def test_nobody_ready() -> None:
     client = Client().opened()
     client.around = replace(AROUND, server_ready=False)
     result = client.send(A, 0, REQUEST)
-    assert (result.events, result.action) == ((Event.COMPLETE_NO_SERVER,), Action.RST)
+    assert (result.events, result.action) == ((Event.COMPLETE_NO_SERVER,), Action.ANSWER)
+    assert result.answer is not None
+    assert result.answer.data == responses.nobody()
+    client = Client().opened()
+    client.around = replace(AROUND, server_ready=False)
+    result = client.send(A, 0, b"\x16\x03\x01\x00\x00")
+    assert (result.events, result.action) == ((Event.COMPLETE_NO_SERVER_OTHER,), Action.RST)
     assert client.send(A, 0, REQUEST).action is Action.RST
 
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from ipos.inic.layout import layout
-from ipos.inic.native import Node
-from ipos.inic.shapes import unpack
-from ipos.requests import h2, hpack
-from ipos.requests.h2 import PREFACE, Asked
+from ipos.abi.layout import layout
+from ipos.abi.shapes import unpack
 from ipos.selection import sessions
+from native.library import Node
+from spec.requests import h2, hpack
+from spec.requests.h2 import PREFACE, Asked
 
 CURL = bytes.fromhex(
     "505249202a20485454502f322e300d0a0d0a534d0d0a0d0a0000120400000000000003000000640004020000"

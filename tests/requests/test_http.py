@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzz import heads
-from ipos.inic.layout import header
-from ipos.inic.native import Node
-from ipos.requests import http, url
-from ipos.requests.http import Ambiguity, Body, Flag, Outcome, Request
+from ipos.abi.layout import header
+from native.library import Node
+from spec.requests import http, url
+from spec.requests.head_result import Ambiguity, Body, Flag, Outcome, Request
+from tests.support import heads
 
 HOST = b"Host: a.example\r\n"
 
@@ -35,7 +35,7 @@ def refusal(line: bytes, headers: bytes = HOST) -> Ambiguity | None:
         (b"/a/./b/../c", b"/a/c"),
         (b"/a/..", b"/"),
         (b"/a/b/.", b"/a/b/"),
-        (b"/%2e/%61%2Fb%2f..", b"/a/"),
+        (b"/%2e/%61%2Fb%2f.", b"/a/b/"),
         (b"/a%25%32%35", b"/a%25"),
         (b"/.a/..b/...", b"/.a/..b/..."),
         (b"/" + b"a" * 300 + b"/.", b"/" + b"a" * 255),
@@ -49,6 +49,11 @@ def test_normalised(raw: bytes, path: bytes) -> None:
     ("raw", "fault", "at"),
     [
         (b"/..", url.Fault.ABOVE_ROOT, 3),
+        (b"/a%2fb/..", url.Fault.ENCODED_SLASH, 9),
+        (b"/a%2Fb/%2e%2E/c", url.Fault.ENCODED_SLASH, 13),
+        (b"/a/..%2Fb", url.Fault.ENCODED_SLASH, 7),
+        (b"/a/../b%2F", url.Fault.ENCODED_SLASH, 9),
+        (b"/..%2F", url.Fault.ENCODED_SLASH, 5),
         (b"/a/../../b", url.Fault.ABOVE_ROOT, 8),
         (b"/a%", url.Fault.PERCENT, 3),
         (b"/a%4g", url.Fault.PERCENT, 4),
@@ -76,10 +81,10 @@ def test_the_whole() -> None:
 @pytest.mark.parametrize(
     ("line", "headers", "host", "path", "body"),
     [
-        (b"GET http://b.example:1?q HTTP/1.1", HOST, b"b.example", b"/", Body.NONE),
+        (b"GET http://A.example.:80 HTTP/1.1", HOST, b"a.example", b"/", Body.NONE),
         (b"GET / HTTP/1.0", b"", b"", b"/", Body.NONE),
         (b"OPTIONS * HTTP/1.1", HOST, b"a.example", b"", Body.NONE),
-        (b"CONNECT b:443 HTTP/1.1", HOST, b"b", b"", Body.OPAQUE),
+        (b"CONNECT a.example:443 HTTP/1.1", HOST, b"a.example", b"/", Body.OPAQUE),
         (b"GET / HTTP/1.1", b"Host: [FE80::1]:80\r\n", b"[fe80::1]", b"/", Body.NONE),
         (b"PUT / HTTP/1.1", HOST + b"Transfer-Encoding: chunked\r\n", b"a.example", b"/",
          Body.CHUNKED),
@@ -115,6 +120,8 @@ def test_forms(line: bytes, headers: bytes, host: bytes, path: bytes, body: Body
         (b"GET / HTTP/1.1", b"Host: u@a\r\n", Ambiguity.HOST),
         (b"GET / HTTP/1.1", b"", Ambiguity.HOST_MISSING),
         (b"GET / HTTP/1.1", HOST + HOST, Ambiguity.HOST_TWICE),
+        (b"GET http://b/ HTTP/1.1", HOST, Ambiguity.HOST_DIFFERS),
+        (b"CONNECT a.example:444 HTTP/1.1", HOST, Ambiguity.HOST_DIFFERS),
         (b"GET / HTTP/1.1", HOST + b"Content-Length: 1,1\r\n", Ambiguity.LENGTH),
         (b"GET / HTTP/1.1", HOST + b"Content-Length: 1\r\n" * 2, Ambiguity.LENGTH_TWICE),
         (b"GET / HTTP/1.1", HOST + b"Transfer-Encoding: gzip\r\n", Ambiguity.ENCODING),

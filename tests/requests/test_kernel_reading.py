@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from bench.reading import compiled
-from fuzz import heads
-from ipos.inic.layout import layout
-from ipos.inic.libbpf import Map, prog_test_run
-from ipos.inic.libbpf.objects import BpfObject
-from ipos.inic.native import Node
+from ipos.abi.layout import layout
+from ipos.kernel.libbpf import Map, prog_test_run
+from ipos.kernel.libbpf.objects import BpfObject
+from native.library import Node
+from tests.support import heads
 
 _INGRESS = 1  # IPOS_PROG_INGRESS
 

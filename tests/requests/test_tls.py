@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from fuzz import hellos
-from ipos.inic.native import Node
-from ipos.requests import tls
-from ipos.requests.head import HEAD_MAX, Head, Progress
-from ipos.requests.tls import Hello, Protocols
+from native.library import Node
+from spec.requests import tls
+from spec.requests.head import HEAD_MAX, Head, Progress
+from spec.requests.tls import Hello, Protocols
+from tests.support import hellos
 
 BOTH = Protocols.H2 | Protocols.HTTP1
 LONG_LIST = [f"protocol-number-{n:04}" for n in range(80)]
@@ -44,7 +44,7 @@ def in_records(hello: bytes, sizes: list[int]) -> bytes:
     return cut
 
 
-def said(data: bytes) -> Hello:
+def said(data: bytes) -> Hello | None:
     return tls.read(tls.message(data))
 
 
@@ -125,13 +125,14 @@ def test_any_split_over_records_says_the_same(node: Node) -> None:
         b"\x16\x03\x01\x40\1",  # a record that is too long
         b"\x16\x03\x01\0\x02\1\0\x15\x03\x03\0\2\1\0",  # an alert inside
         b"\x16\x03\x01\0\x04\1\0\0\0",  # a message of no bytes
+        b"\x16\x02",  # a version before SSL 3.0
+        b"\x16GET /admin HTTP/1.1\r\n\r\n",  # a request of who takes any byte for a method
     ],
 )
-def test_what_is_no_hello_is_decided_at_once_and_names_nobody(node: Node, data: bytes) -> None:
+def test_what_is_no_hello_is_refused_at_once(node: Node, data: bytes) -> None:
     assert Head().feed(data).progress is Progress.COMPLETE
-    assert said(data) == Hello()
-    progress, _, host, protocols = hellos.read(node, data)
-    assert (progress, host, protocols) == (1, b"", 0)
+    assert said(data) is None
+    assert hellos.read(node, data)[0] == hellos.REFUSED
 
 
 def test_a_hello_of_14_600_bytes_is_read(node: Node) -> None:
@@ -152,7 +153,7 @@ def test_a_hello_of_14_600_bytes_is_read(node: Node) -> None:
 
 
 @pytest.mark.parametrize("flip", range(60))
-def test_a_broken_hello_names_nobody_or_somebody_as_the_oracle_has_it(
+def test_a_broken_hello_is_refused_or_names_somebody_as_the_oracle_has_it(
     node: Node, flip: int
 ) -> None:
     hello = bytearray(client_hello("shop.example.org", ["h2"]))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipos.requests.window import PIECES_MAX, WINDOW, Insertion, Piece, ReceiveWindow
+from spec.requests.window import PIECES_MAX, WINDOW, Insertion, Piece, ReceiveWindow
 
 SEGMENTS = st.lists(st.tuples(st.integers(-2, 60), st.binary(max_size=12)), max_size=25)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from fuzz.responses import core_learned, oracle_learned, prepare
-from ipos.inic.native import Node
 from ipos.selection.learning import Noticed, noticed
+from native.library import Node
+from tests.support.responses import core_learned, oracle_learned, prepare
 
 OK = b"HTTP/1.1 200 OK\r\n"
 SENT = {

@@ -3,10 +3,10 @@
 
 import pytest
 
-from ipos.requests import responses
 from ipos.selection.naming import named
 from ipos.selection.policies import ServerState
-from tests.golden import rows_redirect
+from ipos.wire import responses
+from tests.support.golden import rows_redirect
 
 NAMES = {"s1.example": 1, "s2.example": 2, "s3.example": 3}
 STATES = dict.fromkeys((1, 2, 3), ServerState.READY)

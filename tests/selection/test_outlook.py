@@ -40,9 +40,10 @@ def test_shares_are_what_draws_come_to(policy: Policy) -> None:
     known = IDLE | {2: Load(tcp_connections=3, cpu_permille=40)}
     rng = random.Random(1)
     counted: Counter[int] = Counter()
-    for turn in range(8000):
-        request = Request(random=rng.getrandbits(64), turn=turn)
-        one = decide(policy, POOL, known, request).candidate
+    turn = 0
+    for _ in range(8000):
+        decision = decide(policy, POOL, known, Request(random=rng.getrandbits(64), turn=turn))
+        one, turn = decision.candidate, turn + decision.turns
         assert one is not None
         counted[one.server] += 1
     found = {one.candidate.server: one.share for one in outlook(policy, POOL, known, ANY).prospects}

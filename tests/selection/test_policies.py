@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 
 import pytest
@@ -54,8 +55,13 @@ def halves(high: int, low: int) -> Request:
     return Request(random=high << 32 | low)
 
 
-def chosen(policy: Policy, request: Request, known: dict[int, Load] = IDLE) -> int:
-    candidate = decide(policy, POOL, known, request).candidate
+def chosen(
+    policy: Policy,
+    request: Request,
+    known: dict[int, Load] = IDLE,
+    pool: list[Candidate] = POOL,
+) -> int:
+    candidate = decide(policy, pool, known, request).candidate
     assert candidate is not None
     return candidate.server
 
@@ -105,7 +111,7 @@ def test_which_two_are_drawn_and_the_first_wins_a_tie(
     policy: Policy, first: int, other: int
 ) -> None:
     second = [n for n in (1, 2, 3) if n != first][other]
-    request = halves(THIRDS[first - 1], other * (WHOLE // 2))
+    request = halves(THIRDS[first - 1], THIRDS[second - 1])
     assert chosen(policy, request) == first
     busy = {**IDLE, first: Load(tcp_connections=1, cpu_permille=1)}
     assert chosen(policy, request, busy) == second
@@ -253,11 +259,10 @@ def test_somebody_who_can_is_chosen_if_anybody_can(
 def test_least_loaded_never_takes_the_worst_of_three() -> None:
     rows = {1: Load(tcp_connections=5), 2: Load(tcp_connections=9), 3: Load()}
     counts = Counter(
-        chosen(Policy.LEAST_LOADED, halves(high, low), rows)
-        for high in THIRDS
-        for low in (0, WHOLE // 2)
+        chosen(Policy.LEAST_LOADED, halves(high, low), rows) for high in THIRDS for low in THIRDS
     )
-    assert counts == {3: 4, 1: 2}
+    assert counts.keys() == {1, 3}
+    assert counts[3] > counts[1]
 
 
 @pytest.mark.parametrize("policy", set(Policy) - {Policy.FIXED, Policy.SOURCE_HASH})
@@ -315,3 +320,35 @@ def test_a_load_has_limits(cpu: int) -> None:
 def _even(count: int) -> list[int]:
     """So many numbers, evenly over 32 bits."""
     return [(2 * n + 1) * WHOLE // (2 * count) for n in range(count)]
+
+
+@pytest.mark.parametrize("policy", [Policy.RANDOM, Policy.LEAST_LOADED])
+@pytest.mark.parametrize("down", [range(1, 3), range(1, 150), range(2, 200)])
+def test_draws_that_miss_leave_everyone_its_part(policy: Policy, down: range) -> None:
+    pool = [Candidate(n, 1 + n % 3) for n in range(1, 201)]
+    rows = {n: Load(state=ServerState.DOWN if n in down else ServerState.READY)
+            for n in range(1, 201)}  # fmt: skip
+    rng = random.Random(2)
+    counts = Counter(
+        chosen(policy, Request(random=rng.getrandbits(64)), rows, pool) for _ in range(2000)
+    )
+    up = [one for one in pool if one.server not in down]
+    total = sum(one.weight for one in up)
+    light = sum(counts[one.server] for one in up if one.weight == 1) / 2000
+    wanted = sum(one.weight for one in up if one.weight == 1) / total
+    assert counts.keys() <= {one.server for one in up}
+    assert light == pytest.approx(wanted, abs=0.05)
+
+
+@pytest.mark.parametrize("policy", [Policy.ROUND_ROBIN, Policy.WEIGHTED])
+def test_who_cannot_leaves_its_turn_to_all_and_not_to_the_next(policy: Policy) -> None:
+    pool = [Candidate(n) for n in range(1, 11)]
+    rows = {n: Load(limit=1, tcp_connections=n == 4) for n in range(1, 11)}
+    turn, counts = 0, Counter[int]()
+    for _ in range(900):
+        decision = decide(policy, pool, rows, Request(turn=turn))
+        assert decision.candidate is not None
+        counts[decision.candidate.server] += 1
+        turn += decision.turns
+    assert set(counts) == set(range(1, 11)) - {4}
+    assert max(counts.values()) - min(counts.values()) <= 4

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from ipos.selection import source
+from ipos.selection.candidates import mix
 from ipos.selection.policies import Candidate, Load, Policy, Request, ServerState, decide
 
 NAMES = [(f"s{n}", 1) for n in range(1, 65)]
@@ -75,7 +76,7 @@ def test_small_tables() -> None:
 
 def test_the_mixer_is_murmurs() -> None:
     # fmix32 of smhasher's MurmurHash3.cpp
-    assert [source.mix(n) for n in (0, 1, 0xFFFF_FFFF)] == [0, 0x514E28B7, 0x81F16F39]
+    assert [mix(n) for n in (0, 1, 0xFFFF_FFFF)] == [0, 0x514E28B7, 0x81F16F39]
 
 
 def test_clients_spread_and_stay() -> None:

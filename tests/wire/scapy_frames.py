@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The examples of `tests.wire.strategies` as scapy builds them."""
+"""The examples of `tests.support.strategies` as scapy builds them."""
 
 from __future__ import annotations
 
 from scapy.layers.l2 import Ether
 
-from tests.wire.scapy_layers import (
+from tests.support.scapy_layers import (
     ConnectionInformation,
     ControlBlockV1,
     IposHeader,
@@ -13,7 +13,7 @@ from tests.wire.scapy_layers import (
     Trailer,
     offsets,
 )
-from tests.wire.strategies import CONTROL, NONCE
+from tests.support.strategies import CONTROL, NONCE
 
 ETHER = Ether(dst="02:00:00:00:00:02", src="02:00:00:00:00:01", type=0x0007)
 
@@ -34,8 +34,9 @@ def control_block(tag: bytes = bytes(16)) -> ControlBlockV1:
     return ControlBlockV1(**{name: int(getattr(CONTROL, name)) for name in names}, tag=tag)
 
 
-def trailer(tag: bytes = bytes(8)) -> Trailer:
-    return Trailer(service="203.0.113.1", port=80, reason=0, iss=CONTROL.iss, tag=tag)
+def trailer(tag: bytes = bytes(8), reason: int = CONTROL.migration_number & 0xFFFF) -> Trailer:
+    """Of a type 3; reason: the number of the offer."""
+    return Trailer(service="203.0.113.1", port=80, reason=reason, iss=CONTROL.iss, tag=tag)
 
 
 def probe(tag: bytes = bytes(8)) -> Probe:

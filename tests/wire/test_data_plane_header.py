@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The protocol is written twice: here its bytes are held against the data plane's `ipos.h`."""
+"""The protocol is written twice: here its bytes are held against the data plane's `abi/ipos.h`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ from typing import Any
 
 import pytest
 
-from ipos.inic.layout import constant, header, layout
+from ipos.abi.layout import constant, header, layout
 from ipos.wire import ControlFlags, PacketType, Protocol, ethernet, tags
 from ipos.wire.control import CONTROL_BLOCK
+from ipos.wire.fields import Layout
 from ipos.wire.header import HEADER
-from ipos.wire.layout import Layout
-from ipos.wire.packets import CONNECTION_INFORMATION, LEARNED, PROBE, TRAILER
+from ipos.wire.packets import (
+    CONNECTION_INFORMATION,
+    LEARNED,
+    LOCATED,
+    PROBE,
+    STATE,
+    TRAILER,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +31,8 @@ from ipos.wire.packets import CONNECTION_INFORMATION, LEARNED, PROBE, TRAILER
         (TRAILER, "ipos_trailer"),
         (PROBE, "ipos_probe"),
         (LEARNED, "ipos_learned"),
+        (LOCATED, "ipos_located"),
+        (STATE, "ipos_numbers"),
     ],
 )
 def test_the_same_places(ours: Layout[Any], struct: str) -> None:

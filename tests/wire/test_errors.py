@@ -12,9 +12,8 @@ import pytest
 from ipos.errors import IposError
 from ipos.wire import Packet, PacketType, WireError, ethernet
 from ipos.wire.checksum import checksum
-from tests.wire.scapy_frames import ETHER, INFORMATION_TCP, control_block, ipos, trailer
-from tests.wire.scapy_layers import built
-from tests.wire.strategies import (
+from tests.support.scapy_layers import built
+from tests.support.strategies import (
     ACKNOWLEDGEMENT,
     CONNECTION_TCP,
     CONNECTION_UDP,
@@ -25,6 +24,7 @@ from tests.wire.strategies import (
     frame,
     header,
 )
+from tests.wire.scapy_frames import ETHER, INFORMATION_TCP, control_block, ipos, trailer
 
 
 def refusal(raw: bytes, key: bytes | None = None) -> WireError:
@@ -107,12 +107,12 @@ DAMAGES = [
     ("version 2, reserved bytes in use", with_block(0, b"\x02" + b"\xff" * 123), "version", 36),
     ("state 0", with_block(1, b"\x00"), "state", 37),
     ("state 13", with_block(1, b"\x0d"), "state", 37),
-    ("a seventh flag", with_block(2, b"\x00\x40"), "flags", 38),
+    ("a ninth flag", with_block(2, b"\x01\x00"), "flags", 38),
     ("snd_wscale 15", with_block(52, b"\x0f"), "snd_wscale", 88),
     ("rcv_wscale 15", with_block(53, b"\x0f"), "rcv_wscale", 89),
     ("byte 55 in use", with_block(55, b"\x01"), "zero", 90),
     ("body 4", with_block(112, b"\x04"), "body", 148),
-    ("byte 123 in use", with_block(123, b"\x01"), "zero", 149),
+    ("byte 115 in use", with_block(115, b"\x01"), "zero", 149),
     ("inner IPv6", with_inner(0, b"\x65"), "inner_version", 30),
     ("inner IHL 4", with_inner(0, b"\x44"), "inner_header_length", 30),
     ("inner first fragment", with_inner(6, b"\x20\x00"), "inner_fragment", 36),

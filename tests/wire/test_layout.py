@@ -9,7 +9,7 @@ from typing import Annotated
 import pytest
 
 from ipos.wire.checksum import checksum
-from ipos.wire.layout import At, Layout
+from ipos.wire.fields import At, Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipos.wire import ConnectionPacket, DataPacket, Frame, Packet, Protocol, WireError, ethernet
-from tests.wire.strategies import EXAMPLES, KEY, frame, frames, keys
+from tests.support.strategies import EXAMPLES, KEY, frame, frames, keys
 
 
 def can_carry_a_tag(value: Frame) -> bool:

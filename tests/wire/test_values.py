@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ipos.wire import DataPacket, NoticePacket, PacketType, Protocol, VlanTag
-from tests.wire.strategies import (
+from tests.support.strategies import (
     ACKNOWLEDGEMENT,
     CONNECTION_TCP,
     CONNECTION_UDP,
@@ -92,6 +92,8 @@ def test_an_answer_repeats_the_header_and_names_the_connection() -> None:
     assert notice.header == header(PacketType.REFUSED)
     assert (notice.service_ip, notice.service_port) == (CONNECTION_TCP.server_ip, 80)
     assert (notice.reason, notice.iss) == (3, CONTROL.iss)
+    taken = NoticePacket.answering(CONNECTION_TCP, PacketType.ACKNOWLEDGEMENT)
+    assert taken.reason == CONTROL.migration_number & 0xFFFF
 
 
 def test_an_answer_for_udp_has_no_sequence_number() -> None:

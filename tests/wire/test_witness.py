@@ -3,18 +3,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
+
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
 from scapy.layers.l2 import Dot1Q, Ether
 
-from ipos.handshake.siphash import siphash64, siphash128
+from ipos.handshake.siphash import siphash64, siphash64_short, siphash128
 from ipos.wire import (
     DataPacket,
     Header,
+    LearnedPacket,
+    LocatedPacket,
     NoticePacket,
     Packet,
     PacketType,
     ProbePacket,
+    StatePacket,
     VlanTag,
     ethernet,
 )
@@ -22,24 +28,18 @@ from ipos.wire.control import CONTROL_BLOCK
 from ipos.wire.header import HEADER
 from ipos.wire.packets import PROBE as PROBE_LAYOUT
 from ipos.wire.packets import TRAILER
-from tests.wire.scapy_frames import (
-    ETHER,
-    INFORMATION_TCP,
-    INFORMATION_UDP,
-    control_block,
-    ipos,
-    probe,
-    trailer,
-)
-from tests.wire.scapy_layers import (
+from tests.support.scapy_layers import (
     ControlBlockV1,
     IposHeader,
+    Learned,
+    Located,
+    Numbers,
     Probe,
     Trailer,
     built,
     offsets,
 )
-from tests.wire.strategies import (
+from tests.support.strategies import (
     ACKNOWLEDGEMENT,
     CONNECTION_TCP,
     CONNECTION_UDP,
@@ -51,8 +51,18 @@ from tests.wire.strategies import (
     INNER_UDP,
     KEY,
     PROBE,
+    SERVICE,
     frame,
     header,
+)
+from tests.wire.scapy_frames import (
+    ETHER,
+    INFORMATION_TCP,
+    INFORMATION_UDP,
+    control_block,
+    ipos,
+    probe,
+    trailer,
 )
 
 GOLDEN: dict[str, tuple[Packet, bytes, int]] = {
@@ -97,6 +107,27 @@ def test_a_tcp_packet_without_options_or_data_is_40_bytes_inside() -> None:
     assert ethernet.encode(ethernet.decode(raw)) == raw
 
 
+def packet_tag(headers: bytes, payload: bytes) -> bytes:
+    """NH (RFC 4418 5.2.2) under two stretches of one key, and SipHash-1-3 of what it gives."""
+    keys = hashlib.shake_128(b"ipos packet" + KEY).digest(16 + 4 * 282)
+    nh = [int.from_bytes(keys[at : at + 4], "little") for at in range(16, len(keys), 4)]
+    words: list[tuple[int, int, int]] = []  # place in the key, and the two halves
+    for place, part in ((0, headers), (24, payload)):
+        part += bytes(-len(part) % 8)
+        for at in range(0, len(part), 8):
+            low, high = struct.unpack_from("<II", part, at)
+            words.append((place + at // 4, low, high))
+    message = b""
+    for shift in (0, 2):
+        total = sum(
+            (low + nh[at + shift]) % 2**32 * ((high + nh[at + shift + 1]) % 2**32)
+            for at, low, high in words
+        )
+        message += (total % 2**64).to_bytes(8, "little")
+    lengths = len(headers).to_bytes(2, "little") + len(payload).to_bytes(2, "little")
+    return siphash64_short(keys[:16], message + lengths).to_bytes(8, "little")
+
+
 def test_tag_of_type_1_covers_header_information_and_block() -> None:
     covered = built(ipos(1), INFORMATION_TCP, control_block())[:-16]
     assert len(covered) == 16 + 6 + 124
@@ -108,17 +139,19 @@ def test_tag_of_type_1_covers_header_information_and_block() -> None:
 
 @pytest.mark.parametrize("packet_type", [PacketType.PACKET, PacketType.LOCATE])
 @pytest.mark.parametrize("ip_options", [0, 8])
-def test_tag_of_types_2_and_5_covers_header_and_inner_headers(
-    packet_type: PacketType, ip_options: int
+@pytest.mark.parametrize("size", [0, 1, 8, 13, 1024, 1025])
+def test_tag_of_types_2_and_5_covers_headers_and_a_short_payload(
+    packet_type: PacketType, ip_options: int, size: int
 ) -> None:
     ip = IP(src="10.99.0.7", dst="203.0.113.1", options=[IPOption_NOP()] * ip_options)
     tcp = TCP(sport=40001, dport=80, options=[("NOP", None), ("NOP", None), ("Timestamp", (5, 6))])
     headers = bytes(ip / tcp)
-    inner = bytes(ip / tcp / b"the body")
+    payload = bytes(n * 7 % 251 for n in range(size))
+    inner = bytes(ip / tcp / payload)
     assert len(headers) == 20 + ip_options + 20 + 12
     raw = built(ipos(packet_type), inner)
     covered = built(ipos(packet_type), inner[: len(headers)])
-    tag = siphash64(KEY, covered).to_bytes(8, "little")
+    tag = packet_tag(covered, payload if size <= 1024 else b"")
     golden = built(ETHER, raw, tag)
     assert ethernet.encode(ethernet.decode(golden, KEY), KEY).hex() == golden.hex()
 
@@ -127,7 +160,7 @@ def test_an_icmp_error_travels_as_a_packet_of_the_connection() -> None:
     quote = IP(src="203.0.113.2", dst="10.99.0.7") / TCP(sport=80, dport=40001)
     error = IP(src="192.0.2.1", dst="203.0.113.1") / ICMP(type=3, code=4, nexthopmtu=1400)
     inner = bytes(error / quote)
-    tag = siphash64(KEY, built(ipos(2), inner[: 20 + 8])).to_bytes(8, "little")
+    tag = packet_tag(built(ipos(2), inner[: 20 + 8]), inner[20 + 8 :])
     golden = built(ETHER, ipos(2), inner, tag)
     assert ethernet.decode(golden, KEY) == frame(
         DataPacket(header=header(PacketType.PACKET), inner=inner)
@@ -135,9 +168,9 @@ def test_an_icmp_error_travels_as_a_packet_of_the_connection() -> None:
     assert ethernet.encode(ethernet.decode(golden, KEY), KEY).hex() == golden.hex()
 
 
-def test_tag_of_a_udp_packet_covers_28_bytes_of_it() -> None:
-    covered = built(ipos(2, 2), INNER_UDP[:28])
-    golden = built(ETHER, ipos(2, 2), INNER_UDP, siphash64(KEY, covered).to_bytes(8, "little"))
+def test_tag_of_a_udp_packet_covers_it() -> None:
+    tag = packet_tag(built(ipos(2, 2), INNER_UDP[:28]), INNER_UDP[28:])
+    golden = built(ETHER, ipos(2, 2), INNER_UDP, tag)
     assert ethernet.encode(frame(DATA_UDP), KEY).hex() == golden.hex()
 
 
@@ -145,10 +178,13 @@ def test_tag_of_a_udp_packet_covers_28_bytes_of_it() -> None:
     "packet_type",
     [PacketType.ACKNOWLEDGEMENT, PacketType.CLOSED, PacketType.MOVED, PacketType.REFUSED],
 )
-def test_tag_of_notices_covers_header_and_trailer(packet_type: PacketType) -> None:
-    covered = built(ipos(packet_type), trailer())[: 16 + 12]
+def test_tag_of_notices_covers_header_trailer_and_both_addresses(packet_type: PacketType) -> None:
+    taken = packet_type is PacketType.ACKNOWLEDGEMENT
+    reason = CONTROL.migration_number & 0xFFFF if taken else 0
+    plain = trailer(reason=reason)
+    covered = built(ipos(packet_type), plain)[: 16 + 12] + bytes(ETHER)[:12]
     tag = siphash64(KEY, covered).to_bytes(8, "little")
-    golden = built(ETHER, ipos(packet_type), trailer(tag))
+    golden = built(ETHER, ipos(packet_type), trailer(tag, reason))
     notice = NoticePacket.answering(CONNECTION_TCP, packet_type)
     assert ethernet.encode(frame(notice), KEY).hex() == golden.hex()
     assert ethernet.decode(golden, KEY) == frame(notice)
@@ -159,6 +195,45 @@ def test_tag_of_probes_covers_header_and_nonce(packet_type: PacketType) -> None:
     covered = built(ipos(packet_type), probe())[: 16 + 12]
     golden = built(ETHER, ipos(packet_type), probe(siphash64(KEY, covered).to_bytes(8, "little")))
     value = ProbePacket(header=header(packet_type), nonce=PROBE.nonce)
+    assert ethernet.encode(frame(value), KEY).hex() == golden.hex()
+    assert ethernet.decode(golden, KEY) == frame(value)
+
+
+@pytest.mark.parametrize("packet_type", [PacketType.LEARNED, PacketType.FORGOTTEN])
+def test_tag_of_news_of_cookies_covers_the_time(packet_type: PacketType) -> None:
+    plain = Learned(hash=b"8 bytes.", sent_s=1_600_000_020)
+    covered = built(ipos(packet_type), plain)[: 16 + 12]
+    plain.tag = siphash64(KEY, covered).to_bytes(8, "little")
+    golden = built(ETHER, ipos(packet_type), plain)
+    value = LearnedPacket(header=header(packet_type), hash=b"8 bytes.", sent_s=1_600_000_020)
+    assert ethernet.encode(frame(value), KEY).hex() == golden.hex()
+    assert ethernet.decode(golden, KEY) == frame(value)
+
+
+def test_tag_of_an_answer_to_locate_covers_question_and_addresses() -> None:
+    plain = Located(service="203.0.113.1", port=80, move=7, iss=1, irs=2, question=3)
+    covered = built(ipos(12), plain)[: 16 + 20] + built(ETHER)[:12]
+    plain.tag = siphash64(KEY, covered).to_bytes(8, "little")
+    golden = built(ETHER, ipos(12), plain)
+    value = LocatedPacket(
+        header=header(PacketType.LOCATED), service_ip=SERVICE, service_port=80, move=7, iss=1,
+        irs=2, question=3,
+    )  # fmt: skip
+    assert ethernet.encode(frame(value), KEY).hex() == golden.hex()
+    assert ethernet.decode(golden, KEY) == frame(value)
+
+
+def test_tag_of_a_state_covers_all_its_numbers() -> None:
+    plain = Numbers(
+        boot=1, sequence=2, memory=3, bandwidth=4, connections=5, cpu=6, edition=7, sent_s=8
+    )
+    covered = built(ipos(PacketType.STATE), plain)[: 16 + 48]
+    plain.tag = siphash64(KEY, covered).to_bytes(8, "little")
+    golden = built(ETHER, ipos(PacketType.STATE), plain)
+    value = StatePacket(
+        header=header(PacketType.STATE), boot=1, sequence=2, memory_available=3,
+        bandwidth_available=4, tcp_connections=5, cpu_permille=6, edition=7, sent_s=8,
+    )  # fmt: skip
     assert ethernet.encode(frame(value), KEY).hex() == golden.hex()
     assert ethernet.decode(golden, KEY) == frame(value)
 

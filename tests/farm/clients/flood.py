@@ -4,7 +4,8 @@
     python flood.py KIND ADDRESS PORT COUNT SEED
 
 KIND: "syn"; "ack" (a handshake's third segment); "data" (the same with a request); "bare" (data
-without a timestamp). Sources are random in 198.18.0.0/15, which RFC 2544 keeps for such use.
+without a timestamp); "guess" (the same from one source). Other sources are random in 198.18.0.0/15,
+which RFC 2544 keeps for such use.
 """
 
 import random
@@ -12,7 +13,7 @@ import socket
 import struct
 import sys
 
-_FLAGS = {"syn": 0x02, "ack": 0x10, "data": 0x18, "bare": 0x18}
+_FLAGS = {"syn": 0x02, "ack": 0x10, "data": 0x18, "bare": 0x18, "guess": 0x18}
 _REQUEST = b"GET / HTTP/1.1\r\nHost: farm.example\r\n\r\n"
 
 
@@ -33,8 +34,8 @@ def flood(kind: str, address: str, port: int, count: int, seed: int) -> None:
     options = b"\x01\x01\x08\x0a"
     if kind == "syn":
         options = b"\x02\x04\x05\xb4\x04\x02\x08\x0a"
-    timestamps = kind != "bare"
-    payload = _REQUEST if kind in ("data", "bare") else b""
+    timestamps = kind not in ("bare", "guess")
+    payload = _REQUEST if kind in ("data", "bare", "guess") else b""
     options_length = len(options) + 8 if timestamps else 0
     if not timestamps:
         options = b""
@@ -48,7 +49,8 @@ def flood(kind: str, address: str, port: int, count: int, seed: int) -> None:
     raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
     destination = (address, 0)
     for _ in range(count):
-        source = struct.pack("!I", 0xC6120000 | numbers.getrandbits(17))
+        bits = 1 if kind == "guess" else numbers.getrandbits(17)
+        source = struct.pack("!I", 0xC6120000 | bits)
         source_port = 1024 + numbers.randrange(64512)
         moving = numbers.randbytes(8 if kind != "syn" else 4)
         moving = moving.ljust(8, b"\0")

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Listening sockets as the kernel tells them, of every kind that can take IPv4."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from ipos.agent.host import listeners
+from ipos.agent.host.listeners import ANY, Listener
+from ipos.config import schema
+
+LOOPBACK = IPv4Address("127.0.0.1")
+OWN = [IPv4Address("203.0.113.1")]
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as made:
+        yield made
+
+
+def listen(stack: ExitStack, family: int, host: str, *, ipv6_only: bool = False) -> int:
+    """A listening socket's port."""
+    made = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+    if family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(ipv6_only))
+    made.bind((host, 0))
+    made.listen()
+    return int(made.getsockname()[1])
+
+
+def found(port: int) -> set[IPv4Address]:
+    return {one.ip for one in listeners.listening() if one.port == port}
+
+
+def test_addresses_are_told(stack: ExitStack) -> None:
+    assert found(listen(stack, socket.AF_INET, "127.0.0.1")) == {LOOPBACK}
+    assert found(listen(stack, socket.AF_INET, "0.0.0.0")) == {ANY}
+
+
+def test_only_ipv6_sockets_that_take_ipv4_count(stack: ExitStack) -> None:
+    assert found(listen(stack, socket.AF_INET6, "::")) == {ANY}
+    assert found(listen(stack, socket.AF_INET6, "::ffff:127.0.0.1")) == {LOOPBACK}
+    assert found(listen(stack, socket.AF_INET6, "::", ipv6_only=True)) == set()
+    assert found(listen(stack, socket.AF_INET6, "::1")) == set()
+
+
+def test_connections_are_not_told(stack: ExitStack) -> None:
+    port = listen(stack, socket.AF_INET, "127.0.0.1")
+    client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+    assert found(client.getsockname()[1]) == set()
+    assert found(port) == {LOOPBACK}
+
+
+def test_asking_again_tells_what_has_come_and_gone(stack: ExitStack) -> None:
+    listeners_ = stack.enter_context(closing(listeners.Listeners()))
+    before = listeners_.now()
+    with ExitStack() as passing:
+        port = listen(passing, socket.AF_INET, "127.0.0.1")
+        six = listen(passing, socket.AF_INET6, "::")
+        assert {one.port for one in listeners_.now() - before} >= {port, six}
+    assert not {port, six} & {one.port for one in listeners_.now()}
+
+
+def test_many_sockets_need_several_messages(stack: ExitStack) -> None:
+    ports = {listen(stack, socket.AF_INET, "127.0.0.1") for _ in range(400)}
+    assert ports <= {one.port for one in listeners.listening()}
+
+
+def test_a_socket_that_failed_is_replaced(stack: ExitStack) -> None:
+    listeners_ = stack.enter_context(closing(listeners.Listeners()))
+    listeners_.now()
+    assert listeners_._netlink is not None
+    listeners_._netlink.close()
+    with pytest.raises(OSError):
+        listeners_.now()
+    port = listen(stack, socket.AF_INET, "127.0.0.1")
+    assert port in {one.port for one in listeners_.now()}
+
+
+def test_processes_are_found_by_inode(stack: ExitStack) -> None:
+    port = listen(stack, socket.AF_INET, "127.0.0.1")
+    inode = next(one.inode for one in listeners.listening() if one.port == port)
+    process = listeners.processes({inode, 1})[inode]
+    assert process.pid == os.getpid()
+    assert process.name == Path("/proc/self/comm").read_text().strip()
+
+
+def service(application: str | None = None) -> schema.Service:
+    listener = None if application is None else schema.Listener.parse(application)
+    return schema.Service(name="web", port=80, application=listener)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ip", "port", "served"),
+    [
+        (service(), ANY, 80, True),
+        (service(), OWN[0], 80, True),
+        (service(), LOOPBACK, 80, False),
+        (service(), ANY, 8080, False),
+        (service("127.0.0.1:8080"), LOOPBACK, 8080, True),
+        (service("127.0.0.1:8080"), ANY, 8080, True),
+        (service("127.0.0.1:8080"), OWN[0], 8080, False),
+        (service("127.0.0.1:8080"), LOOPBACK, 80, False),
+    ],
+)
+def test_who_serves_a_service(
+    wanted: schema.Service, ip: IPv4Address, port: int, served: bool
+) -> None:
+    assert listeners.is_served(wanted, [Listener(ip, port, 1)], OWN) is served
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ip", "port", "why"),
+    [
+        (service(), LOOPBACK, 80, "listens on 127.0.0.1:80, not on 0.0.0.0:80"),
+        (service("127.0.0.1:8080"), OWN[0], 8080, f'set application = "{OWN[0]}:8080"'),
+        (service(), OWN[0], 80, None),
+        (service(), LOOPBACK, 8080, None),
+    ],
+)
+def test_why_a_service_is_not_served(
+    wanted: schema.Service, ip: IPv4Address, port: int, why: str | None
+) -> None:
+    """Somebody listens on the port, where no client's connection comes."""
+    said = listeners.elsewhere(wanted, [Listener(ip, port, 1)], OWN)
+    assert (said is None) if why is None else why in (said or "")

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients of a whole farm: each says what happened to its connection, and how long it had to wait.
+
+Every client's connection is addressed to one server, and owned by one: who answered first, for the
+farm decides once for each connection.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from ipos.lab import pattern
+from tests.support.farm import SERVERS, Farm, read_answer, request
+
+MEGABYTES = 60
+PAUSE_S = 0.05
+"""Between two megabytes of a download, which so takes some seconds."""
+_ASK_S = 0.01
+_BUFFER = 1 << 20
+
+
+@dataclass(slots=True)
+class Client:
+    """One connection, of a kind: "keep-alive", "idle" or "download".
+
+    `gap_s` is the longest time for which it waited for what it had asked for.
+    """
+
+    kind: str
+    first: str
+    connection: socket.socket
+    owner: str = ""
+    asked: int = 0
+    error: str = ""
+    gap_s: float = 0.0
+    gap_at: float = 0.0
+
+    def ask(self, path: str = "/") -> None:
+        began = time.monotonic()
+        self.connection.sendall(request(path, close=False))
+        answer = read_answer(self.connection)
+        self._waited(began)
+        self.asked += 1
+        assert answer.status == 200, answer.status
+        assert self.owner in ("", answer.served_by), f"{self.owner}, then {answer.served_by}"
+        self.owner = answer.served_by
+
+    def download(self) -> None:
+        """All of a body, each byte of which is looked at."""
+        self.connection.sendall(request(f"/bytes/{MEGABYTES * _BUFFER}", close=False))
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += self.connection.recv(1)
+        buffer, whole = memoryview(bytearray(_BUFFER)), bytes(range(pattern.PERIOD)) * 4200
+        length = rested = 0
+        while length < MEGABYTES * _BUFFER:
+            began = time.monotonic()
+            count = self.connection.recv_into(buffer)
+            assert count, f"the stream ended after {length} bytes"
+            self._waited(began)
+            start = length % pattern.PERIOD
+            assert buffer[:count] == whole[start : start + count], f"wrong bytes behind {length}"
+            length += count
+            if length - rested > _BUFFER:
+                rested = length
+                time.sleep(PAUSE_S)
+        self.asked += 1
+
+    def _waited(self, began: float) -> None:
+        waited = time.monotonic() - began
+        if waited > self.gap_s:
+            self.gap_s, self.gap_at = waited, began
+
+
+@dataclass(slots=True)
+class Clients:
+    """All of them. `enough` ends those that ask on and on."""
+
+    found: list[Client] = field(default_factory=list)
+    enough: threading.Event = field(default_factory=threading.Event)
+    threads: list[threading.Thread] = field(default_factory=list)
+
+    def of(self, *owners: str) -> list[Client]:
+        return [one for one in self.found if one.owner in owners]
+
+    def begin(self, client: Client) -> None:
+        client.ask()
+        self.found.append(client)
+        run = {"keep-alive": self._ask_on, "idle": None, "download": self._download}[client.kind]
+        if run is not None:
+            thread = threading.Thread(target=self._live, args=(client, run))
+            self.threads.append(thread)
+
+    def _live(self, client: Client, run: object) -> None:
+        assert callable(run)
+        try:
+            run(client)
+        except (OSError, AssertionError) as error:
+            client.error = repr(error)
+
+    def _ask_on(self, client: Client) -> None:
+        while not self.enough.is_set():
+            client.ask()
+            time.sleep(_ASK_S)
+
+    def _download(self, client: Client) -> None:
+        while not self.enough.is_set():
+            client.download()
+
+    def ask_the_idle(self) -> None:
+        """One more request on each connection that has been silent since."""
+        for client in self.found:
+            if client.kind == "idle" and not client.error:
+                self._live(client, Client.ask)
+
+
+@contextmanager
+def clients(
+    farm: Farm, keep_alive: int, idle: int, downloads: int, patience_s: float = 20
+) -> Iterator[Clients]:
+    """So many of each kind at each server's address."""
+    all_of_them = Clients()
+    with ExitStack() as stack:
+        for first in SERVERS:
+            kinds = ["keep-alive"] * keep_alive + ["idle"] * idle
+            for kind in [*kinds, *["download"] * downloads]:
+                connection = stack.enter_context(farm.connect(server=first))
+                connection.settimeout(patience_s)
+                all_of_them.begin(Client(kind, first, connection))
+        for thread in all_of_them.threads:
+            thread.start()
+        try:
+            yield all_of_them
+        finally:
+            all_of_them.enough.set()
+            for thread in all_of_them.threads:
+                thread.join()
+
+
+def told(found: list[Client]) -> str:
+    """The longest wait of each kind, for who reads it."""
+    longest = {}
+    for kind in ("keep-alive", "idle", "download"):
+        some = [one for one in found if one.kind == kind]
+        if some:
+            worst = max(some, key=lambda one: one.gap_s)
+            longest[kind] = f"{worst.gap_s:.2f} s of {len(some)}"
+    return ", ".join(f"{kind} {text}" for kind, text in longest.items())

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's TCP port on a farm: metrics for a stranger's scraper, and the page in Chromium."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ipos.lab import Lab, Settings
+from tests.support.browser import Browser, browsing
+from tests.support.farm import Farm, wait_until
+
+pytestmark = pytest.mark.farm
+TOKEN = "a-token-that-this-test-has-made"
+SERVICES = """\
+[[service]]
+name = "web"
+port = 80
+[[pool]]
+name = "images"
+servers = { s2 = 1 }
+[[route]]
+service = "web"
+path = "/img/"
+pool = "images"
+"""
+URL = "http://127.0.0.1:9100"
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    file = tmp_path_factory.mktemp("web") / "web.token"
+    file.write_text(TOKEN)
+    file.chmod(0o600)
+    section = f'\n[agent]\nweb = "127.0.0.1:9100"\nweb_token_file = "{file}"\n'
+    with Lab(Settings(name=f"wb{os.getpid()}", config=SERVICES + section)) as lab:
+        yield Farm(lab)
+
+
+def curl(farm: Farm, path: str, *options: str) -> str:
+    return farm.run("s1", "curl", "-s", *options, f"{URL}{path}")
+
+
+def test_metrics_and_orders_by_the_token(farm: Farm) -> None:
+    bearer = ("-H", f"Authorization: Bearer {TOKEN}")
+    assert json.loads(curl(farm, "/metrics"))["error"].startswith("this needs the token")
+    assert "ipos_server_state{" in curl(farm, "/metrics", *bearer)
+    assert curl(farm, "/").startswith("<!doctype html>")
+    curl(farm, "/v1/servers/s3/weight", *bearer, "-X", "PUT", "-d", '{"weight": 7}')
+    rows = json.loads(curl(farm, "/v1/servers", *bearer))
+    assert [row["weight_set"] for row in rows if row["server"] == "s3"] == [7]
+    wait_until("a sample", lambda: json.loads(curl(farm, "/v1/history", *bearer)), 30)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_the_page(farm: Farm, tmp_path: Path) -> None:
+    with browsing(farm, "s1") as browser:
+        browser.resize(1280, 900)
+        browser.open(f"{URL}/")
+        wait_until("it asks for the token", lambda: "Use it" in browser.text())
+        browser.run("document.getElementById('token').focus()")
+        for letter in TOKEN:
+            browser.key(letter, ord(letter.upper()), letter)
+        browser.key("Enter", 13, "\r")
+        wait_until("all is well", lambda: "3 of 3 servers ready" in browser.text())
+        _press(browser, "Drain", of="s3")
+        wait_until("s3 is drained", lambda: "2 of 3 servers ready" in browser.text())
+        _press(browser, "Ready", of="s3")
+        wait_until("s3 is back", lambda: "3 of 3 servers ready" in browser.text())
+        _press(browser, "Drain", of="s2")
+        wait_until("it says why not", lambda: "s2" in browser.run(_TOLD))
+        browser.run("document.getElementById('url').value = 'http://203.0.113.1/img/logo.png'")
+        browser.run("document.getElementById('explain').requestSubmit()")
+        wait_until("why", lambda: "100.0%  s2" in browser.text())
+        for width in (1280, 700, 400):
+            browser.resize(width, 900, dark=width == 700)
+            assert browser.run("document.documentElement.scrollWidth") <= width
+            browser.picture(tmp_path / f"{width}.png")
+
+
+_TOLD = "document.getElementById('told').textContent"
+
+
+def _press(browser: Browser, button: str, of: str) -> None:
+    """By the keyboard: the button has the focus, and Enter is typed."""
+    browser.run(
+        "[...document.querySelectorAll('.server')].find(box => box.querySelector('b').textContent"
+        f" === '{of}').querySelector('button').focus()"
+    )
+    wait_until(
+        f"it says {button}",
+        lambda: browser.run("document.activeElement.textContent") == button,
+    )
+    browser.key("Enter", 13, "\r")
+
+
+_SCRAPE = """\
+global: {{ scrape_interval: 1s }}
+rule_files: [{rules}]
+scrape_configs:
+- job_name: ipos
+  authorization: {{ credentials: {token} }}
+  static_configs: [{{ targets: ["127.0.0.1:9100"] }}]
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="Prometheus is not installed")
+def test_a_real_prometheus_scrapes_it(farm: Farm, tmp_path: Path) -> None:
+    rules = Path(__file__).parents[2] / "packaging" / "prometheus" / "ipos.rules.yml"
+    (tmp_path / "prometheus.yml").write_text(_SCRAPE.format(rules=rules, token=TOKEN))
+    argv = (
+        "prometheus", f"--config.file={tmp_path}/prometheus.yml",
+        "--web.listen-address=127.0.0.1:9099",
+        f"--storage.tsdb.path={tmp_path}/data",
+    )  # fmt: skip
+    with farm.lab.popen("s1", argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            for question in ('up{job="ipos"} == 1', "ipos_service_servers", "ipos_build_info"):
+                wait_until(question, lambda asked=question: _series(farm, asked), 60)  # type: ignore[misc]
+            said = json.loads(farm.run("s1", "curl", "-s", "http://127.0.0.1:9099/api/v1/rules"))
+            health = {rule["health"] for group in said["data"]["groups"] for rule in group["rules"]}
+            assert health <= {"ok", "unknown"}
+        finally:
+            server.terminate()
+
+
+def _series(farm: Farm, question: str) -> list[object]:
+    url = "http://127.0.0.1:9099/api/v1/query"
+    done = farm.lab.run(
+        "s1", ["curl", "-sG", url, "--data-urlencode", f"query={question}"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if not done.stdout.startswith("{"):  # it is still starting
+        return []
+    found: list[object] = json.loads(done.stdout)["data"]["result"]
+    return found

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each check alone: silent on a healthy host, one sentence with the fix on a broken one."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ipos.doctor import CHECKS, Facts, Interface, Listener, checks, examine, farm_checks
+from ipos.doctor.firewall import parse_iptables
+from ipos.doctor.netdev import XdpFeature
+from ipos.doctor.site import Place, Site
+
+SITE = Site(
+    ports=(80,),
+    addresses=("203.0.113.1",),
+    members=("10.77.0.1", "10.77.0.2"),
+    places=(Place("web", 80), Place("elsewhere", 81)),
+    file="/etc/ipos/ipos.toml",
+)
+HEALTHY = Facts(
+    root=True,
+    kernel="6.9.0-1-amd64",
+    btf=True,
+    libbpf=True,
+    bpffs=True,
+    cgroup2=True,
+    front=Interface("front", 1500, "ipos_xdp"),
+    back=Interface("back", 1500, "ipos_xdp"),
+    sysctls={
+        "net/ipv4/tcp_syncookies": 1,
+        "net/ipv4/tcp_rfc1337": 0,
+        "net/ipv4/conf/all/arp_ignore": 0,
+        "net/ipv4/conf/front/arp_ignore": 1,
+        "net/ipv4/conf/front/arp_announce": 2,
+        "net/ipv4/conf/front/rp_filter": 1,
+    },
+    ports=(80,),
+    listeners=(Listener("0.0.0.0", 80), Listener("::", 9000, mptcp=True)),
+    route_out="front",
+    site=SITE,
+    back_addresses=("10.77.0.1",),
+)
+
+
+def at_site(**said: Any) -> Facts:
+    return replace(HEALTHY, site=replace(SITE, **said))
+
+
+def sysctl(name: str, value: int) -> Facts:
+    return replace(HEALTHY, sysctls={**HEALTHY.sysctls, name: value})
+
+
+BROKEN: list[tuple[Callable[[Facts], str | None], Facts, str]] = [
+    (checks.root, replace(HEALTHY, root=False), "run `ipos doctor` as root"),
+    (checks.kernel, replace(HEALTHY, kernel="6.8.12"), "install Linux 6.9 or newer"),
+    (checks.kernel, replace(HEALTHY, kernel="5.10.0-28"), "install Linux 6.9 or newer"),
+    (checks.kernel, replace(HEALTHY, kernel="strange"), "install Linux 6.9 or newer"),
+    (checks.btf, replace(HEALTHY, btf=False), "CONFIG_DEBUG_INFO_BTF=y"),
+    (checks.libbpf, replace(HEALTHY, libbpf=False), "apt-get install libbpf1"),
+    (checks.bpffs, replace(HEALTHY, bpffs=False), "mount -t bpf bpf /sys/fs/bpf"),
+    (checks.cgroup2, replace(HEALTHY, cgroup2=False), "mount -t cgroup2"),
+    (
+        checks.tcp_syncookies,
+        sysctl("net/ipv4/tcp_syncookies", 0),
+        "sysctl -w net.ipv4.tcp_syncookies=1",
+    ),
+    (checks.tcp_rfc1337, sysctl("net/ipv4/tcp_rfc1337", 1), "sysctl -w net.ipv4.tcp_rfc1337=0"),
+    (checks.tcp_options, sysctl("net/ipv4/tcp_sack", 0), "sysctl -w net.ipv4.tcp_sack=1"),
+    (
+        checks.interfaces,
+        replace(HEALTHY, back=Interface("eth7")),
+        "There is no interface eth7 (back)",
+    ),
+    (
+        checks.carrier,
+        replace(HEALTHY, back=Interface("back", 1500, "ipos_xdp", carrier=False)),
+        "back (back) has no carrier, so this server is out: ip link set dev back up",
+    ),
+    (
+        checks.mtu,
+        replace(HEALTHY, back=Interface("back", 1450)),
+        "ip link set dev back mtu 1500",
+    ),
+    (
+        checks.arp,
+        sysctl("net/ipv4/conf/front/arp_ignore", 0),
+        "sysctl -w net.ipv4.conf.front.arp_ignore=1.",
+    ),
+    (
+        checks.arp,
+        sysctl("net/ipv4/conf/all/arp_ignore", 8),
+        "sysctl -w net.ipv4.conf.front.arp_ignore=1.",
+    ),
+    (
+        checks.arp,
+        sysctl("net/ipv4/conf/front/arp_announce", 0),
+        "sysctl -w net.ipv4.conf.front.arp_announce=2.",
+    ),
+    (
+        checks.rp_filter,
+        replace(HEALTHY, route_out="eth2"),
+        "sysctl -w net.ipv4.conf.front.rp_filter=2",
+    ),
+    (
+        checks.back_rp_filter,
+        replace(
+            sysctl("net/ipv4/conf/back/rp_filter", 1), back=Interface("back", 1500, "ipos_xdp")
+        ),
+        "sysctl -w net.ipv4.conf.back.rp_filter=2",
+    ),
+    (
+        checks.rps,
+        replace(HEALTHY, front=Interface("front", 1500, rps=True)),
+        "write 0 to /sys/class/net/front/queues/rx-*/rps_cpus",
+    ),
+    (
+        checks.rx_vlan,
+        replace(HEALTHY, front=Interface("front", 1500, untags=True, vlans=True)),
+        "ethtool -K front rxvlan off",
+    ),
+    (
+        checks.rx_vlan,
+        replace(
+            HEALTHY, back=Interface("back", 1500, untags=True), site=replace(SITE, tagged=("back",))
+        ),
+        "ethtool -K back rxvlan off",
+    ),
+    (
+        checks.xdp_slot,
+        replace(HEALTHY, front=Interface("front", 1500, "katran")),
+        "The XDP slot of front is taken by program katran",
+    ),
+    (farm_checks.mptcp, replace(HEALTHY, ports=(80, 9000)), "GODEBUG=multipathtcp=0"),
+    (farm_checks.mptcp, at_site(places=(Place("web", 9000),)), "port 9000 listens with MPTCP"),
+    (farm_checks.configuration, at_site(missing=True), "`ipos setup` writes the first one"),
+    (
+        farm_checks.back_address,
+        replace(HEALTHY, back_addresses=("192.0.2.7",)),
+        "has 192.0.2.7, and the farm's members are 10.77.0.1, 10.77.0.2",
+    ),
+    (
+        farm_checks.listening,
+        at_site(places=(Place("api", 8080, "127.0.0.1"),)),
+        "Nothing listens here for api (127.0.0.1:8080)",
+    ),
+    (
+        farm_checks.state_port,
+        replace(
+            HEALTHY,
+            ruleset=tuple(
+                parse_iptables(
+                    "*filter\n:INPUT ACCEPT [0:0]\n"
+                    "-A INPUT -p udp -m udp --dport 7000:8000 -j DROP\nCOMMIT\n"
+                )
+            ),
+        ),
+        "iptables -t filter -D INPUT -p udp -m udp --dport 7000:8000 -j DROP",
+    ),
+    (
+        farm_checks.native_xdp,
+        replace(HEALTHY, front=Interface("front", 1500, xdp_features=XdpFeature(0))),
+        "The driver of front (front) has no native XDP",
+    ),
+    (
+        farm_checks.native_xdp,
+        replace(HEALTHY, back=Interface("back", 1500, kind="veth", xdp_features=XdpFeature(3))),
+        "ethtool -K PEER gro on",
+    ),
+    (
+        farm_checks.checksums,
+        replace(HEALTHY, front=Interface("front", 1500, kind="veth"), bad_checksums=12),
+        "ethtool -K PEER tx off",
+    ),
+    (
+        checks.firewall,
+        replace(
+            HEALTHY,
+            ruleset=tuple(parse_iptables("*filter\n:INPUT DROP [0:0]\nCOMMIT\n")),
+        ),
+        "let tcp port 80 in there",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "facts", "fix"), BROKEN, ids=[f"{b[0].__name__}-{i}" for i, b in enumerate(BROKEN)]
+)
+def test_fault_is_one_sentence_with_its_fix(
+    check: Callable[[Facts], str | None], facts: Facts, fix: str
+) -> None:
+    message = check(facts)
+    assert message is not None
+    assert fix in message
+    assert message.endswith(".")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_healthy_host_has_no_fault(check: Callable[[Facts], str | None]) -> None:
+    assert check(HEALTHY) is None
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_every_check_has_a_broken_host(check: Callable[[Facts], str | None]) -> None:
+    assert any(check is tried for tried, _, _ in BROKEN)
+
+
+def test_who_is_not_root_is_told_what_was_not_looked_at() -> None:
+    unseen = [each for each in examine(replace(HEALTHY, root=False)) if not each.seen]
+    assert {each.check for each in unseen} == {"xdp_slot", "firewall", "state_port", "checksums"}
+    assert not any(each.ok for each in unseen)
+
+
+def test_a_firewall_for_tcp_says_nothing_of_states() -> None:
+    saved = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --dport 7077 -j DROP\nCOMMIT\n"
+    facts = replace(HEALTHY, ruleset=tuple(parse_iptables(saved)))
+    assert farm_checks.state_port(facts) is None
+
+
+def test_one_fault_does_not_hide_another() -> None:
+    findings = examine(replace(sysctl("net/ipv4/tcp_rfc1337", 1), btf=False))
+    assert [each.check for each in findings if not each.ok] == ["btf", "tcp_rfc1337"]
+    assert len(findings) == len(CHECKS)
+
+
+def test_arp_is_the_agents_affair_before_it_has_started() -> None:
+    idle = replace(sysctl("net/ipv4/conf/front/arp_ignore", 0), front=Interface("front", 1500))
+    assert checks.arp(idle) is None
+
+
+def test_strict_loose_setting_is_named() -> None:
+    saved = (
+        "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m conntrack --ctstate INVALID -j DROP\nCOMMIT\n"
+    )
+    facts = replace(
+        HEALTHY,
+        ruleset=tuple(parse_iptables(saved)),
+        sysctls={"net/netfilter/nf_conntrack_tcp_loose": 0},
+    )
+    assert "nf_conntrack_tcp_loose is 0" in (checks.firewall(facts) or "")
+    assert checks.firewall(replace(facts, sysctls={})) is None
