@@ -13,7 +13,7 @@ enum ipos_outcome {
 	IPOS_OUTCOME_NEW = 1,	  /* decided for the first time */
 	IPOS_OUTCOME_AGAIN = 2,	  /* decided again */
 	IPOS_OUTCOME_MOVED = 3,	  /* a live connection goes to another server */
-	IPOS_OUTCOME_REFUSED = 4, /* nobody serves it: its client is reset */
+	IPOS_OUTCOME_REFUSED = 4, /* no server serves it: its client is reset */
 	IPOS_OUTCOME_TAKEN = 5,	  /* what another server decided has a socket here */
 	IPOS_OUTCOME_STAYS = 6,	  /* a later request stays where its connection is */
 };
@@ -81,7 +81,7 @@ struct ipos_decision { /* ring `decisions` */
 	X(5, DROP_COOKIE_USED, "a late duplicate of a connection that has ended") \
 	X(6, DROP_BAD_SEQUENCE, "a sequence number outside the unattached endpoint's window") \
 	X(7, DROP_BAD_FLAGS, "a combination of TCP flags that no state expects") \
-	X(8, DROP_NO_SERVER, "no server is ready for it; answered by 503, or by RST") \
+	X(8, DROP_NO_SERVER, "no server is ready for the packet; answered by 503, or by RST") \
 	X(9, DROP_HOLD_FULL, "the hold pool or its table has no room; the client sends again") \
 	X(10, DROP_HEAD_TOO_LONG, "a request head longer than the window; answered by 431") \
 	X(11, DROP_TABLE_FULL, "a connection table has no room") \
@@ -93,7 +93,7 @@ struct ipos_decision { /* ring `decisions` */
 	X(17, DROP_FRAME_TAG, "an ipOS frame with a wrong tag") \
 	X(18, DROP_FRAME_UNKNOWN, "an ipOS frame for a connection that is not here") \
 	X(19, DROP_FRAME_ISS, "an ipOS frame of another incarnation of the connection") \
-	X(20, DROP_FRAME_VERSION, "a control block of another version, or with an option of one") \
+	X(20, DROP_FRAME_VERSION, "a control block of another version, or with an unknown option") \
 	X(21, DROP_NOT_ADOPTED, \
 	  "no socket: no listener, a full accept queue, or a live four-tuple") \
 	X(22, DROP_OWNER_DOWN, "the owner of the connection is down; answered by RST") \
@@ -107,24 +107,26 @@ struct ipos_decision { /* ring `decisions` */
 	X(29, DROP_AHEAD, \
 	  "a segment ahead of a request head that is not all here; it comes again") \
 	X(30, DROP_LOOP, "a packet that went round between servers until its TTL ran out") \
-	X(31, DROP_MOVED, "sent by an application whose connection has moved to another server") \
+	X(31, DROP_MOVED, \
+	  "a packet of an application whose connection has moved to another server") \
 	X(150, DROP_BUSY, \
 	  "a packet of a connection that another CPU is busy with; it comes again") \
 	X(175, DROP_VLAN_TAGS, "a frame with nested VLAN tags, or with a tag other than 802.1Q") \
 	X(176, DROP_FRAME_UNSEEN, "an ipOS frame that reached tc without having passed XDP") \
-	X(177, DROP_FRAME_TIME, "an ipOS frame of another time: played back, or a clock is wrong") \
+	X(177, DROP_FRAME_TIME, \
+	  "an ipOS frame with a wrong time: played back, or a clock is wrong") \
 	X(178, DROP_FRAME_RECEIVER, "an ipOS frame that was made for another server") \
-	X(163, DROP_GUESSING, "a cookie of a source that has sent more wrong ones than it may") \
+	X(163, DROP_GUESSING, "a cookie of a source that has sent more wrong cookies than it may") \
 	X(160, DROP_HOLD_SHARE, \
-	  "its client's network has its share of the hold pool; it comes again") \
+	  "a segment whose client's network has used its share of the hold pool; it comes again") \
 	X(182, DROP_LOCATING, \
-	  "a packet whose owner all servers are being asked for; it comes again") \
+	  "a packet about whose owner all servers are being asked; it comes again") \
 	X(183, DROP_LOCATE_SOURCE, \
-	  "a packet without an owner here, of a source that has asked as often as it may") \
+	  "a packet of an unknown connection, whose source has used up its questions") \
 	X(184, DROP_LOCATE_LIMIT, \
-	  "a packet without an owner here, when this server has asked as often as it may") \
+	  "a packet of an unknown connection, when this server has used up its questions") \
 	X(181, DROP_FRAME_OFFER, \
-	  "an acknowledgement of another offer of the connection than the last") \
+	  "an acknowledgement of an offer that is not the connection's last one") \
 	/* events: the frame went on, or an answer went out */ \
 	X(64, SYN_ACK, "handshakes answered") \
 	X(65, COOKIE_ACCEPTED, "acknowledgements that proved a cookie") \
@@ -158,73 +160,73 @@ struct ipos_decision { /* ring `decisions` */
 	X(93, PROBE_ANSWERED, "probes of other servers' agents answered (type 9 sent)") \
 	X(94, DECISION_LOST, "decisions the ring had no room for, watched or logged") \
 	X(95, ANSWERED, "requests answered by the iNIC itself") \
-	X(96, ANSWER_REPEATED, "such answers sent again") \
-	X(97, ANSWER_ACKED, "acknowledgements sent behind such answers") \
-	X(98, ANSWER_EXPIRED, "answered clients that had not closed by the header timeout") \
+	X(96, ANSWER_REPEATED, "responses of the iNIC itself that were sent again") \
+	X(97, ANSWER_ACKED, "acknowledgements sent after responses of the iNIC itself") \
+	X(98, ANSWER_EXPIRED, "clients answered by the iNIC that did not close in time") \
 	X(100, SESSION_KEPT, "requests decided for the server that has their session") \
-	X(101, SESSION_MOVED, "sessions whose server serves no more: chosen anew") \
+	X(101, SESSION_MOVED, "sessions chosen anew, because their server serves no more") \
 	X(102, SESSION_BEGUN, "session cookies inserted into responses") \
 	X(103, SESSION_UNTOLD, "responses that could not be given a session cookie") \
 	X(190, DROP_LINE, "part of a response whose session cookie cannot be written again") \
 	X(104, MOVED, "live connections given to another server between two requests") \
 	X(105, MOVE_TOLD, "moves of connections we are the first server of (type 6 received)") \
 	X(141, DROP_BAD_ACK, \
-	  "no acknowledgement, or one of what was not sent, where a request is read") \
-	X(142, DROP_OLD, "a timestamp older than the last one, where a request is read") \
+	  "a segment of a request without acknowledgement, or with one of unsent bytes") \
+	X(142, DROP_OLD, "a segment of a request whose timestamp is older than the last one") \
 	X(143, WENT_ROUND, \
-	  "packets that went through ingress once more, behind those before them") \
+	  "packets that were put into ingress once more, after the packets before them") \
 	X(144, READ_AGAIN, \
-	  "times that reading began again: our kernel had not taken what was read") \
+	  "times that bytes were read again, because our kernel had not taken them") \
 	X(145, READ_LOST, \
-	  "connections reset: our kernel lost some of what was read, and kept the rest") \
+	  "connections reset because our kernel lost some bytes that were read and kept others") \
 	X(140, URGENT_CLEARED, "segments that were freed of urgent data") \
 	X(106, BOUNCED, "packets sent on by a server that has given their connection on") \
 	X(107, COOKIE_LEARNED, "applications' session cookies noticed in responses") \
 	X(108, COOKIE_FORGOTTEN, "session cookies that applications have deleted") \
-	X(109, COOKIE_HEARD, "rows of the Cookie map that other servers told (types 10 and 11)") \
-	X(110, COOKIE_UNTOLD, "rows of the Cookie map that could not be told by frame at once") \
+	X(109, COOKIE_HEARD, "rows of the Cookie map heard from other servers (types 10 and 11)") \
+	X(110, COOKIE_UNTOLD, "rows of the Cookie map that could not be sent in a frame at once") \
 	X(111, SESSION_ELSEWHERE, "requests that the server of their session may not have") \
 	X(112, REDIRECTED, "requests answered with a redirect to a server's own name") \
 	X(113, SILENCE_ENDED, \
-	  "connections of HTTP/2 let in without a request: their clients wait") \
+	  "connections of HTTP/2 decided without a request, because the client waits") \
 	X(180, GHOSTS_ENDED, \
-	  "sockets whose connection the first server had reset or forgotten: ended") \
-	X(115, LOCATE_ASKED, "packets whose owner all servers were asked for (type 5 sent)") \
-	X(116, LOCATED, "owners that answered: rows of Forward made anew (type 12 received)") \
+	  "sockets ended because the first server had reset or forgotten the connection") \
+	X(115, LOCATE_ASKED, "packets about whose owner all servers were asked (type 5 sent)") \
+	X(116, LOCATED, "rows of Forward made anew, because an owner answered (type 12 received)") \
 	X(117, LOCATE_ANSWERED, \
 	  "questions about our connections that were answered (type 12 sent)") \
-	X(118, LOCATE_NOBODY, "packets of connections that nobody has; answered by RST") \
+	X(118, LOCATE_NOBODY, "packets of connections that no server has; answered by RST") \
 	X(119, FORGOTTEN, "rows of Forward that a server forgot because it had been away") \
 	X(179, FRAMES_OTHER_KEY, \
-	  "ipOS frames accepted under the key that is on its way in or out") \
+	  "ipOS frames accepted under the second key while the secret is changed") \
 	X(151, ASKED_LATER, \
-	  "requests that found no room anywhere: asked about when they come again") \
+	  "requests that no server had room for: offered again when they come again") \
 	X(152, DROP_DENIAL_EARLY, \
-	  "an owner's denial of a packet that may have overtaken our offer to it") \
+	  "an owner's denial of a packet that may have arrived before our offer") \
 	X(114, OWNER_LOST, \
-	  "connections whose owner died: the agent has sent their clients a reset") \
-	X(128, UNAVAILABLE, "requests answered by 503: no server is left that may have them") \
-	X(161, UNTAKEN, "whole requests that no server took in time: their clients are reset") \
-	X(162, WAITED, "later requests whose turn did not come in time: their clients are reset") \
-	X(164, COOKIE_EXPIRED, "segments that prove a cookie which is too old; answered by RST") \
-	X(165, SILENT_CLOSED, "clients that connected and sent nothing in time: they are reset") \
+	  "connections whose clients the agent has reset, because their owner died") \
+	X(128, UNAVAILABLE, "requests answered by 503, because no allowed server is left") \
+	X(161, UNTAKEN, "clients reset because no server took their whole request in time") \
+	X(162, WAITED, "clients reset because the turn of a later request did not come in time") \
+	X(164, COOKIE_EXPIRED, "segments with a right cookie that is too old; answered by RST") \
+	X(165, SILENT_CLOSED, "clients reset because they connected and sent nothing in time") \
 	X(255, DROP_ARP_ELSEWHERE, \
 	  "ARP requests on front for a service address that another server holds") \
 	X(230, OWN_PROGRAM_REFUSED, \
-	  "connections of programs on this server itself that rules may lead elsewhere") \
+	  "connections of this server's own programs refused: rules may lead them elsewhere") \
 	X(231, DROP_OWN_ADDRESS, \
 	  "packets on front that begin a connection in the name of a server's own address") \
 	X(200, HANDED_BACK, \
-	  "idle connections whose application here was told the end: they await a request") \
+	  "idle connections that left their application here, to wait for their next request") \
 	X(201, UNATTACHED, \
 	  "idle connections that wait here for their next request, without an application") \
 	X(204, HANDED_ON, \
-	  "idle connections that waited here, given to the server that has their address now") \
+	  "idle connections without an application, given to the new holder of their address") \
 	X(203, JOINED, \
-	  "connections of services that decide once whose next request was found, to move them") \
+	  "connections of services that decide once, moved when their next request was found") \
 	X(202, DRAIN_RESET, \
-	  "connections that were still here when this server had to be empty: they are reset") \
-	X(232, STATE_HEARD, "states of other servers written down (type 13)") \
+	  "connections reset because they were still here at the deadline of a drain") \
+	X(232, STATE_HEARD, "states of other servers that were stored (type 13)") \
 	X(233, DROP_STATE_UNKNOWN, \
 	  "states of a server or an edition that this server's agent does not know") \
 	X(234, DROP_STATE_OLD, "states that are no newer than the last one of their server")

@@ -24,8 +24,8 @@ ipos config check /etc/ipos/ipos.toml    # every mistake, by line
 ipos config show --effective             # with every default written out
 ```
 
-The schema has more than the data plane does yet. The check refuses such a key in a sentence that
-says so: half a rule would answer from a wrong server.
+The schema has some keys that the data plane cannot follow yet. The check refuses such a key and
+says so, because a rule that is followed only in part would lead requests to a wrong server.
 """
 
 

@@ -86,33 +86,33 @@ _TAGGED = {
 }
 
 _INTRODUCTION = """
-What travels on the back LAN: Figure 11 byte for byte, and our own types 4 to 13. Everything is
-big-endian. `ipos.wire` is the readable statement of it, `bpf/lib/frame.h` the data
-plane's.
+This page describes the frames on the back LAN: Figure 11 byte for byte, and our own types 4 to 13.
+Everything is big-endian. `ipos.wire` states the format in Python, and `bpf/lib/frame.h` in the data
+plane.
 
 An Ethernet header with type `0x0007` (`farm.ethertype`) comes first, with one 802.1Q tag where
-`server.back_vlan` says so; then the header, what the type brings, and the trailer. Frames are
+`server.back_vlan` says so; then come the header, the type's own part, and the trailer. Frames are
 padded to 60 bytes; lengths come from the headers.
 
-Tags are SipHash-2-4 under the farm's frame key, but for packets (types 2 and 5). Theirs is made of
-our header and the inner headers, and of a payload of at most 1,024 bytes; of a longer payload it
-covers the headers only. A request that another server is to take over travels in pieces of that
-length. Both parts are zero padded to words of eight bytes, little-endian; the headers' words are
-numbered from 0, the payload's from 12. Word n, with halves l (low) and h, adds
+Tags are SipHash-2-4 under the farm's frame key, except those of packets (types 2 and 5). A packet's
+tag covers our header, the inner headers, and a payload of at most 1,024 bytes; with a longer
+payload it covers the headers only. A request that another server is to take over travels in pieces
+of that length. Both parts are zero padded to words of eight bytes, little-endian; the headers'
+words are numbered from 0, the payload's from 12. Word n, with halves l (low) and h, adds
 (l + k[2n]) (h + k[2n + 1]) to a first sum and (l + k[2n + 2]) (h + k[2n + 3]) to a second: the
 additions modulo 2^32, the sums modulo 2^64 (NH, RFC 4418 5.2.2). The tag is SipHash-1-3 of 20
 bytes, little-endian: both sums, and the lengths of both parts in two bytes each. SHAKE128 of
 `b"ipos packet"` and the frame key gives SipHash's key, 16 bytes, and then the 282 k of four bytes.
 
-The tag stands behind the packet and not before it: so the figure's bytes are the figure's, and a
-place in front would save little, for room has to be made there in any case, and behind the packet a
-short frame's padding has to go.
+The tag comes after the packet and not before it, so the bytes before it are those of the figure. A
+place before the packet would save little: room has to be made there in any case, and a short
+frame's padding has to be removed from the end.
 
-Types 1, 5, 10, 11 and 13 say when they were made, and are
-believed for five seconds before and after. Types 5, 10, 11 and 13 go to all servers, by broadcast;
-so do types 4 and 6 of a connection that was located once. Types 1 and 2 are taken by the server
-whose address is their destination, a notice by the server whose MAC address is under its tag. [The
-threat model](threat-model.md) says what is left.
+Types 1, 5, 10, 11 and 13 have a time in them, and are believed if it is within five seconds of the
+receiver's clock. Types 5, 10, 11 and 13 go to all servers, by broadcast, and so do types 4 and 6 of
+a connection that was located once. Types 1 and 2 are taken by the server whose address is their
+destination, a notice by the server whose MAC address is under its tag. The
+[threat model](threat-model.md) says what an attacker can still do.
 """
 
 
@@ -133,7 +133,7 @@ def document() -> str:
             ),
             section(
                 "TCP control block",
-                "The figure gives its size and no more; the names are RFC 9293's and RFC 7323's.",
+                "The figure gives only its size; the names are those of RFC 9293 and RFC 7323.",
                 prose(ControlBlock),
                 _layout(CONTROL_BLOCK),
                 f"Flags: {', '.join(flags)}.",
@@ -144,8 +144,9 @@ def document() -> str:
                 "tag in the control block.",
                 _layout(TRAILER),
                 table(("Reason", "Why an owner refuses (type 7)"), refusals),
-                "It stands in the low four bits of `reason`; the twelve above are the low bits of "
-                "the migration number of the offer that is refused, zero where none is (6).",
+                "The reason is in the low four bits of `reason`. The twelve bits above are the low "
+                "bits of the migration number of the refused offer, or zero where there is no "
+                "offer (6).",
             ),
             section(
                 "Probe",

@@ -6,25 +6,25 @@ Rules the table keeps:
 1.  Nothing without proof. A row appears only through a valid cookie (or the farm's own choice for
     a service that selects on connection), and only a segment that acknowledges our ISN + 1, or
     stands at the exact sequence number, changes it.
-2.  Until a byte is acknowledged the row may be forgotten: the cookie still opens. So a SYN or a
-    cookie of another connection attempt displaces OPEN and HOLDING, and never ACKNOWLEDGED or IDLE:
-    there the SYN is answered by an ACK (RFC 5961 section 4) and a client that has started anew
-    resets.
+2.  Until a byte is acknowledged the row may be forgotten, because the cookie still opens the
+    connection. So a SYN or a cookie of another connection attempt replaces OPEN and HOLDING, and
+    never ACKNOWLEDGED or IDLE: there the SYN is answered by an ACK (RFC 5961 section 4), and a
+    client that has started anew resets.
 3.  A closed row's cookie opens nothing, for as long as the row stays.
 4.  What was acknowledged is delivered or reset, so a client that closes within a head is reset.
-5.  A reset that got lost is repeated: RESET answers every late segment. SilentClients would leave
-the
-    client waiting.
-6.  A reset or a stranger's segment is never answered by anything. Who proves a cookie that is too
-    old is none: its row had to go while it was silent, and it is told the end by a reset.
-7.  A head that nobody may serve is answered in HTTP, as is a request of HTTP/1 that no server is
-    left for: a whole response and FIN. The endpoint then is a TCP that has closed first: it sends
-    the answer again until the client has it, acknowledges what the client still sends and throws it
-    away, because a reset would take from some clients the answer they have not read (RFC 9112
-    section 9.6), and ends with the client's FIN.
-8.  An application has had the connection of an IDLE endpoint, so no cookie opens it: it has the
-    numbers of where the stream goes on, and in the place of its ISN stand the last bytes that the
-    client has acknowledged. When the first bytes of its next request are held, it is ACKNOWLEDGED.
+5.  A reset that got lost is repeated: RESET answers every late segment. Otherwise the client would
+    wait in vain.
+6.  A reset is never answered, and neither is a segment of a stranger. A client that proves a cookie
+    which is too old is no stranger: its row was evicted while it was silent, and it gets a reset.
+7.  A head that no server may serve is answered in HTTP, by a whole response and FIN. So is a
+    request of HTTP/1 for which no server is left. The endpoint then behaves like a TCP that closed
+    first: it sends the response again until the client has it, acknowledges what the client still
+    sends and throws it away, and ends with the client's FIN. A reset would make some clients lose
+    the response that they have not read (RFC 9112 section 9.6).
+8.  An application has had the connection of an IDLE endpoint, so no cookie opens it. Its row has
+    the sequence numbers where the stream continues; in place of its ISN it has the number of the
+    last byte that the client has acknowledged. When the first bytes of its next request are held,
+    it is ACKNOWLEDGED.
 
 A pair that is not in the table cannot happen. `spec.requests.endpoint` says which event a segment
 is; COOKIE is the one event after which the same segment is judged again, by OPEN.
@@ -44,7 +44,7 @@ class State(Enum):
     HOLDING = "part of a request held, none of it acknowledged"
     ACKNOWLEDGED = "part of a request held and acknowledged: cannot be forgotten"
     IDLE = "between two requests, the last one's application has left: cannot be forgotten"
-    ANSWERED = "answered by us, which the client has yet to hear, or has yet to close"
+    ANSWERED = "answered by the iNIC: the client has not acknowledged all of it, or not closed"
     CLOSED = "ended in order, or reset by the client"
     RESET = "reset by us"
     SYN_GIVEN = "the SYN went to the selected server's kernel"
@@ -58,23 +58,23 @@ class Event(Enum):
     SYN_NO_SERVER = "SYN, no server is ready"
     SYN_ON_CONNECTION = "SYN for a service that selects on connection"
     COOKIE = "cookie of a new connection"
-    NO_COOKIE = "not this endpoint's, and no valid cookie"
-    EXPIRED = "data or FIN that proves a cookie which is too old"
+    NO_COOKIE = "a segment that is not this endpoint's and has no valid cookie"
+    EXPIRED = "data or FIN with a right cookie that is too old"
     PURE_ACK = "nothing new"
     KEEPALIVE = "keepalive"
-    HOLD = "data, kept in silence"
+    HOLD = "data, kept without an acknowledgement"
     HOLD_ACK = "data, kept; acknowledge what is in order"
     GAP_ACK = "data, kept; nothing is in order yet"
     DUPLICATE = "data that is held already"
     GAP_DUPLICATE = "data that is held already; nothing is in order yet"
     COMPLETE = "the request head is whole"
     COMPLETE_NO_SERVER = "the request head is whole, no server is ready"
-    COMPLETE_NO_SERVER_OTHER = "the same, and the head is not HTTP/1"
+    COMPLETE_NO_SERVER_OTHER = "the request head is whole and not HTTP/1, no server is ready"
     TOO_LONG = "14,600 bytes and no head"
-    MISSING = "part of our answer is missing"
-    MORE = "more of the client's, behind our whole answer"
-    LAST_FIN = "the client's FIN, behind our whole answer"
-    HEARD = "our whole answer is acknowledged, the client has closed"
+    MISSING = "the client misses a part of our response"
+    MORE = "more data of the client after our whole response"
+    LAST_FIN = "the client's FIN after our whole response"
+    HEARD = "our whole response is acknowledged, and the client has closed"
     NO_ROOM = "data, no room to keep it"
     OUTSIDE = "outside the window"
     FIN = "FIN before any request"

@@ -12,13 +12,13 @@ differences from the client's ISN + 1. A segment is judged by the first rule tha
 4.  CLOSED or RESET, and it acknowledges our ISN + 1 or (CLOSED) ends where the client's stream
     ended: RST_EXACT if RST; FIN_AGAIN if CLOSED and a FIN that ends there; PURE_ACK if CLOSED and
     empty and ends there; else LATE.
-5.  ANSWERED: by where it stands behind what we acknowledged of the client, and by how much of our
-    answer and its FIN it acknowledges. RST_EXACT if RST and exactly there, or if it acknowledges
+5.  ANSWERED: by its offset from what we acknowledged of the client, and by how much of our
+    response and its FIN it acknowledges. RST_EXACT if RST and exactly there, or if it acknowledges
     some of it and is at most 14,600 bytes away; other RST: RST_OTHER. Acknowledges what we did not
     send: NO_COOKIE. Further away than that: OUTSIDE. Data and FIN that are next in order are taken.
-    While not all of our answer is acknowledged: MISSING, but PURE_ACK if it is empty and stands
-    elsewhere. When it is: LAST_FIN or HEARD if the client has closed, else MORE or PURE_ACK; the
-    second of each if it is empty and next in order.
+    While not all of our response is acknowledged: MISSING, but PURE_ACK if it is empty and not next
+    in order. When all of it is acknowledged: LAST_FIN or HEARD if the client has closed, else MORE
+    or PURE_ACK; the second of each pair if the segment is empty and next in order.
 6.  RST: RST_EXACT if there is a row that awaits a request and the segment's offset is the end of
     what is held or of what was acknowledged, or it has ACK for our ISN + 1 and an offset of 0 to
     14,600; else RST_OTHER.
@@ -28,7 +28,7 @@ differences from the client's ISN + 1. A segment is judged by the first rule tha
     is held and it proves a cookie that is too old, else NO_COOKIE. After COOKIE it is judged again,
     by the new OPEN row.
 8.  at most one byte of data, no FIN, offset from -1 to before what was acknowledged: KEEPALIVE
-    (RFC 9293 section 3.8.4). It is told again what it was told before, and nothing more.
+    (RFC 9293 section 3.8.4). The last acknowledgement is sent again, and nothing else.
 9.  no data: an offset of -1 or less or above 14,600 is OUTSIDE; without FIN it is PURE_ACK; with
     FIN: at the end of what is held it is FIN if nothing is held, else FIN_CUT; ahead of it
     FIN_EARLY; behind it DUPLICATE.

@@ -16,7 +16,7 @@ def agent(
         typer.Option("--config", help="Configuration file; /etc/ipos/ipos.toml by default."),
     ] = None,
 ) -> None:
-    """Serve: load the data plane, tell the others, keep the tables true. Ends by SIGTERM.
+    """Serve: load the data plane, send states to other servers, keep the tables right.
 
     The data plane goes on when the agent has ended; `ipos detach` stops it.
     """

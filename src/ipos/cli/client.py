@@ -82,7 +82,7 @@ def _begin(method: str, path: str, body: Any, patience_s: float | None) -> Binar
 
 
 def _meant() -> list[tuple[str, str]]:
-    """Whose agent is meant, where the user has said so."""
+    """The farm and the server of the agent that the user has named, if any."""
     named = (("Ipos-Farm", "IPOS_FARM"), ("Ipos-Server", "IPOS_SERVER"))
     found = [(header, os.environ.get(variable, "")) for header, variable in named]
     return [(name, re.sub(r"[^!-~]", "?", value)) for name, value in found if value]

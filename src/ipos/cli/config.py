@@ -25,7 +25,7 @@ def check(
 ) -> None:
     """Say everything that is wrong with a file, by line; nothing when it is right.
 
-    What is right and good to know begins with `note:`; exit status 0.
+    A line that begins with `note:` is no mistake, and the exit status stays 0.
     """
     from ipos.agent.host.paths import config_file
     from ipos.config import load

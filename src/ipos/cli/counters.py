@@ -14,7 +14,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def counters(
     output: OutputOption = Output.TEXT,
-    everything: Annotated[bool, typer.Option("--all", help="Those that are zero, too.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show counters that are zero, too.")
+    ] = False,
 ) -> None:
     """Print every counter of the data plane with its meaning. Works with the agent dead.
 

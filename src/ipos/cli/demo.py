@@ -19,7 +19,7 @@ def demo(
         float, typer.Option(min=2, max=40, metavar="N", help="Seconds of traffic.")
     ] = 15,
     name: Annotated[
-        str, typer.Option(metavar="N", help="Name of its lab; by default one nobody has.")
+        str, typer.Option(metavar="N", help="Name of its lab; the default is a new name.")
     ] = "",
 ) -> None:
     """Show a farm of three at work: build it, load it, drain a server, report, remove it.

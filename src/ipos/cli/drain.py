@@ -28,15 +28,15 @@ def drain(
         bool, typer.Option("--wait", help="Report until the server has no connection left.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Even if nobody else can serve what it serves.")
+        bool, typer.Option("--force", help="Even if no other server can serve the same.")
     ] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Give a server nothing new, and take from it what it has.
+    """Give a server nothing new, and take its connections away from it.
 
     Connections move with their next request, idle ones go back to their first servers at once, and
     busy ones follow when they are answered. Those that are no HTTP/1 stay until they end, or until
-    the deadline. `ipos server set SERVER ready` undoes it.
+    the deadline. `ipos server set SERVER ready` ends the drain.
     """
     from urllib.parse import quote
 

@@ -22,7 +22,7 @@ _COLUMNS = (
 @app.command()
 def explain(
     url: Annotated[str, typer.Argument(help="Such as http://203.0.113.1/img/logo.png.")],
-    client: Annotated[str, typer.Option(metavar="IP", help="Who asks.")] = "",
+    client: Annotated[str, typer.Option(metavar="IP", help="The client's address.")] = "",
     cookie: Annotated[str, typer.Option(metavar="C", help="Its Cookie header: name=value.")] = "",
     output: OutputOption = Output.TEXT,
 ) -> None:

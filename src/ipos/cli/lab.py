@@ -107,7 +107,7 @@ class Damage(StrEnum):
 
 @app.command()
 def fault(
-    damage: Annotated[Damage, typer.Argument(help="cut: no carrier. whole: all is well again.")],
+    damage: Annotated[Damage, typer.Argument(help="cut: no carrier. whole: the damage ends.")],
     node: _Node,
     interface: Annotated[str, typer.Argument(help="front or back.")],
     name: _Name = "farm",

@@ -100,7 +100,10 @@ def choices(
     server: Annotated[
         str,
         typer.Option(
-            metavar="S", callback=_name_server, expose_value=False, help="And its server."
+            metavar="S",
+            callback=_name_server,
+            expose_value=False,
+            help="The server of that data plane.",
         ),
     ] = "",
 ) -> None:

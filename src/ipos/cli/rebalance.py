@@ -15,11 +15,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def rebalance(
     max_moves: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Give away at most so many connections in all."),
+        typer.Option(metavar="N", min=1, help="Give away at most N connections in all."),
     ] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Have connections chosen anew where servers have more of them than their part.
+    """Take connections from servers that have more than their share, to be chosen anew.
 
     After a server has joined, long-lived connections stay where they are. Servers that have more
     than their weight asks for hand idle ones back, whose next requests the policy then decides.

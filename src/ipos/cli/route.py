@@ -21,7 +21,7 @@ app = typer.Typer(
 
 @app.command("list")
 def list_routes(output: OutputOption = Output.TEXT) -> None:
-    """Print the rules that requests follow here now, and where requests go that none fits.
+    """Print the rules that requests follow here now, and where other requests go.
 
     From the running iNIC; works with the agent dead.
     """

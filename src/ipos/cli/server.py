@@ -71,10 +71,10 @@ def set_server(
         ),
     ] = "",
     force: Annotated[
-        bool, typer.Option("--force", help="Drain it even if nobody else can serve the same.")
+        bool, typer.Option("--force", help="Drain it even if no other server can serve the same.")
     ] = False,
 ) -> None:
-    """Say what is wanted of a server; known to all of them, and remembered.
+    """Order a state or a weight for a server; all servers know and remember the order.
 
     Returns when this server has seen it done. `ipos drain` also waits, and tells how far it is.
     """

@@ -31,8 +31,8 @@ def setup(
         list[str] | None,
         typer.Option(
             metavar="IP",
-            help="The back address of a server, this one too; repeatable. None: they find each "
-            "other.",
+            help="The back address of a server, this one too; repeatable. Without it the "
+            " servers find each other.",
         ),
     ] = None,
     service: Annotated[

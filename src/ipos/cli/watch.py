@@ -19,7 +19,7 @@ def watch(
     count: Annotated[int, typer.Option("-c", "--count", min=0, help="End after N events.")] = 0,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Print what becomes of connections that this server meets, until Ctrl-C.
+    """Print how each connection that comes to this server is decided, until Ctrl-C.
 
     The data plane reports each decision as it makes it, and only while somebody watches. JSON is
     one object per line. Events: new, again (after a refusal, or the death of the server chosen

@@ -21,15 +21,15 @@ class PacketType(IntEnum):
     PACKET = 2  # to the owner: a packet of the client's
     ACKNOWLEDGEMENT = 3  # owner to first server: the endpoint's socket exists
     CLOSED = 4  # owner to first server: the connection is over
-    LOCATE = 5  # to all: whose connection is this packet of?
+    LOCATE = 5  # to all: which server owns the connection of this packet?
     MOVED = 6  # owner to first server: the endpoint lives at the destination now
     REFUSED = 7  # owner to first server: not taken over, choose again
     PROBE = 8  # an agent to a silent server: does your data plane work?
     PROBE_ANSWER = 9  # that data plane's answer
-    LEARNED = 10  # to all: we have the session of this cookie
-    FORGOTTEN = 11  # to all: nobody has it any more
-    LOCATED = 12  # owner to who asked by type 5: it is here
-    STATE = 13  # to all: our load now; the rest of our state is as we said it last
+    LEARNED = 10  # to all: the sender has the session of this cookie
+    FORGOTTEN = 11  # to all: no server has the session of this cookie any more
+    LOCATED = 12  # owner to the server that asked by type 5: the connection is here
+    STATE = 13  # to all: the sender's load now; the rest of its state has not changed
 
 
 class Protocol(IntEnum):

@@ -3,26 +3,26 @@
 
     GET  /v1/status               the document of `ipos status`
     GET  /v1/servers              its servers alone
-    PUT  /v1/servers/NAME/state   {"state": "ready" | "drain" | "maint"}; answers when it is so;
-                                  of drain also "deadline": seconds, 0 for none, and "force": true
-    GET  /v1/servers/NAME/drain   how far a server is that drains
+    PUT  /v1/servers/NAME/state   {"state": "ready" | "drain" | "maint"}; answers when that is so;
+                                  for drain also "deadline": seconds, 0 for none, and "force": true
+    GET  /v1/servers/NAME/drain   the progress of a server that drains
     POST /v1/rebalance            {"most": N, or null for any number}: servers that have more
-                                  connections than their part give idle ones away; what each gives
+                                  connections than their share give idle ones away; how many
     GET  /v1/ready                200 while this server is to get new connections, else 503 and why
-    PUT  /v1/servers/NAME/weight  {"weight": 1 to 65535, or null for what is configured}; as above
+    PUT  /v1/servers/NAME/weight  {"weight": 1 to 65535, or null for the configured one}; as above
     GET  /v1/addresses            the service addresses and who holds them
     GET  /v1/counters             every counter of the data plane, as `ipos counters -o json`
     GET  /v1/explain?url=         which server a request would get; also client=, cookie=
     GET  /v1/routes               the rules that requests follow here now
-    GET  /v1/routes/test?url=     which of them a URL meets, and why; also service=
+    GET  /v1/routes/test?url=     which of them applies to a URL, and why; also service=
     GET  /v1/history              the last hour in samples of ten seconds, where agent.web is set
-    GET  /v1/events               a JSON object per line, as connections are decided, until closed
+    GET  /v1/events               one JSON object a line for each decision, until closed
     POST /v1/reload               take the changed configuration; answers when it is taken
     GET  /metrics                 Prometheus' text format
 
-A fault is {"error": sentence}: 400 for a request that makes no sense, 404 for what is not there,
-409 for what cannot be done now, 413 for a body of more than 4,096 bytes. A request may say whom it
-is for in the headers Ipos-Farm and Ipos-Server; another agent answers 421.
+A fault is {"error": sentence}: 400 for a request that makes no sense, 404 for what does not exist,
+409 for what cannot be done now, 413 for a body of more than 4,096 bytes. A request may name the
+agent that it is meant for in the headers Ipos-Farm and Ipos-Server; another agent answers 421.
 """
 
 import asyncio
