@@ -18,14 +18,6 @@ from tests.agent.host.test_state_file import STRANGE, make
 from tests.config.mistakes_table import GOOD
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    secret = tmp_path / "farm.key"
-    secret.write_bytes(b"0123456789abcdef")
-    secret.chmod(0o600)
-    return tmp_path / "ipos.toml"
-
-
 def sentence(file: Path) -> str:
     with pytest.raises(ConfigError) as raised:
         load(file)

@@ -12,14 +12,6 @@ from ipos.config.schema import Config
 from tests.config.mistakes_table import FIELDS, GOOD, OTHERS
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    secret = tmp_path / "farm.key"
-    secret.write_text("0123456789abcdef\n")
-    secret.chmod(0o600)
-    return tmp_path / "ipos.toml"
-
-
 def mistakes(text: str, file: Path) -> list[tuple[int, str]]:
     with pytest.raises(ConfigError) as raised:
         parse(text, file)

@@ -33,14 +33,6 @@ FARM = HEAD.replace("[server]", 'own_programs = "farm"\n[server]')
 WEB = '[[route]]\nservice = "web"\n'
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    secret = tmp_path / "farm.key"
-    secret.write_text("0123456789abcdef\n")
-    secret.chmod(0o600)
-    return tmp_path / "ipos.toml"
-
-
 @pytest.mark.parametrize(
     "target", ["", WEB + 'pool = "mine"\n', WEB + 'path = "/api"\nservers = ["s2", "s1"]\n']
 )

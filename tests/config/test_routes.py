@@ -37,14 +37,6 @@ DOTS = "has a dot segment, which is resolved before rules see a request"
 QUERY = "has a query or fragment, which rules do not look at"
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    secret = tmp_path / "farm.key"
-    secret.write_text("0123456789abcdef\n")
-    secret.chmod(0o600)
-    return tmp_path / "ipos.toml"
-
-
 def mistakes(routes: str, file: Path) -> list[tuple[int, str]]:
     """Lines count from the first route's."""
     with pytest.raises(ConfigError) as raised:

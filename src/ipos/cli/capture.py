@@ -3,11 +3,10 @@
 pcap.
 """
 
-import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -16,6 +15,7 @@ import typer
 from ipos.errors import IposError
 from ipos.kernel.capture import Frame, PcapWriter, capturing
 from ipos.kernel.pins import find_pin_directory
+from ipos.termination import like_ctrl_c
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -34,7 +34,7 @@ def capture(
     written = 0
     try:
         with (
-            _ended_by_signal(),
+            like_ctrl_c(),  # the flag in the settings must be taken back
             capturing(find_pin_directory()) as frames,
             _stream(write) as stream,
         ):
@@ -67,17 +67,3 @@ def _stream(path: Path | None) -> "nullcontext[BinaryIO] | BinaryIO":
         return path.open("wb")
     except OSError as error:
         raise IposError(f"cannot write {path}: {error.strerror}") from None
-
-
-@contextmanager
-def _ended_by_signal() -> Iterator[None]:
-    """SIGTERM ends a capture as Ctrl-C does: the flag in the settings must be taken back."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -20,6 +20,7 @@ from ipos.errors import IposError
 from ipos.lab import state
 from ipos.lab.lab import Lab
 from ipos.lab.plan import CLIENT_LAN, Settings
+from ipos.termination import like_ctrl_c
 
 FIRST, DRAINED = "s1", "s2"
 _UNTIL_DRAIN = 0.6
@@ -47,7 +48,7 @@ def run(name: str, seconds: float, screen: Screen) -> Outcome:
             f"there is a lab {name} already, which the demo would remove; choose another"
         )
     settings = Settings(name=name, servers=3, clients=1)
-    with screen, _ended_by_signal():
+    with screen, like_ctrl_c():
         screen.phase("building a farm of three servers, a router and a client ...")
         with _lab(settings, screen) as lab:
             screen.phase("capturing one connection on all three ...")
@@ -156,20 +157,6 @@ def _lab(settings: Settings, screen: Screen) -> Iterator[Lab]:
         with _undisturbed():
             screen.phase("removing the farm ...")
             lab.down()
-
-
-@contextmanager
-def _ended_by_signal() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does: in order."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -11,9 +11,7 @@ There is a pass over Local and Forward-Connect at each beat, in pieces of a few 
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 
 import structlog
 
@@ -27,6 +25,7 @@ from ipos.agent.expiry.row_table import FEW, ROWS
 from ipos.agent.heartbeat.message import Leaving, Order
 from ipos.agent.host.connection_sockets import Sockets
 from ipos.agent.host.own_state import boottime_ns
+from ipos.closing import Closing
 from ipos.errors import IposError
 from ipos.kernel.libbpf.map_store import Map
 from ipos.kernel.maps import Tables
@@ -44,7 +43,7 @@ that comes there meanwhile is asked about for longer than that."""
 log = structlog.get_logger()
 
 
-class Emptying(AbstractContextManager["Emptying"]):
+class Emptying(Closing):
     """What one agent does while its server drains. `begins` is called when that begins or ends.
 
     Made inside the server's network namespace; `maps` are the data plane's. `holder` says which
@@ -255,12 +254,7 @@ class Emptying(AbstractContextManager["Emptying"]):
             self._reset += 1
             self._ledger.count("DRAIN_RESET")
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._sockets.close()
         for each in (*self._maps.values(), self._holding, *self._ledger_maps.values()):
             each.close()

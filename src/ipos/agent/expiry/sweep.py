@@ -12,10 +12,8 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from ipaddress import IPv4Address
 from pathlib import Path
-from types import TracebackType
 
 import structlog
 
@@ -34,6 +32,7 @@ from ipos.agent.heartbeat.datagram_tags import Key
 from ipos.agent.host.connection_sockets import Sockets
 from ipos.agent.host.own_state import boottime_ns
 from ipos.agent.host.socket_count import Connections
+from ipos.closing import Closing
 from ipos.errors import IposError
 
 PAUSE_NS = 450_000_000
@@ -53,7 +52,7 @@ ASK_AGAIN_NS = 6_000_000_000
 """By then a server that was away has its addresses back, and routers know it."""
 
 
-class Sweep(AbstractContextManager["Sweep"]):
+class Sweep(Closing):
     """Removes old rows from the tables pinned in a directory, and answers questions of other
     servers.
 
@@ -370,12 +369,7 @@ class Sweep(AbstractContextManager["Sweep"]):
 
     # ---- all of them -------------------------------------------------------------------------
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._lost.close()
         self._rows.close()
         self._sockets.close()

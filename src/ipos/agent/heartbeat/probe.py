@@ -13,12 +13,11 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
-from types import TracebackType
-from typing import Self
 
 from ipos.abi.rows import Settings, SettingsFlags
 from ipos.agent.heartbeat.message import State
 from ipos.agent.host.interfaces import NetworkError
+from ipos.closing import Closing
 from ipos.wire import (
     Frame,
     Header,
@@ -142,7 +141,7 @@ def numbers(settings: Settings, state: State) -> bytes | None:
     return ethernet.encode(frame, key)
 
 
-class Prober:
+class Prober(Closing):
     """Asks on one interface. The data plane passes nothing but answers up to its socket."""
 
     def __init__(self, interface: str, ethertype: int) -> None:
@@ -186,13 +185,5 @@ class Prober:
             if found is not None:
                 yield found
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._socket.close()

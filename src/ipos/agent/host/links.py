@@ -8,7 +8,6 @@ Neither does a time in which the agent was stopped: it reads the answers that ha
 calls a router silent.
 """
 
-import ctypes
 import fcntl
 import socket
 import struct
@@ -18,7 +17,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from ipos.agent.heartbeat.member_faults import Fault
-from ipos.agent.host.interfaces import Interface, NetworkError
+from ipos.agent.host.interfaces import Interface
+from ipos.agent.network.arp import REPLY, ArpSocket
 from ipos.closing import Closing
 
 CUT_NS = 150_000_000
@@ -33,12 +33,7 @@ _ROUTES = Path("/proc/thread-self/net/route")
 _ROUTES_NS = 5_000_000_000
 _ROUTES_SIZE = 1 << 16
 _SIOCGIFFLAGS, _RUNNING = 0x8913, 0x40
-_ETH_P_ARP, _ETH_P_VLAN = 0x0806, 0x8100
-_ARP = struct.Struct("!HHBBH6s4s6s4s")
-_REQUEST, _REPLY = 1, 2
-_BROADCAST = b"\xff" * 6
 _NOBODY = IPv4Address(0)
-_SO_ATTACH_FILTER = 26
 _ROUTE_UP, _ROUTE_GATEWAY = 1, 2
 
 
@@ -106,26 +101,22 @@ class NextHops:
 
 
 class Links(Closing):
-    """Looks at two interfaces of this network namespace. `source` asks on front."""
+    """Looks at two interfaces of this network namespace. `source` asks on front.
+
+    NetworkError when ARP cannot be spoken there.
+    """
 
     def __init__(self, front: Interface, back: Interface, source: IPv4Address, vlan: int) -> None:
         self._front, self._back = front, back
-        self._source, self._vlan = source, vlan
+        self._source = source
         self._carriers = {name: Damped(CUT_NS, WELL_NS) for name in (front.name, back.name)}
         self._silence = Damped(0, WELL_NS)
         self.silent: Collection[int] = ()
         """Addresses in whose name nobody is asked: another server holds them."""
         self._hops = NextHops()
         self._routes_ns: int | None = None
+        self._arp = ArpSocket(front, vlan)
         self._any = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        try:
-            self._arp = socket.socket(socket.AF_PACKET, kind, 0)
-            _only_replies(self._arp)
-            self._arp.bind((front.name, _ETH_P_ARP))
-        except OSError as error:
-            self._any.close()
-            raise NetworkError(f"cannot speak ARP on {front.name}: {error.strerror}") from None
 
     def look(self, now_ns: int) -> Fault:
         """What is wrong; front's faults come first."""
@@ -152,36 +143,11 @@ class Links(Closing):
         if self._routes_ns is None or now_ns - self._routes_ns >= _ROUTES_NS:
             self._routes_ns = now_ns
             self._hops.expect(next_hops(self._front.name))
-        for address, mac in self._answers():
-            self._hops.answered(address, mac)
+        for heard in self._arp.heard():
+            if heard.operation == REPLY:
+                self._hops.answered(IPv4Address(heard.address), heard.mac)
         for address, known in self._hops.due(now_ns):
-            try:
-                self._arp.sendto(self._question(address, known), (self._front.name, 0))
-            except OSError:
-                pass  # unanswered, then
-
-    def _answers(self) -> Iterator[tuple[IPv4Address, bytes]]:
-        while True:
-            try:
-                raw = self._arp.recv(128)
-            except BlockingIOError:
-                return
-            except OSError:  # the interface went down: said once
-                continue
-            at = 14 if raw[12:14] == _ETH_P_ARP.to_bytes(2, "big") else 18
-            if len(raw) >= at + _ARP.size:
-                *_, operation, mac, sender, _, _ = _ARP.unpack_from(raw, at)
-                if operation == _REPLY:
-                    yield IPv4Address(sender), mac
-
-    def _question(self, address: IPv4Address, mac: bytes | None) -> bytes:
-        own = self._front.mac
-        tag = struct.pack("!HH", _ETH_P_VLAN, self._vlan) if self._vlan else b""
-        body = _ARP.pack(
-            1, 0x0800, 6, 4, _REQUEST, own, self._asker(address).packed, bytes(6), address.packed
-        )
-        head = (mac or _BROADCAST) + own + tag + _ETH_P_ARP.to_bytes(2, "big")
-        return (head + body).ljust(60, b"\0")
+            self._arp.ask(int(address), int(self._asker(address)), known)
 
     def _asker(self, address: IPv4Address) -> IPv4Address:
         """Our address in its network, as our kernel would ask; none that another server holds."""
@@ -208,23 +174,3 @@ def next_hops(interface: str, table: Path = _ROUTES) -> set[IPv4Address]:
         if flags & (_ROUTE_UP | _ROUTE_GATEWAY) == _ROUTE_UP | _ROUTE_GATEWAY:
             found.add(IPv4Address(socket.ntohl(gateway)))
     return found
-
-
-def _only_replies(arp: socket.socket) -> None:
-    """The kernel drops what others ask each other. Its filter begins at the Ethernet header."""
-    program = b"".join(
-        struct.pack("=HBBI", *instruction)
-        for instruction in (
-            (0x28, 0, 0, 12),  # the type, behind which a tag may stand
-            (0x15, 0, 2, _ETH_P_VLAN),
-            (0x28, 0, 0, 24),
-            (0x05, 0, 0, 1),
-            (0x28, 0, 0, 20),
-            (0x15, 0, 1, _REPLY),
-            (0x06, 0, 0, 128),
-            (0x06, 0, 0, 0),
-        )
-    )
-    code = ctypes.create_string_buffer(program)
-    fprog = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))
-    arp.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)

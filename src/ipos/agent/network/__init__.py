@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the agent makes in the kernel's network: addresses, routes, interfaces."""
+"""What the agent makes in the kernel's network, and ARP: addresses, routes, interfaces."""
