@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 
 from ipos.agent.heartbeat.member import Age
+from ipos.agent.heartbeat.member_faults import Fault
 from ipos.agent.heartbeat.message import Application, Order, State
 from ipos.agent.heartbeat.pace import OFTEN, SELDOM, Editions, Pace, pace
 from tests.agent.made_up_farm import MS, NOW_NS, WALL_MS, back, datagram, members, state
@@ -100,3 +101,9 @@ def test_for_one_who_begins_all_is_said_again() -> None:
     told(editions, *[state(1)] * 4)
     editions.repeat()
     assert told(editions, *[state(1)] * 4) == [(1, True)] * 3 + [(1, False)]
+
+
+def test_a_refused_server_says_its_whole_state_each_time() -> None:
+    """The others' data planes do not know its MAC address, so they drop the frames of numbers."""
+    refused = state(1, fault=Fault.DUPLICATE)
+    assert told(Editions(), *[refused] * 6) == [(1, True)] * 6
