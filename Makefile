@@ -103,12 +103,8 @@ lint: setup
 abi: setup
 	@$(BIN)/python -m scripts.abi
 
-# Two files at a time: a farm test mostly waits, and a file's tests share a lab. What needs the CPUs
-# for itself comes after them. Status 5 is pytest's for none selected, as a -k may do to either.
 test: lint
-	@$(BIN)/python -m pytest -m 'not slow and not alone' -n 2 --dist loadfile $(PYTEST_ARGS) \
-		|| test $$? = 5
-	@$(BIN)/python -m pytest -m 'alone and not slow' $(PYTEST_ARGS) || test $$? = 5
+	@$(BIN)/python -m scripts.suite $(PYTEST_ARGS)
 
 test-slow: setup
 	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all tests share: farm tests are skipped, with the reason said, where they cannot run."""
 
+import json
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -18,3 +20,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("farm"):
             item.add_marker(skip)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--tell-failed", type=Path, help="a file for the tests that have failed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    told = config.getoption("--tell-failed")
+    if told is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Failed(told))
+
+
+class _Failed:
+    """Writes which tests have failed, and whether each needs a farm: `scripts/suite.py` asks."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._found: dict[str, bool] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self._found[report.nodeid] = "farm" in report.keywords
+
+    def pytest_sessionfinish(self) -> None:
+        self._file.write_text(json.dumps(self._found))
