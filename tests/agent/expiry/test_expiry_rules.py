@@ -163,6 +163,16 @@ def test_a_connection_given_away(row: Forwarded, owner: int, fate: Fate) -> None
     assert expiry_rules.forwarded(row, owner, NOW_NS, LIMITS) is fate
 
 
+@pytest.mark.parametrize("up_ns", [0, 1_000 * MS, 3_600_000 * MS], ids=["0 s", "1 s", "1 h"])
+def test_a_row_in_doubt_is_asked_about_however_young_the_machine_is(up_ns: int) -> None:
+    doubt = constant("IPOS_IN_DOUBT")
+    given_away, ours = forwarded(last_seen_ns=doubt), owned(last_seen_ns=doubt)
+    assert expiry_rules.forwarded(given_away, READY, up_ns, LIMITS) is Fate.ASK
+    assert expiry_rules.owned(ours, up_ns, LIMITS) is Fate.ASK
+    raw = layout("ipos_forward").pack({"last_seen_ns": doubt})
+    assert expiry_rules.FORWARDED_SINCE.before(raw, up_ns - LIMITS.forwarded_ns) == [0]
+
+
 def test_an_owner_is_not_asked_while_it_is_being_offered_the_connection() -> None:
     impatient = dataclasses.replace(LIMITS, idle_ns=1_000 * MS)
     row = forwarded(acknowledged=0, last_seen_ns=ago(29_000))

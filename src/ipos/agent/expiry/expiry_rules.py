@@ -23,6 +23,7 @@ Whoever acts on a fate has read the row some time ago. So it takes the row out o
 step, judges it again, and puts it back when it has changed; only who took a row acts on it.
 """
 
+import math
 import sys
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -37,6 +38,7 @@ _U32 = 0xFFFF_FFFF
 RESET = constant("IPOS_TEMP_RESET")
 CLOSED = int(TemporaryState.CLOSED)
 _LOCATED = int(Options.LOCATED)
+_IN_DOUBT = constant("IPOS_IN_DOUBT")
 _OPEN = int(TemporaryState.OPEN)
 _ATTACHED = int(EndpointState.ATTACHED)
 NO_SERVER = int(ServerState.NONE)
@@ -244,9 +246,14 @@ def offered(forward: Forwarded | None, local: Owned | None) -> Fate:
     return Fate.RELEASE if taken else Fate.RESET
 
 
+def _silent_ns(row: Owned | Forwarded, now_ns: int) -> float:
+    """Since its last packet. A row in doubt is as old as can be, however young the machine is."""
+    return now_ns - row.last_seen_ns if row.last_seen_ns != _IN_DOUBT else math.inf
+
+
 def owned(row: Owned, now_ns: int, limits: Limits) -> Fate:
     """An endpoint of ours. ASK: END it when the kernel has no socket for it."""
-    silent_ns = now_ns - row.last_seen_ns
+    silent_ns = _silent_ns(row, now_ns)
     if row.state != _ATTACHED:
         return Fate.FORGET if silent_ns > limits.unattached_ns else Fate.KEEP
     return Fate.ASK if silent_ns > limits.silent_ns else Fate.KEEP
@@ -254,7 +261,7 @@ def owned(row: Owned, now_ns: int, limits: Limits) -> Fate:
 
 def forwarded(row: Forwarded, owner: int, now_ns: int, limits: Limits) -> Fate:
     """A connection given away. owner: its state; ASK: END it when the owner denies it."""
-    silent_ns = now_ns - row.last_seen_ns
+    silent_ns = _silent_ns(row, now_ns)
     if owner in _GONE and silent_ns > limits.owner_down_ns:
         return Fate.END
     idle_ns = min(limits.silent_ns, limits.idle_ns) if row.ending else limits.idle_ns

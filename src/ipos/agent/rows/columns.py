@@ -78,9 +78,13 @@ class Since:
         self._struct = struct.Struct(f"={field.offset}xQ{rest}x")
 
     def before(self, values: bytes, when_ns: int) -> list[int]:
-        """Which of the rows, by their places in the batch, are from before that."""
-        rows = self._struct.iter_unpack(values)
-        return [place for place, (since_ns,) in enumerate(rows) if since_ns < when_ns]
+        """Which of the rows, by their places in the batch, are from before that.
+
+        A time of 0 is before all, also where a machine that has just started reckons `when_ns` to
+        be below 0.
+        """
+        rows, first_ns = self._struct.iter_unpack(values), max(when_ns, 1)
+        return [place for place, (since_ns,) in enumerate(rows) if since_ns < first_ns]
 
 
 class SinceIn(Since):
