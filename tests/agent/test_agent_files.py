@@ -24,7 +24,7 @@ from ipos.kernel.libbpf import RingBuffer
 from ipos.kernel.libbpf.errors import MapError
 from ipos.kernel.libbpf.map_store import Map
 from ipos.kernel.pins import directory_name
-from ipos.lab import Settings, faults
+from ipos.lab import Settings, cgroups, faults
 from ipos.lab.lab import Lab
 from tests.agent.live import (
     agent_pid,
@@ -59,8 +59,7 @@ def test_one_agent_per_server(farm: Farm) -> None:
 @contextmanager
 def another_abi(farm: Farm, server: str) -> Iterator[None]:
     """A server whose agent has ended, and whose data plane says that it is of the next ABI."""
-    os.kill(agent_pid(farm, server), signal.SIGTERM)
-    wait_until("the agent has ended", lambda: "not running" in ipos(farm, server, "status")[1])
+    cgroups.end(farm.lab.place(server).agent_cgroup)
     with Map.open(pins(farm, server) / "abi") as number:
         number.update(bytes(4), (constant("IPOS_ABI") + 1).to_bytes(4, "little"))
         try:
@@ -307,8 +306,7 @@ def heard(farm: Farm, server: str) -> dict[str, int]:
 def test_detach_leaves_nothing_and_the_others_know(farm: Farm) -> None:
     status, said = ipos(farm, "s3", "detach")
     assert (status, "stop it first" in said) == (1, True)
-    os.kill(agent_pid(farm, "s3"), signal.SIGTERM)
-    wait_until("the agent has ended", lambda: "not running" in ipos(farm, "s3", "status")[1])
+    cgroups.end(farm.lab.place("s3").agent_cgroup)
     wait_until("s3 is stale", lambda: seen(farm, "s1", "s3") == (ServerState.READY, True))
     silent = heard(farm, "s3")
     changes = farm.lab.place("s3").run_dir / "changes.json"

@@ -115,7 +115,8 @@ def test_detach_gives_a_server_back() -> None:
         _wait_unloaded(programs)
         foreign = farm.run("s2", "ip", "route", "show", "table", "local")
         assert farm.address("s1") not in foreign, "the others' addresses are not local any more"
-        wait_until("s1 leaves the address to it", lambda: _served_by_s2(farm))
+        # The router asks s1 until it is sure that this one answers for the address no more.
+        wait_until("s1 leaves the address to it", lambda: _served_by_s2(farm), 30)
 
 
 def test_an_agent_that_is_killed_leaves_a_data_plane_that_down_removes() -> None:
