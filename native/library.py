@@ -114,6 +114,9 @@ class Store:
             for key in keys
         ]
 
+    def update_per_cpu(self, key: bytes, values: Iterable[bytes]) -> None:
+        self.update(key, next(iter(values)))
+
     def update_all(self, rows: Mapping[bytes, bytes]) -> None:
         for key, value in rows.items():
             self.update(key, value)

@@ -97,6 +97,7 @@ struct native_skb { /* struct __sk_buff, as far as it is used */
 	unsigned long data, data_end, data_meta;
 	__u32 len, mark, ifindex, ingress_ifindex;
 	__u32 protocol, vlan_present, vlan_tci, vlan_proto, tstamp_type, gso_segs, gso_size;
+	struct bpf_sock *sk; /* NULL: it is nobody's */
 };
 
 struct native_dynptr {

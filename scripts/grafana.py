@@ -11,18 +11,49 @@ from typing import Any
 FILE = Path(__file__).parents[1] / "packaging" / "grafana" / "ipos.json"
 _SOURCE = {"type": "prometheus", "uid": "${source}"}
 _IN = '{instance=~"$instance"}'
+
+
+def _quantiles(histogram: str) -> tuple[tuple[str, str], ...]:
+    """The median and the 99th percentile of a histogram, of each service."""
+    rate = f"sum by (service, le) (rate({histogram}_bucket{_IN}[$__rate_interval]))"
+    return tuple(
+        (f"histogram_quantile({part}, {rate})", f"{{{{service}}}} {name}")
+        for part, name in (("0.5", "median"), ("0.99", "p99"))
+    )
+
+
 PANELS: tuple[tuple[str, str, str, tuple[tuple[str, str], ...]], ...] = (
     # title, kind, unit, then pairs of an expression and a legend
     ("Faults", "stat", "none", ((f"sum(ipos_faults{_IN})", "faults"),)),
     ("Servers ready", "stat", "none",
      (('count(max by (server) (ipos_server_state{state="ready"}) == 1)', "ready"),)),
     ("Servers per service", "stat", "none",
-     (("max by (service) (ipos_service_servers)", "{{service}}"),)),
+     (("max by (service) (ipos_service_servers_ready)", "{{service}}"),)),
     ("Connections decided", "timeseries", "cps",
      ((('sum by (counter) (rate(ipos_packets_total{counter=~"served_here|migrated",'
        'instance=~"$instance"}[$__rate_interval]))'), "{{counter}}"),)),
     ("Refusals and sessions, by reason", "timeseries", "cps",
      ((f"sum by (reason) (rate(ipos_decisions_total{_IN}[$__rate_interval])) > 0", "{{reason}}"),)),
+    ("Requests of services", "timeseries", "reqps",
+     ((("sum by (service, outcome) (rate(ipos_service_decisions_total"
+       f"{_IN}[$__rate_interval])) > 0"), "{{service}} {{outcome}}"),)),
+    ("Refusals of services, by answer", "timeseries", "reqps",
+     ((("sum by (service, answer) (rate(ipos_service_refusals_total"
+       f"{_IN}[$__rate_interval])) > 0"), "{{service}} {{answer}}"),)),
+    ("Requests of routes", "timeseries", "reqps",
+     ((("topk(10, sum by (service, route) (rate(ipos_route_decisions_total"
+       f"{_IN}[$__rate_interval])))"), "{{service}} {{route}}"),)),
+    ("Time to first byte", "timeseries", "s", _quantiles("ipos_time_to_first_byte_seconds")),
+    ("Duration of requests", "timeseries", "s", _quantiles("ipos_request_duration_seconds")),
+    ("Duration of migrations", "timeseries", "s", _quantiles("ipos_migration_duration_seconds")),
+    ("Requests of pools", "timeseries", "reqps",
+     ((f"sum by (service, pool) (rate(ipos_pool_decisions_total{_IN}[$__rate_interval])) > 0",
+       "{{service}} {{pool}}"),)),
+    ("Refusals by servers", "timeseries", "reqps",
+     ((f"sum by (server) (rate(ipos_server_refusals_total{_IN}[$__rate_interval])) > 0",
+       "{{server}}"),)),
+    ("Clocks of servers", "timeseries", "s",
+     ((f"ipos_server_clock_offset_seconds{_IN}", "{{instance}} {{server}}"),)),
     ("Drops", "timeseries", "pps",
      ((('sum by (counter) (rate(ipos_packets_total{counter=~"drop_.*",instance=~"$instance"}'
        "[$__rate_interval])) > 0"), "{{counter}}"),)),

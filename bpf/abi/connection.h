@@ -169,7 +169,9 @@ struct ipos_endpoint {	    /* maps `local` and `connect`: full means refuse */
 	__u16 asker;	 /* index of who asks whose it is; 0: nobody does */
 	__be32 question; /* the last four bytes of that question's tag */
 	__u32 asked_seq; /* sequence number of the packet in its question */
-	__u8 zeros[24];
+	__u64 asked_ns;	 /* since when an answer is owed, boottime clock; 0: none is */
+	__u8 timed;	 /* its first byte has left */
+	__u8 zeros[15];
 	struct ipos_mark marks[IPOS_MARKS]; /* the oldest first */
 };
 
@@ -337,14 +339,11 @@ struct ipos_holding { /* map `holding`: full means drop, unacknowledged */
 	__u64 created_ns;
 	__u64 last_seen_ns;
 	__u32 chunks[IPOS_CHUNKS]; /* index + 1 in `hold_pool`; 0: none */
-	__u32 head_left;	   /* of the parser: bytes of a record or frame still missing
-					 *  */
-	__u16 server;		   /* chosen already; 0: not yet; answered: who is told the
-					 * end */
+	__u32 head_left;	   /* of the parser: what misses of a record or frame */
+	__u16 server;		   /* chosen; 0: not yet; answered: who is told the end */
 	__be16 port;		   /* the application's there */
 	__u16 pool;		   /* whom it was chosen from */
-	__u8 again;		   /* why it is decided again: enum ipos_reason; 0: it is not
-					 *  */
+	__u8 again;		   /* why it is decided again: enum ipos_reason; or 0 */
 	__u8 moving;		   /* a later request of a connection that is ours */
 	__u32 head_more;	   /* of the parser: the rest of its state */
 	__u32 client_end;	   /* answered: what we acknowledge, from a refused head on */
@@ -367,7 +366,8 @@ struct ipos_holding { /* map `holding`: full means drop, unacknowledged */
 					 * server */
 	__u32 crowded_ms;	   /* since when all have; 0: they have not */
 	__u8 live;		   /* an application has had the connection: see tc/hand_back.h */
-	__u8 zeros[7];
+	__u8 zeros[3];
+	__u32 offered_us; /* when it was offered to another server, modulo 2^32 */
 };
 
 /*

@@ -17,5 +17,6 @@
 #include "abi/request.h"
 #include "abi/connection.h"
 #include "abi/event.h"
+#include "abi/measured.h"
 
 #endif /* IPOS_H */

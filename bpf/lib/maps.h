@@ -106,6 +106,12 @@ IPOS_MAP(locks, ARRAY, __u32, __u32, IPOS_LOCKS); /* 1 + the CPU that has it; 0:
 /* Writer: data plane. */
 IPOS_MAP(traffic, ARRAY, __u32, struct ipos_traffic, IPOS_SERVERS_MAX);
 IPOS_MAP(counters, PERCPU_ARRAY, __u32, __u64, IPOS_COUNTERS_MAX);
+/* Writer: data plane; the agent empties the row of an index that is used anew.  Fixed size. */
+IPOS_MAP(service_tallies, PERCPU_ARRAY, __u32, struct ipos_service_tally, IPOS_SERVICES_MAX);
+IPOS_MAP(pool_tallies, PERCPU_ARRAY, __u32, struct ipos_tally, IPOS_POOLS_MAX);
+IPOS_MAP(rule_tallies, PERCPU_ARRAY, __u32, struct ipos_tally, IPOS_RULE_TALLIES);
+IPOS_MAP(server_tallies, PERCPU_ARRAY, __u32, struct ipos_tally, IPOS_SERVERS_MAX);
+IPOS_MAP(histograms, PERCPU_ARRAY, __u32, struct ipos_histogram, IPOS_HISTOGRAMS);
 IPOS_RING(captured, 4194304); /* full: CAPTURE_LOST */
 IPOS_RING(decisions, 262144); /* full: DECISION_LOST */
 IPOS_RING(silent, 65536);     /* full: its client has to send again */
@@ -185,6 +191,8 @@ struct ipos_scratch {
 	struct ipos_endpoint endpoint;
 	struct ipos_forward forward;
 	struct reading reading;
+	__u64 now;		   /* when request_place() was asked, boottime clock */
+	__u32 pool, rule;	   /* what it has found */
 	__u8 text[2 * IPOS_CHUNK]; /* what HTTP/2 says, out of its coding */
 };
 IPOS_MAP(scratch, PERCPU_ARRAY, __u32, struct ipos_scratch, IPOS_PROGRAMS);

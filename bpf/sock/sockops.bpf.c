@@ -45,7 +45,7 @@ IPOS_INLINE void connected(struct bpf_sock_ops *ctx, const struct ipos_tuple *t,
 	ep.service = a->service;
 	ep.rcv_need = ep.adopt_seq = ep.rcv_nxt = ctx->rcv_nxt;
 	ep.snd_nxt = ctx->snd_nxt;
-	ep.last_seen_ns = bpf_ktime_get_boot_ns();
+	ep.last_seen_ns = ep.asked_ns = bpf_ktime_get_boot_ns();
 	failed = ep.first == set->self ? local_put(t, &ep) : connect_put(t, &ep);
 	if (failed) {
 		count(COUNT_DROP_TABLE_FULL);

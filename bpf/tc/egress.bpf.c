@@ -4,6 +4,7 @@
 #include "lib/sk.h"
 #include "http/response.h"
 #include "lib/emit.h"
+#include "lib/measure.h"
 #include "tc/arp_out.h"
 #include "tc/cookie_news.h"
 #include "tc/line_out.h"
@@ -26,8 +27,11 @@ IPOS_INLINE int swallow(struct __sk_buff *skb, const struct ipos_settings *set, 
 IPOS_FUNCTION int answers_read(struct __sk_buff *skb, struct ipos_scratch *w,
 			       const struct segment *s, struct ipos_endpoint *ep)
 {
+	__u32 answered;
+
 	if (!w || !s || !ep || seq_before(s->seq + s->length, ep->answer_next))
 		return 0;
+	answered = ep->answered;
 	if (seq_before(ep->answer_next, s->seq))
 		ep->answer = IPOS_ANSWER_UNKNOWN;
 	w->end = ep->answer_next - s->seq;
@@ -51,7 +55,30 @@ IPOS_FUNCTION int answers_read(struct __sk_buff *skb, struct ipos_scratch *w,
 	if (w->end < s->length)
 		ep->answer = IPOS_ANSWER_UNKNOWN;
 	ep->answer_next = s->seq + s->length;
+	if (ep->asked_ns && (!ep->timed || ep->answered != answered))
+		answer_timed(ep, ep->answered != answered);
 	return 0;
+}
+
+/*
+ * What answers_read() has not timed: an answer that ends with the connection, and whatever a
+ * connection that is decided once carries, which counts as one answer.
+ */
+IPOS_INLINE void egress_timed(const struct segment *s, struct ipos_endpoint *ep)
+{
+	int over = s->flags & TCP_FIN && !ep->server_fin_seen && (ep->timed || s->length);
+
+	if (ep->asked_ns && (over || (s->length && !ep->timed)))
+		answer_timed(ep, over);
+}
+
+/* Whether a socket sends its first bytes, which the kernel has counted before they come here. */
+IPOS_INLINE int is_first_data(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct bpf_tcp_sock *tcp = sk ? bpf_tcp_sock(sk) : NULL;
+
+	return tcp && tcp->data_segs_out <= (skb->gso_segs ? skb->gso_segs : 1);
 }
 
 IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
@@ -91,6 +118,7 @@ IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 		endpoint_end(skb, set, w, &s->tuple, ep, bpf_ktime_get_boot_ns());
 		return TC_ACT_OK;
 	}
+	egress_timed(s, ep);
 	if (s->flags & TCP_FIN) {
 		ep->server_fin = end;
 		ep->server_fin_seen = 1;
@@ -170,9 +198,10 @@ IPOS_INLINE int egress_frame(struct __sk_buff *skb)
 	}
 	if (what != PARSED_IP || parse_ip(data, end, skb->len, &s) != PARSED_TCP)
 		return TC_ACT_OK;
-	/* What a socket sends in mid-stream is news only to who reads answers. */
+	/* What a socket sends after its first bytes is news only to who reads answers. */
 	if (likely((set->flags & (IPOS_ANSWERS_UNREAD | IPOS_CAPTURE)) == IPOS_ANSWERS_UNREAD) &&
-	    s.length && !(s.flags & (TCP_SYN | TCP_FIN | TCP_RST)) && skb->mark != IPOS_MARK_OURS)
+	    s.length && !(s.flags & (TCP_SYN | TCP_FIN | TCP_RST)) && skb->mark != IPOS_MARK_OURS &&
+	    !is_first_data(skb))
 		return TC_ACT_OK;
 	ip = s.tuple.client_ip;
 	port = s.tuple.client_port;

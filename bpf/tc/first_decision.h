@@ -7,6 +7,7 @@
 
 #include "abi/verdict.h"
 #include "lib/decision.h"
+#include "lib/measure.h"
 #include "tc/adoption.h"
 #include "tc/next_request.h"
 #include "tc/redirect.h"
@@ -25,6 +26,7 @@ IPOS_APART int reset_held(struct __sk_buff *skb, const struct ipos_settings *set
 	h->hs.iss = h->iss;
 	h->hs.irs = h->irs;
 	closed_remember(t, &h->hs, end, bpf_ktime_get_boot_ns(), IPOS_TEMP_RESET);
+	tally_refused(h->service, IPOS_REFUSED_BY_RST);
 	holding_release(t);
 	count(COUNT_RST_SENT);
 	if (!moving)
@@ -75,6 +77,12 @@ IPOS_INLINE void decision_note(struct ipos_holding *h, const struct choice *c)
 	h->pool = c->pool;
 	h->rule = c->rule;
 	h->session = c->session;
+}
+
+/* A first request is served here. */
+IPOS_INLINE void tally_first(const struct ipos_settings *set, const struct ipos_holding *h)
+{
+	tally_decided(h->service, set->self, h->pool, h->rule, IPOS_DECIDED_HERE);
 }
 
 /* Tells where the request in w->request goes, or by server 0 that nobody takes it. */
@@ -144,6 +152,7 @@ IPOS_APART int held_nobody(struct __sk_buff *skb, const struct ipos_settings *se
 {
 	if (hold_look(w, h) == IPOS_READ_DONE && w->request.grammar == IPOS_GRAMMAR_HTTP1)
 		return answer_refusal(h, ANSWER_NOBODY);
+	tally_nobody(h->pool, h->rule);
 	return reset_held(skb, set, w, t, h);
 }
 
@@ -213,6 +222,7 @@ IPOS_INLINE int held_here(struct __sk_buff *skb, struct ipos_settings *set, stru
 		return held_nobody(skb, set, w, t, h);
 	}
 	count(COUNT_SERVED_HERE);
+	tally_first(set, h);
 	report(set, service, w, t, h, set->self, reason);
 	if (pieces_send(skb, w, t, r, 0, h->held))
 		count(COUNT_DROP_EMIT);
@@ -273,6 +283,7 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 		return held_nobody(skb, set, w, t, h);
 	}
 	if (c.redirect && answer_redirect(w, h, c.server)) {
+		tally_decided(h->service, c.server, h->pool, h->rule, IPOS_DECIDED_REDIRECTED);
 		report(set, service, w, t, h, c.server, IPOS_REASON_REDIRECTED);
 		return ANSWER_HELD;
 	}
@@ -282,7 +293,7 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 	if (c.server != set->self) {
 		h->migration = h->migration ? h->migration + 1 : now;
 		if (!forward_row(w, t, h, &r, set->self, now)) {
-			count(COUNT_MIGRATED);
+			tally_offer(h, c.server, IPOS_DECIDED_AWAY);
 			report(set, service, w, t, h, c.server, reason);
 			migrate(skb, w, t, &r, h->migration);
 			return CONSUMED;

@@ -7,6 +7,7 @@
 
 #include "abi/verdict.h"
 #include "lib/decision.h"
+#include "lib/measure.h"
 #include "lib/reading.h"
 #include "tc/first_decision.h"
 
@@ -258,6 +259,7 @@ IPOS_FUNCTION int first_segment(struct __sk_buff *skb, struct ipos_scratch *w,
 		if (ep && s->flags & TCP_FIN) {
 			bpf_map_delete_elem(&temporary, &s->tuple);
 			count(COUNT_SERVED_HERE);
+			tally_first(set, &w->holding);
 			return fin_apart(skb, set, w, s);
 		}
 		if (ep && !request_alone(skb, set, w, s, ep))
@@ -265,6 +267,7 @@ IPOS_FUNCTION int first_segment(struct __sk_buff *skb, struct ipos_scratch *w,
 		if (verdict == IPOS_REFUSE_NONE || verdict == ADOPT_AGAIN) {
 			bpf_map_delete_elem(&temporary, &s->tuple);
 			count(COUNT_SERVED_HERE);
+			tally_first(set, &w->holding);
 			return verdict == IPOS_REFUSE_NONE
 				       ? TC_ACT_OK
 				       : bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
@@ -275,6 +278,7 @@ IPOS_FUNCTION int first_segment(struct __sk_buff *skb, struct ipos_scratch *w,
 		w->holding.crowded |= verdict == IPOS_REFUSE_QUEUE_FULL;
 		w->holding.crowded |= refuser_add(&w->holding.refused, set->self);
 		count(COUNT_CHOSEN_AGAIN);
+		tally_refuser(set->self);
 		c.server = 0;
 	}
 	w->holding.server = c.server;

@@ -4,6 +4,7 @@
 #define IPOS_GIVEN_AWAY_H
 
 #include "abi/verdict.h"
+#include "lib/measure.h"
 #include "lib/reading.h"
 #include "lib/sk.h"
 #include "select/candidates.h"
@@ -47,6 +48,7 @@ IPOS_APART int given_away(struct __sk_buff *skb, struct ipos_settings *set, stru
 	if (owner->state == IPOS_SERVER_DOWN) {
 		h->crowded |= refuser_add(&h->refused, f->server);
 		h->again = IPOS_REASON_OWNER_DOWN;
+		tally_refuser(f->server);
 		forward_delete(&s->tuple, f->server);
 		count(COUNT_CHOSEN_AGAIN);
 		return DECIDE_HELD;

@@ -8,6 +8,7 @@
 
 #include "abi/verdict.h"
 #include "lib/line.h"
+#include "lib/measure.h"
 #include "lib/reading.h"
 #include "tc/first_decision.h"
 #include "tc/given_away.h"
@@ -100,6 +101,8 @@ IPOS_APART int moved_on(struct __sk_buff *skb, struct ipos_settings *set, struct
 	f->acknowledged = 1;
 	count(COUNT_ACKNOWLEDGED);
 	count(h->live ? COUNT_HANDED_BACK : COUNT_MOVED);
+	if (!h->live)
+		migration_timed(h);
 	n.server = told_of(&h->hs, f->first);
 	if (n.server != set->self && n.server != f->server) {
 		n.endpoint_ip = f->destination_ip;
@@ -184,6 +187,7 @@ IPOS_APART int request_stays(struct __sk_buff *skb, struct ipos_settings *set,
 		return TC_ACT_SHOT;
 	if (decision_wanted(set, service_at(h->service)))
 		report_stays(w, t, ep->first);
+	tally_stays(w, set->self, ep);
 	if (mark_set(ep))
 		ep->read_end = h->hs.irs + 1 + w->request.head_len;
 	endpoint_follow(ep, h->hs.irs + 1, h->request_len, h->body);
@@ -283,7 +287,7 @@ IPOS_FUNCTION int decide_moving(struct __sk_buff *skb, struct ipos_scratch *w,
 		return refuse_moving(skb, set, w, t, ANSWER_NOBODY);
 	}
 	ep->flags |= IPOS_EP_MOVING;
-	count(COUNT_MIGRATED);
+	tally_offer(h, c.server, IPOS_DECIDED_MOVED);
 	report(set, service, w, t, h, c.server, IPOS_REASON_POLICY);
 	return OFFER;
 }

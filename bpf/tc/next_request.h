@@ -12,6 +12,7 @@
 #include "http/response.h"
 #include "select/decide.h"
 #include "lib/decision.h"
+#include "lib/measure.h"
 #include "lib/reading.h"
 #include "tc/send.h"
 
@@ -59,11 +60,22 @@ IPOS_FUNCTION int request_place(struct ipos_scratch *w, __u32 self)
 
 	if (!w || !server)
 		return PLACE_ELSEWHERE;
-	if (decide_pool(w, refused_by_none(w), bpf_ktime_get_boot_ns(), &c))
+	w->now = bpf_ktime_get_boot_ns();
+	c.server = decide_pool(w, refused_by_none(w), w->now, &c);
+	w->pool = c.pool;
+	w->rule = c.rule;
+	if (c.server)
 		return c.server == self ? PLACE_HERE : PLACE_ELSEWHERE;
 	if (!pool_port(c.pool, self))
 		return PLACE_ELSEWHERE;
 	return server->state == IPOS_SERVER_READY ? PLACE_HERE : PLACE_ALLOWED;
+}
+
+/* The request that request_place() was asked about last stays: our application is to answer it. */
+IPOS_INLINE void tally_stays(const struct ipos_scratch *w, __u32 self, struct ipos_endpoint *ep)
+{
+	tally_decided(ep->service, self, w->pool, w->rule, IPOS_DECIDED_STAYS);
+	request_timed(ep, w->now);
 }
 
 /* Tells that the request in w->request stays, and by which rule it may. */
@@ -234,6 +246,7 @@ IPOS_FUNCTION int heads_read(struct __sk_buff *skb, struct ipos_scratch *w, cons
 			return HEADS_HOLD;
 		if (decision_wanted(set, service_at(ep->service)))
 			report_stays(w, &s->tuple, ep->first);
+		tally_stays(w, set->self, ep);
 		ep->read_end = ep->request_end + w->request.head_len;
 		endpoint_follow(ep, ep->request_end, len, body);
 	}

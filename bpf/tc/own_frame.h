@@ -6,6 +6,7 @@
 #define IPOS_OWN_FRAME_H
 
 #include "abi/verdict.h"
+#include "lib/measure.h"
 #include "tc/hand_back.h"
 #include "tc/old_connection.h"
 #include "tc/syn.h"
@@ -155,6 +156,7 @@ IPOS_APART int choose_again(const struct ipos_tuple *t, __u16 reason)
 	h->again = IPOS_REASON_REFUSED;
 	h->crowded |= is_crowded(reason & ((1 << IPOS_REFUSAL_BITS) - 1));
 	h->crowded |= refuser_add(&h->refused, f->server);
+	tally_refuser(f->server);
 	forward_delete(t, f->server);
 	count(COUNT_CHOSEN_AGAIN);
 	return DECIDE_HELD;

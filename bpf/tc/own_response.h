@@ -12,6 +12,7 @@
 #define IPOS_ANSWER_H
 
 #include "abi/verdict.h"
+#include "lib/measure.h"
 #include "tc/send.h"
 
 #define ANSWER_HEAD(status) \
@@ -146,22 +147,27 @@ IPOS_FUNCTION int answer_refusal(struct ipos_holding *h, __u32 why)
 	if (!chunk)
 		return shot(COUNT_DROP_HOLD_FULL);
 	if (why == IPOS_AMBIGUOUS_TOO_LONG) {
+		tally_refused(h->service, IPOS_REFUSED_BY_431);
 		count(COUNT_DROP_HEAD_TOO_LONG);
 		__builtin_memcpy(chunk->bytes, too_large.head, sizeof(too_large) - 2);
 		return answer_begin(h, too_large.length);
 	}
 	if (why == ANSWER_LATE) {
+		tally_refused(h->service, IPOS_REFUSED_BY_408);
 		count(COUNT_HEAD_TIMEOUT);
 		__builtin_memcpy(chunk->bytes, timed_out.head, sizeof(timed_out) - 2);
 		return answer_begin(h, timed_out.length);
 	}
 	if (why == ANSWER_NOBODY) {
+		tally_refused(h->service, IPOS_REFUSED_BY_503);
+		tally_nobody(h->pool, h->rule);
 		count(COUNT_UNAVAILABLE);
 		__builtin_memcpy(chunk->bytes, unavailable.head, sizeof(unavailable) - 2);
 		return answer_begin(h, unavailable.length);
 	}
 	why &= IPOS_AMBIGUITIES_MAX - 1;
 	count(IPOS_COUNTERS_AMBIGUOUS + why);
+	tally_refused(h->service, IPOS_REFUSED_BY_400);
 	__builtin_memcpy(chunk->bytes, bad_requests[why].head, sizeof(struct bad_request) - 2);
 	return answer_begin(h, bad_requests[why].length);
 }

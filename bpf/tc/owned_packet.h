@@ -6,6 +6,7 @@
 #define IPOS_OWNED_PACKET_H
 
 #include "abi/verdict.h"
+#include "lib/measure.h"
 #include "tc/join.h"
 #include "tc/old_connection.h"
 
@@ -132,6 +133,7 @@ IPOS_APART int owned_unattached(struct __sk_buff *skb, struct ipos_settings *set
 	/* Our own kernel did not take it: let another server. */
 	count(COUNT_DROP_NOT_ADOPTED);
 	count(COUNT_CHOSEN_AGAIN);
+	tally_refuser(set->self);
 	request_begin(w, &ep->hs, ep->service);
 	refuser_add(&w->holding.refused, set->self);
 	w->holding.again = IPOS_REASON_NOT_ADOPTED;

@@ -8,6 +8,7 @@
 #ifndef IPOS_SYN_H
 #define IPOS_SYN_H
 
+#include "lib/measure.h"
 #include "select/policy.h"
 #include "tc/send.h"
 
@@ -112,7 +113,9 @@ IPOS_APART int syn_again(struct __sk_buff *skb, const struct ipos_settings *set,
 	if (syn_refusers(w, row))
 		return syn_later(t);
 	count(COUNT_CHOSEN_AGAIN);
+	tally_refuser(row->server);
 	choose(w, service->pool, &w->refused, &d, &c);
+	tally_syn(a->service, c.server, set->self, service->pool);
 	owner = server_at(c.server);
 	if (!c.server || !owner)
 		return syn_reset(skb, set, w, t, row);

@@ -6,6 +6,7 @@
 #ifndef IPOS_XDP_UNATTACHED_H
 #define IPOS_XDP_UNATTACHED_H
 
+#include "lib/measure.h"
 #include "xdp/guesses.h"
 #include "xdp/held.h"
 #include "xdp/locate.h"
@@ -24,7 +25,10 @@ IPOS_APART int report_syn(const struct ipos_settings *set, const struct segment 
 	if (!a)
 		return 0;
 	service = service_at(a->service);
-	if (!service || !decision_wanted(set, service))
+	if (!service)
+		return 0;
+	tally_syn(a->service, server, set->self, service->pool);
+	if (!decision_wanted(set, service))
 		return 0;
 	v.service = a->service;
 	v.pool = service->pool;

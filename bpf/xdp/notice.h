@@ -6,6 +6,7 @@
 #ifndef IPOS_XDP_BACK_H
 #define IPOS_XDP_BACK_H
 
+#include "lib/measure.h"
 #include "xdp/located.h"
 #include "xdp/server_state.h"
 
@@ -132,6 +133,8 @@ IPOS_INLINE int back_notice(struct xdp_md *ctx, struct ipos_settings *set, struc
 			return pass_vouched(ctx, set, s->l2); /* our socket must be told */
 		if (!f->acknowledged) {
 			f->acknowledged = 1;
+			if (held && f->destination_port)
+				migration_timed(held);
 			holding_release(&s->tuple);
 			count(COUNT_ACKNOWLEDGED);
 		}

@@ -341,7 +341,7 @@ IPOS_INLINE int back_connection(struct xdp_md *ctx, struct ipos_settings *set,
 	ep->giver = from->server;
 	ep->state = IPOS_EP_PENDING;
 	ep->service = a->service;
-	ep->last_seen_ns = bpf_ktime_get_boot_ns();
+	ep->last_seen_ns = ep->asked_ns = bpf_ktime_get_boot_ns();
 	return connection_taken(ctx, set, w, s, known);
 }
 

@@ -16,7 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HEADERS = Path(__file__).resolve().parents[2] / "bpf"
-CONCERNS = ("limits", "verdict", "wire", "config", "heard", "request", "connection", "event")
+CONCERNS = (
+    "limits",
+    "verdict",
+    "wire",
+    "config",
+    "heard",
+    "request",
+    "connection",
+    "event",
+    "measured",
+)
 
 _INTEGERS = {
     "__u8": "B", "__s8": "b", "__u16": "H", "__s16": "h",

@@ -112,6 +112,7 @@ class Store:
         self.most = 1 << 30
         """Rows that there is room for."""
         self._pairs: dict[bytes, bytes] = {}
+        self.per_cpu: dict[bytes, list[bytes]] = {}
 
     def get(self, key: bytes) -> bytes | None:
         return self._pairs.get(key)
@@ -133,8 +134,11 @@ class Store:
     def count(self) -> int:
         return len(self._pairs)
 
+    def update_per_cpu(self, key: bytes, values: Iterable[bytes]) -> None:
+        self.per_cpu[key] = list(values)
+
     def get_per_cpu(self, key: bytes) -> list[bytes] | None:
-        return None
+        return self.per_cpu.get(key)
 
     def totals(self, keys: Iterable[bytes]) -> list[int]:
         return [0 for _ in keys]

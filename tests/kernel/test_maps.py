@@ -55,6 +55,9 @@ class Dictionary:
     def get(self, key: bytes) -> bytes | None:
         return self.pairs.get(key)
 
+    def update_per_cpu(self, key: bytes, values: Iterable[bytes]) -> None:
+        self.per_cpu[key] = list(values)
+
     def get_per_cpu(self, key: bytes) -> list[bytes] | None:
         return self.per_cpu.get(key)
 

@@ -434,6 +434,34 @@ class DecisionFlags(IntFlag):
     PATH_CUT = 4
 
 
+class Decided(IntEnum):
+    """`enum ipos_decided`."""
+
+    HERE = 0
+    AWAY = 1
+    MOVED = 2
+    STAYS = 3
+    REDIRECTED = 4
+
+
+class RefusedBy(IntEnum):
+    """`enum ipos_refused_by`."""
+
+    BY_400 = 0
+    BY_408 = 1
+    BY_431 = 2
+    BY_503 = 3
+    BY_RST = 4
+
+
+class Timed(IntEnum):
+    """`enum ipos_timed`."""
+
+    FIRST_BYTE = 0
+    REQUEST = 1
+    MIGRATION = 2
+
+
 class Ambiguity(IntEnum):
     """`enum ipos_ambiguity`."""
 
@@ -1178,6 +1206,8 @@ class Endpoint:
     asker: int = 0
     question: int = 0
     asked_seq: int = 0
+    asked_ns: int = 0
+    timed: int = 0
     marks: tuple[Mark, ...] = (Mark(),) * 4
 
 
@@ -1289,6 +1319,7 @@ class Holding:
     skip: int = 0
     crowded_ms: int = 0
     live: int = 0
+    offered_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -1341,3 +1372,32 @@ class Decision:
     path_len: int = 0
     host: bytes = bytes(64)
     path: bytes = bytes(128)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceTally:
+    """`struct ipos_service_tally`: map `service_tallies`, by service, for each CPU."""
+
+    STRUCT: ClassVar[str] = "ipos_service_tally"
+    decided: tuple[int, ...] = (0,) * 6
+    refused: tuple[int, ...] = (0,) * 6
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """`struct ipos_tally`: maps `pool_tallies`, `rule_tallies`, `server_tallies`, likewise."""
+
+    STRUCT: ClassVar[str] = "ipos_tally"
+    decided: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """`struct ipos_histogram`: map `histograms`, by IPOS_TIMEDS * service + enum ipos_timed,
+    likewise.
+    """
+
+    STRUCT: ClassVar[str] = "ipos_histogram"
+    sum_ns: int = 0
+    buckets: tuple[int, ...] = (0,) * 32

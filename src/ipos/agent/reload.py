@@ -5,6 +5,7 @@ While a file is being read, the agent goes on sending and receiving states, and 
 """
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 import structlog
@@ -90,6 +91,7 @@ class Reload:
             log.error("configuration not taken", reason=str(error))
         else:
             self._snapshot.refused = ""
+            self._snapshot.taken_s = time.time()
             self._take(change)
             left = await self._carry_out(beat)
         finally:

@@ -16,6 +16,7 @@ from typing import Generic, Protocol, TypeVar
 from ipos.abi import rows
 from ipos.abi.codec import Codec
 from ipos.abi.layout import Counter, header, layout
+from ipos.kernel.tallies import Tallies
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -26,6 +27,7 @@ class Store(Protocol):
 
     def get(self, key: bytes) -> bytes | None: ...
     def get_per_cpu(self, key: bytes) -> list[bytes] | None: ...
+    def update_per_cpu(self, key: bytes, values: Iterable[bytes], /) -> None: ...
     def totals(self, keys: Sequence[bytes], /) -> list[int]: ...
     def update(self, key: bytes, value: bytes, /) -> bool: ...
     def update_all(self, rows: Mapping[bytes, bytes], /) -> None: ...
@@ -357,6 +359,10 @@ class Tables:
     def editions(self) -> Table[int, rows.Edition]:
         """By server index: the newest state of it that the agent has read whole."""
         return self._array("editions", Codec(rows.Edition))
+
+    @functools.cached_property
+    def tallies(self) -> Tallies:
+        return Tallies(self._open)
 
     @functools.cached_property
     def _counters(self) -> PerCpuTable[int]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ipos.abi.layout import constant, layout
+from ipos.kernel.tallies import Tallies
 from native import roles
 from native.library import PASSIVE_ESTABLISHED
 from native.values import Attributes, Socket
@@ -30,6 +31,7 @@ from tests.support.golden.machine import (
     Ran,
     configure,
 )
+from tests.support.golden.tallied import check_tallies
 
 OTHER_CPU = 99
 MARK_ROUND = 0x69704FA0  # on what goes round our own queue
@@ -217,7 +219,8 @@ def snapshot(machine: Machine) -> Tables:
             tuple(sorted(key.items())): {
                 field: number
                 for field, number in value.items()
-                if not field.endswith(("_ns", "_ms")) and field not in ("migration", "given_by")
+                if not field.endswith(("_ns", "_ms", "_us"))
+                and field not in ("migration", "given_by")
             }
             for key, value in machine.table(name).items()
         }
@@ -292,6 +295,9 @@ def check_native(row: Row) -> None:
     try:
         machine.node.emit_fails(row.emit_fails)
         check(machine, row)
+        on_connection = row.config.select == "CONNECTION"
+        tallies = Tallies(machine.node.store)
+        check_tallies(tallies, machine.counters(), on_connection=on_connection)
     finally:
         machine.close()
 

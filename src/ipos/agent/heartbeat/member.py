@@ -84,6 +84,8 @@ class Member:
     deaf_ns: int = 0
     recalled: bool = False
     standing: Standing = _FINE
+    apart_ms: int = 0
+    """Our clock minus its own, when its last state came: the time on the way is in it."""
 
     @property
     def serves(self) -> bool:

@@ -163,6 +163,7 @@ class Members:
             self.by_ip[member.back_ip] = self._by_number[source] = member
         self._note(member.down or not stands_the_same(member.state, state))
         member.hear(state, now_ns, self._my_mark)
+        member.apart_ms = wall_ms - state.sent_ms
         return member
 
     def hear_numbers(self, heard: bytes, now_ns: int) -> dict[int, tuple[int, int]]:

@@ -96,6 +96,14 @@ class Checks:
             if health.up is False and health.trouble
         }
 
+    def states(self) -> dict[str, str]:
+        """Every service that is checked: what is wrong with it, "" when it is well."""
+        unknown = "not asked often enough yet"
+        return {
+            name: "" if health.up else health.trouble or unknown
+            for name, health in self._health.items()
+        }
+
     def stop(self) -> None:
         self.converge(())
 

@@ -6,7 +6,8 @@ standing has changed, or while a server is in slow start: in a large farm nearly
 only new numbers.
 """
 
-from collections.abc import Collection, Mapping
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address
 
 import structlog
@@ -23,7 +24,7 @@ from ipos.agent.rows.map_writer import NotInForce, Writer
 from ipos.agent.rows.slow_start import Starts
 from ipos.agent.rows.url_rows import compile_urls
 from ipos.agent.view.snapshot import Snapshot
-from ipos.config.schema import Config
+from ipos.config.schema import Config, Route
 from ipos.kernel.libbpf.map_store import Map
 from ipos.kernel.maps import Tables
 
@@ -33,6 +34,21 @@ _TRAFFIC_SIZE = layout("ipos_traffic").size
 RETRY_NS = 1_000_000_000
 
 log = structlog.get_logger()
+
+
+def _digest(routes: Iterable[Route]) -> str:
+    """Another one where a route's number means another route."""
+    said = "\n".join(f"{one.service} {one.host} {one.path}" for one in routes)
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def _renamed(before: Sequence[str], now: Sequence[str]) -> list[int]:
+    """Indices in use that had another name before, or none."""
+    return [
+        index
+        for index, name in enumerate(now)
+        if name and (index >= len(before) or before[index] != name)
+    ]
 
 
 class Convergence:
@@ -73,6 +89,9 @@ class Convergence:
         self.slots = desired.number_services(config, before.services)
         wanted = pools.definitions(config)
         self.numbers = pools.number_pools(wanted, before.pools, before.pools)
+        self._tallies = tables.tallies
+        self.rules = _digest(config.route)
+        self._forget(before.services, before.pools, before.rules)
         self._writer.prepare(compile_urls(config, self.slots, self.numbers))
 
     def said(self, members: Collection[Member], now_ns: int) -> None:
@@ -153,9 +172,21 @@ class Convergence:
 
     def take(self, fresh: Config, slots: list[str], numbers: list[str]) -> None:
         """Go by another configuration, which was prepared, from the next `converge` on."""
+        before = self.slots, self.numbers, self.rules
         self._config, self.slots, self.numbers = fresh, slots, numbers
+        self.rules = _digest(fresh.route)
+        self._forget(*before)
         self._members.expect(fresh.farm.members)
         self._seen = {}
+
+    def _forget(self, services: Sequence[str], numbers: Sequence[str], rules: str) -> None:
+        """Tallies begin at 0 where an index means something else than it did."""
+        renamed = self.rules != rules
+        self._tallies.forget(
+            _renamed(services, self.slots),
+            _renamed(numbers, self.numbers),
+            range(1, len(self._config.route) + 1) if renamed else (),
+        )
 
     def _write(self, now_ns: int, ramps: Mapping[tuple[str, int], int], *, prune: bool) -> None:
         wanted = desired.plan(

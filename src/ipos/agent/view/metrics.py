@@ -6,6 +6,7 @@ the tables, the outcomes of datagrams. Nothing that a client sends is ever one.
 """
 
 import os
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -13,9 +14,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from ipos import __version__
-from ipos.abi.layout import header
+from ipos.abi.layout import constant, header
+from ipos.abi.rows import KeyValid, ServerState
+from ipos.agent.view import measures
 from ipos.agent.view.report import connections, programs, troubles
 from ipos.agent.view.table_views import STATES, View, service_list
+from ipos.handshake.keys import EPOCH_S, epoch_of
 
 _COUNTED = {
     "SESSION": "SESSION_KEPT",
@@ -35,6 +39,19 @@ def text(view: View, limits: Mapping[str, int]) -> bytes:
     registry = CollectorRegistry()
     registry.register(_Collector(view, limits))
     return generate_latest(registry)
+
+
+def keys_ahead_s(view: View) -> int:
+    """Seconds from now for which all cookie keys are loaded; they are written in order."""
+    slots, keys = constant("IPOS_EPOCHS"), view.tables.cookie_keys
+    now = epoch_of(view.wall_s(view.now_ns))
+
+    def is_there(epoch: int) -> bool:
+        row = keys.get(epoch % slots)
+        return row is not None and row.epoch == epoch and KeyValid.VALID in row.valid
+
+    ahead = bisect_left(range(slots), 1, key=lambda n: not is_there(now + n))
+    return ahead * EPOCH_S
 
 
 class _Collector(Collector):
@@ -57,6 +74,7 @@ class _Collector(Collector):
         yield from self._services()
         yield from self._own()
         yield from self._addresses()
+        yield from measures.metrics(self._view)
         used = os.times()
         yield CounterMetricFamily(
             "ipos_agent_cpu_seconds", "CPU time of the agent", value=used.user + used.system
@@ -98,6 +116,7 @@ class _Collector(Collector):
                 ("age_seconds", "Since the server last spoke"),
                 ("stale", "1 when the server has been silent for half a second"),
                 ("faulty", "1 while a fault keeps the server from serving: `ipos status`"),
+                ("clock_offset_seconds", "This server's clock minus that server's"),
             )
         }
         said = {one.index: one for one in self._view.snapshot.servers}
@@ -112,6 +131,8 @@ class _Collector(Collector):
             gauges["age_seconds"].add_metric([name], self._view.age_s(server.updated_ns))
             gauges["stale"].add_metric([name], server.stale)
             gauges["faulty"].add_metric([name], one is not None and bool(one.fault))
+            apart_ms = one.apart_ms if one is not None else 0
+            gauges["clock_offset_seconds"].add_metric([name], apart_ms / 1000)
         yield state
         yield from gauges.values()
 
@@ -134,13 +155,28 @@ class _Collector(Collector):
             "1 when this server serves it: its application listens and its check is well",
             labels=["service"],
         )
+        up = GaugeMetricFamily(
+            "ipos_service_servers_ready", "Those of them that are ready", labels=["service"]
+        )
+        healthy = GaugeMetricFamily(
+            "ipos_service_check_healthy",
+            "1 when this server's application is well, for services with a check",
+            labels=["service"],
+        )
         snapshot = self._view.snapshot
         served = snapshot.services_of(snapshot.me)
+        states = {str(row.address): row.state for _, row in self._view.servers()}
         for row in service_list(self._view):
             ready.add_metric([row["service"]], len(row["servers"]))
+            is_up = [states.get(address) is ServerState.READY for address in row["servers"]]
+            up.add_metric([row["service"]], sum(is_up))
             here.add_metric([row["service"]], row["service"] in served)
+        for name, trouble in snapshot.checks.items():
+            healthy.add_metric([name], not trouble)
         yield ready
+        yield up
         yield here
+        yield healthy
 
     def _own(self) -> Iterator[Metric]:
         """About this agent and what it found wrong, which `ipos status` says in words."""
@@ -161,6 +197,16 @@ class _Collector(Collector):
         }
         for name, (help_, value) in gauges.items():
             yield GaugeMetricFamily(name, help_, value=value)
+        yield GaugeMetricFamily(
+            "ipos_config_last_reload_success_timestamp_seconds",
+            "When the configuration was taken last",
+            value=snapshot.taken_s,
+        )
+        yield GaugeMetricFamily(
+            "ipos_cookie_keys_ahead_seconds",
+            "For how long the data plane has keys of handshakes if the agent dies now",
+            value=keys_ahead_s(self._view),
+        )
         yield CounterMetricFamily(
             "ipos_config_readings", "How often the configuration was read", value=snapshot.loaded
         )

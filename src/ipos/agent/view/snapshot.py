@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # the commands that read a snapshot need none of the agent
 class Advertised(msgspec.Struct, frozen=True):
     """One server: its index in the maps, its name, what it listens on, serves and runs.
 
+    apart_ms: our clock minus its own.
+
     `weight` is the one that was ordered, 0 for none. `fault` is why it gets no requests although it
     is heard, empty when it gets them. `leaving` is how far a server is that drains.
     """
@@ -38,6 +40,7 @@ class Advertised(msgspec.Struct, frozen=True):
     weight: int = 0
     fault: str = ""
     leaving: Leaving | None = None
+    apart_ms: int = 0
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -61,15 +64,16 @@ _STANDING = attrgetter(
 class Snapshot(msgspec.Struct, frozen=True):
     """All servers, the services' names by index, and what became of state datagrams.
 
-    `config` is the file the agent was started with, `loaded` how often it was read, and `refused`
-    why the last reading was not taken, empty when it was. `undone` are sentences about what the
-    agent cannot do now. `services` has "" where there is none.
+    `config` is the file the agent was started with, `loaded` how often it was read, `taken_s` when
+    it was taken last, as Unix time, and `refused` why the last reading was not taken, empty when it
+    was. `undone` are sentences about what the agent cannot do now. `services` has "" where there is
+    none. `checks` are the services that are checked: why one is not well, "" when it is.
     `access_log` is how many lines were written and lost since the agent started. `pools` are their
-    keys by index and `labels` what people call them, "" for every server that listens. `troubles`
-    name whose datagrams are not believed and why, `strangers` the same of those who need not be
-    servers of this farm, `absences` what is configured and nobody has. `fault` is what is wrong
-    with this server's own links. `address_changes` are what happened to addresses here, since the
-    agent started.
+    keys by index and `labels` what people call them, "" for every server that listens. `rules` is a
+    digest of the routes, by whose numbers requests are counted. `troubles` name whose datagrams are
+    not believed and why, `strangers` the same of those who need not be servers of this farm,
+    `absences` what is configured and nobody has. `fault` is what is wrong with this server's own
+    links. `address_changes` are what happened to addresses here, since the agent started.
     """
 
     farm: str = ""
@@ -90,6 +94,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     undone: list[str] = []
     addresses: list[Held] = []
     address_changes: dict[str, int] = {}
+    taken_s: float = 0.0
+    checks: dict[str, str] = {}
+    rules: str = ""
 
     def services_of(self, server: str) -> list[str]:
         """What a server has said that it serves."""
@@ -119,6 +126,7 @@ class Snapshot(msgspec.Struct, frozen=True):
             self.farm, self.me, self.config, self.loaded, self.refused,
             self.services, self.pools, self.labels, servers, counts,
             self.troubles, self.strangers, self.absences, self.fault, self.undone, self.addresses,
+            self.taken_s, self.checks, self.rules,
         )  # fmt: skip
 
 
@@ -136,6 +144,7 @@ def advertised(members: "Members") -> list[Advertised]:
             member.state.weight,
             member.standing.why,
             member.state.leaving,
+            member.apart_ms,
         )
         for member in sorted(members.by_ip.values(), key=lambda member: member.index)
         if member.state is not None

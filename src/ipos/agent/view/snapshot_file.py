@@ -6,6 +6,7 @@ least every ten seconds. A thread writes it, because the directory may be on a d
 """
 
 import asyncio
+import time
 from pathlib import Path
 
 from ipos.agent.heartbeat.member_faults import TEXTS
@@ -62,6 +63,8 @@ class SnapshotFile:
         self._saved_ns = 0
         self._writing: asyncio.Task[None] | None = None
         self.config = config
+        self.taken_s = time.time()
+        """When the configuration was taken last."""
         self.loaded = 1
         """How often the configuration's file has been read."""
         self.refused = ""
@@ -117,6 +120,9 @@ class SnapshotFile:
             undone=self._all_undone(),
             addresses=self._keeper.held(boottime_ns()),
             address_changes=dict(self._keeper.counts),
+            taken_s=self.taken_s,
+            checks=self._checks.states(),
+            rules=self._rows.rules,
         )
 
     def _absences(self) -> list[str]:
