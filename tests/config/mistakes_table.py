@@ -125,6 +125,8 @@ FIELDS = [
      'limit')),
     ("Server.on_stop", 'back = "eth1"', 'back = "eth1"\non_stop = "go"', 16,
      'server.on_stop is "go"; it must be "stay" or "leave"'),
+    ("Server.mptcp", 'back = "eth1"', 'back = "eth1"\nmptcp = "on"', 16,
+     'server.mptcp is "on"; it must be "off" or "leave"'),
     ("Server.leave_timeout_s", 'back = "eth1"', 'back = "eth1"\nleave_timeout_s = 0', 16,
      "server.leave_timeout_s is 0; it must be seconds from 1 to 86400"),
     ("Server.ready_port", 'back = "eth1"', 'back = "eth1"\nready_port = -1', 16,
@@ -259,7 +261,8 @@ OTHERS = [
      '[farm] has no key "idle"; did you mean "idle_s"?'),
     ("unknown key far from any", 'front = "eth0"', 'front = "eth0"\ncolour = 1', 15,
      ('[server] has no key "colour"; its keys are name, front, back, addresses, front_vlan, '
-     "back_vlan, max_connections, on_stop, leave_timeout_s, ready_port, access_log_file")),
+     "back_vlan, max_connections, on_stop, leave_timeout_s, ready_port, mptcp, "
+     "access_log_file")),
     ("missing key", 'name = "web"\nport = 80', 'name = "web"', 18,
      f'[[service]] has no "port"; it must be {PORT}'),
     ("a table that should be many", '[[pool]]\nname = "all"', '[pool]\nname = "all"', 29,

@@ -72,7 +72,8 @@ def prepare(
     Until XDP is attached our kernel would answer for an address that another server may hold.
     """
     own = config.server.addresses if attached or config.farm.announce == "none" else []
-    network.prepare(front, back, own, ownprograms.source(config))
+    mptcp = config.server.mptcp == "leave"
+    network.prepare(front, back, own, ownprograms.source(config), mptcp=mptcp)
 
 
 def attach(config: Config, pins: Path, front: Interface, back: Interface) -> None:

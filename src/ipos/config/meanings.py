@@ -48,6 +48,8 @@ MEANINGS: dict[str, str] = {
     "chosen.",
     "Server.on_stop": 'What SIGTERM does: "stay" ends only the agent, "leave" drains the server '
     "first.",
+    "Server.mptcp": 'Whether new sockets may use MPTCP: "off" sets `net.mptcp.enabled` to 0 until '
+    '`ipos detach`, "leave" changes nothing. An application that listens with MPTCP is not served.',
     "Server.leave_timeout_s": "After this time a server that leaves resets the connections that "
     "it still has.",
     "Server.ready_port": "The TCP port of the back address on which `GET /v1/ready` is answered.",

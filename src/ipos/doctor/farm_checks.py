@@ -61,9 +61,9 @@ def mptcp(facts: Facts) -> str | None:
         return None
     listed = ", ".join(map(str, ports))
     return (
-        f"The application on port {listed} listens with MPTCP, which the kernel gives no "
-        "connection of ours: start it with GODEBUG=multipathtcp=0 (Go), or sysctl -w "
-        "net.mptcp.enabled=0 and restart it."
+        f"The application on port {listed} listens with MPTCP, and the kernel gives such a socket "
+        "no connection of the farm: restart it while net.mptcp.enabled is 0, which the agent sets "
+        'unless [server] mptcp is "leave", or start it with GODEBUG=multipathtcp=0 (Go).'
     )
 
 

@@ -22,10 +22,14 @@ class ServerState(StrEnum):
 
 
 class Health(StrEnum):
-    """What the server's own check says of an application; one without a check is up."""
+    """What the server's own check says of an application; one without a check is up.
+
+    "mptcp": it listens with MPTCP, so it takes no connection of the farm.
+    """
 
     UP = "up"
     DOWN = "down"
+    MPTCP = "mptcp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

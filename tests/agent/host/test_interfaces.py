@@ -55,6 +55,16 @@ def prepare(file: Path, source: IPv4Address | None = None) -> Network:
     return network
 
 
+def test_no_new_socket_gets_mptcp_until_all_is_taken_back(file: Path) -> None:
+    enabled = SETTINGS.parent / "mptcp" / "enabled"
+    network = Network(file)
+    for mptcp, expected in ((False, "0"), (True, "1"), (False, "0")):
+        network.prepare(interface("front"), interface("back"), [OWN], mptcp=mptcp)
+        assert enabled.read_text().strip() == expected
+    Network(file).restore()
+    assert enabled.read_text().strip() == "1"
+
+
 def test_an_interface_is_what_the_kernel_says(file: Path) -> None:
     back = interface("back")
     assert back.mac == b"\2\0\0\0\0\2"

@@ -14,6 +14,7 @@ from ipos.agent.host import listeners
 from ipos.agent.host.listeners import ANY, Listener
 from ipos.config import schema
 
+IPPROTO_MPTCP = 262
 LOOPBACK = IPv4Address("127.0.0.1")
 OWN = [IPv4Address("203.0.113.1")]
 
@@ -55,6 +56,33 @@ def test_connections_are_not_told(stack: ExitStack) -> None:
     client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
     assert found(client.getsockname()[1]) == set()
     assert found(port) == {LOOPBACK}
+
+
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")])
+def test_a_listener_with_mptcp_serves_nothing_and_is_named(
+    family: int, host: str, stack: ExitStack
+) -> None:
+    made = stack.enter_context(socket.socket(family, socket.SOCK_STREAM, IPPROTO_MPTCP))
+    made.bind((host, 0))
+    made.listen()
+    port = made.getsockname()[1]
+    told = [one for one in listeners.listening() if one.port == port]
+    assert [(one.ip, one.mptcp) for one in told] == [(ANY, True)]
+    go = service(f"127.0.0.1:{port}")
+    assert not listeners.is_served(go, told, OWN)
+    said = listeners.elsewhere(go, told, OWN)
+    assert said is not None
+    assert "MPTCP" in said
+    assert "GODEBUG=multipathtcp=0" in said
+
+
+def test_the_same_sockets_are_the_same_object_whatever_waits_in_them(stack: ExitStack) -> None:
+    """What is made from them is not made again while clients come."""
+    port = listen(stack, socket.AF_INET, "127.0.0.1")
+    asked = stack.enter_context(closing(listeners.Listeners()))
+    before = asked.now()
+    stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+    assert asked.now() is before
 
 
 def test_asking_again_tells_what_has_come_and_gone(stack: ExitStack) -> None:

@@ -281,6 +281,7 @@ def test_what_is_read_is_what_something_asks_for(
     ("listening", "address"),
     [
         ([Listening(0, 80)], ANY),
+        ([Listening(0, 80, mptcp=True), Listening(int(front(1)), 80)], front(1)),
         ([Listening(int(front(1)), 80)], front(1)),
         ([Listening(int(front(1)), 80), Listening(0, 80)], ANY),
         ([Listening(int(front(1)), 8080)], ANY),

@@ -51,12 +51,20 @@ class Rejected(IposError):
 
 
 class Listening(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A listening TCP socket: address as a number, port, and its process (0: hidden)."""
+    """A listening TCP socket: address as a number, port, and its process (0: hidden).
+
+    mptcp: it takes no connection of the farm.
+    """
 
     ip: Word
     port: Annotated[int, Meta(ge=0, le=0xFFFF)]
     pid: int = 0
     process: str = ""
+    mptcp: bool = False
+
+    def takes_at(self, port: int) -> bool:
+        """Whether it takes connections of the farm at this port."""
+        return self.port == port and not self.mptcp
 
 
 class Application(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -30,7 +30,7 @@ from ipos.agent.network import own_pair
 from ipos.agent.network.rtnetlink import RtNetlink
 from ipos.errors import IposError
 
-_SYS = Path("/proc/sys/net/ipv4")
+_SYS = Path("/proc/sys/net")
 _SIOCGIFHWADDR = 0x8927
 _ETHERNET = 1
 """ARPHRD_ETHER: what kind of hardware address an interface has."""
@@ -53,8 +53,10 @@ OWN_SYSCTLS = {
     "conf/{front}/rp_filter": "2",
 }
 SYNCOOKIES = "tcp_syncookies"
+MPTCP = "mptcp/enabled"
+"""Of all settings the one that is not below /proc/sys/net/ipv4. Not every kernel has it."""
 _OUR_SYSCTL = re.compile(
-    r"tcp_rfc1337|tcp_syncookies|conf/[^\s]{1,15}/(arp_ignore|arp_announce|rp_filter|accept_local)"
+    r"mptcp/enabled|tcp_rfc1337|tcp_syncookies|conf/[^\s]{1,15}/(arp_ignore|arp_announce|rp_filter|accept_local)"
 )
 _NUMBER = re.compile(r"-?\d{1,9}")
 
@@ -159,10 +161,14 @@ class Network:
         back: Interface,
         own: Iterable[IPv4Address],
         source: IPv4Address | None = None,
+        *,
+        mptcp: bool = True,
     ) -> None:
         """Settings, and our own addresses. Repeatable.
 
-        source: what own programs call the addresses from that are made local, as clients.
+        source: what own programs call the addresses from that are made local, as clients. mptcp:
+        leave MPTCP as it was; else no new socket gets it, because a listener with MPTCP is given no
+        endpoint.
         """
         with self._lock:
             if source != self._source:
@@ -175,6 +181,7 @@ class Network:
                 _make_pair(front.mac)
             if _read_sysctl(SYNCOOKIES) == "0":  # without them the kernel adopts no endpoint
                 self._set(SYNCOOKIES, "1")
+            self._let_mptcp(mptcp)
             there = {address for address, _ in front.addresses}
             for address in own:
                 if address not in there:
@@ -247,7 +254,7 @@ class Network:
             own_pair.remove()
             for name, value in self._changes.sysctls.items():
                 try:
-                    (_SYS / name).write_text(value)
+                    _place(name).write_text(value)
                 except FileNotFoundError:
                     pass  # the interface has gone
                 except OSError as error:
@@ -257,6 +264,14 @@ class Network:
             self._changes = Changes()
             self._file.unlink(missing_ok=True)
 
+    def _let_mptcp(self, wanted: bool) -> None:
+        if not _place(MPTCP).exists():
+            return
+        if not wanted:
+            self._set(MPTCP, "0")
+        elif MPTCP in self._changes.sysctls:
+            self._set(MPTCP, self._changes.sysctls[MPTCP])
+
     def _set(self, name: str, value: str) -> None:
         before = _read_sysctl(name)
         if before == value:
@@ -265,7 +280,7 @@ class Network:
         state_file.write(self._file, msgspec.structs.replace(self._changes, sysctls=sysctls))
         self._changes.sysctls = sysctls
         try:
-            (_SYS / name).write_text(value)
+            _place(name).write_text(value)
         except OSError as error:
             raise NetworkError(
                 f"cannot set {_spoken(name)} to {value}: {error.strerror}; "
@@ -307,9 +322,14 @@ def _wanted(front: str, back: str, *, own: bool = False) -> dict[str, str]:
     return found
 
 
+def _place(name: str) -> Path:
+    return _SYS / name if name == MPTCP else _SYS / "ipv4" / name
+
+
 def _spoken(name: str) -> str:
     """As sysctl(8) says it: a dot of an interface's name is a slash there."""
-    return f"net.ipv4.{name.translate(str.maketrans('/.', './'))}"
+    words = _place(name).relative_to(_SYS.parent)
+    return str(words).translate(str.maketrans("/.", "./"))
 
 
 def _delete_address(netlink: RtNetlink, address: str, name: str) -> None:
@@ -323,7 +343,7 @@ def _delete_address(netlink: RtNetlink, address: str, name: str) -> None:
 
 def _read_sysctl(name: str) -> str:
     try:
-        return (_SYS / name).read_text().strip()
+        return _place(name).read_text().strip()
     except OSError as error:
         raise NetworkError(f"cannot read {_spoken(name)}: {error.strerror}") from None
 

@@ -20,19 +20,27 @@ from ipos.config.schema import Service
 
 _TCP_LISTEN = 1 << 10
 _SKV6ONLY = 11
+_ULP_INFO = 19
+_ULP_NAME = 1
+_ASK_INFO = 1 << 1  # the kernel tells the upper-layer protocol only beside INET_DIAG_INFO
 _REQUEST = struct.Struct("=BBBxI48x")
 _MESSAGE = struct.Struct("=BBBB2s2s16s16sIIIIIIII")
 _ATTRIBUTE = struct.Struct("=HH")
+_KIND = 0x3FFF  # without the flag of nested attributes
 ANY = IPv4Address(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A listening socket that takes IPv4; ip 0.0.0.0 is any address."""
+    """A listening socket that takes IPv4; ip 0.0.0.0 is any address.
+
+    mptcp: the kernel gives it no endpoint (`net/core/filter.c`: EINVAL).
+    """
 
     ip: IPv4Address
     port: int
     inode: int
+    mptcp: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +69,16 @@ class Listeners:
             raise
         if answers != self._answers:
             parsed = [_parse_all(*each) for each in zip(families, answers, strict=True)]
-            self._answers, self._found = answers, frozenset().union(*parsed)
+            found = frozenset().union(*parsed)
+            # Lengths of queues are in the answers, too: the same sockets are the same object.
+            self._answers, self._found = answers, self._found if found == self._found else found
         return self._found
 
     def _ask(self, family: int) -> bytes:
         """The messages of an answer end to end, without the last, which says so."""
         if self._netlink is None:
             self._netlink = sockdiag.channel()
-        body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, _TCP_LISTEN)
+        body = _REQUEST.pack(family, socket.IPPROTO_TCP, _ASK_INFO, _TCP_LISTEN)
         flags = sockdiag.REQUEST | sockdiag.DUMP
         self._netlink.send(sockdiag.message(sockdiag.BY_FAMILY, flags, body))
         found = b""
@@ -98,7 +108,7 @@ def is_served(service: Service, found: Iterable[Listener], own: Iterable[IPv4Add
     """
     wanted = service.listener
     places = {ANY, wanted.ip} if wanted.ip != ANY else {ANY, *own}
-    return any(one.port == wanted.port and one.ip in places for one in found)
+    return any(one.port == wanted.port and one.ip in places and not one.mptcp for one in found)
 
 
 def elsewhere(
@@ -107,7 +117,14 @@ def elsewhere(
     """Why a service is not served although somebody listens on its application's port."""
     if is_served(service, found, own):
         return None
-    there = sorted({one.ip for one in found if one.port == service.listener.port})
+    port = service.listener.port
+    there = sorted({one.ip for one in found if one.port == port and not one.mptcp})
+    if not there and any(one.port == port for one in found):
+        return (
+            f"service {service.name} is not served here: its application listens on port {port} "
+            "with MPTCP, and the kernel gives such a socket no connection of the farm; restart the "
+            "application now that net.mptcp.enabled is 0, or start it with GODEBUG=multipathtcp=0"
+        )
     if not there:
         return None
     listed = ", ".join(f"{ip}:{service.listener.port}" for ip in there)
@@ -175,20 +192,23 @@ def _parse(family: int, raw: bytes) -> Listener | None:
     """One socket; None for one that takes no IPv4."""
     _, _, _, _, port, _, source, *_, inode = _MESSAGE.unpack_from(raw)
     number = int.from_bytes(port, "big")
+    told = dict(_attributes(raw[_MESSAGE.size :]))
+    protocol = dict(_attributes(told.get(_ULP_INFO, b""))).get(_ULP_NAME, b"")
+    mptcp = protocol.rstrip(b"\0") == b"mptcp"
     if family == socket.AF_INET:
-        return Listener(IPv4Address(source[:4]), number, inode)
+        return Listener(IPv4Address(source[:4]), number, inode, mptcp)
     if source[:10] == bytes(10) and source[10:12] == b"\xff\xff":
-        return Listener(IPv4Address(source[12:]), number, inode)
-    if any(source) or _ipv6_only(raw[_MESSAGE.size :]):
+        return Listener(IPv4Address(source[12:]), number, inode, mptcp)
+    if any(source) or any(told.get(_SKV6ONLY, b"")):
         return None
-    return Listener(ANY, number, inode)
+    return Listener(ANY, number, inode, mptcp)
 
 
-def _ipv6_only(attributes: bytes) -> bool:
-    position = 0
-    while position + _ATTRIBUTE.size <= len(attributes):
-        size, kind = _ATTRIBUTE.unpack_from(attributes, position)
-        if kind == _SKV6ONLY:
-            return attributes[position + _ATTRIBUTE.size] != 0
-        position += max((size + 3) & ~3, _ATTRIBUTE.size)
-    return False
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The kind and the bytes of each attribute (linux/netlink.h, struct nlattr)."""
+    while len(data) >= _ATTRIBUTE.size:
+        size, kind = _ATTRIBUTE.unpack_from(data)
+        if size < _ATTRIBUTE.size:
+            return
+        yield kind & _KIND, data[_ATTRIBUTE.size : size]
+        data = data[(size + 3) & ~3 :]

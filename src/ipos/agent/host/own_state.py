@@ -174,7 +174,7 @@ class Observer:
         rows = []
         for one in ordered[:LISTENERS_MAX]:
             process = self._processes.get(one.inode, Process(0, ""))
-            rows.append(Listening(int(one.ip), one.port, process.pid, process.name))
+            rows.append(Listening(int(one.ip), one.port, process.pid, process.name, one.mptcp))
         return rows
 
 

@@ -312,7 +312,7 @@ def listener_address(
     """
     if service.listener.ip != rows.NOWHERE:
         return rows.NOWHERE
-    places = {one.ip for one in listening if one.port == service.listener.port}
+    places = {one.ip for one in listening if one.takes_at(service.listener.port)}
     if int(rows.NOWHERE) in places:
         return rows.NOWHERE
     return IPv4Address(next((address for address in own if address in places), 0))

@@ -179,7 +179,7 @@ def _sockets(server: Advertised, services: Mapping[int, str]) -> Iterator[Row]:
             server_ip=IPv4Address(server.addresses[0]),
             tcp_port=one.port,
             process=one.pid or None,
-            health=Health.UP if up else Health.DOWN,
+            health=Health.MPTCP if one.mptcp else Health.UP if up else Health.DOWN,
         )
 
 
