@@ -7,6 +7,7 @@ field can tell (duplicate ports, unknown pools) is in `ipos.config.crosscheck`.
 """
 
 import re
+from collections.abc import Iterable
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -15,6 +16,7 @@ from msgspec import Meta, Struct, field
 
 from ipos.config.agent_section import Agent
 from ipos.config.health_check import Check
+from ipos.selection.policies import Policy
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
 INTERFACE_PATTERN = r"^[^\s/:\x00-\x1f\x7f]{1,15}$"
@@ -67,6 +69,11 @@ def _interface(example: str) -> Any:
     )
 
 
+def _one_of(names: Iterable[str]) -> str:
+    *others, last = (f'"{name}"' for name in names)
+    return f"{', '.join(others)} or {last}"
+
+
 Entries = Annotated[
     int,
     Meta(ge=16, le=16_777_216, description="a number of table entries from 16 to 16777216"),
@@ -76,19 +83,10 @@ Port = Annotated[int, Meta(ge=1, le=65535, description="a port number from 1 to 
 UpToDay = Annotated[int, Meta(ge=1, le=86_400, description="1 to 86400 seconds")]
 Weight = Annotated[int, Meta(ge=0, le=65535)]
 PolicyName = Annotated[
-    Literal[
-        "least-loaded",
-        "least-connections",
-        "least-cpu",
-        "weighted",
-        "round-robin",
-        "random",
-        "source-hash",
-        "fixed",
-    ],
+    str,
     Meta(
-        description='"least-loaded", "least-connections", "least-cpu", "weighted", '
-        '"round-robin", "random", "source-hash" or "fixed"'
+        pattern=f"^(?:{'|'.join(policy.title for policy in Policy)})$",
+        description=_one_of(policy.title for policy in Policy),
     ),
 ]
 Addresses = Annotated[list[IPv4Address], Meta(min_length=1, max_length=255)]

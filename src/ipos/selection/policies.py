@@ -62,16 +62,16 @@ _GOLDEN = 0x9E3779B9
 
 
 class Policy(IntEnum):
-    """``enum ipos_policy``."""
+    """``enum ipos_policy``, in the order in which users read the names."""
 
     LEAST_LOADED = 0
+    LEAST_CONNECTIONS = 4
+    LEAST_CPU = 7
+    WEIGHTED = 5
     ROUND_ROBIN = 1
     RANDOM = 2
-    FIXED = 3
-    LEAST_CONNECTIONS = 4
-    WEIGHTED = 5
     SOURCE_HASH = 6
-    LEAST_CPU = 7
+    FIXED = 3
 
     @property
     def draws_two(self) -> bool:
