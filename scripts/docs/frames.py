@@ -14,21 +14,13 @@ from ipos.wire.fields import Layout
 from ipos.wire.header import HEADER, Header, PacketType, Protocol
 from ipos.wire.packets import (
     CONNECTION_INFORMATION,
-    LEARNED,
-    LOCATED,
-    LOCATED_TYPES,
-    NOTICE_TYPES,
-    PROBE,
-    STATE,
+    SHAPES,
     TRAILER,
     ConnectionPacket,
     DataPacket,
-    LearnedPacket,
-    LocatedPacket,
     NoticePacket,
     Packet,
-    ProbePacket,
-    StatePacket,
+    Shape,
 )
 from scripts.docs.header import enumerators
 from scripts.docs.markdown import code, fenced, page, prose, remarks, section, table
@@ -81,8 +73,10 @@ _TAGGED = {
     PacketType.CONNECTION: "header, connection information, control block up to the tag",
     PacketType.PACKET: "header, inner IP and TCP headers with their options, short payloads",
     PacketType.LOCATE: "header, inner IP and TCP headers with their options, short payloads",
-    **dict.fromkeys(LOCATED_TYPES, "header and trailer up to the tag, both MAC addresses"),
-    **dict.fromkeys(NOTICE_TYPES, "header, trailer up to the tag, both MAC addresses"),
+    **dict.fromkeys(
+        (each for shape in SHAPES if shape.ends for each in shape.types),
+        "header, trailer up to the tag, both MAC addresses",
+    ),
 }
 
 _INTRODUCTION = """
@@ -148,30 +142,7 @@ def document() -> str:
                 "bits of the migration number of the refused offer, or zero where there is no "
                 "offer (6).",
             ),
-            section(
-                "Probe",
-                "Types 8 and 9, in the trailer's place.",
-                prose(ProbePacket),
-                _layout(PROBE),
-            ),
-            section(
-                "Learned cookie",
-                "Types 10 and 11, in the trailer's place.",
-                prose(LearnedPacket),
-                _layout(LEARNED),
-            ),
-            section(
-                "Located",
-                "Type 12, in the trailer's place.",
-                prose(LocatedPacket),
-                _layout(LOCATED),
-            ),
-            section(
-                "Numbers of a server",
-                "Type 13, in the trailer's place.",
-                prose(StatePacket),
-                _layout(STATE),
-            ),
+            *(_shape(shape) for shape in SHAPES if shape.layout is not TRAILER),
             section("Lengths", *_lengths()),
             section(
                 "Examples",
@@ -190,6 +161,21 @@ def _layout(layout: Layout[Any]) -> str:
         (row.at.offset, row.at.size, code(row.name), said.get(row.name, "")) for row in layout.rows
     )
     return table(("Offset", "Size", "Field", "Remark"), rows)
+
+
+def _shape(shape: Shape) -> str:
+    plural = "Types" if len(shape.types) > 1 else "Type"
+    numbers = _numbers(shape).replace(", ", " and ")
+    return section(
+        shape.title,
+        f"{plural} {numbers}, in the trailer's place.",
+        prose(shape.layout.value_type),
+        _layout(shape.layout),
+    )
+
+
+def _numbers(shape: Shape) -> str:
+    return ", ".join(str(each.value) for each in sorted(shape.types))
 
 
 def _types() -> str:
@@ -215,11 +201,7 @@ def _lengths() -> tuple[str, str]:
         ("1, UDP", header + information, 0),
         ("2 and 5, TCP", f"{header} + 40 + data", constant("IPOS_TAG_LEN")),
         ("2 and 5, UDP", f"{header} + 28 + data", constant("IPOS_TAG_LEN")),
-        ("3, 4, 6, 7", header, TRAILER.size),
-        ("8, 9", header, PROBE.size),
-        ("10, 11", header, LEARNED.size),
-        ("12", header, LOCATED.size),
-        ("13", header, STATE.size),
+        *((_numbers(shape), header, shape.layout.size) for shape in SHAPES),
     ]
     return (
         table(("Type", "Figure's length", "Trailer"), rows),

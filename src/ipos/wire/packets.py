@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
-from typing import Annotated
+from typing import Annotated, Any
 
 from ipos.wire import header as ipos_header
 from ipos.wire import inner as inner_packet
@@ -24,16 +24,19 @@ from ipos.wire.header import Header, PacketType, Protocol
 from ipos.wire.tags import TAG_SIZE, connection_tag, packet_tag, tag, verify
 
 DATA_TYPES = frozenset({PacketType.PACKET, PacketType.LOCATE})
-NOTICE_TYPES = frozenset(
-    {PacketType.ACKNOWLEDGEMENT, PacketType.CLOSED, PacketType.MOVED, PacketType.REFUSED}
-)
-PROBE_TYPES = frozenset({PacketType.PROBE, PacketType.PROBE_ANSWER})
-LEARNED_TYPES = frozenset({PacketType.LEARNED, PacketType.FORGOTTEN})
-LOCATED_TYPES = frozenset({PacketType.LOCATED})
-
-STATE_TYPES = frozenset({PacketType.STATE})
-
 TAGGED_PAYLOAD_MAX = 1024
+
+
+class _Shaped:
+    """A packet that `SHAPES` describes; ValueError for a field or a type that it cannot have."""
+
+    __slots__ = ()
+    header: Header
+
+    def __post_init__(self) -> None:
+        shape = _SHAPE_OF[type(self)]
+        shape.layout.check(self)
+        _require_type(self.header, shape.types)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +82,7 @@ class DataPacket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoticePacket:
+class NoticePacket(_Shaped):
     """Figure 11i and types 4, 6 and 7: the header, and a trailer that tells one connection's life.
 
     The service address completes the key of the entry meant; ``iss`` keeps a delayed notice from
@@ -93,10 +96,6 @@ class NoticePacket:
     service_port: Annotated[int, At(4, 2)]
     reason: Annotated[int, At(6, 2)] = 0
     iss: Annotated[int, At(8, 4)]
-
-    def __post_init__(self) -> None:
-        TRAILER.check(self)
-        _require_type(self.header, NOTICE_TYPES)
 
     @classmethod
     def answering(
@@ -116,7 +115,7 @@ class NoticePacket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProbePacket:
+class ProbePacket(_Shaped):
     """Types 8 and 9: a question to another server's data plane, and its answer.
 
     About no connection: the header's source is the asking server's first service address, its
@@ -127,13 +126,9 @@ class ProbePacket:
     header: Header
     nonce: Annotated[bytes, At(0, 12)]
 
-    def __post_init__(self) -> None:
-        PROBE.check(self)
-        _require_type(self.header, PROBE_TYPES)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LearnedPacket:
+class LearnedPacket(_Shaped):
     """Types 10 and 11, to everybody: whose a session is, by the keyed hash of its cookie's value.
 
     About no connection: the header's source is the service address that the client knows, its
@@ -145,13 +140,9 @@ class LearnedPacket:
     hash: Annotated[bytes, At(0, 8)]
     sent_s: Annotated[int, At(8, 4)]
 
-    def __post_init__(self) -> None:
-        LEARNED.check(self)
-        _require_type(self.header, LEARNED_TYPES)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LocatedPacket:
+class LocatedPacket(_Shaped):
     """Type 12: the owner's answer to a `LOCATE`, from which the asker makes its row of Forward.
 
     ``question`` is the last four bytes of the question's tag, so that it is no answer to another
@@ -167,13 +158,9 @@ class LocatedPacket:
     irs: Annotated[int, At(12, 4)]
     question: Annotated[int, At(16, 4)]
 
-    def __post_init__(self) -> None:
-        LOCATED.check(self)
-        _require_type(self.header, LOCATED_TYPES)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StatePacket:
+class StatePacket(_Shaped):
     """Type 13, to everybody: what changes all the time in a server's state.
 
     About no connection: the header's source is the sender's back address, its destination and the
@@ -192,10 +179,6 @@ class StatePacket:
     edition: Annotated[int, At(40, 4)]
     sent_s: Annotated[int, At(44, 4)]
 
-    def __post_init__(self) -> None:
-        STATE.check(self)
-        _require_type(self.header, STATE_TYPES)
-
 
 Packet = (
     ConnectionPacket
@@ -213,13 +196,38 @@ PROBE = Layout(ProbePacket, 20, computed={"tag": At(12, TAG_SIZE)})
 LEARNED = Layout(LearnedPacket, 20, computed={"tag": At(12, TAG_SIZE)})
 LOCATED = Layout(LocatedPacket, 28, computed={"tag": At(20, TAG_SIZE)})
 STATE = Layout(StatePacket, 56, computed={"tag": At(48, TAG_SIZE)})
-
 _BLOCK_TAG = CONTROL_BLOCK.place("tag")
-_TRAILER_TAG = TRAILER.place("tag")
-_PROBE_TAG = PROBE.place("tag")
-_LEARNED_TAG = LEARNED.place("tag")
-_LOCATED_TAG = LOCATED.place("tag")
-_STATE_TAG = STATE.place("tag")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What follows the header in some types: fields, and a tag over the header and the fields.
+
+    ends: the tag covers the transport's addresses, too. title: what documentation calls it.
+    """
+
+    title: str
+    types: frozenset[PacketType]
+    layout: Layout[Any]
+    ends: bool = False
+
+
+SHAPES = (
+    Shape(
+        "Trailer",
+        frozenset(
+            {PacketType.ACKNOWLEDGEMENT, PacketType.CLOSED, PacketType.MOVED, PacketType.REFUSED}
+        ),
+        TRAILER,
+        ends=True,
+    ),
+    Shape("Probe", frozenset({PacketType.PROBE, PacketType.PROBE_ANSWER}), PROBE),
+    Shape("Learned cookie", frozenset({PacketType.LEARNED, PacketType.FORGOTTEN}), LEARNED),
+    Shape("Located", frozenset({PacketType.LOCATED}), LOCATED, ends=True),
+    Shape("Numbers of a server", frozenset({PacketType.STATE}), STATE),
+)
+_SHAPES = {each: shape for shape in SHAPES for each in shape.types}
+_SHAPE_OF: dict[type, Shape] = {shape.layout.value_type: shape for shape in SHAPES}
 
 
 def encode(packet: Packet, key: bytes | None = None, ends: bytes = b"") -> bytes:
@@ -236,21 +244,9 @@ def encode(packet: Packet, key: bytes | None = None, ends: bytes = b"") -> bytes
         case DataPacket():
             _, headers_size = inner_packet.take(Cursor(packet.inner), packet.header.protocol)
             return head + packet.inner + _data_tag(key, head, packet.inner, headers_size)
-        case NoticePacket():
-            covered = head + TRAILER.encode(packet)[: _TRAILER_TAG.offset] + ends
-            return head + TRAILER.encode(packet, tag=tag(key, covered))
-        case ProbePacket():
-            covered = head + PROBE.encode(packet)[: _PROBE_TAG.offset]
-            return head + PROBE.encode(packet, tag=tag(key, covered))
-        case LearnedPacket():
-            covered = head + LEARNED.encode(packet)[: _LEARNED_TAG.offset]
-            return head + LEARNED.encode(packet, tag=tag(key, covered))
-        case LocatedPacket():
-            covered = head + LOCATED.encode(packet)[: _LOCATED_TAG.offset] + ends
-            return head + LOCATED.encode(packet, tag=tag(key, covered))
-        case StatePacket():
-            covered = head + STATE.encode(packet)[: _STATE_TAG.offset]
-            return head + STATE.encode(packet, tag=tag(key, covered))
+    shape = _SHAPES[packet.header.type]
+    covered = head + shape.layout.encode(packet)[: shape.layout.place("tag").offset]
+    return head + shape.layout.encode(packet, tag=tag(key, covered + (ends if shape.ends else b"")))
 
 
 def decode(cursor: Cursor, key: bytes | None = None, ends: bytes = b"") -> Packet:
@@ -260,19 +256,11 @@ def decode(cursor: Cursor, key: bytes | None = None, ends: bytes = b"") -> Packe
     What may follow, padding or nothing, is for the transport to say (`Cursor.finish`).
     """
     header, head = ipos_header.decode(cursor)
-    if header.type in NOTICE_TYPES:
-        return _decode_notice(cursor, header, head, key, ends)
     if header.type in DATA_TYPES:
         return _decode_data(cursor, header, head, key)
-    if header.type in PROBE_TYPES:
-        return _decode_probe(cursor, header, head, key)
-    if header.type in LEARNED_TYPES:
-        return _decode_learned(cursor, header, head, key)
-    if header.type in LOCATED_TYPES:
-        return _decode_located(cursor, header, head, key, ends)
-    if header.type in STATE_TYPES:
-        return _decode_state(cursor, header, head, key)
-    return _decode_connection(cursor, header, head, key)
+    if header.type is PacketType.CONNECTION:
+        return _decode_connection(cursor, header, head, key)
+    return _decode_shaped(cursor, header, head, key, ends)
 
 
 def _encode_connection(packet: ConnectionPacket, head: bytes, key: bytes | None) -> bytes:
@@ -317,50 +305,16 @@ def _data_tag(key: bytes | None, head: bytes, inner: bytes, headers_size: int) -
     return packet_tag(key, head + inner[:headers_size], covered)
 
 
-def _decode_notice(
+def _decode_shaped(
     cursor: Cursor, header: Header, head: bytes, key: bytes | None, ends: bytes
-) -> NoticePacket:
-    base = cursor.offset
-    raw = TRAILER.take(cursor)
-    expected = tag(key, head + raw[: _TRAILER_TAG.offset] + ends)
-    verify(key, raw[_TRAILER_TAG.offset :], expected, base + _TRAILER_TAG.offset)
-    return TRAILER.decode(raw, base, header=header)
-
-
-def _decode_probe(cursor: Cursor, header: Header, head: bytes, key: bytes | None) -> ProbePacket:
-    base = cursor.offset
-    raw = PROBE.take(cursor)
-    expected = tag(key, head + raw[: _PROBE_TAG.offset])
-    verify(key, raw[_PROBE_TAG.offset :], expected, base + _PROBE_TAG.offset)
-    return PROBE.decode(raw, base, header=header)
-
-
-def _decode_learned(
-    cursor: Cursor, header: Header, head: bytes, key: bytes | None
-) -> LearnedPacket:
-    base = cursor.offset
-    raw = LEARNED.take(cursor)
-    expected = tag(key, head + raw[: _LEARNED_TAG.offset])
-    verify(key, raw[_LEARNED_TAG.offset :], expected, base + _LEARNED_TAG.offset)
-    return LEARNED.decode(raw, base, header=header)
-
-
-def _decode_located(
-    cursor: Cursor, header: Header, head: bytes, key: bytes | None, ends: bytes
-) -> LocatedPacket:
-    base = cursor.offset
-    raw = LOCATED.take(cursor)
-    expected = tag(key, head + raw[: _LOCATED_TAG.offset] + ends)
-    verify(key, raw[_LOCATED_TAG.offset :], expected, base + _LOCATED_TAG.offset)
-    return LOCATED.decode(raw, base, header=header)
-
-
-def _decode_state(cursor: Cursor, header: Header, head: bytes, key: bytes | None) -> StatePacket:
-    base = cursor.offset
-    raw = STATE.take(cursor)
-    expected = tag(key, head + raw[: _STATE_TAG.offset])
-    verify(key, raw[_STATE_TAG.offset :], expected, base + _STATE_TAG.offset)
-    return STATE.decode(raw, base, header=header)
+) -> Packet:
+    shape = _SHAPES[header.type]
+    base, at = cursor.offset, shape.layout.place("tag").offset
+    raw = shape.layout.take(cursor)
+    expected = tag(key, head + raw[:at] + (ends if shape.ends else b""))
+    verify(key, raw[at:], expected, base + at)
+    packet: Packet = shape.layout.decode(raw, base, header=header)
+    return packet
 
 
 def _require_type(header: Header, allowed: frozenset[PacketType]) -> None:
