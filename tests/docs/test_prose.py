@@ -13,12 +13,20 @@ from scripts.docs import DIRECTORY
 from scripts.docs.commands import commands, parameters
 
 ROOT = DIRECTORY.parent
-FILES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DIRECTORY.glob("*.md")))
+FILES = (
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *sorted(DIRECTORY.glob("*.md")),
+)
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-_PATH = re.compile(r"`((?:src|tests|scripts|bench|docs|packaging|LICENSES)/[\w./-]*)`")
+_PATH = re.compile(
+    r"`((?:src|bpf|spec|native|fuzz|tests|scripts|bench|docs|packaging|LICENSES)/[\w./-]*)`"
+)
+_TAIL = re.compile(r"`([\w-]+/[\w./-]+\.(?:h|py|bpf\.c))`")
+_MODULE = re.compile(r"`((?:ipos|spec|fuzz|native|bench|scripts)(?:\.\w+)+)`")
+_SOURCES = ("src", "bpf", "spec", "native", "fuzz", "tests", "scripts", "bench", "packaging")
 
 _OF_ROOT = {"--version", "--help", "--install-completion", "--show-completion"}
 _SELECTION = re.compile(r"-k (?:\"([^\"]+)\"|(\w+))")
@@ -67,7 +75,34 @@ def test_links_lead_somewhere(file: Path) -> None:
 
 def test_paths_of_the_source_exist(file: Path) -> None:
     for path in _PATH.findall(_prose(file)):
-        assert (ROOT / path).exists(), f"{file.name} names {path}"
+        named = path.replace("COMMAND", "status")
+        assert (ROOT / named).exists(), f"{file.name} names {path}"
+
+
+def test_files_named_by_their_folder_exist(file: Path) -> None:
+    """A page may leave out the folders above, as in `expiry/ghosts.py`."""
+    if file.name == "CHANGELOG.md":  # tells of files that have gone
+        return
+    for path in _TAIL.findall(_prose(file).replace("COMMAND", "status")):
+        found = (each for top in _SOURCES for each in (ROOT / top).rglob(Path(path).name))
+        assert any(each.as_posix().endswith(f"/{path}") for each in found), f"{file.name}: {path}"
+
+
+def test_modules_that_are_named_exist(file: Path) -> None:
+    """`spec.requests.url`, or with a name of the module behind it."""
+    for named in _MODULE.findall(_prose(file)) if file.name != "CHANGELOG.md" else ():
+        parts = named.split(".")
+        top = ROOT / "src" if parts[0] == "ipos" else ROOT
+        while parts and not _module(top.joinpath(*parts)).exists():
+            parts.pop()
+        assert parts, f"{file.name}: {named}"
+        rest = named.removeprefix(".".join(parts)).strip(".")
+        source = _module(top.joinpath(*parts)).read_text(encoding="utf-8")
+        assert rest.partition(".")[0] in source, f"{file.name}: {named}"
+
+
+def _module(path: Path) -> Path:
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def test_shown_commands_exist_with_their_options(file: Path) -> None:
