@@ -16,9 +16,9 @@ from typing import Any
 
 from ipos.abi.layout import constant, header, layout
 from ipos.abi.shapes import pack, unpack
-from ipos.handshake.cookies import Agreed, Handshake
 from ipos.handshake.segment import Flag, Segment, SegmentError, parse_packet
 from ipos.wire import ethernet, packets, responses
+from spec.handshake.cookies import Agreed, Handshake
 from spec.handshake.unattached import State
 from spec.requests import http, tls
 from spec.requests.endpoint import Around, Endpoint, Step, step

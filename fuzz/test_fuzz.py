@@ -113,7 +113,7 @@ def test_a_difference_in_locating_is_found(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_difference_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison compares: an oracle with another window is told apart."""
-    monkeypatch.setattr("ipos.handshake.answers.WINDOW", 14_599)
+    monkeypatch.setattr("spec.handshake.answers.WINDOW", 14_599)
     _, found = endpoints.run(1, 200)
     assert any("answer" in text for text in found)
 

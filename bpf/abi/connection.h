@@ -78,7 +78,6 @@ enum ipos_endpoint_state {
 	IPOS_EP_PENDING = 1,  /* connection information is here, the request is not */
 	IPOS_EP_ADOPTING = 2, /* its packet is on the way into the kernel */
 	IPOS_EP_ATTACHED = 3, /* sockops saw the socket */
-	IPOS_EP_CLOSED = 4,   /* the socket has ended; peers are being told */
 };
 
 /*

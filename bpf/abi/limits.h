@@ -54,8 +54,7 @@
 /* a cookie lives one to two epochs, a bare one half of that */
 #define IPOS_EPOCH_S 16U
 #define IPOS_EPOCHS_BACK 64 /* a cookie is known for ours so long after it was made */
-/* type 5: frames a second of one server, of all servers, and of one source address */
-#define IPOS_LOCATES 4096
+/* type 5: frames a second of all servers, and about one source address */
 #define IPOS_LOCATES_FARM 65536
 #define IPOS_LOCATES_SOURCE 2048
 #define IPOS_GUESSES 256 /* wrong cookies a second of one source address */

@@ -1,2 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an endpoint without an application does. Pure."""
+"""The TCP handshake without state, and an endpoint without an application. Pure functions.
+
+cookies     a SYN -> the sequence number and timestamp that carry it; an ACK -> the handshake
+answers     the segments that an unattached endpoint sends, byte for byte
+unattached  what an endpoint without an application does, as a table
+"""

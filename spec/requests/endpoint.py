@@ -48,11 +48,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ipos.handshake import answers
-from ipos.handshake.cookies import Agreed, CookieKey, Handshake, check, is_expired, is_syn
 from ipos.handshake.options import Timestamps, parse_options, write_timestamps
 from ipos.handshake.segment import Flag, Segment, signed
 from ipos.wire import responses
+from spec.handshake import answers
+from spec.handshake.cookies import Agreed, CookieKey, Handshake, check, is_expired, is_syn
 from spec.handshake.unattached import TABLE, Action, Event, State
 from spec.requests.acknowledge import decide
 from spec.requests.head import Grammar, Head, Progress

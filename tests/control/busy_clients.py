@@ -36,7 +36,6 @@ class Client:
     asked: int = 0
     error: str = ""
     gap_s: float = 0.0
-    gap_at: float = 0.0
 
     def ask(self, path: str = "/") -> None:
         began = time.monotonic()
@@ -72,7 +71,7 @@ class Client:
     def _waited(self, began: float) -> None:
         waited = time.monotonic() - began
         if waited > self.gap_s:
-            self.gap_s, self.gap_at = waited, began
+            self.gap_s = waited
 
 
 @dataclass(slots=True)

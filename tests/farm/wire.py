@@ -4,7 +4,6 @@
 import hashlib
 import hmac
 import socket
-import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,14 +92,3 @@ class Tagger:
 
     def wide(self, data: bytes) -> bytes:
         return siphash128(self._key, data).to_bytes(16, "little")
-
-
-def tcp_sum(ip: bytes) -> int:
-    """The ones' complement sum over a TCP packet and its pseudo-header: 0xffff if it is right."""
-    pseudo = ip[12:20] + struct.pack("!BBH", 0, 6, len(ip) - 20)
-    data = pseudo + ip[20:]
-    data += b"\0" * (len(data) % 2)
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total > 0xFFFF:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from ipos.handshake.answers import acknowledge, reset, syn_ack
+from spec.handshake.answers import acknowledge, reset, syn_ack
 
 from .witness import CLIENT, KEYS, NOW_S, SERVICE, checked, segment
 

@@ -16,8 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipos.errors import IposError
-from ipos.handshake.answers import syn_ack
-from ipos.handshake.cookies import (
+from ipos.handshake.keys import FarmKeys, KeyRing, epoch_of, key_ring, secrets_in
+from ipos.handshake.options import Timestamps, parse_options, write_timestamps
+from ipos.handshake.segment import Flag, Segment
+from ipos.handshake.siphash import siphash64
+from spec.handshake.answers import syn_ack
+from spec.handshake.cookies import (
     MSS_TABLE,
     Agreed,
     CookieKey,
@@ -28,10 +32,6 @@ from ipos.handshake.cookies import (
     make,
     mss_index,
 )
-from ipos.handshake.keys import FarmKeys, KeyRing, epoch_of, key_ring, secrets_in
-from ipos.handshake.options import Timestamps, parse_options, write_timestamps
-from ipos.handshake.segment import Flag, Segment
-from ipos.handshake.siphash import siphash64
 
 from .witness import KEYS, NOW_S, checked, segment
 

@@ -8,9 +8,10 @@ from enum import IntEnum, IntFlag
 
 import pytest
 
-from ipos.handshake import answers, cookies, keys, options
+from ipos.handshake import keys, options
 from ipos.selection.policies import Policy, ServerState
 from scripts.abi.reader import CONCERNS, HEADERS
+from spec.handshake import answers, cookies
 from spec.handshake.unattached import TABLE
 from spec.requests import head, window
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from ipos.selection.learning import Noticed, noticed
 from native.library import Node
+from spec.requests.learning import Noticed, noticed
 from tests.support.responses import core_learned, oracle_learned, prepare
 
 OK = b"HTTP/1.1 200 OK\r\n"

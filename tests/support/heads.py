@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ipos.abi.layout import constant, layout
 from native.library import Node
@@ -89,14 +89,6 @@ HEADERS = (
     b"Transfer-Encodin: chunked", b"Content-Length-: 5", b"Hos: t", b"Cookies: IPOS=2",
 )  # fmt: skip
 ALPHABET = b"\r\n\0\t :;,=/.%?#[]@HhGg019aAfF-_~\x7f\x80\x01\x0b"
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """What the core has read, as the oracle says it."""
-
-    request: Request
-    grammar: int
 
 
 @functools.cache

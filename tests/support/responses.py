@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an application sends, sound and damaged, against `spec.requests.answered`,
-`ipos.selection.learning` and `ipos.selection.sessions.insertion`.
+`spec.requests.learning` and `ipos.selection.sessions.insertion`.
 
 The core sees the bytes in pieces, cut anywhere, the oracle all of them. Both must say the same of
 how many requests are answered, of the session cookies set and deleted, and of the place where the
@@ -13,10 +13,10 @@ import random
 
 from ipos.abi.layout import constant, layout
 from ipos.selection import sessions
-from ipos.selection.learning import noticed
 from native.library import Node
 from native.responses import answer, insertion, learn
 from spec.requests.answered import Answers, Asked, Stands, read
+from spec.requests.learning import noticed
 
 CHUNK = constant("IPOS_CHUNK")
 NAME = b"SID"

@@ -45,7 +45,6 @@ CONSTANTS: dict[str, int] = {
     "IPOS_COOKIE_NAME_MAX": 64,
     "IPOS_EPOCH_S": 16,
     "IPOS_EPOCHS_BACK": 64,
-    "IPOS_LOCATES": 4096,
     "IPOS_LOCATES_FARM": 65536,
     "IPOS_LOCATES_SOURCE": 2048,
     "IPOS_GUESSES": 256,
@@ -256,7 +255,6 @@ CONSTANTS: dict[str, int] = {
     "IPOS_EP_PENDING": 1,
     "IPOS_EP_ADOPTING": 2,
     "IPOS_EP_ATTACHED": 3,
-    "IPOS_EP_CLOSED": 4,
     "IPOS_ANSWER_STATUS": 0,
     "IPOS_ANSWER_LINE": 1,
     "IPOS_ANSWER_SKIP": 2,
@@ -552,7 +550,6 @@ ENUMS: dict[str, dict[str, int]] = {
         "IPOS_EP_PENDING": 1,
         "IPOS_EP_ADOPTING": 2,
         "IPOS_EP_ATTACHED": 3,
-        "IPOS_EP_CLOSED": 4,
     },
     "ipos_answer_phase": {
         "IPOS_ANSWER_STATUS": 0,

@@ -276,7 +276,6 @@ class EndpointState(IntEnum):
     PENDING = 1
     ADOPTING = 2
     ATTACHED = 3
-    CLOSED = 4
 
 
 class AnswerPhase(IntEnum):

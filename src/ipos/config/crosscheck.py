@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
+from ipos.abi.layout import constant
 from ipos.config import agent_section, locate
 from ipos.config.errors import Mistake
 from ipos.config.health_check import Check
@@ -19,10 +20,10 @@ from ipos.files import FileError, read_bounded
 from ipos.handshake.keys import SECRET_MIN, secrets_in
 
 SECRET_MAX = 4096
-SERVICES_MAX = 64
+SERVICES_MAX = constant("IPOS_SERVICES_MAX")
 TLS_PORTS = frozenset((443, 465, 563, 636, 853, 989, 990, 992, 993, 994, 995, 5061, 8443, 8883))
 """Where nobody expects anything but TLS (IANA's registry of services, and habit)."""
-MEMBERS_MAX = 1000
+MEMBERS_MAX = constant("IPOS_MEMBERS_MAX")
 """Servers of a farm: as many as a pool has room for, and one pool may have all."""
 _RESERVED_ETHERTYPES = {
     0x0800: "IPv4", 0x0806: "ARP", 0x86DD: "IPv6", 0x8100: "802.1Q", 0x88A8: "802.1ad",

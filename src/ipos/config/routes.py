@@ -8,16 +8,17 @@ written in that form.
 import re
 from collections.abc import Callable
 
+from ipos.abi.layout import constant
 from ipos.config import locate
 from ipos.config.schema import Config, Route
 from ipos.selection.urlpath import normal_path, without_dots
 
-RULES_MAX = 10_000
+RULES_MAX = constant("IPOS_RULES_MAX")
 TARGETS_MAX = 300
 """Pools that routes lead to, counted once for each service that has such a route."""
-HOST_MAX = 120
-PATH_MAX = 240
-LABELS_MAX = 8
+HOST_MAX = constant("IPOS_RULE_HOST_MAX")
+PATH_MAX = constant("IPOS_RULE_PATH_MAX")
+LABELS_MAX = constant("IPOS_WILDCARD_LABELS")
 _ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
 _Say = Callable[[locate.Path, str], None]
 Target = tuple[str, str | tuple[str, ...]]

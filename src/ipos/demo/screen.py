@@ -78,7 +78,6 @@ class Live:
         from rich.live import Live as RichLive
 
         self._live = RichLive(console=Console(stderr=True), refresh_per_second=8)
-        self._phases: list[str] = []
 
     def __enter__(self) -> Self:
         self._live.start()

@@ -132,7 +132,7 @@ def test_an_offered_request(forward: Forwarded | None, local: Owned | None, fate
     assert expiry_rules.offered(forward, local) is fate
 
 
-@pytest.mark.parametrize("state", ["PENDING", "ADOPTING", "ATTACHED", "CLOSED"])
+@pytest.mark.parametrize("state", ["PENDING", "ADOPTING", "ATTACHED"])
 @pytest.mark.parametrize("silent_ms", [0, 10_000, 10_001, 60_000, 60_001])
 def test_an_endpoint(state: str, silent_ms: int) -> None:
     row = owned(state=constant(f"IPOS_EP_{state}"), last_seen_ns=ago(silent_ms))

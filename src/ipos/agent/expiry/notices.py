@@ -17,12 +17,10 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from ipos.abi.layout import constant, layout
-from ipos.abi.rows import Settings, SettingsFlags
+from ipos.abi.rows import Options, Settings, SettingsFlags
 from ipos.agent.expiry.expiry_rules import HANDSHAKE, Ends, Handshake, Held, Owned
 from ipos.agent.host.interfaces import NetworkError
 from ipos.closing import Closing
-from ipos.handshake.answers import WINDOW
-from ipos.handshake.cookies import Agreed
 from ipos.handshake.options import OUR_WINDOW_SCALE, Timestamps, write_timestamps
 from ipos.handshake.segment import Flag, Segment
 from ipos.kernel.hooks import Hook, open_pin
@@ -34,6 +32,7 @@ _ETHERTYPE_VLAN = 0x8100
 _ETHERTYPE_IP = 0x0800
 _NO_HANDSHAKE = bytes(layout("ipos_handshake").size)
 MARK_LATE = constant("IPOS_MARK_LATE")
+_WINDOW = constant("IPOS_WINDOW")
 _SK_BUFF_LEN, _SK_BUFF_MARK = 192, 8  # struct __sk_buff, and where its mark is
 _TAKEN = 4  # TC_ACT_STOLEN
 _REASON, _TAG = 14 + 16 + 6, 4  # where a notice has its reason without a VLAN tag, and that tag
@@ -55,7 +54,7 @@ def rousing_packet(ends: Ends, row: Held) -> bytes:
     segment = dataclasses.replace(
         _segment(ends, handshake.iss - 1, Flag.ACK),
         ack=handshake.irs + 1 + row.acknowledged & 0xFFFF_FFFF,
-        window=_window(Agreed(handshake.options)),
+        window=_window(Options(handshake.options)),
         options=_stamps(handshake),
     )
     return segment.packet()
@@ -67,7 +66,7 @@ def answer_frame(settings: Settings, ends: Ends, row: Held, answer: bytes) -> by
     segment = dataclasses.replace(
         _segment(ends, handshake.iss, Flag.ACK | Flag.PSH | Flag.FIN),
         ack=row.client_end,
-        window=_window(Agreed(handshake.options)),
+        window=_window(Options(handshake.options)),
         options=_stamps(handshake),
         data=answer,
     )
@@ -75,13 +74,13 @@ def answer_frame(settings: Settings, ends: Ends, row: Held, answer: bytes) -> by
 
 
 def _stamps(handshake: Handshake) -> bytes:
-    if Agreed.TIMESTAMPS not in Agreed(handshake.options):
+    if Options.TIMESTAMPS not in Options(handshake.options):
         return b""
     return write_timestamps(Timestamps(handshake.ts_sent, handshake.ts_recent))
 
 
-def _window(agreed: Agreed) -> int:
-    return -(-WINDOW >> (OUR_WINDOW_SCALE if Agreed.WINDOW_SCALE in agreed else 0))
+def _window(agreed: Options) -> int:
+    return -(-_WINDOW >> (OUR_WINDOW_SCALE if Options.WSCALE in agreed else 0))
 
 
 def _segment(ends: Ends, iss: int, flags: Flag) -> Segment:

@@ -25,6 +25,7 @@ from ipaddress import IPv4Address
 
 import msgspec
 
+from ipos.abi.layout import constant
 from ipos.abi.rows import ServerState
 from ipos.agent.heartbeat import message, parts
 from ipos.agent.heartbeat.datagram_tags import Key
@@ -37,7 +38,7 @@ from ipos.config.crosscheck import MEMBERS_MAX
 CLOCK_MS = 5_000
 """How far a sender's clock may be from ours; cookies bear somewhat more."""
 FORGET_NS = 3 * CLOCK_MS * 1_000_000
-INDEX_MAX = 1023
+INDEX_MAX = constant("IPOS_SERVERS_MAX") - 1
 TROUBLE_NS = 5_000_000_000
 TROUBLES_MAX = 16
 _NEWEST = Columns("ipos_heard", ("boot", "sequence"), tuple)

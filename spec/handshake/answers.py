@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ipos.handshake.cookies import CookieKey, make
 from ipos.handshake.options import (
     OUR_WINDOW_SCALE,
     Timestamps,
@@ -21,6 +20,7 @@ from ipos.handshake.options import (
     write_timestamps,
 )
 from ipos.handshake.segment import Flag, Segment
+from spec.handshake.cookies import CookieKey, make
 
 WINDOW = 14_600  # bytes; ten segments of 1460, and what one unattached endpoint can hold
 
