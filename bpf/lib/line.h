@@ -93,26 +93,15 @@ IPOS_FUNCTION int line_sack_blocks(struct ipos_scratch *w, __u32 len)
 /* One option at w->cursor of a header of `header_len` bytes.  Returns 0 behind the last. */
 IPOS_FUNCTION int line_option(struct ipos_scratch *w, __u32 header_len)
 {
-	__u32 at, kind, len;
+	__u32 at, len;
 
 	if (!w)
 		return 0;
 	at = w->cursor;
-	if (at >= header_len)
+	len = option_length(w, at, header_len);
+	if (!len)
 		return 0;
-	kind = option_byte(w, at);
-	if (kind == OPTION_END)
-		return 0;
-	if (kind == OPTION_NOP) {
-		w->cursor = at + 1;
-		return 1;
-	}
-	if (at + 2 > header_len)
-		return 0;
-	len = option_byte(w, at + 1);
-	if (len < 2 || at + len > header_len)
-		return 0;
-	if (kind == OPTION_SACK)
+	if (option_byte(w, at) == OPTION_SACK)
 		line_sack_blocks(w, len);
 	w->cursor = at + len;
 	return 1;

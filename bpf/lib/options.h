@@ -32,6 +32,24 @@ IPOS_INLINE __u32 option_u32(const struct ipos_scratch *w, __u32 at)
 	       option_byte(w, at + 2) << 8 | option_byte(w, at + 3);
 }
 
+/* How long the option at `at` is, its kind included; 0 at the end of the list. */
+IPOS_INLINE __u32 option_length(const struct ipos_scratch *w, __u32 at, __u32 header_len)
+{
+	__u32 kind, len;
+
+	if (at >= header_len)
+		return 0;
+	kind = option_byte(w, at);
+	if (kind == OPTION_END)
+		return 0;
+	if (kind == OPTION_NOP)
+		return 1;
+	if (at + 2 > header_len)
+		return 0;
+	len = option_byte(w, at + 1);
+	return len < 2 || at + len > header_len ? 0 : len;
+}
+
 /* One option at w->cursor.  Returns 0 at the end of the list. */
 IPOS_FUNCTION int option_next(struct ipos_scratch *w, __u32 header_len)
 {
@@ -40,20 +58,10 @@ IPOS_FUNCTION int option_next(struct ipos_scratch *w, __u32 header_len)
 	if (!w)
 		return 0;
 	at = w->cursor;
-	if (at >= header_len)
+	len = option_length(w, at, header_len);
+	if (!len)
 		return 0;
 	kind = option_byte(w, at);
-	if (kind == OPTION_END)
-		return 0;
-	if (kind == OPTION_NOP) {
-		w->cursor = at + 1;
-		return 1;
-	}
-	if (at + 2 > header_len)
-		return 0;
-	len = option_byte(w, at + 1);
-	if (len < 2 || at + len > header_len)
-		return 0;
 	w->cursor = at + len;
 	if (kind == OPTION_MSS && len == 4 && !(w->option_flags & OPTION_HAS_MSS)) {
 		w->mss = option_byte(w, at + 2) << 8 | option_byte(w, at + 3);

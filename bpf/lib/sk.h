@@ -82,21 +82,32 @@ IPOS_INLINE void sock_tuple(struct bpf_sock_tuple *at, const struct ipos_tuple *
 }
 
 /*
- * What our socket with the tuple expects next of the client.  Returns 0 when there is none, or one
- * in TIME_WAIT; the lookup finds the listener then.
+ * Our kernel's socket with the tuple, to be released; NULL when there is none, or one in TIME_WAIT:
+ * the lookup finds the listener then.
  */
-IPOS_APART int socket_expects(struct __sk_buff *skb, const struct ipos_tuple *t, __u32 *next)
+IPOS_INLINE struct bpf_sock *connected_socket(struct __sk_buff *skb, const struct ipos_tuple *t)
 {
 	struct bpf_sock_tuple tuple;
-	struct bpf_tcp_sock *tcp;
 	struct bpf_sock *sk;
-	int found = 0;
 
 	sock_tuple(&tuple, t);
 	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	if (!sk || sk->state != BPF_TCP_LISTEN)
+		return sk;
+	bpf_sk_release(sk);
+	return NULL;
+}
+
+/* What that socket expects next of the client.  Returns 0 when there is none. */
+IPOS_APART int socket_expects(struct __sk_buff *skb, const struct ipos_tuple *t, __u32 *next)
+{
+	struct bpf_sock *sk = connected_socket(skb, t);
+	struct bpf_tcp_sock *tcp;
+	int found = 0;
+
 	if (!sk)
 		return 0;
-	tcp = sk->state == BPF_TCP_LISTEN ? NULL : bpf_tcp_sock(sk);
+	tcp = bpf_tcp_sock(sk);
 	if (tcp) {
 		*next = tcp->rcv_nxt;
 		found = 1;
@@ -105,19 +116,16 @@ IPOS_APART int socket_expects(struct __sk_buff *skb, const struct ipos_tuple *t,
 	return found;
 }
 
-/* Whether the client has acknowledged our socket's bytes before `number`, as our kernel counts. */
+/* Whether the client has acknowledged that socket's bytes before `number`, for our kernel. */
 IPOS_APART int socket_acknowledged(struct __sk_buff *skb, const struct ipos_tuple *t, __u32 number)
 {
-	struct bpf_sock_tuple tuple;
+	struct bpf_sock *sk = connected_socket(skb, t);
 	struct bpf_tcp_sock *tcp;
-	struct bpf_sock *sk;
 	int has = 0;
 
-	sock_tuple(&tuple, t);
-	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
 	if (!sk)
 		return 0;
-	tcp = sk->state == BPF_TCP_LISTEN ? NULL : bpf_tcp_sock(sk);
+	tcp = bpf_tcp_sock(sk);
 	if (tcp)
 		has = !seq_before(tcp->snd_una, number);
 	bpf_sk_release(sk);
@@ -129,16 +137,13 @@ IPOS_APART int socket_acknowledged(struct __sk_buff *skb, const struct ipos_tupl
 /* Of the socket with the tuple.  Returns 0 when there is none that takes bytes. */
 IPOS_APART int socket_stands(struct __sk_buff *skb, const struct ipos_tuple *t, struct stands *at)
 {
-	struct bpf_sock_tuple tuple;
+	struct bpf_sock *sk = connected_socket(skb, t);
 	struct tcp_sock *tcp;
-	struct bpf_sock *sk;
 	int found = 0;
 
-	sock_tuple(&tuple, t);
-	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
 	if (!sk)
 		return 0;
-	tcp = sk->state == BPF_TCP_LISTEN ? NULL : (struct tcp_sock *)bpf_skc_to_tcp_sock(sk);
+	tcp = (struct tcp_sock *)bpf_skc_to_tcp_sock(sk);
 	if (tcp) {
 		struct sock *base = (struct sock *)tcp;
 

@@ -21,14 +21,11 @@
 IPOS_APART int socket_rests(struct __sk_buff *skb, const struct ipos_tuple *t, __u32 next,
 			    __u32 ack)
 {
+	struct bpf_sock *sk = connected_socket(skb, t);
 	struct inet_connection_sock *connection;
-	struct bpf_sock_tuple tuple;
 	struct tcp_sock *tcp;
-	struct bpf_sock *sk;
 	int rests = 0;
 
-	sock_tuple(&tuple, t);
-	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
 	if (!sk)
 		return 0;
 	if (sk->state == BPF_TCP_ESTABLISHED) {
