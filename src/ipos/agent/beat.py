@@ -162,7 +162,7 @@ class Beat:
         self._failed = self._failed or failed
 
     def _report(self) -> None:
-        """Log what cannot be done, once for as long as it stays the same."""
+        """Log what cannot be done; a message that stays the same is logged once."""
         failed = "; ".join(filter(None, (self._failed, *self._undone.reasons())))
         if failed != self._reported and failed:
             log.error("a part of the agent's work cannot be done; it is tried again", reason=failed)
@@ -222,7 +222,7 @@ class Beat:
         )
 
     def _keeps(self, since_ns: int) -> bool:
-        """Whether somebody answers for each of our addresses, or it would be vain to wait."""
+        """Whether some server answers for each of our addresses, or waiting would be in vain."""
         return self._keeper.has_its_own or since_ns > _TOGETHER_NS
 
     def refresh(self) -> None:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Takes the connections of this server away from its applications while it drains, and counts them.
 
-The data plane moves a connection with its next request. One that has none now is idle: the agent
-names it to the data plane, which looks whether that is so and hands it back to its first server,
-there to wait without an application. After the deadline of the order what is left is reset.
+The data plane moves a connection with its next request. A connection without a request is idle: the
+agent names it to the data plane, which checks this and hands the connection back to its first
+server, where it waits without an application. After the order's deadline all connections that are
+left are reset.
 
 There is a pass over Local and Forward-Connect at each beat, in pieces of a few milliseconds.
 """
@@ -44,11 +45,11 @@ log = structlog.get_logger()
 
 
 class Emptying(Closing):
-    """What one agent does while its server drains. `begins` is called when that begins or ends.
+    """What one agent does while its server drains. `begins` is called when a drain begins or ends.
 
-    Made inside the server's network namespace; `maps` are the data plane's. `holder` says which
-    server answers for an address now, by its index, 0 for this one and where nobody knows. `gives`:
-    the addresses of a server without connections may go to others.
+    Made inside the server's network namespace; `maps` are the data plane's. `holder` gives the
+    index of the server that answers for an address now; 0 is this server, or an unknown one.
+    `gives`: the addresses of a server without connections may go to others.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Emptying(Closing):
         self._own = Order(server, _DRAIN, now_ms, deadline_ms=deadline_ms)
 
     def follow(self, order: Order | None) -> None:
-        """Take in what is wanted of this server now, and have the next pass."""
+        """Take in the order for this server, and start the next pass."""
         if order is not None:
             self._shedding.follow(order, self._counts()[1])
         now_ns = boottime_ns()
@@ -114,7 +115,7 @@ class Emptying(Closing):
             self._due.set()
 
     def leaving(self) -> Leaving | None:
-        """How far it is; None while it is not to lose anything, or nobody has looked yet."""
+        """The progress; None while this server does not drain, or before its first pass."""
         order, left = self._order, self._left
         if order is None or left is None:
             return None
@@ -196,7 +197,7 @@ class Emptying(Closing):
                     break
 
     def _shed(self, settings: Settings) -> Iterator[None]:
-        """Some idle connections leave, to be chosen anew with their next request."""
+        """Hand some idle connections back: a server is chosen anew for their next request."""
         left = self._shedding.left(self._counts()[1])
         moving = 0
         for found in self._rows():
@@ -214,7 +215,7 @@ class Emptying(Closing):
         self._shedding.passed(self._counts()[1], moving)
 
     def _give_on(self, settings: Settings) -> Iterator[None]:
-        """What waits here for a request goes after its address."""
+        """Give connections that wait here for a request to the server that has their address."""
         self._given_ns = boottime_ns()
         position: bytes | None = None
         table, idle = self._holding, 0
@@ -247,7 +248,7 @@ class Emptying(Closing):
         return found
 
     def _end(self, key: bytes, row: Endpoint) -> None:
-        """The deadline is over: both sides are reset."""
+        """Reset both sides, because the deadline is over."""
         ends = expiry_rules.ENDS.read(key)
         local, remote = (ends.service_ip, ends.service_port), (ends.client_ip, ends.client_port)
         if row.cookie and self._sockets.destroy(local, remote, row.cookie):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ipos rebalance`: which servers have more connections than their part, and give some away.
+"""`ipos rebalance`: which servers have more connections than their share, and give some away.
 
-A server that is to give some hands idle ones back to their first servers; with their next requests
-they are chosen anew, and the policy prefers who has few.
+Such a server hands idle connections back to their first servers. For their next requests a server
+is chosen anew, and the policy prefers servers with few connections.
 """
 
 import math
@@ -20,9 +20,9 @@ PATIENCE_NS = 3_000_000_000
 def parts(
     connections: Mapping[str, int], weights: Mapping[str, int], most: int | None = None
 ) -> dict[str, int]:
-    """How many connections each server has beyond its part, by its weight; at most so many in all.
+    """How many connections each server has beyond its share, by its weight; `most` in all. Pure.
 
-    Pure. Of less than all of them, each gives the same share of what it has too many.
+    If `most` is less than all of these, each server gives the same fraction of its surplus.
     """
     weighed = sum(weights.get(server, 1) for server in connections)
     if not weighed:
@@ -39,7 +39,7 @@ def parts(
 
 
 class Shedding:
-    """What one server still has to give. `handed`: its counter of connections handed back."""
+    """The connections that one server still has to give. `handed`: its counter `handed_back`."""
 
     def __init__(self) -> None:
         self._when_ms = 0
@@ -60,11 +60,11 @@ class Shedding:
                 self._until_ns = time.monotonic_ns() + PATIENCE_NS
 
     def left(self, handed: int) -> int:
-        """How many idle ones may be named now: offers that are on their way count as given."""
+        """How many idle connections may be named now. Offers on their way count as given."""
         return self._wanted - (handed - self._before) - self._moving
 
     def passed(self, handed: int, moving: int) -> None:
-        """A pass is over; `moving`: offers that nobody has answered yet."""
+        """A pass is over. `moving`: offers that no server has answered yet."""
         self._moving = moving
         late = time.monotonic_ns() > self._until_ns
         if not moving and (late or handed - self._before >= self._wanted):

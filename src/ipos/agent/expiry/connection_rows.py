@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of connections as one pass of the expiry sees them, and what its parts share.
 
-The data plane counts its rows in the map `roles`, and asks a table only where a row may be. An
-addition to a count must be one step, which only a program can do; so the agent tells it of the rows
-that it has taken away. Until then a table is asked in vain, and so it is for good when the data
-plane does not hear of it.
+The data plane counts its rows in the map `roles`, and asks a table only where a row may be. A count
+must be changed in one step, which only a program of the data plane can do. So the agent tells it
+which rows it has taken away. Until then a table is asked in vain. If the data plane is never told,
+it is asked in vain for ever.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ _SECOND_NS = 1_000_000_000
 
 
 class TakenRows:
-    """Counts rows that were taken; `book` tells the data plane of them."""
+    """Counts the rows that were taken away; `book` tells the data plane of them."""
 
     def __init__(self, programs: Path) -> None:
         """programs: where the running programs are pinned."""
@@ -55,7 +55,7 @@ class TakenRows:
         self._rows[key, role] += 1
 
     def put_back(self, key: bytes, role: int) -> None:
-        """It is there again, before `book`."""
+        """The row was put back, before `book`."""
         self._rows[key, role] -= 1
 
     def book(self, settings: Settings) -> None:
@@ -143,7 +143,7 @@ class ConnectionRows(Closing):
         return table.stroll(self.now_ns - older_ns, self.now_ns, self.limits.again_ns)
 
     def book(self) -> None:
-        """The data plane hears of what was counted, given back and taken away in this pass."""
+        """Tell the data plane what was counted, given back and taken away in this pass."""
         self.ledger.book()
         self.shares.book()
         self.taken.book(self.settings)
@@ -155,11 +155,11 @@ class ConnectionRows(Closing):
         )
 
     def remember(self, key: bytes, row: Held | Owned | Forwarded | Left, state: int) -> None:
-        """The old cookie opens nothing any more."""
+        """Write a row that keeps the old cookie from opening the connection again."""
         self.maps["temporary"].update(key, expiry_rules.ended(row, state, self.now_ns))
 
     def server(self, index: int) -> Known | None:
-        """Of the rows a pass needs, each is read once."""
+        """The row at this index. Each row is read once in a pass."""
         if index not in self._servers:
             raw = self.maps["servers"].get(index.to_bytes(4, sys.byteorder))
             known = None if raw is None else expiry_rules.KNOWN.read(raw)

@@ -55,7 +55,7 @@ class DeadOwners(Closing):
         self._packets = _PacketSocket()
 
     def look(self) -> None:
-        """Somebody's state has changed."""
+        """A server's state has changed."""
         self._is_due = True
 
     def steps(self) -> Iterator[None]:
@@ -112,7 +112,8 @@ class _PacketSocket(Closing):
             raise NetworkError(f"cannot send packets: {error.strerror}; run as root") from None
 
     def send(self, packet: bytes) -> None:
-        """May lose it: no route, or a full queue. Then the client's next segment is answered."""
+        """The packet may be lost: no route, or a full queue. Then the client's next segment is
+        answered."""
         try:
             self._socket.sendto(packet, (str(IPv4Address(packet[16:20])), 0))
         except OSError:

@@ -11,9 +11,9 @@ from ipos.kernel.libbpf.map_store import Map
 class Ledger:
     """Sums that `book` adds to the maps `traffic` and `counters`.
 
-    Nobody else writes the counters that are named here. The data plane does add to `traffic`, and
-    an addition between our reading and our writing is lost: a server's load begins anew from the
-    difference ten times a second, so that weighs for 100 ms.
+    Only the agent writes the counters that are named here. But the data plane also adds to
+    `traffic`, and what it adds between our reading and our writing is lost. This error lasts for
+    100 ms, because a server's load is computed from the difference anew ten times a second.
     """
 
     def __init__(self, traffic: Map, counters: Map) -> None:

@@ -19,8 +19,9 @@ The data plane acts only when a packet comes. These rows wait for one that may n
                       the client has closed, no word of the owner    the owner is asked: ended
                       idle for long                                  the owner is asked: ended
 
-Whoever acts on a fate has read the row some time ago. So it takes the row out of its table in one
-step, judges it again, and puts it back when it has changed; only who took a row acts on it.
+The code that acts on a fate has read the row some time before. So it takes the row out of its table
+in one step, judges it again, and puts it back if it has changed. Only the code that took a row acts
+on it.
 """
 
 import math
@@ -209,12 +210,12 @@ def held(row: Held, now_ns: int, limits: Limits) -> Fate:
 
 
 def is_idle(row: Held) -> bool:
-    """Whether an application has had the connection, and nothing is asked now."""
+    """Whether an application has had the connection, and no request is open now."""
     return bool(row.live) and not row.complete and not any(row.chunks)
 
 
 def late_name(row: Held) -> str:
-    """The counter of a row whose time is over, and whose client is reset or told in words."""
+    """The counter of a row whose time is over, and whose client gets a reset or a response."""
     if is_idle(row):
         return "SILENT_CLOSED"
     return "UNTAKEN" if row.complete else "HEAD_TIMEOUT"
@@ -223,7 +224,7 @@ def late_name(row: Held) -> str:
 def opened(row: Left, now_ns: int, limits: Limits) -> Fate:
     """A row of `temporary`: of a client that has shaken hands and has sent nothing since.
 
-    Keepalives do not prolong it: they are its kernel's.
+    Keepalives do not prolong this time, because they come from the client's kernel.
     """
     silent = row.state == _OPEN and now_ns - row.created_ns > limits.first_byte_ns
     return Fate.RESET if silent else Fate.KEEP
@@ -235,10 +236,10 @@ def waiting(owner: Owned | None) -> Fate:
 
 
 def offered(forward: Forwarded | None, local: Owned | None) -> Fate:
-    """A complete request whose row is old: by what became of it, elsewhere or here.
+    """A complete request whose row is old: its fate depends on what happened to it so far.
 
-    Whatever its client sends, and however often it is offered: who has not taken it by now never
-    will, and its pieces are others' too.
+    It does not matter what the client sends, or how often the request is offered: a server that has
+    not taken it by now never will, and other clients need its pieces of the hold pool.
     """
     taken = (forward is not None and forward.acknowledged) or (
         local is not None and local.state == _ATTACHED

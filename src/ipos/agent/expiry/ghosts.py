@@ -11,10 +11,11 @@ So this server asks the first server:
     this server was away, and another one had its address meanwhile
                                       that one, about every endpoint that came here directly
 
-What it has ended, and remembers, is ended here by sock_diag(7): the application gets ECONNRESET,
-and the client a reset if it is still there. That it knows nothing of a connection says nothing: its
-packets find their owner by any server (`bpf/xdp/locate.h`). Nothing is kept about what was asked: a
-question that is lost is asked again when the endpoint has been silent for long.
+A connection that the first server has ended, and remembers, is ended here by sock_diag(7): the
+application gets ECONNRESET, and the client a reset if it is still there. If the first server knows
+nothing of a connection, that proves nothing, because its packets find their owner through any
+server (`bpf/xdp/locate.h`). Questions are not recorded: if one is lost, it is asked again when the
+endpoint has been silent for long.
 
 Where connections are not found again, because addresses have no holders, a first server that has
 forgotten a connection has ended it:
@@ -74,7 +75,7 @@ class Ghosts:
         self._asked_ns: dict[int, int] = {}
 
     def steps(self, told: Iterable[int], now_ns: int) -> Iterator[None]:
-        """One pass, in pieces. told: who says that it has reset connections, which may be ours."""
+        """One pass, in pieces. told: servers that have reset connections, which may be ours."""
         heard = dict(self._heard())
         left = {index for index, boot in heard.items() if boot is None}
         left -= {index for index, boot in self._boots.items() if boot is None}

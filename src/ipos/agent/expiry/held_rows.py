@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Held requests whose time is over: what becomes of them, of their pieces and of their clients."""
+"""Ends held requests whose time is over: resets or answers clients, gives their pieces back."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -86,7 +86,7 @@ class HeldRows:
         return notices.take_held(self._rows.settings, ends, row, programs)
 
     def _give_back(self, key: bytes, pieces: Sequence[bytes]) -> None:
-        """To the hold pool, and to the share of the client's network."""
+        """Give a row's pieces back to the hold pool, and to the share of the client's network."""
         for piece in pieces:
             self._rows.maps["hold_free"].push(piece)
         self._rows.shares.returns(
@@ -100,7 +100,7 @@ class HeldRows:
             self._timed_out(key, row.service)
 
     def _answer(self, key: bytes, row: Held) -> bool:
-        """Tell a client in words; False when it has begun anew meanwhile: then its pieces go back.
+        """Answer a client with a response; False when it has begun anew: then its pieces go back.
 
         The data plane sends the answer again if the client misses it, out of the first piece.
         """

@@ -39,7 +39,7 @@ _REASON, _TAG = 14 + 16 + 6, 4  # where a notice has its reason without a VLAN t
 
 
 def reset_frame(settings: Settings, ends: Ends, client_mac: bytes, iss: int) -> bytes:
-    """RST to a client that was sent nothing but our SYN-ACK. iss: that one's sequence number."""
+    """RST to a client that got nothing but our SYN-ACK. iss: the SYN-ACK's sequence number."""
     return _on_front(settings, client_mac, _segment(ends, iss, Flag.RST))
 
 
@@ -49,7 +49,7 @@ def reset_packet(ends: Ends, number: int) -> bytes:
 
 
 def rousing_packet(ends: Ends, row: Held) -> bytes:
-    """What makes a client acknowledge all that it has: a number it has already, and no data."""
+    """A segment with an old sequence number and no data: the client acknowledges all that it has."""
     handshake = HANDSHAKE.read(row.hs)
     segment = dataclasses.replace(
         _segment(ends, handshake.iss - 1, Flag.ACK),
@@ -84,7 +84,7 @@ def _window(agreed: Options) -> int:
 
 
 def _segment(ends: Ends, iss: int, flags: Flag) -> Segment:
-    """To a client that was sent nothing but our SYN-ACK."""
+    """A segment to a client that got nothing but our SYN-ACK."""
     return Segment(
         source=IPv4Address(ends.service_ip),
         source_port=int.from_bytes(ends.service_port, "big"),
@@ -109,12 +109,12 @@ def closed_frame(settings: Settings, ends: Ends, row: Owned, mac: bytes) -> byte
 
 
 def tell_late(settings: Settings, ends: Ends, row: Held, programs: Path) -> None:
-    """Let the data plane know that what it holds of a connection has had its time to go on.
+    """Tell the data plane that the time of what it holds of a connection is over.
 
-    Only it can tell whether nothing came meanwhile, and for a later head when the connection is
-    quiet: so a frame that names the connection runs through its program, here and on no wire. The
-    thread must be in the server's network namespace. OSError from the kernel, PinError when the
-    data plane has gone.
+    Only the data plane knows whether something came meanwhile, and, for a later head, when the
+    connection is quiet. So a frame that names the connection runs through its program; it goes over
+    no wire. The thread must be in the server's network namespace. OSError from the kernel, PinError
+    when the data plane has gone.
     """
     _tell(
         settings, _closed(settings, ends, bytes(4), bytes(2), row.hs, settings.back_mac), programs
@@ -124,9 +124,9 @@ def tell_late(settings: Settings, ends: Ends, row: Held, programs: Path) -> None
 def tell_unattached(
     settings: Settings, ends: Ends, row: Owned, older_ms: int, programs: Path
 ) -> None:
-    """Let the data plane forget an endpoint without a socket that is as old as that, as above.
+    """Make the data plane forget an endpoint of that age without a socket, as above.
 
-    A socket may come into being while the agent reads, so only the data plane can judge.
+    A socket may be made while the agent reads, so only the data plane can judge.
     """
     age, to = older_ms.to_bytes(4, "big"), settings.back_mac
     frame = _closed(settings, ends, age, bytes(2), row.hs, to, PacketType.REFUSED)
@@ -134,9 +134,9 @@ def tell_unattached(
 
 
 def tell_idle(settings: Settings, ends: Ends, hs: bytes, holder: int, programs: Path) -> None:
-    """Have the data plane hand an endpoint back to its first server, if it is idle, as above.
+    """Make the data plane hand an endpoint back to its first server, if it is idle, as above.
 
-    One that waits here without an application goes to the server with the index `holder`.
+    An endpoint that waits here without an application goes to the server with the index `holder`.
     """
     number, to = holder.to_bytes(4, "big"), settings.back_mac
     frame = _closed(settings, ends, number, bytes(2), hs, to, PacketType.ACKNOWLEDGEMENT)
@@ -144,7 +144,7 @@ def tell_idle(settings: Settings, ends: Ends, hs: bytes, holder: int, programs: 
 
 
 def tell_taken(settings: Settings, ends: Ends, role: int, programs: Path) -> None:
-    """Let the data plane know that the agent has taken a row of a connection away, as above.
+    """Tell the data plane that the agent has taken a row of a connection away, as above.
 
     role: `enum ipos_role`. It counts the rows, and asks a table as long as one may be there.
     """
@@ -157,9 +157,10 @@ def taken_frame(settings: Settings, ends: Ends, role: int) -> bytes:
 
 
 def take_held(settings: Settings, ends: Ends, row: Held, programs: Path) -> bool:
-    """Have the data plane take a held request out of its table, as it was read, as above.
+    """Make the data plane take a held request out of its table, if it is as it was read, as above.
 
-    Only there has no CPU the row in its hands. False when it has changed since, or is in use.
+    Only there it is certain that no CPU is working on the row. False when it has changed since, or
+    is in use.
     """
     nothing, to = bytes(4), settings.back_mac
     frame = bytearray(_closed(settings, ends, nothing, bytes(2), row.hs, to, PacketType.REFUSED))
@@ -171,7 +172,7 @@ def take_held(settings: Settings, ends: Ends, row: Held, programs: Path) -> bool
 
 
 def _tell(settings: Settings, frame: bytes, programs: Path) -> int:
-    """What the program says of it."""
+    """Run the frame through the program. Returns what the program returns."""
     context = bytearray(_SK_BUFF_LEN)
     struct.pack_into("=I", context, _SK_BUFF_MARK, MARK_LATE)
     program = open_pin(programs / Hook.INGRESS.program, "the program that answers")

@@ -32,9 +32,9 @@ _TUPLE = Codec(Tuple)
 
 
 class Inquiry:
-    """Both sides of it. `key` is the farm's key of state datagrams; `send` may lose what it takes.
+    """Asks and answers. `key` is the farm's key of state datagrams; `send` may lose a datagram.
 
-    Connections are given and taken as the key of their rows and the sequence number `iss`.
+    A connection is given as the key of its row and the sequence number `iss`.
     """
 
     def __init__(self, key: Key, send: Send) -> None:
@@ -48,16 +48,16 @@ class Inquiry:
         self, server: IPv4Address, key: bytes, iss: int, *, of_first: bool = False,
         live: bool = False,
     ) -> None:  # fmt: skip
-        """Have the other server, by its back address, asked: the owner, or the first server."""
+        """Ask another server, by its back address: the owner, or the first server."""
         self._doubts.append((server, of_first, (key, iss, live)))
 
     def tell_lost(self, server: IPv4Address) -> None:
-        """We thought it dead, and have reset connections that it owns."""
+        """Note that this server thought another one dead, and has reset connections that it owns."""
         said = Lost(secrets.randbits(63))
         self._send(query_message.encode(said, self._key), (str(server), PORT))
 
     def told_lost(self) -> set[IPv4Address]:
-        """Who has said so of us since this was last asked."""
+        """The servers that have said this of us since the last call."""
         told, self._told = self._told, set()
         return told
 
@@ -87,9 +87,9 @@ class Inquiry:
         members: Container[IPv4Address],
         knows: Knows,
     ) -> Iterator[tuple[bytes, int, bool]]:
-        """Answer a member's question; of an answer, the connections that are denied.
+        """Answer a member's question; of an answer, return the connections that are denied.
 
-        Each with its iss, and whether it is its first server that denies it.
+        Each is given with its iss, and with whether its first server denies it.
         """
         said = query_message.decode(datagram, self._key)
         address = IPv4Address(source[0])

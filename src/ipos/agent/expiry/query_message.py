@@ -8,9 +8,9 @@ A first server asks the owner, and an owner the first server.
     1       n     body: `Question`, `Answer` or `Lost` as a MessagePack array
     1 + n   16    tag: BLAKE2b (RFC 7693), keyed with the farm's state key, over all before it
 
-An answer repeats its question's random number, which nobody else can know: it cannot be played
-back. A question played back is answered again, to a member, and changes nothing. `Lost` played back
-makes its receiver ask, at most once a second.
+An answer repeats its question's random number, which no stranger can know, so an answer cannot be
+played back. A question that is played back is answered again, to a member, and changes nothing. A
+`Lost` that is played back makes its receiver ask, at most once a second.
 """
 
 import msgspec
@@ -25,8 +25,7 @@ KINDS = _QUESTION, _ANSWER, _LOST = b"Q", b"A", b"L"
 class Connection(msgspec.Struct, frozen=True, array_like=True):
     """Addresses and ports as numbers; `iss` tells it from a successor on the same ports.
 
-    live: it had a socket at another server before, so that the first server may not have heard yet
-    who has it.
+    live: it had a socket at another server before, so the first server may not know its owner yet.
     """
 
     client_ip: int
@@ -38,7 +37,7 @@ class Connection(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Question(msgspec.Struct, frozen=True, array_like=True):
-    """At most ROWS_MAX connections fit into a datagram. of_first: it is the owner who asks."""
+    """At most ROWS_MAX connections fit into a datagram. of_first: the owner asks the first server."""
 
     number: int
     connections: list[Connection]
@@ -75,7 +74,7 @@ def encode(said: Said, key: Key) -> bytes:
 
 
 def decode(datagram: bytes, key: Key) -> Said | None:
-    """What an authentic datagram says, None for any other."""
+    """The content of an authentic datagram, None for any other."""
     body, tag = datagram[:-TAG_SIZE], datagram[-TAG_SIZE:]
     if not is_one(body) or not datagram_tags.is_right(body, tag, key):
         return None

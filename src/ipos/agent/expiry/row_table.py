@@ -41,7 +41,7 @@ class RowTable(Generic[R]):
         return None if raw is None else self._columns.read(raw)
 
     def take(self, key: bytes, still: Callable[[R], bool]) -> R | None:
-        """Remove the row if this still holds of it; None when it is kept, or gone already."""
+        """Remove the row if `still` is true of it; None when it is kept, or gone already."""
         raw = self._table.take(key)
         if raw is None:
             return None
@@ -53,7 +53,7 @@ class RowTable(Generic[R]):
         return row
 
     def take_by(self, key: bytes, remove: Callable[[R], bool]) -> R | None:
-        """Have somebody else remove the row as it was read; None when it is kept, or gone."""
+        """Remove the row by `remove`, as it was read; None when it is kept, or gone."""
         row = self.get(key)
         if row is None or not remove(row):
             return None
@@ -62,7 +62,7 @@ class RowTable(Generic[R]):
         return row
 
     def walk(self, before_ns: int) -> Iterator[Old[R]]:
-        """The rows from before that, of the whole table, in batches."""
+        """The rows of the whole table that are older than this, in batches."""
         return self.find(lambda values: self._since.before(values, before_ns))
 
     def find(self, which: Callable[[bytes], list[int]]) -> Iterator[Old[R]]:
@@ -75,7 +75,7 @@ class RowTable(Generic[R]):
                 return
 
     def stroll(self, before_ns: int, now_ns: int, again_ns: int) -> Old[R]:
-        """Of the next batch only. Beginning anew waits until that long after the last time."""
+        """The old rows of the next batch only. A new walk begins at most once in `again_ns`."""
         if self._position is None:
             if now_ns < self._due_ns:
                 return []
@@ -97,7 +97,7 @@ class RowTable(Generic[R]):
         ]
 
     def _put_back(self, key: bytes, raw: bytes) -> bool:
-        """False when another row has come in its place; then it is gone, however young."""
+        """Put a row back; False when another row has come in its place: then it is lost."""
         try:
             return self._table.update(key, raw, syscall.NOEXIST)
         except MapError:

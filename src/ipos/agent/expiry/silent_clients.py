@@ -4,7 +4,8 @@
 Only time tells such a client from one whose request is in the next segment. The data plane holds a
 first flight without a request, does not acknowledge it, and names the connection in a ring. A
 moment later the agent runs a frame through the data plane's program, which decides if no request
-has come. Without an agent the client sends the same again, Linux after 200 ms, and that decides.
+has come. Without an agent the client sends the same again, Linux does so after 200 ms, and then the
+data plane decides.
 """
 
 import asyncio

@@ -116,12 +116,12 @@ class Sweep(Closing):
             self._passed_ns = boottime_ns()
 
     def tick(self, now_ns: int) -> None:
-        """Have the next pass, if it is time for it: a timer of its own would wake the agent."""
+        """Start the next pass, if it is due. A timer of its own would wake the agent."""
         if now_ns - self._passed_ns >= PAUSE_NS:
             self._due.set()
 
     def look(self) -> None:
-        """Have the next pass now: a server may be down."""
+        """Start the next pass now, because a server may be down."""
         self._lost.look()
         self._due.set()
 
@@ -151,10 +151,10 @@ class Sweep(Closing):
     def returned(self, holders: Mapping[bytes, IPv4Address]) -> None:
         """This server was away. holders: who had its addresses meanwhile, by service IP.
 
-        What it knew of connections may have changed: whom it forwarded to is forgotten, before
-        anybody is told that an owner is dead, and will be asked for when packets come; of what it
-        owns, the others say what they have ended; and again a while later, because they end some
-        as long as packets come to them.
+        What it knew of connections may have changed. Its rows of Forward are removed before any
+        client is told that an owner is dead; the owners are asked for when packets come. About the
+        connections that it owns it asks the other servers which they have ended, and asks again a
+        while later, because they end some as long as packets come to them.
         """
         self._returns += [(0, dict(holders)), (boottime_ns() + ASK_AGAIN_NS, dict(holders))]
         self._due.set()
@@ -330,7 +330,7 @@ class Sweep(Closing):
         return True
 
     def _knows(self, who: IPv4Address, key: bytes, asked: Connection, of_first: bool) -> bool:
-        """Whether we own a connection; or, as its first server, whether `who` may own it."""
+        """Whether this server owns a connection; or, as its first server, whether `who` may own it."""
         if not of_first:
             owned = (self._rows.connect.get(key), self._rows.local.get(key))
             return any(_is_of(row, asked.iss) for row in owned)
@@ -347,7 +347,8 @@ class Sweep(Closing):
         return raw is not None and raw[_STATE_AT] == _SYN  # its owner's kernel shakes hands
 
     def _losers(self) -> set[int]:
-        """Who has reset connections of ours; and who is back hears that we have, of theirs."""
+        """The servers that have reset connections of ours. Tells servers that are back what we
+        reset."""
         for index in self._lost.back:
             back = self._rows.server(index)
             if back is not None:
