@@ -20,7 +20,7 @@ NETWORK_BITS = 24
 
 
 def slots(key: int, client_ip: bytes) -> tuple[int, int, int]:
-    """The slots that count a client's network, and the slot of all. key: `vouch` of the settings."""
+    """The slots of a client's network, and the slot of all. key: `vouch` of the settings."""
     network = int.from_bytes(client_ip, "big") >> 32 - NETWORK_BITS
     hashed = siphash64(struct.pack("<QQ", key, 0), network.to_bytes(4, "little"))
     return hashed % SLOTS, SLOTS + (hashed >> 32) % SLOTS, ALL

@@ -49,7 +49,7 @@ def reset_packet(ends: Ends, number: int) -> bytes:
 
 
 def rousing_packet(ends: Ends, row: Held) -> bytes:
-    """A segment with an old sequence number and no data: the client acknowledges all that it has."""
+    """An old segment without data, upon which a client acknowledges all that it has."""
     handshake = HANDSHAKE.read(row.hs)
     segment = dataclasses.replace(
         _segment(ends, handshake.iss - 1, Flag.ACK),

@@ -52,7 +52,7 @@ class Inquiry:
         self._doubts.append((server, of_first, (key, iss, live)))
 
     def tell_lost(self, server: IPv4Address) -> None:
-        """Note that this server thought another one dead, and has reset connections that it owns."""
+        """Note that this server thought another one dead, and has reset its connections."""
         said = Lost(secrets.randbits(63))
         self._send(query_message.encode(said, self._key), (str(server), PORT))
 

@@ -37,7 +37,7 @@ class Connection(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Question(msgspec.Struct, frozen=True, array_like=True):
-    """At most ROWS_MAX connections fit into a datagram. of_first: the owner asks the first server."""
+    """Of ROWS_MAX connections at most. of_first: the owner asks the first server."""
 
     number: int
     connections: list[Connection]

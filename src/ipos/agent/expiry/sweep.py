@@ -330,7 +330,8 @@ class Sweep(Closing):
         return True
 
     def _knows(self, who: IPv4Address, key: bytes, asked: Connection, of_first: bool) -> bool:
-        """Whether this server owns a connection; or, as its first server, whether `who` may own it."""
+        """Whether we own a connection; or, as its first server, whether the server `who` may own
+        it."""
         if not of_first:
             owned = (self._rows.connect.get(key), self._rows.local.get(key))
             return any(_is_of(row, asked.iss) for row in owned)

@@ -13,7 +13,7 @@ TAG_SIZE = 16
 
 
 class StateKeys:
-    """One object for all who speak and listen, so that a change of keys reaches them all."""
+    """The keys. Senders and receivers share one object, so a change of keys reaches all."""
 
     def __init__(self, main: bytes, other: bytes | None = None) -> None:
         self.take(main, other)

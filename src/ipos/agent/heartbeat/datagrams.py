@@ -54,7 +54,7 @@ class _Message(ctypes.Structure):
 
 @lru_cache(maxsize=512)
 def _source(name: bytes) -> Source:
-    """Of whom there are few: writing an address costs more than believing what it sent."""
+    """Names of senders, kept because to write an address takes longer than to check a datagram."""
     return Source(
         socket.inet_ntoa(name[4:8]),
         int.from_bytes(name[2:4], "big"),

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Speaks for this server when its agent has ended and its data plane is to be removed.
 
-A server that is silent while its kernel runs is believed to serve still. So the command that
-removes the data plane first hands the server's addresses over, in place of the agent, while its
-data plane still serves, and then says that the server is down.
+A server that is silent while its kernel runs is believed to serve. So the command that removes the
+data plane first hands the server's addresses over, in place of the agent, while its data plane
+still serves, and then says that the server is down.
 
     it says that it is in maintenance, and holds its addresses    the others want them
     the same, but it holds none: XDP answers no ARP               others ask on front, and take them
@@ -41,7 +41,7 @@ HEARD_S = 0.4
 
 
 class Voice(Closing):
-    """This server's, for all others that were heard. IposError or OSError: it cannot speak."""
+    """Speaks for this server to all others that were heard. IposError or OSError if it cannot."""
 
     def __init__(self, snapshot: Snapshot, settings: Settings) -> None:
         file = Path(snapshot.config)
@@ -81,7 +81,7 @@ class Voice(Closing):
                 self._out.sendto(datagram, (address, message.PORT))
 
     def heard(self, datagram: bytes) -> State | None:
-        """What another server says, None for what is not believed."""
+        """The state in a datagram of another server, None for one that is not believed."""
         try:
             state = message.decode(datagram, self._key)
         except Rejected:
@@ -95,7 +95,7 @@ class Voice(Closing):
 def hand_over(
     voice: Voice, tables: Tables, back: str, self_index: int, sleep: Callable[[float], None]
 ) -> list[IPv4Address]:
-    """Have other servers hold this one's addresses. Returns those that none has taken in time.
+    """Hand this server's addresses over. Returns those that no server has taken in time.
 
     `back` is the name of the back interface. IposError, MapError or OSError: it is not possible.
     """
@@ -125,7 +125,7 @@ def hand_over(
 
 
 def _answer_for_none(tables: Tables, addresses: list[int]) -> None:
-    """On front, whoever asks for them by ARP."""
+    """The ARP requests for the addresses that are heard on front."""
     for address in addresses:
         key = AddressKey(IPv4Address(address), 0, 0)
         row = tables.addresses.get(key)

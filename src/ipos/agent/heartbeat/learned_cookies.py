@@ -56,7 +56,7 @@ class Cookie:
 
 
 class Map(Protocol):
-    """What is needed of a map of the kernel's."""
+    """The methods of a kernel's map that are used here."""
 
     def get(self, key: bytes) -> bytes | None: ...
     def update(self, key: bytes, value: bytes, /) -> bool: ...
@@ -97,7 +97,7 @@ def decode(datagram: bytes, now_ms: int, key: Key) -> list[Cookie] | None:
 
 @dataclass(slots=True)
 class CookieGossip:
-    """Both sides of it. `cookies` and `news` are the data plane's maps, `send` may lose."""
+    """Sends and takes in rows. `cookies` and `news` are maps; `send` may lose a datagram."""
 
     cookies: Map
     news: Map
@@ -108,7 +108,7 @@ class CookieGossip:
     _giving: list[tuple[IPv4Address, Iterator[tuple[bytes, bytes]]]] = field(default_factory=list)
 
     def tick(self, peers: Collection[Peer], now_ns: int, now_ms: int) -> None:
-        """Tell what is new to all, and some more of the map to those who began."""
+        """Send new rows to all servers, and a part of the map to those that have started."""
         fresh: list[Cookie] = []
         while len(fresh) < NEWS_MAX and (raw := self.news.pop()) is not None:
             said = _NEWS.unpack(raw)
@@ -126,7 +126,7 @@ class CookieGossip:
                 self._giving.remove(giving)
 
     def receive(self, datagram: bytes, now_ns: int, now_ms: int) -> bool:
-        """Take in what another has told; False for a datagram of another kind."""
+        """Take in the rows of another server; False for a datagram of another kind."""
         if datagram[:1] != KIND:
             return False
         for row in decode(datagram, now_ms, self.key) or []:
@@ -146,9 +146,10 @@ class CookieGossip:
             )
 
     def _welcome(self, peers: Collection[Peer]) -> None:
-        """Who has begun since we looked gets the whole map, from one of us.
+        """Choose the servers that this one sends the whole map: those that have started since.
 
-        Who was not heard for a while has missed rows, and has begun just as well.
+        One server sends it. A server that was not heard for a while has missed rows, and counts as
+        started.
         """
         before = self._boots
         self._boots = {peer.back_ip: peer.boot for peer in peers}

@@ -8,11 +8,12 @@ Pure.
     its name, its address    another server has it too, and was there before
 
 Such a server gets nothing new at once, and so does one that refuses offers itself. When the fault
-lasts it is down, so its clients are told. Whoever is out stays so until all has been well for a
-while, or a loose plug would move every session at each contact.
+lasts it is down, so its clients are told. A server stays out until there was no fault for a while.
+Otherwise a loose plug would move every session at each contact.
 
 A front that is out counts only while another server's front is well. When a switch or a router
-restarts, all servers lose it together; none is better than another, and connections outlive it.
+restarts, all servers lose front together; none is better than another, and connections survive
+that.
 """
 
 from enum import IntEnum
@@ -68,11 +69,11 @@ class Faults:
         self.uneasy = False
 
     def begin(self, now_ns: int) -> None:
-        """We speak again after a pause, in which nobody could hear us."""
+        """This server speaks again after a pause, in which no server could hear it."""
         self._started_ns = now_ns
 
     def look(self, now_ns: int, links: Fault) -> bool:
-        """Judge all anew; whether anybody's standing has changed. `links` is about our own."""
+        """Judge all anew; whether a server's standing has changed. `links`: of this server."""
         members = self._members
         known = [member for member in members.by_ip.values() if member.state is not None]
         refused = _refused(known, now_ns)
@@ -153,11 +154,11 @@ def _front_is_out(member: Member, members: Members, mine: Fault) -> bool:
 
 
 def _refused(known: list[Member], now_ns: int) -> dict[int, str]:
-    """Who has something that another server had before, and whose it is.
+    """The servers that have a name or address of another server, and that other server.
 
-    Before is who does not say itself that it is refused, then whose agent was started first: all
-    servers come to the same answer. So one that has lost stays out when the agent of the other is
-    restarted, until that server is gone.
+    The name belongs to the server that does not itself say that it is refused; of two, to the one
+    whose agent was started first. So all servers come to the same answer, and a refused server
+    stays out when the agent of the other one is restarted, until that server is gone.
     """
     there = [member for member in known if not _is_gone(member, now_ns)]
     there.sort(key=_precedence)

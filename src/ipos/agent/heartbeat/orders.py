@@ -41,7 +41,7 @@ class Orders:
         self.merge(orders)
 
     def merge(self, orders: Iterable[Order]) -> bool:
-        """Take what is later than what is known; whether anything was."""
+        """Take orders that are later than those known; whether there were any."""
         changed = False
         for order in orders:
             known = self._by_server.get(order.server)
@@ -69,22 +69,22 @@ class Orders:
         self.merge([msgspec.structs.replace(known, shed=connections, shed_ms=when_ms)])
 
     def weigh(self, server: str, weight: int, now_ms: int) -> None:
-        """The same for its weight; 0: what is configured is to count again."""
+        """The same for its weight; 0: the configured weight counts again."""
         known = self._by_server.get(server, Order(server, ServerState.READY, 0))
         when_ms = max(now_ms, known.weighed_ms + 1)
         self.merge([msgspec.structs.replace(known, weight=weight, weighed_ms=when_ms)])
 
     def state_of(self, server: str) -> ServerState:
-        """What is wanted of a server; ready when nobody said anything."""
+        """The state that is ordered for a server; ready without an order."""
         order = self._by_server.get(server)
         return ServerState.READY if order is None else ServerState(order.state)
 
     def of(self, server: str) -> Order | None:
-        """The order for a server, None when nobody gave one."""
+        """The order for a server, None when there is none."""
         return self._by_server.get(server)
 
     def weight_of(self, server: str) -> int:
-        """Its weight in every pool that has it; 0 for what is configured there."""
+        """The server's weight in every pool that has it; 0 for the one that is configured there."""
         order = self._by_server.get(server)
         return 0 if order is None else order.weight
 
@@ -148,7 +148,7 @@ class Kept:
             self.take(self.read())
 
     def has_changed(self) -> bool:
-        """Whether somebody has written the file since this was asked last."""
+        """Whether the file was written since the last call."""
         try:
             modified_ns = os.stat(self._name).st_mtime_ns
         except OSError:  # it does not exist or cannot be read, which `save` reports
@@ -157,16 +157,16 @@ class Kept:
         return modified_ns != before
 
     def read(self) -> list[Order]:
-        """What the file says. May wait for a disk."""
+        """The orders in the file. May wait for a disk."""
         return state_file.take(self._file, list[Order], lambda text: log.error(text)) or []
 
     def take(self, found: list[Order]) -> None:
-        """Take in what `read` has found."""
+        """Take in the orders that `read` has found."""
         self._saved = found
         self.orders.merge(found)
 
     def hear(self, said: list[Order]) -> None:
-        """Take in what another server said."""
+        """Take in the orders of another server."""
         self.orders.merge(said)
 
     def give(self, server: str, state: ServerState, deadline_s: float = 0) -> None:
@@ -181,7 +181,7 @@ class Kept:
         self.orders.shed(server, connections, _now_ms())
 
     def weigh(self, server: str, weight: int) -> None:
-        """What its `--weight` does; 0: what is configured is to count again."""
+        """What `ipos server set --weight` does; 0: the configured weight counts again."""
         self.orders.weigh(server, weight, _now_ms())
 
     @property

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """How often a server says its state, and how much of it. Pure.
 
-All hear all, so what a farm costs each of its servers grows with its size. Up to 64 servers say
-their state ten times a second. A larger farm's servers say theirs four times a second and look
-eight times at what has come, so that a silent one is asked, and is down, as soon as in a small
-farm.
+Every server hears all others, so the cost for each grows with the farm. Up to 64 servers send their
+state ten times a second. In a larger farm they send it four times a second, and look eight times a
+second at what has come, so that a silent server is probed, and is down, as soon as in a small farm.
 
-To read a whole state takes an agent some 18 us. So it is said three times when it has something
-new, when another server has just begun, and else every tenth time. In between the data planes are
-told the numbers alone, in a frame that costs the agents nothing. A server that is refused, because
-another one has its name or an address of it, always says its whole state.
+To read a whole state takes an agent some 18 us. So it is sent three times when it has something
+new, three times when another server has just started, and else every tenth time. In between only
+the numbers are sent, in a frame that the data planes take, which costs the other agents nothing. A
+server that is refused, because another one has its name or an address of it, always sends its whole
+state.
 """
 
 from typing import NamedTuple
@@ -30,7 +30,7 @@ class Pace(NamedTuple):
 
     @property
     def again_ms(self) -> int:
-        """From one state of ours to the next."""
+        """Milliseconds from one state of ours to the next."""
         return self.tick_ms * self.every
 
     def until_next(self, now_s: float) -> float:
@@ -49,7 +49,7 @@ SELDOM = Pace(125, 2)
 
 
 def pace(servers: int) -> Pace:
-    """Of a farm of so many servers."""
+    """The pace of a farm with so many servers."""
     return OFTEN if servers <= SMALL else SELDOM
 
 
@@ -60,7 +60,7 @@ EVERY = 10
 
 
 class Editions:
-    """Says of each state of one server whether it is said in full."""
+    """Decides for each state of one server whether it is sent in full."""
 
     def __init__(self) -> None:
         self._edition = 0
@@ -68,13 +68,13 @@ class Editions:
         self._said: State | None = None
 
     def repeat(self) -> None:
-        """Say the next states in full: somebody has begun, and knows nothing of us."""
+        """Send the next states in full, because a server has started that knows nothing of us."""
         self._left = TIMES
 
     def tell(self, state: State) -> tuple[State, bool]:
-        """The state with its edition, and whether all of it is to be said.
+        """The state with its edition, and whether all of it is to be sent.
 
-        Servers say all of theirs at different beats, by their addresses.
+        Servers send whole states at different beats, chosen by their addresses.
         """
         lasting = msgspec.structs.replace(
             state, sequence=0, sent_ms=0, tcp_connections=0, cpu_permille=0, memory_available=0,

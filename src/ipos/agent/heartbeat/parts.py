@@ -72,7 +72,7 @@ class _Begun:
 
 @dataclass(slots=True)
 class Parts:
-    """What has come of each sender's newest state. Pure; bounded by the number of senders."""
+    """The parts of each sender's newest state that have come. Pure; bounded by SENDERS_MAX."""
 
     _begun: dict[int, _Begun] = field(default_factory=dict)
 

@@ -41,7 +41,7 @@ _NOWHERE = IPv4Address(0)
 
 @dataclass(slots=True)
 class Probes:
-    """What was asked and not answered yet: nonce -> (whom, when)."""
+    """The questions that were not answered yet: nonce -> (which server, when)."""
 
     random: Callable[[int], bytes] = secrets.token_bytes
     _asked: dict[bytes, tuple[IPv4Address, int]] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Probes:
     def answer(
         self, settings: Settings, raw: bytes, now_ns: int
     ) -> tuple[IPv4Address, bytes] | None:
-        """Whose data plane has answered a question of ours, and its MAC; None for anything else."""
+        """The server whose data plane has answered us, and its MAC; None for any other frame."""
         frame = _decoded(settings, raw)
         if frame is None:
             return None
@@ -173,7 +173,7 @@ class Prober(Closing):
             pass  # an interface that is down gives no sign of life
 
     def answers(self, settings: Settings, now_ns: int) -> Iterator[tuple[IPv4Address, bytes]]:
-        """All answers that wait: whose, and the MAC they came from."""
+        """All answers that wait: the server, and the MAC address that it came from."""
         while True:
             try:
                 raw = self._socket.recv(256)

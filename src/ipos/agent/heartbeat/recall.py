@@ -20,8 +20,8 @@ def recalled(
 ) -> dict[IPv4Address, tuple[int, State, int]]:
     """By back address: index, state and when that was heard.
 
-    `servers` are the rows by index. What only a snapshot has, names and services, is missing
-    without one; then the server keeps the connections it has and gets no others.
+    `servers` are the rows by index. Names and services are only in the snapshot. Without it, a
+    server keeps the connections that it has and gets no others.
     """
     said = {(one.index, one.back_ip): one for one in before.servers}
     found = {}

@@ -52,7 +52,7 @@ class Port(Closing):
             ) from None
 
     def address(self, audience: Collection[str]) -> None:
-        """Who is told what `tell` says."""
+        """Set the servers to which `tell` sends."""
         self._audience = [(one, PORT) for one in audience]
 
     def tell(self, datagrams: Sequence[bytes]) -> None:
@@ -66,7 +66,7 @@ class Port(Closing):
         return len(taken) >= PIECE - len(self._last)
 
     def send(self, datagram: bytes, address: tuple[str, int]) -> None:
-        """May lose it: who cannot be reached is seen by its silence."""
+        """Send it; it may be lost. A server that cannot be reached is noticed by its silence."""
         try:
             self._socket.sendto(datagram, address)
         except OSError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the states of addresses ask for, and tell."""
+"""What has to be done about an address, and what is reported."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -19,7 +19,7 @@ class Kind(Enum):
 class Action:
     """For one address. `why` is a clause, of what is reported.
 
-    is_own: whether this server's own configuration lists the address, so that nobody need know.
+    is_own: whether this server's own configuration lists the address, so that it is no news.
     """
 
     kind: Kind

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carries out what the addresses' states ask for: ARP on front, rows, what is told and shown."""
+"""Does what the states of the addresses require: ARP on front, rows, reports."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class Front(Protocol):
-    """What is needed of the neighbours on front."""
+    """The methods of `Neighbours` that are used here."""
 
     def ask(self, address: int) -> None: ...
     def announce(self, address: int) -> None: ...
@@ -53,7 +53,8 @@ class Keeper:
         self.counts: Counter[str] = Counter()
 
     def arps(self) -> dict[int, Arp]:
-        """Who answers for each address that has been looked at. Others: the kernel."""
+        """The server that answers for each address that was looked at. For others the kernel
+        answers."""
         return self._arps
 
     def _answers(self) -> dict[int, Arp]:
@@ -78,7 +79,7 @@ class Keeper:
 
     @property
     def silent(self) -> list[int]:
-        """Addresses that another server answers for, or nobody."""
+        """Addresses that another server answers for, or no server."""
         return [address for address, arp in self.arps().items() if arp is Arp.SILENT]
 
     def tell(self, state: State) -> State:
@@ -88,7 +89,7 @@ class Keeper:
         return msgspec.structs.replace(state, holds=self._states.holds, claims=self._states.claims)
 
     def look(self, now_ns: int, *, settled: bool) -> None:
-        """Take in who is there and who answers, and do what follows."""
+        """Take in which servers are there and who answers, and do what follows."""
         if self._changes < 0:
             self._states.begin(now_ns)
         answered = self._front.answered() if self._front is not None else ()
@@ -145,7 +146,7 @@ class Keeper:
 
     @property
     def holds_any(self) -> bool:
-        """Whether this server answers for an address, where that is ours to say."""
+        """Whether this server answers for an address, if the farm decides that."""
         return self._front is not None and bool(self._states.holds)
 
     @property
@@ -157,7 +158,7 @@ class Keeper:
         return all(self._states.holder(address)[0] is not None for address in state.addresses)
 
     def held(self, now_ns: int) -> list[Held]:
-        """What there is to see: each address, its holder, since when and why."""
+        """For the snapshot: each address, its holder, since when and why."""
         names = {server.number: server.name for server in self._servers}
         found = []
         for server in sorted(self._servers, key=lambda one: one.number):
