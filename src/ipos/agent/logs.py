@@ -12,9 +12,9 @@ _STDERR = 2
 
 
 class Stderr:
-    """Standard error as a place where logs go, which never fails its writer and never holds it up.
+    """Standard error as a file for logs that never raises an error and never blocks.
 
-    A disk may be full, and who reads a pipe may have stopped or gone: then what is said is lost.
+    A disk may be full, and the reader of a pipe may have stopped or gone: then the message is lost.
     """
 
     def __init__(self, fd: int = _STDERR) -> None:

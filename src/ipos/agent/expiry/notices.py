@@ -111,9 +111,9 @@ def closed_frame(settings: Settings, ends: Ends, row: Owned, mac: bytes) -> byte
 def tell_late(settings: Settings, ends: Ends, row: Held, programs: Path) -> None:
     """Tell the data plane that the time of what it holds of a connection is over.
 
-    Only the data plane knows whether something came meanwhile, and, for a later head, when the
-    connection is quiet. So a frame that names the connection runs through its program; it goes over
-    no wire. The thread must be in the server's network namespace. OSError from the kernel, PinError
+    Only the data plane knows whether something came meanwhile, and when the connection of a later
+    head is quiet. So a frame that names the connection runs through its program; it goes over no
+    wire. The thread must be in the server's network namespace. OSError from the kernel, PinError
     when the data plane has gone.
     """
     _tell(

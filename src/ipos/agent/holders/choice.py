@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which server should hold a service address. Pure.
 
-The server that lists an address holds it while it can. When it cannot, one of the others does:
-the one that holds it already, or else the winner of a rendezvous hash over address and server. All
-servers that know the same come to the same answer, a dead server's addresses spread over all who
-are left, and a server that joins or leaves moves no address that it does not hold.
+The server that lists an address holds it while it can. When it cannot, one of the others does: the
+one that holds it already, or else the winner of a rendezvous hash over address and server. All
+servers that know the same come to the same answer. A dead server's addresses spread over all
+servers that are left. A server that joins or leaves moves no address except those that it holds.
 """
 
 import hashlib
@@ -126,8 +126,9 @@ def _server(member: Member, now_ns: int, *, mine: bool) -> Server:
 def _why_not(member: Member, name: str, age: Age) -> str:
     """Why a server can hold no address. One that drains can, until it has no connection left.
 
-    Neither is one out that hears nobody or is not heard, though it gets no requests: it may well
-    reach its clients, and whoever wants its address finds that it answers for it.
+    Nor is a server unable because it hears no other server or is not heard, although it gets no
+    requests: it may reach its clients, and a server that wants its address finds that it answers
+    for it.
     """
     state = member.state
     assert state is not None

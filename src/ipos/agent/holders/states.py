@@ -17,11 +17,11 @@
              wait for one that is silent
     HOLDS    its agent has begun, and another server holds it    AWAY
 
-Nobody gives an address up before there is another who wants it, and nobody answers for one before
-all who held it have said that they do not any more, and no neighbour on front answers for it: two
-halves of a farm whose back LAN is cut do not hear each other, but their neighbours do (RFC 5227,
-with shorter times: one LAN, and machines that answer at once). Between giving up and announcing,
-routers still send to the old holder, whose data plane serves every service address of the farm.
+A server gives an address up only when another server wants it. A server answers for an address only
+when all that held it have said that they do not any more, and no neighbour on front answers for it.
+Two halves of a farm whose back LAN is cut do not hear each other on back, but on front they do (RFC
+5227, with shorter times: one LAN, and machines that answer at once). Between giving up and
+announcing, routers still send to the old holder, whose data plane serves every service address.
 """
 
 import hashlib
@@ -93,7 +93,7 @@ class _Address:
 
 
 class _Others:
-    """What all servers but one say of addresses, at one moment."""
+    """What all other servers say about addresses, at one moment."""
 
     def __init__(self, servers: Sequence[Server], me: int) -> None:
         self.holding: dict[int, list[Server]] = {}
@@ -113,7 +113,7 @@ class Addresses:
     """All addresses, as the server `me` has them. `held`: those it held before this agent.
 
     rest_ns: until then a look at the same servers would change nothing. `returned` are those that
-    other servers held while this one was away, and who: whoever reads it empties it.
+    other servers held while this one was away; the reader empties it.
     """
 
     me: int
@@ -137,7 +137,7 @@ class Addresses:
 
     @property
     def claims(self) -> list[int]:
-        """What this server is to hold and does not."""
+        """The addresses that this server is to hold and does not."""
         return [
             address
             for address, one in self._known.items()
@@ -153,7 +153,7 @@ class Addresses:
         }
 
     def holder(self, address: int) -> tuple[int | None, int]:
-        """Who holds an address as far as is known, None for nobody, and since when."""
+        """The known holder of an address, None for none, and since when."""
         known = self._known.get(address, _Address())
         return known.holder, known.holder_ns
 
@@ -246,7 +246,7 @@ class Addresses:
         chosen: Server | None,
         now_ns: int,
     ) -> None:
-        """Who holds it. Of several, the one that should: the others are about to give it up."""
+        """The holder. Of several, the one that should hold it: the others give it up soon."""
         holding = others.holding.get(address, [])
         found = next((one.number for one in holding if one is chosen), None)
         if found is None and known.state is State.HOLDS:
@@ -381,7 +381,7 @@ class Addresses:
 
 
 def _own_share(address: int, number: int) -> int:
-    """Of the time to wait after an answer."""
+    """A random part of the time to wait after an answer."""
     said = hashlib.blake2b(f"{address} {number}".encode(), digest_size=2).digest()
     return int.from_bytes(said, "big") * BACK_OFF_NS // 0x10000
 

@@ -37,7 +37,7 @@ class Health:
     """Rise and fall counts of one check."""
 
     def __init__(self, rise: int, fall: int, up: bool | None = None) -> None:
-        """`up`: as it was found, None when nobody knows."""
+        """`up`: the state that was found, None when it is unknown."""
         self._rise = rise
         self._fall = fall
         self._streak = 0
@@ -61,7 +61,7 @@ class Checks:
     """The checks of all services that have one, as tasks of the running loop."""
 
     def __init__(self, well: Iterable[str] = ()) -> None:
-        """`well`: names of services that an agent before us has found so."""
+        """`well`: names of services that an earlier agent has found healthy."""
         self._known = set(well)
         self._health: dict[str, Health] = {}
         self._tasks: dict[str, tuple[Service, asyncio.Task[None]]] = {}
@@ -84,12 +84,12 @@ class Checks:
                 self._tasks[name] = service, task
 
     def well(self, name: str) -> bool:
-        """Whether a service may be said to be up; one without a check always."""
+        """Whether a service counts as up; a service without a check always does."""
         health = self._health.get(name)
         return health is None or health.up is True
 
     def troubles(self) -> dict[str, str]:
-        """What is wrong with the services that are not well."""
+        """What is wrong with the services that are not healthy."""
         return {
             name: health.trouble
             for name, health in self._health.items()

@@ -81,7 +81,7 @@ class Cpu:
         return int(self._pressure.read().split(b"\n", 1)[0].rpartition(b"total=")[2])
 
     def _capacity(self) -> float:
-        """In CPUs: the cgroup's quota when it has one."""
+        """The CPUs that may be used: the cgroup's quota when it has one."""
         if self._cgroup is not None:
             try:
                 quota, period = read(self._max).split()
@@ -141,7 +141,7 @@ class Bandwidth:
 
 
 def _number(text: bytes, name: bytes) -> int:
-    """What follows a name at the start of a line; 0 where there is none."""
+    """The number after a name at the start of a line; 0 without such a line."""
     if text.startswith(name):
         return int(text[len(name) :].split(None, 1)[0])
     _, found, rest = text.partition(b"\n" + name)

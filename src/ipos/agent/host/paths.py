@@ -23,12 +23,12 @@ def config_file() -> Path:
 
 
 def ready_file() -> Path:
-    """Exists while an agent serves whose data plane is attached and who knows the others."""
+    """A file that exists while an agent serves, with its data plane attached and others known."""
     return run_directory() / "ready"
 
 
 def serving_file() -> Path:
-    """Exists while an agent runs whose server is to get new connections."""
+    """A file that exists while an agent runs and its server is to get new connections."""
     return run_directory() / "serving"
 
 
@@ -38,14 +38,14 @@ def changes_file() -> Path:
 
 
 def orders_file() -> Path:
-    """What operators want of servers; it outlives a reboot where the run directory is the usual."""
+    """The file of orders. It survives a reboot if the run directory is the default."""
     if "IPOS_RUN_DIR" in os.environ:
         return run_directory() / "orders.json"
     return Path("/var/lib/ipos/orders.json")
 
 
 def snapshot_file() -> Path:
-    """What the others advertised and no map of the data plane holds."""
+    """The snapshot: what other servers said and no map of the data plane holds."""
     return run_directory() / "advertised.json"
 
 
@@ -55,7 +55,7 @@ def api_socket() -> Path:
 
 
 def lock_agent() -> int:
-    """Be the one agent here for as long as the descriptor is open. IposError when there is one."""
+    """Lock out other agents as long as the descriptor is open. IposError when there is one."""
     file = _lock_file()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def lock_agent() -> int:
 
 
 def agent_pid() -> int | None:
-    """The process that is the agent here; None when nobody is."""
+    """The process that is the agent here; None when there is none."""
     try:
         fd = os.open(_lock_file(), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:

@@ -51,7 +51,7 @@ class NoSuchServer(IposError):
 
 
 class Reloads:
-    """Requests to read the configuration anew, and who waits for what became of them.
+    """Requests to read the configuration anew, and the futures that wait for their results.
 
     One that comes while a file is being read needs a reading of its own.
     """
@@ -145,14 +145,14 @@ class AgentControl:
         await self._see(server, "state", wanted.state.name.lower())
 
     async def weigh(self, server: str, weight: int) -> None:
-        """The same for its weight; 0: what is configured is to count again."""
+        """The same for its weight; 0: the configured weight counts again."""
         self._expect(server)
         self._orders.weigh(server, weight)
         await self._save()
         await self._see(server, "weight_set", weight or None)
 
     async def rebalance(self, most: int | None) -> dict[str, dict[str, int]]:
-        """Order each server to give away what it has too many. Returns what each has and gives."""
+        """Order each server to give away its surplus. Returns what each server has and gives."""
         rows = [
             row
             for row in server_list(self.view())

@@ -45,7 +45,7 @@ class Guard:
         await send({"type": "http.response.body", "body": body})
 
     def refusal(self, scope: Scope) -> tuple[int, str] | None:
-        """Status and reason, None for who may."""
+        """Status and reason of a refusal, None for a request that is allowed."""
         headers = dict(scope["headers"])
         asks = scope["method"] in _QUESTIONS
         if asks and scope["path"] == PATH:

@@ -26,7 +26,7 @@ _WHY = {
 
 
 def unready(view: View) -> str:
-    """Why this server is to get nothing new, empty when it is to."""
+    """Why this server is to get no new connections, empty when it is to get them."""
     said = next((one for one in view.snapshot.servers if one.server == view.snapshot.me), None)
     row = None if said is None else view.tables.servers.get(said.index)
     if said is None or row is None:
@@ -42,7 +42,7 @@ def document(why: str) -> dict[str, object]:
 
 
 class Readiness:
-    """Keeps the file and the port as the server is. `why` says why it is not ready."""
+    """Keeps the file and the port up to date. `why` says why the server is not ready."""
 
     def __init__(self, file: Path, address: str, why: Callable[[], str], undone: Undone) -> None:
         self._file = file
@@ -104,7 +104,7 @@ class Readiness:
         return head % (status, len(body)) + body * (method == b"GET")
 
     def close(self) -> None:
-        """The agent ends: this server takes part, and nobody says so any more."""
+        """The agent ends: remove the file, because no process keeps it up to date any more."""
         if self._server is not None:
             self._server.close()
         with suppress(OSError):

@@ -38,7 +38,7 @@ class WallClock:
         self._vouch = secrets.randbits(63) + 1
 
     def take(self, keys: KeyRing) -> None:
-        """Have the data plane follow these keys, from the next `keep` on."""
+        """Use these keys from the next `keep` on."""
         self._keys = keys
         self._cookie_keys = CookieKeys(self._tables, keys)
         self._session_keys = SessionKeys(self._tables, keys)

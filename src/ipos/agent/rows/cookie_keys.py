@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loads the data plane's keys ahead of time, so a dead agent costs no handshake and no session.
+"""Loads the data plane's keys ahead of time, so handshakes and sessions survive a dead agent.
 
 Handshake cookies live seconds, so their keys are there for a day to come; session cookies live
 for weeks, so theirs are there for a month that was and a month to come. And the row of `tag_keys`:

@@ -25,14 +25,15 @@ def kind_of(address: IPv4Address) -> int:
 
 
 class Gates:
-    """The agent's hand on `gates`."""
+    """Writes the map `gates`."""
 
     def __init__(self, tables: Tables) -> None:
         self._table = tables.gates
         self._now = tables.gates.get(0) or rows.Gates()
 
     def open(self, services: Iterable[rows.AddressKey], *, denies: bool) -> None:
-        """Before rows are written: of services at these addresses, and of denied networks."""
+        """Open what rows need, before they are written: services at these addresses, denied
+        networks."""
         # Without a single foreign port it was never written, and no service was served yet.
         is_new = not any(self._now.foreign_ports)
         ports = bytearray(_ALL_PORTS if is_new else self._now.foreign_ports)
@@ -44,7 +45,7 @@ class Gates:
         self._put(rows.Gates(bytes(ports), bytes(addresses), deny_empty))
 
     def close(self, *, denies: bool) -> None:
-        """After rows have gone."""
+        """Close what no row needs, after rows have gone."""
         self._put(dataclasses.replace(self._now, deny_empty=not denies))
 
     def _put(self, wanted: rows.Gates) -> None:

@@ -36,7 +36,7 @@ NO_SESSION = rows.Session()
 
 
 class Writer:
-    """The agent's hand on the maps it alone writes."""
+    """Writes the maps that only the agent writes."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -91,8 +91,10 @@ class Writer:
         self._urls.prepare(wanted)
 
     def write(self, wanted: Rows, *, prune: bool) -> None:
-        """Make the maps say this. Without `prune`, other rows stay, and so do the rules and
-        services of an agent before us: their new pools may lack servers we have not heard yet.
+        """Write these rows into the maps.
+
+        Without `prune`, other rows stay, and so do the rules and services of an earlier agent:
+        their new pools may lack servers that were not heard yet.
 
         What the kernel refuses holds back nothing else: NotInForce, at the end, says what it was.
         In an order that never points at what is not there yet: servers before pools before the
@@ -195,7 +197,7 @@ class NotInForce(IposError):
 
 
 class Left:
-    """What one writing could not write, by what it is."""
+    """What one call could not write, by kind of row."""
 
     def __init__(self) -> None:
         self._left: dict[str, tuple[int, str, str]] = {}
@@ -246,7 +248,7 @@ class Left:
 
 
 def _still(pool: rows.Pool) -> rows.Pool:
-    """A pool as we write it: the turn is the data plane's."""
+    """A pool's row without its turn, which the data plane writes."""
     return dataclasses.replace(pool, turn=0)
 
 

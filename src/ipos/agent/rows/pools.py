@@ -32,19 +32,19 @@ class Definition:
 
     @property
     def key(self) -> str:
-        """Says it all in one line."""
+        """The whole definition in one line."""
         if self.weights is None:
             return f"{self.service} {self.policy} *"
         return f"{self.service} {self.policy} {','.join(f'{n}={w}' for n, w in self.weights)}"
 
 
 def listening(service: Service) -> Definition:
-    """All who could serve any of its requests."""
+    """The pool of all servers that could serve any request of the service."""
     return Definition(service.name, _policy(service, service.policy), None)
 
 
 def default(config: Config, service: Service) -> Definition:
-    """Who gets the requests that no other rule fits."""
+    """The pool for requests that no other rule fits."""
     for route in config.route:
         if route.service == service.name and route.takes_all:
             return target(config, service, route)
@@ -52,7 +52,7 @@ def default(config: Config, service: Service) -> Definition:
 
 
 def target(config: Config, service: Service, route: Route) -> Definition:
-    """Who gets the requests that a route's rule fits."""
+    """The pool for requests that a route's rule fits."""
     if route.servers is not None:
         weights = tuple((name, 1) for name in sorted(route.servers))
         policy = _policy(service, service.policy)

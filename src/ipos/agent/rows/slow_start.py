@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Slow start: since when each server serves a service, and what part of the requests it gets.
 
-Pure: time is an argument. Every agent keeps its own account of the servers, because what matters is
-how long this one has been able to send there: a server that comes back from being down, drained, in
-maintenance or without its application starts anew. What serves while the account is opened, the
-agent's first seconds, has done so for an unknown time and is not held back, and neither is a server
-whose agent was restarted: its data plane and its application went on. When all others, two or more,
+Pure: time is an argument. Every agent counts the time for itself, because what matters is how long
+its own server has been able to send there: a server that comes back from being down, drained, in
+maintenance or without its application starts anew. A server that already serves in the agent's
+first seconds has done so for an unknown time and is not held back. Neither is a server whose agent
+was restarted, because its data plane and its application continued. When all others, two or more,
 are gone at once, it is we who were cut off, and they have not started anew when they are back.
 """
 
@@ -36,7 +36,7 @@ class _Service:
 
 
 class Starts:
-    """The account of one agent."""
+    """The times that one agent keeps."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int], _Service] = {}

@@ -16,7 +16,7 @@ NO_URLS = rows.Urls()
 
 
 class UrlWriter:
-    """The agent's hand on the URL map."""
+    """Writes the URL map."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables

@@ -49,11 +49,11 @@ class AccessLog:
             self.lost += len(lines)
 
     def miss(self, count: int) -> None:
-        """Decisions that were lost before they were lines."""
+        """Count decisions that were lost before lines were made of them."""
         self.lost += count
 
     def reopen(self, path: Path | None) -> None:
-        """From the next batch on, this file: a new one, where the old has been renamed."""
+        """Open this file for the next batch: it is a new file if the old one was renamed."""
         self._path = path
         self._reopening.set()
 

@@ -32,7 +32,7 @@ class DecisionLog:
         self._look()
 
     def take(self, fresh: Config) -> None:
-        """Go by another configuration."""
+        """Use another configuration."""
         self._config = fresh
         self.lines.reopen(fresh.server.access_log_file)
         self._look()
@@ -55,7 +55,7 @@ class DecisionLog:
                     await asyncio.sleep(LOOK_S)
 
     def timed_out(self, key: bytes, service: int, name: str, me: int) -> None:
-        """A decision of ours: nobody gets a request whose head did not end in time."""
+        """Log the agent's decision that a request whose head did not end in time is refused."""
         shares = [one.access_log for one in self._config.service if one.name == name]
         logged = any(random.random() < share for share in shares)
         self.watching.told(decisions.timed_out(key, service, me, boottime_ns(), logged=logged))

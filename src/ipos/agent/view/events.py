@@ -57,7 +57,7 @@ def is_logged(record: bytes) -> bool:
 
 
 def more(count: int, time_s: float) -> dict[str, Any]:
-    """In the place of events that nobody kept."""
+    """The object that stands in place of events that were lost."""
     return {"time": round(time_s, 6), "event": "more", "count": count}
 
 

@@ -81,7 +81,7 @@ class Explanation:
 
 
 def _held_by(view: View, address: object, lists: str | None) -> str | None:
-    """Who answers for an address now; `lists` is the server that lists it."""
+    """The server that answers for an address now; `lists` is the server that lists it."""
     for held in view.snapshot.addresses:
         if held.address == str(address):
             return held.holder or None
@@ -216,7 +216,7 @@ def _names(view: View) -> dict[int, str]:
 
 
 def _rule(view: View, service: str, found: Routed) -> str:
-    """What gave the pool, in a sentence."""
+    """The rule that gave the pool, in a sentence."""
     label = pool_label(view, found.pool)
     if found.route is None:
         return f"{found.reason}, so service {service} gives it to {label}"
@@ -232,7 +232,7 @@ def _sent(view: View, service: int, names: dict[int, str]) -> str:
 
 
 def _notes(view: View, client: str) -> list[str]:
-    """What the client has to do with it."""
+    """How the client influences the choice."""
     if client and view.tables.deny.get(rows.Prefix(32, _client(client))) is not None:
         return [f"{client} is denied: its packets are dropped before any decision"]
     return []
@@ -255,7 +255,7 @@ def _mode(service: rows.Service) -> list[str]:
 
 
 def _unread(view: View, index: int, found: Routed) -> list[str]:
-    """What becomes of a client that says nothing of its request before the server speaks."""
+    """What happens to a client that sends no request before the server speaks."""
     unread = routed(view, index, "", "")
     service = view.tables.services.get(index)
     if service is None or service.select is not rows.Select.REQUEST or unread.pool == found.pool:

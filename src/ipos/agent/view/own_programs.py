@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Says when this server's own programs are refused, so that nobody looks for a dead application."""
+"""Reports when this server's own programs are refused, so that a user finds the reason."""
 
 import structlog
 

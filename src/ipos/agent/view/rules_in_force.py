@@ -69,7 +69,7 @@ def asked(url: str) -> Asked:
 
 
 def routed(view: View, service: int, host: str, path: str) -> Routed:
-    """Where a request of this service goes: host in lower case, path normalised."""
+    """The rule for a request of this service: host in lower case, path normalised."""
     row = view.tables.services.get(service)
     if row is None or not row.used:
         raise Unexplained(f"service {service} has no row in the iNIC any more: ask again")
@@ -106,7 +106,7 @@ def service_name(view: View, service: int) -> str:
 
 
 def pool_label(view: View, pool: int) -> str:
-    """What people call a pool; a sentence's part for the one of all servers."""
+    """A pool's name in sentences; the pool of all servers has a description in its place."""
     labels = view.snapshot.labels
     return (labels[pool] if pool < len(labels) else "") or _ALL
 

@@ -3,8 +3,8 @@
 
 The data plane reports every decision only while somebody watches. So the first watcher sets its
 flag and the last one clears it; a new agent clears one that a dead agent left. Decisions drawn for
-the access log come without the flag. All readers share the ring: whoever reads first passes on to
-the others what it finds.
+the access log come without the flag. All readers share the ring: the one that reads first passes
+the records on to the others.
 """
 
 from collections import deque
@@ -27,7 +27,7 @@ class Ring(Protocol):
 
 
 class Feed:
-    """What one reader has not been told yet."""
+    """The records that one reader has not got yet."""
 
     def __init__(self, look: Callable[[], None], *, watches: bool) -> None:
         self.watches = watches
@@ -85,7 +85,7 @@ class Watching:
                 self._ring = None
 
     def told(self, record: bytes) -> None:
-        """A decision of the agent's own, to everybody who reads."""
+        """Give a decision of the agent's own to all readers."""
         for feed in self._feeds:
             feed.put([record])
 
