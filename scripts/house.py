@@ -19,7 +19,7 @@ REPEATED = ("__init__", "__main__", "errors", "conftest")
 """Names that several Python modules may have. Tests are called after what they test."""
 GENERATED = ("src/ipos/abi/header_data.py", "src/ipos/abi/rows.py")
 _FOR = re.compile(
-    r"[,;]\s+for\s+(the|a|an|it|its|they|their|he|she|we|no|nobody|nothing|that|there|this|what|who"
+    r"[,;]\s+(?:\*\s+)?for\s+(the|a|an|it|its|they|their|he|she|we|no|nobody|nothing|that|there|this|what|who"
     r"|only|some|most|each|one|both)\b"
 )
 _INCLUDE = re.compile(r'^#include "([\w./]+)"', re.MULTILINE)
@@ -137,7 +137,7 @@ def waits() -> Iterator[str]:
 
 def prose() -> Iterator[str]:
     """No "for" in the place of "because", which many readers take for a purpose."""
-    for path in tracked("src/*.py", "*.md"):
+    for path in tracked("src/*.py", "bpf/*.[ch]", "*.md"):
         if path.name == "CHANGELOG.md" or name(path) in GENERATED:
             continue
         text = path.read_text(encoding="utf-8")

@@ -38,16 +38,14 @@ struct ipos_settings { /* map `settings`, one element */
 	__u64 learn_key[2];	  /* the same, of learned cookies' values */
 	__u64 other_frame_key[2]; /* believed too, while keys change: IPOS_KEYS_CHANGE */
 	__u64 other_learn_key[2];
-	__u64 vouch; /* this server's own: what XDP says to tc of a frame of
-					 * ours */
+	__u64 vouch; /* this server's own: XDP marks our frames with it for tc */
 	__u32 header_timeout_ms;
 	__u32 idle_s;
 	__u32 hold_pieces;	 /* of the hold pool; 0: networks have no shares of it */
 	__u32 guesses;		 /* wrong cookies a second of one source; 0: no limit */
 	__u32 silent_s;		 /* how long a client may send nothing at all */
 	__u32 waiting_s;	 /* how long a later request may wait for its turn */
-	__u32 withheld;		 /* enum ipos_options: some server's kernel takes none of
-					 * these */
+	__u32 withheld;		 /* enum ipos_options that some server's kernel refuses */
 	__u32 own_ifindex;	 /* of the pair that own programs leave by: their end; 0: none */
 	__u32 own_front_ifindex; /* and ours, which is another front */
 	__u16 locates;		 /* questions (type 5) a second; 0: nothing is located */
@@ -95,8 +93,7 @@ struct ipos_server {	/* map `servers`, by index; Figure 12 "Server state" */
 	__u32 sent;		   /* low half of `sent` of `traffic` when the row came */
 };
 
-struct ipos_traffic { /* map `traffic`, by server index; written by the data
-					 * plane */
+struct ipos_traffic { /* map `traffic`, by server; the data plane writes it */
 	__s64 sent;   /* endpoints this server gave it */
 	__s64 closed; /* and how many of them have ended */
 };
@@ -107,13 +104,11 @@ enum ipos_decide { IPOS_DECIDE_CONNECTION = 0, IPOS_DECIDE_REQUEST = 1 };
 
 /* What clients of a service speak, where it selects on request; of a request, what it may be. */
 enum ipos_mode {
-	IPOS_MODE_AUTO = 0, /* TLS by its ClientHello, HTTP/2 by its preface, else
-					 * HTTP/1 */
+	IPOS_MODE_AUTO = 0, /* TLS by its ClientHello, HTTP/2 by preface, or HTTP/1 */
 	IPOS_MODE_HTTP = 1, /* the same without TLS */
 	IPOS_MODE_TLS = 2,
 	IPOS_MODE_TCP = 3,   /* anything: decided at its first byte, and never read */
-	IPOS_MODE_ANY = 4,   /* the same where nothing asks for more: read for who
-					 * watches */
+	IPOS_MODE_ANY = 4,   /* the same, if no rule needs it: read for who watches */
 	IPOS_MODE_LATER = 5, /* no service's: what follows a request of HTTP/1 */
 };
 
@@ -144,10 +139,10 @@ struct ipos_address {
 	__u8 zero[2];
 };
 
-enum ipos_arp { /* who answers on front when a neighbour asks for the address */
+enum ipos_arp { /* what answers on front when a neighbour asks for the address */
 		IPOS_ARP_KERNEL = 0, /* this server's kernel, where it has the address */
 		IPOS_ARP_ANSWER = 1, /* XDP: this server holds the address */
-		IPOS_ARP_SILENT = 2, /* nobody here: another server holds it */
+		IPOS_ARP_SILENT = 2, /* nothing: another server holds it */
 };
 
 #define IPOS_GATE_PORTS 8192	  /* bytes with a bit for every port */
@@ -175,10 +170,8 @@ struct ipos_service { /* map `services`, by index */
 	__be16 port;	       /* clients connect to this */
 	__be32 application_ip; /* our own listener; 0: any address */
 	__be16 application_port;
-	__u16 listening;  /* index in `pools`: all who could serve any request of it
-					 *  */
-	__u32 log;	  /* a decision is logged if a random number is not above; 0:
-					 * none */
+	__u16 listening;  /* index in `pools`: all that could serve some request */
+	__u32 log;	  /* logged if a random number is not above it; 0: none */
 	__u8 mode;	  /* enum ipos_mode */
 	__u8 own_refused; /* 1: a program of this server's own may not connect to it */
 	__u8 zero[2];
@@ -230,8 +223,7 @@ struct ipos_path_key {	  /* map `paths`; an exact path has a zero byte behind it
 	__u8 path[IPOS_RULE_PATH_ROOM];
 };
 
-struct ipos_host_key {			/* map `hosts`, of longer names: to an index in `patterns`
-					 *  */
+struct ipos_host_key {			/* map `hosts`, of longer names: index in `patterns` */
 	__u32 scope;			/* bank * IPOS_SERVICES_MAX + service */
 	__u8 name[IPOS_RULE_HOST_ROOM]; /* *.example.org is .example.org; zero padded */
 };
@@ -259,7 +251,7 @@ struct ipos_urls {	 /* map `urls`, by bank * IPOS_SERVICES_MAX + service */
 #define IPOS_NAME_MAX 96     /* bytes of a server's own host name */
 #define IPOS_REDIRECT_MAX 224
 
-/* Map `cookies`, the Cookie map of Figure 12: who has the session of a learned cookie. */
+/* Map `cookies`, the Cookie map of Figure 12: which server has the session of a cookie. */
 struct ipos_cookie_key {
 	__u64 hash;	     /* of the value: SipHash-2-4 under `learn_key` */
 	__be16 service_port; /* indices of services are each server's own */
@@ -272,8 +264,7 @@ struct ipos_cookie {
 	__u64 expires_ns; /* boottime clock */
 };
 
-struct ipos_cookie_news { /* queue `cookie_news`: what the agent is to tell the
-					 * others */
+struct ipos_cookie_news { /* queue `cookie_news`: what the agent tells others */
 	struct ipos_cookie_key key;
 	struct ipos_cookie row; /* expires_ns 0: forgotten */
 };
@@ -295,8 +286,7 @@ enum ipos_learn {
 
 struct ipos_learning { /* map `learning`: a response's head, at its owner */
 	__u32 next;    /* sequence number of the byte to be looked at next */
-	__u32 asked;   /* what the server had acknowledged when the last head
-					 * ended */
+	__u32 asked;   /* our acknowledgement when the last head ended */
 	__u8 phase;    /* enum ipos_learn */
 	__u8 at;       /* how much of what is expected is here */
 	__u8 status;   /* it is 1xx: another head follows */

@@ -14,7 +14,7 @@ struct ipos_tuple { /* the key of every connection table */
 	__u8 zero[3];
 };
 
-/* Who has refused a request or a SYN.  While it is full, nobody is asked. */
+/* The servers that refused a request or a SYN.  While it is full, no server is asked. */
 struct ipos_refusers {
 	__u16 count;
 	__u16 servers[IPOS_REFUSERS_MAX]; /* the first `count`: indices in `servers` */
@@ -65,8 +65,7 @@ struct ipos_forward { /* map `forward`: full means serve here or refuse */
 	__u32 iss;
 	__u32 irs;
 	__u32 last_syn; /* sequence number of the last SYN sent on to the owner */
-	__u16 first;	/* index of the first server; not self: we own it, and
-					 * offer it */
+	__u16 first;	/* index of the first server; not self: we offer it */
 	__u16 zero;
 	__u64 migration;
 };
@@ -111,8 +110,7 @@ struct ipos_mark {
 };
 
 struct ipos_endpoint {	    /* maps `local` and `connect`: full means refuse */
-	__u32 rcv_nxt;	    /* an acknowledgement our kernel sent: IPOS_ANSWERS_UNREAD
-					 *  */
+	__u32 rcv_nxt;	    /* one our kernel has acknowledged: IPOS_ANSWERS_UNREAD */
 	__u32 snd_nxt;	    /* end of what our kernel sent: as far as we looked */
 	__u32 client_fin;   /* sequence number after the client's FIN, if flagged */
 	__u32 server_fin;   /* sequence number after ours, if flagged */
@@ -125,12 +123,11 @@ struct ipos_endpoint {	    /* maps `local` and `connect`: full means refuse */
 	__u8 server_fin_acked;
 	__u8 reason;	   /* why it was not adopted: enum ipos_refusal */
 	__u8 insert;	   /* enum ipos_insert */
-	__u8 insert_at;	   /* place in a status line, up to where it tells nothing
-					 * more */
+	__u8 insert_at;	   /* place in a status line, as far as it matters */
 	__u8 follow;	   /* enum ipos_follow */
 	__u8 learn;	   /* its responses may name sessions */
 	__u16 first;	   /* index of the first server; self in `local` */
-	__u16 giver;	   /* index of who gave it to us; self: we ourselves */
+	__u16 giver;	   /* index of the server that gave it to us; self: we did */
 	__u32 request_end; /* followed: our kernel may have all before this */
 	__u32 answer_next; /* our sequence number up to which answers were read */
 	__u32 adopt_seq;   /* sequence number of the packet to adopt from */
@@ -154,18 +151,16 @@ struct ipos_endpoint {	    /* maps `local` and `connect`: full means refuse */
 	__u8 answer_seen;     /* enum ipos_answer_seen */
 	__u8 leaves;	      /* enum ipos_leaves */
 	struct ipos_line line;
-	__u32 insert_next; /* our sequence number up to which that response was looked
-					 * at */
+	__u32 insert_next; /* our sequence number: the response was read up to it */
 	__u32 adopting;	   /* 1 + the CPU that gives its packet to TCP; 0: none does */
-	__u32 read_end;	   /* behind the last byte whose meaning request_end rests on
-					 *  */
+	__u32 read_end;	   /* behind the last byte that request_end depends on */
 	__u32 given;	   /* behind what our kernel was given without a gap */
 	__u32 heard;	   /* followed: the client has our bytes before this */
 	__u32 given_by;	   /* 1 + the CPU that gave our kernel what it may not have yet */
 	__u32 given_ms;	   /* and when */
 	__u8 marks_used;   /* 0: our kernel has all before read_end, as it was read */
 	__u8 zero;
-	__u16 asker;	 /* index of who asks whose it is; 0: nobody does */
+	__u16 asker;	 /* index of the server that asks for its owner; 0: none */
 	__be32 question; /* the last four bytes of that question's tag */
 	__u32 asked_seq; /* sequence number of the packet in its question */
 	__u64 asked_ns;	 /* since when an answer is owed, boottime clock; 0: none is */
@@ -177,8 +172,7 @@ struct ipos_endpoint {	    /* maps `local` and `connect`: full means refuse */
 /* What of an application's answer comes next. */
 enum ipos_answer_phase {
 	IPOS_ANSWER_STATUS = 0, /* a byte of its status line, up to the status */
-	IPOS_ANSWER_LINE = 1,	/* the first byte of a field line; a blank one ends the
-					 * head */
+	IPOS_ANSWER_LINE = 1,	/* first byte of a field line; a blank line ends the head */
 	IPOS_ANSWER_SKIP = 2,	/* the rest of a line that tells nothing */
 	IPOS_ANSWER_LENGTH_NAME = 3,
 	IPOS_ANSWER_ENCODING_NAME = 4,
@@ -223,8 +217,7 @@ enum ipos_follow {
 	IPOS_FOLLOW_LENGTH = 1,	 /* at request_end + body_left */
 	IPOS_FOLLOW_CHUNKED = 2, /* behind a body whose end it says itself */
 	IPOS_FOLLOW_OPAQUE = 3,	 /* there will be none */
-	IPOS_FOLLOW_UPGRADE = 4, /* none if the application answers 101; nothing goes up
-					 * before */
+	IPOS_FOLLOW_UPGRADE = 4, /* none if the answer is 101; nothing goes up before it */
 	IPOS_FOLLOW_CONNECT = 5, /* the same, if it answers 2xx */
 };
 
@@ -232,8 +225,7 @@ enum ipos_follow {
 enum ipos_leaves {
 	IPOS_LEAVES_NOT = 0,
 	IPOS_LEAVES_ASKED = 1,
-	IPOS_LEAVES_TAKEN = 2, /* the application has answered 101 before it had them all
-					 *  */
+	IPOS_LEAVES_TAKEN = 2, /* the application answered 101 before it had them all */
 };
 
 /* What comes next in a chunked body (RFC 9112 7.1). */
@@ -244,8 +236,7 @@ enum ipos_chunk_state {
 	IPOS_CHUNK_DATA = 3,  /* body_left bytes */
 	IPOS_CHUNK_CR = 4,    /* the line end behind them */
 	IPOS_CHUNK_LF = 5,
-	IPOS_CHUNK_TRAILER = 6,	  /* the first byte of a trailer line; a blank one ends it
-					 * all */
+	IPOS_CHUNK_TRAILER = 6,	  /* first byte of a trailer line; a blank line ends all */
 	IPOS_CHUNK_FIELD = 7,	  /* the rest of such a line */
 	IPOS_CHUNK_END = 8,	  /* the last LF */
 	IPOS_CHUNK_WRONG = 9,	  /* no chunk begins like this: nothing more goes up */
@@ -267,7 +258,7 @@ struct ipos_left {
 	__u32 iss;
 	__be32 destination_ip;
 	__be16 destination_port;
-	__u16 server; /* index of who has it; 0: it was reset or answered */
+	__u16 server; /* index of its server; 0: it was reset or answered */
 	__u16 first;  /* index of the first server */
 	__u16 zero;
 	__u32 sent; /* our kernel's next sequence number when the socket left */
@@ -338,31 +329,28 @@ struct ipos_holding { /* map `holding`: full means drop, unacknowledged */
 	__u64 created_ns;
 	__u64 last_seen_ns;
 	__u32 chunks[IPOS_CHUNKS]; /* index + 1 in `hold_pool`; 0: none */
-	__u32 head_left;	   /* of the parser: what misses of a record or frame */
-	__u16 server;		   /* chosen; 0: not yet; answered: who is told the end */
+	__u32 head_left;	   /* of the parser: missing bytes of a record or frame */
+	__u16 server;		   /* chosen; 0: not yet; answered: who is told of the end */
 	__be16 port;		   /* the application's there */
 	__u16 pool;		   /* whom it was chosen from */
-	__u8 again;		   /* why it is decided again: enum ipos_reason; or 0 */
+	__u8 again;		   /* why it is decided again, enum ipos_reason; or 0 */
 	__u8 moving;		   /* a later request of a connection that is ours */
 	__u32 head_more;	   /* of the parser: the rest of its state */
 	__u32 client_end;	   /* answered: what we acknowledge, from a refused head on */
-	__u16 answer;		   /* bytes of our answer, in the first piece; 0: none was
-					 * given */
+	__u16 answer;		   /* bytes of our answer, in the first piece; 0: none */
 	__u8 body;		   /* of a request decided: enum ipos_body */
 	__u8 late;		   /* moving: it did not end in time */
 	__u8 redirect;		   /* the client is to be sent to `server` */
 	__u8 session;		   /* of the last decision: enum choice_session */
 	__u16 rule;		   /* likewise: number of the rule that gave the pool */
-	__u32 iss, irs;		   /* of the connection; hs has those of the stream from here
-					 * on */
+	__u32 iss, irs;		   /* of the connection; hs has those of the stream now */
 	__u64 request_len;	   /* and its bytes as far as they are known in advance */
 	__u64 migration;	   /* number of the last offer */
 	__u32 silent;		   /* enum ipos_silent */
 	__be32 client_ip;	   /* whose share its pieces are of */
 	__u8 looked;		   /* read whole, it waits: moving for its turn, else to be asked */
 	__u8 crowded;		   /* a server refused it for want of room */
-	__u16 skip;		   /* bytes of empty lines before it, which go to no other
-					 * server */
+	__u16 skip;		   /* bytes of empty lines before it: no other server gets them */
 	__u32 crowded_ms;	   /* since when all have; 0: they have not */
 	__u8 live;		   /* an application has had the connection: see tc/hand_back.h */
 	__u8 zeros[3];

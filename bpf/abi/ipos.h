@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * The one truth for everything that the data plane shares with anyone else: constants,
- * the structs in the maps, who writes each map and what happens when it is full.
+ * the structs in the maps, the writer of each map and what happens when it is full.
  *
  * Byte order: a `__be16`, `__be32` or `__be64` holds wire bytes; every other integer is in host
  * order.  Structs have no implicit padding.  `make abi` writes src/ipos/abi from these headers.

@@ -25,13 +25,13 @@ enum ipos_refused_by {
 };
 #define IPOS_REFUSED_BYS 6 /* one more than there are now */
 
-struct ipos_service_tally { /* map `service_tallies`, by service, for each CPU */
+struct ipos_service_tally { /* map `service_tallies`, by service and CPU */
 	__u64 decided[IPOS_DECIDEDS];
 	__u64 refused[IPOS_REFUSED_BYS];
 };
 
 struct ipos_tally {    /* maps `pool_tallies`, `rule_tallies`, `server_tallies`, likewise */
-	__u64 decided; /* for the pool, by the rule (0: by none), for the server */
+	__u64 decided; /* of the pool, by the rule (0: by none), given to the server */
 	__u64 refused; /* with nobody left in the pool or for the rule; by the server */
 };
 #define IPOS_RULE_TALLIES 10001 /* IPOS_RULES_MAX, and those that no rule decided */

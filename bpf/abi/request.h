@@ -25,8 +25,7 @@ enum ipos_body {
 	IPOS_BODY_CHUNKED = 2, /* its end is not known in advance */
 	IPOS_BODY_OPAQUE = 3,  /* no HTTP any more: an upgrade, or CONNECT */
 	/* And what a server that is to follow the connection must know beside. */
-	IPOS_BODY_UPGRADE = 4, /* content_length bytes, and no HTTP any more if it is
-					 * taken */
+	IPOS_BODY_UPGRADE = 4, /* content_length bytes; no HTTP after it if it is taken */
 	IPOS_BODY_CONNECT = 5,
 	IPOS_BODY_LEAVES = 64,	 /* a bit, of chunks: behind them as behind an UPGRADE */
 	IPOS_BODY_OF_HEAD = 128, /* a bit: the request was HEAD */

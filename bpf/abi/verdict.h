@@ -60,7 +60,7 @@
 #define FOLLOW 0x103	       /* bytes of a later request; see follow() */
 #define FIRST_SEGMENT 0x104    /* w->holding is for its request */
 #define ANSWERED_SEGMENT 0x105 /* its client was answered */
-#define OFFER 0x106	       /* the held request goes to who has its row */
+#define OFFER 0x106	       /* the held request goes to the server in its row */
 #define PASS_WHOLE 0x107       /* our kernel gets it, and its FIN */
 #define HOLD 0x108	       /* see follow_held() */
 #define SYN_AGAIN 0x109	       /* its server has refused a SYN */

@@ -53,8 +53,7 @@ enum ipos_refusal {
 /*
  * A type 7 names the offer that it refuses: above the reason stand the low bits of its migration
  * number, so that a late one cannot hit the next offer to the same server.  A type 3 has 16 of
- * these
- * bits, for it has no reason.
+ * these bits, because it has no reason.
  */
 #define IPOS_REFUSAL_BITS 4
 #define IPOS_OFFER_OF(migration) ((__u16)(migration) & (0xffff >> IPOS_REFUSAL_BITS))
@@ -66,8 +65,7 @@ enum ipos_options {
 	IPOS_OPT_WSCALE = 4,
 	IPOS_OPT_ECN = 8,
 	IPOS_OPT_USEC_TS = 16,
-	IPOS_OPT_SESSION = 32, /* no TCP option: the first response is to begin a session
-					 *  */
+	IPOS_OPT_SESSION = 32, /* no TCP option: the first response begins a session */
 	IPOS_OPT_BEGUN = 64,   /* no TCP option: a response before has begun one */
 	/* no TCP option: it was located once, so that several servers may have a row of Forward,
 	 * and all hear of its moves and its end */
@@ -146,8 +144,7 @@ struct ipos_probe {	/* after types 8 and 9, in the trailer's place */
 struct ipos_learned {  /* after types 10 and 11, in the trailer's place */
 	__u8 hash[8];  /* of the cookie's value: SipHash-2-4 under `learn_key` */
 	__be32 sent_s; /* as in the control block */
-	__u8 tag[8];   /* over the header and all before it; what follows is
-					 * padding */
+	__u8 tag[8];   /* over the header and all before it; padding follows */
 } __attribute__((packed));
 
 /*

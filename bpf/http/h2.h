@@ -207,7 +207,7 @@ IPOS_INLINE int h2_feed(struct ipos_scratch *w, __u32 length)
 		w->end = at + 1;
 		if (w->state != HEAD_DONE)
 			continue;
-		if (preface) { /* who takes its first half for a request reads on here */
+		if (preface) { /* a server that takes its first half for a request reads on here */
 			w->request.grammar = IPOS_GRAMMAR_HTTP1;
 			return http_refuse(w, IPOS_AMBIGUOUS_VERSION);
 		}

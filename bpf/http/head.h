@@ -5,7 +5,7 @@
  * are the preface of HTTP/2 is that.
  *
  * A head of HTTP/1 ends with its empty line, or at a byte that none can have in that place, so
- * that who sends something else does not wait; http.h then says what is wrong with it.  A
+ * that a client that sends something else does not wait; http.h then says what is wrong with it.  A
  * ClientHello is as long as its handshake message says, over however many records; a first
  * flight of HTTP/2 ends with the first header block.  What breaks their framing ends the head
  * where it is seen: a server has to say what is wrong with it.

@@ -56,8 +56,8 @@ IPOS_INLINE int ports_differ(__u16 one, __u16 other)
 }
 
 /*
- * Who goes by Host, as Node and Python's servers do, must not find another one than who goes by the
- * target, as nginx does and routes do.
+ * A server that uses Host, as Node and Python's servers do, must not find another one than a
+ * server that uses the target, as nginx does and routes do.
  */
 IPOS_INLINE int host_differs(struct ipos_scratch *w, const struct http_parser *p, __u32 n)
 {

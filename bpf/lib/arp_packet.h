@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* ARP packets (RFC 826), and who answers for an address. */
+/* ARP packets (RFC 826), and which server answers for an address. */
 #ifndef IPOS_ARP_PACKET_H
 #define IPOS_ARP_PACKET_H
 
@@ -26,7 +26,7 @@ IPOS_INLINE int arp_is_request(const struct arp *a)
 	       a->operation == bpf_htons(ARP_REQUEST);
 }
 
-/* The row of an address without a port, which says who answers for it; NULL: no service's. */
+/* The row of an address without a port: what answers for it; NULL: no service's. */
 IPOS_INLINE struct ipos_address *address_alone(__u32 ip)
 {
 	struct ipos_address_key key = { .ip = ip };

@@ -21,7 +21,7 @@ IPOS_INLINE __u32 l2_length(__u16 vlan)
 	return vlan ? L2_MAX : sizeof(struct ethhdr);
 }
 
-/* Of a frame that XDP has: it is all in one piece, for no program of ours takes others. */
+/* Of a frame that XDP has: it is all in one piece, because no program of ours takes others. */
 IPOS_INLINE __u32 frame_length(const struct xdp_md *ctx)
 {
 	__u64 length = (void *)(long)ctx->data_end - (void *)(long)ctx->data;
@@ -62,7 +62,7 @@ IPOS_INLINE int mac_of(__u32 server, __u8 *mac)
 	return 0;
 }
 
-/* Who is told what happens to a connection: its first server, or all if it was located. */
+/* The receiver of notices about a connection: its first server, or all if it was located. */
 IPOS_INLINE __u16 told_of(const struct ipos_handshake *hs, __u16 first)
 {
 	return unlikely(hs->options & IPOS_OPT_LOCATED) ? IPOS_ALL : first;

@@ -35,8 +35,8 @@ IPOS_INLINE __u32 line_seq(const struct ipos_line *line, int final, __u32 seq, _
 }
 
 /*
- * Our kernel's number for an acknowledgement of the client's.  Who has only a part of the line has
- * nothing of what follows it.
+ * Our kernel's number for an acknowledgement of the client's.  A client that has only a part of
+ * the line has nothing of what follows it.
  */
 IPOS_INLINE __u32 line_ack(const struct ipos_line *line, int final, __u32 ack)
 {

@@ -26,10 +26,10 @@ IPOS_INLINE __u32 *lock_of(const struct ipos_tuple *t)
 
 /*
  * Packets of one connection may come in on several CPUs at once, and what tc decides takes several
- * steps: who decides locks the connection.  Returns 0 when another CPU keeps the lock for longer
- * than any decision takes; then the packet is dropped, and its sender sends it again.  No program
- * here is interrupted by another one that locks, so a lock that is ours already was left by
- * mistake.
+ * steps, so the program locks the connection first.  Returns 0 when another CPU keeps the lock for
+ * longer than any decision takes; then the packet is dropped, and its sender sends it again.  No
+ * program here is interrupted by another one that locks, so a lock that is ours already was left
+ * by mistake.
  */
 IPOS_FUNCTION int connection_lock(const struct ipos_tuple *t)
 {

@@ -157,8 +157,7 @@ struct ipos_scratch {
 	__u16 mss;
 	__u8 wscale; /* IPOS_WSCALE_NONE: absent */
 	__u8 pad;
-	__u32 zero;    /* 0, which the verifier does not know: see IPOS_CONVERGES
-					 *  */
+	__u32 zero;    /* always 0, unknown to the verifier: IPOS_CONVERGES */
 	__u32 found;   /* candidates in `usable` */
 	__u32 weights; /* of all of them */
 	__u16 ramp_least, ramp_most;
@@ -227,7 +226,7 @@ IPOS_INLINE const struct ipos_gates *gates_now(void)
 /*
  * The boottime clock as of the last tick of the kernel's timer or the one before, milliseconds ago:
  * for what is only ever compared with seconds.  Asking the true one costs as much as a look-up, and
- * this one is asked once in a tick, for the kernel's count of ticks is read in place.
+ * this one is asked once in a tick, because the kernel's count of ticks is read in place.
  */
 IPOS_INLINE __u64 boot_ns_tick(const struct ipos_settings *set, struct ipos_scratch *w)
 {

@@ -20,8 +20,7 @@
 /* The keyed hash of a client's network, which chooses its slots. */
 IPOS_INLINE __u64 network_hash(const struct ipos_settings *set, __u32 client_ip)
 {
-	__u64 key[2] = { set->vouch }; /* the only one that never changes under live rows
-						 *  */
+	__u64 key[2] = { set->vouch }; /* no other key stays while rows live */
 	struct sip s;
 
 	sip_start(&s, key, 0);

@@ -102,8 +102,7 @@ IPOS_INLINE int is_vlan_type(__be16 type)
 
 /*
  * Up to s->l2, where the next header starts.  One 802.1Q tag is read.  The kernel reads several,
- * and
- * would find a packet behind them that nobody has looked at.
+ * and would find a packet behind them that nobody has looked at.
  */
 IPOS_INLINE enum parsed parse_l2(void *data, void *end, __u16 ethertype, struct segment *s)
 {
@@ -172,7 +171,7 @@ IPOS_INLINE int mac_same(const void *a, const void *b)
 	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]));
 }
 
-/* The frame goes back to who sent it. */
+/* The frame goes back to its sender. */
 IPOS_INLINE void mac_swap(void *frame)
 {
 	__u16 *at = frame;

@@ -120,8 +120,9 @@ IPOS_INLINE int endpoint_answered(const struct ipos_endpoint *ep)
 }
 
 /*
- * Whether a packet goes on to who is offered the connection, before that server's type 3.  Bytes
- * of the request that it is offered come from us, as we have read them, and from nobody else.
+ * Whether a packet goes on to the server to which the connection is offered, before its type 3. 
+ * Bytes of the request that it is offered come from us, as we have read them, and from nobody
+ * else.
  */
 IPOS_INLINE int goes_beyond(const struct ipos_forward *f, const struct segment *s)
 {

@@ -34,8 +34,8 @@ IPOS_INLINE struct ipos_address *address_of(__u32 ip, __u16 port)
 }
 
 /*
- * The same for what was parsed: a fragment belongs to every service of its address, for only the
- * first one has ports, and not all of them if that one is short.
+ * The same for what was parsed: a fragment belongs to every service of its address, because only
+ * the first one has ports, and not all of them if that one is short.
  */
 IPOS_INLINE struct ipos_address *address_parsed(const struct segment *s, enum parsed what)
 {
@@ -66,7 +66,7 @@ IPOS_INLINE int hold_gap(const struct ipos_holding *h)
 	return ends != 0;
 }
 
-/* What holding_release() does, by whoever has locked the connection. */
+/* As holding_release(); the caller has locked the connection. */
 IPOS_FUNCTION int holding_free(const struct ipos_tuple *t)
 {
 	__u32 chunks[IPOS_CHUNKS], pieces = 0;
@@ -94,9 +94,10 @@ IPOS_FUNCTION int holding_free(const struct ipos_tuple *t)
 }
 
 /*
- * Forgets a held request and gives its pieces back.  Who deletes the row returns the pieces:
- * the agent reaps rows too, and a piece given back twice would be two requests' at once.  Another
- * CPU may be reading the row or its pieces: if it goes on with that, this is left to the agent.
+ * Forgets a held request and gives its pieces back.  The side that deletes the row returns the
+ * pieces: the agent reaps rows too, and a piece given back twice would be two requests' at once. 
+ * Another CPU may be reading the row or its pieces: if it goes on with that, this is left to the
+ * agent.
  */
 IPOS_INLINE int holding_release(const struct ipos_tuple *t)
 {

@@ -99,9 +99,9 @@ extern void bpf_iter_num_destroy(struct bpf_iter_num *it) __ksym;
 /*
  * First statement of a loop that the verifier is to look at until it learns nothing new, instead
  * of once for every round: may_goto, Linux 6.9.  It breaks out after eight million rounds, so
- * never.  The loop's own bound must still be there, for what it indexes; its variable starts at
- * scratch's `zero`, for one whose value is known is looked at value by value.  Written as bytes,
- * for compilers older than the instruction.
+ * never.  The loop's own bound must still be there because of what it indexes; its variable starts
+ * at scratch's `zero`, because one whose value is known is looked at value by value.  Written as
+ * bytes, for compilers older than the instruction.
  */
 #ifdef IPOS_NATIVE
 #define IPOS_CONVERGES

@@ -74,8 +74,8 @@ IPOS_INLINE __u64 sip_end(struct sip *s, __u64 tail, __u32 length)
 }
 
 /*
- * SipHash-1-3 of `a`, `b` and the four bytes of `tail`: one round for a word and three at the end,
- * for what nobody who lacks the key can choose.
+ * SipHash-1-3 of `a`, `b` and the four bytes of `tail`: one round for a word and three at the end.
+ * The message must be one that nobody without the key can choose.
  */
 IPOS_INLINE __u64 sip_short(const __u64 key[2], __u64 a, __u64 b, __u32 tail)
 {

@@ -164,7 +164,7 @@ IPOS_APART int socket_stands(struct __sk_buff *skb, const struct ipos_tuple *t, 
 }
 
 /*
- * RFC 5961 5.2: whether an acknowledgement may come from who has the connection.  A stranger
+ * RFC 5961 5.2: whether an acknowledgement may come from the connection's client.  A stranger
  * must hit a number near ours.  `behind`: how far it is behind what has left by egress, which our
  * kernel counts a moment later.
  */

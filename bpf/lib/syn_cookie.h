@@ -137,7 +137,7 @@ IPOS_APART int cookie_of(const struct ipos_scratch *w, const struct segment *s, 
  * For the first segment a client sends after our SYN-ACK: seq is its ISN + 1, ack ours + 1.
  * Fills the handshake and returns 1 when the cookie is of this epoch or the one before.  With
  * timestamps a bit says of which; without, the epoch is in the MAC alone, which saves that bit, and
- * the one before counts for half an epoch, for each that is tried makes a guess more likely.
+ * the one before counts for half an epoch, because each that is tried makes a guess more likely.
  */
 IPOS_INLINE int cookie_check(const struct ipos_scratch *w, const struct segment *s, __u64 wall_ns,
 			     struct ipos_handshake *hs)

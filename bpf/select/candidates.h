@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * The candidates of a pool that could take a request: who they are, what they bear now, and
+ * The candidates of a pool that could take a request: which they are, what load they have now, and
  * drawing one of them by weight.
  */
 #ifndef IPOS_CORE_CANDIDATES_H
@@ -44,8 +44,8 @@ IPOS_INLINE __s64 server_connections(const struct ipos_server *server, __u32 ind
 }
 
 /*
- * Whether a server has room for a client that comes back: a quarter more than for others, or who
- * repeats one cookie would have a way round the limit.
+ * Whether a server has room for a client that comes back: a quarter more than for others, or a
+ * client that repeats one cookie would have a way round the limit.
  */
 IPOS_FUNCTION int server_has_room(__u32 index)
 {
@@ -81,7 +81,7 @@ IPOS_INLINE int refuser_add(struct ipos_refusers *refused, __u16 index)
 	return n + 1 >= IPOS_REFUSERS_MAX;
 }
 
-/* The same who have refused a request, and one more. */
+/* The same refusers, and one more. */
 IPOS_INLINE const struct ipos_refusers *refused_too(struct ipos_scratch *w,
 						    const struct ipos_refusers *by, __u16 index)
 {
@@ -198,7 +198,7 @@ IPOS_FUNCTION int candidate_take(struct ipos_scratch *w, const struct ipos_pool 
 	return 0;
 }
 
-/* Who can take it, into w->usable. */
+/* Writes the candidates that can take it into w->usable. */
 IPOS_FUNCTION int candidates_gather(struct ipos_scratch *w, const struct ipos_pool *pool,
 				    const struct ipos_refusers *refused)
 {
@@ -239,7 +239,7 @@ IPOS_INLINE int candidate_fits(const struct ipos_pool *pool, const struct ipos_r
 	       candidate_started(one, pool->ramp_most, part & 0xff);
 }
 
-/* Leaves out of w->usable who is no candidate for this part of the requests. */
+/* Takes out of w->usable those that are no candidates for this part of the requests. */
 IPOS_FUNCTION int candidates_keep(struct ipos_scratch *w, const struct ipos_pool *pool, __u32 part,
 				  __u32 most)
 {

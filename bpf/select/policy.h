@@ -13,8 +13,7 @@ enum choice_session {
 	CHOICE_NO_SESSION = 0, /* the service has none, or no cookie names one */
 	CHOICE_KEPT = 1,       /* its server was chosen */
 	CHOICE_MOVED = 2,      /* its server serves no more: chosen anew, for good */
-	CHOICE_ELSEWHERE = 3,  /* its server may not have this request; the session stays
-					 *  */
+	CHOICE_ELSEWHERE = 3,  /* its server may not have the request, the session stays */
 };
 
 struct choice {
@@ -82,7 +81,7 @@ IPOS_INLINE __u64 cpu_score(const struct ipos_candidate *one, __u32 firsts)
 	return 16 + server->cpu_permille + (__u64)sent * firsts;
 }
 
-/* Who can take it and has started enough, into w->usable; their number. */
+/* Writes those that can take it and have started enough into w->usable; returns their number. */
 IPOS_INLINE int candidates_look(struct ipos_scratch *w, const struct ipos_pool *pool,
 				const struct ipos_refusers *refused, __u32 part)
 {
@@ -218,7 +217,7 @@ IPOS_INLINE __u32 turn_point(__u32 turn)
 	return turn * 0x9e3779b9U;
 }
 
-/* Each in turn; whoever cannot take it lets the next request's turn come. */
+/* Each in turn; if a server cannot take the request, the next turn is taken. */
 IPOS_FUNCTION int choose_in_turn(struct ipos_scratch *w, struct ipos_pool *pool,
 				 const struct ipos_refusers *refused, __u32 random)
 {

@@ -241,8 +241,8 @@ IPOS_FUNCTION int session_port(__u32 listening, __u32 pool_index, __u32 server)
 }
 
 /*
- * Takes the server at `ip`, who has the request's session, if it may have the request: sessions may
- * exceed its limit of connections, but only by a share.  Returns the server's index, 0 for
+ * Takes the server at `ip`, which has the request's session, if it may have the request: sessions
+ * may exceed its limit of connections, but only by a share.  Returns the server's index, 0 for
  * "choose": the session goes on, this request is another server's.
  */
 IPOS_INLINE int session_choose(const struct ipos_scratch *w, const struct ipos_service *service,

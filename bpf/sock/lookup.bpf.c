@@ -38,7 +38,7 @@ int ipos_lookup(struct bpf_sk_lookup *ctx)
 	if (!set || ctx->family != 2 /* AF_INET */ || ctx->protocol != IPPROTO_TCP)
 		return SK_PASS;
 	if (from_outside(ctx, set) || (ctx->remote_ip4 & HOST_MASK) == HOST_NET)
-		return SK_PASS; /* 127.0.0.0/8: who means this server, its health checks too */
+		return SK_PASS; /* 127.0.0.0/8 means this server; health checks use it, too */
 	a = address_of(ctx->local_ip4, bpf_htons(ctx->local_port));
 	service = a ? service_at(a->service) : NULL;
 	if (!service || !service->own_refused)

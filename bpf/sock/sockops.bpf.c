@@ -18,7 +18,7 @@ IPOS_INLINE void report_taken(const struct ipos_settings *set, const struct ipos
 		decision_write(NULL, t, &v);
 }
 
-/* A handshake the kernel did itself, for a service that selects on connection. */
+/* A handshake that the kernel did itself: the service selects on connection. */
 IPOS_INLINE void connected(struct bpf_sock_ops *ctx, const struct ipos_tuple *t, __u64 cookie)
 {
 	struct ipos_temporary *row = bpf_map_lookup_elem(&temporary, t);

@@ -44,7 +44,7 @@ IPOS_INLINE int local_row(const struct ipos_settings *set, struct ipos_scratch *
 	return 0;
 }
 
-/* The length of a request that is decided, for its owner; of the next one nothing travels. */
+/* The length of a decided request that goes to its owner; of the next one nothing travels. */
 IPOS_INLINE void held_measure(struct ipos_scratch *w, struct ipos_holding *h,
 			      const struct ipos_service *service)
 {
@@ -57,7 +57,7 @@ IPOS_INLINE int request_alone(struct __sk_buff *skb, const struct ipos_settings 
 			      struct ipos_scratch *w, const struct segment *s,
 			      const struct ipos_endpoint *ep)
 {
-	struct segment *now = (struct segment *)s; /* shorter, whoever takes it */
+	struct segment *now = (struct segment *)s; /* shorter from here on */
 	__u32 keep = ep->request_end - s->seq;
 
 	if (!overhangs(ep, s))

@@ -102,8 +102,7 @@ IPOS_APART int fin_counts(struct __sk_buff *skb, struct ipos_scratch *w, const s
 	}
 	/*
 	 * Our kernel counts what it sends a moment after it has left, and where answers are not
-	 * read
-	 * nobody has looked at it: a client may acknowledge, with its FIN, what is being sent.
+	 * read nobody has looked at it: a client may acknowledge, with its FIN, what is being sent.
 	 */
 	at.snd_nxt = at.write_seq;
 	if (segment_unfit(skb, w, s, ep, &at))

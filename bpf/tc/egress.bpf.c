@@ -198,7 +198,7 @@ IPOS_INLINE int egress_frame(struct __sk_buff *skb)
 	}
 	if (what != PARSED_IP || parse_ip(data, end, skb->len, &s) != PARSED_TCP)
 		return TC_ACT_OK;
-	/* What a socket sends after its first bytes is news only to who reads answers. */
+	/* What a socket sends after its first bytes matters only where responses are read. */
 	if (likely((set->flags & (IPOS_ANSWERS_UNREAD | IPOS_CAPTURE)) == IPOS_ANSWERS_UNREAD) &&
 	    s.length && !(s.flags & (TCP_SYN | TCP_FIN | TCP_RST)) && skb->mark != IPOS_MARK_OURS &&
 	    !is_first_data(skb))

@@ -39,7 +39,7 @@ IPOS_APART int reset_held(struct __sk_buff *skb, const struct ipos_settings *set
 	return CONSUMED;
 }
 
-/* The option travels with the handshake to whoever has the socket. */
+/* The option travels with the handshake to the server that has the socket. */
 IPOS_INLINE void session_note(struct ipos_handshake *hs, const struct choice *c)
 {
 	hs->options &= ~IPOS_OPT_SESSION;
@@ -133,9 +133,8 @@ IPOS_INLINE void report(const struct ipos_settings *set, const struct ipos_servi
 }
 
 /*
- * For who watches, or for a 503, what a request says that nothing asks for: if it is whole, and
- * what
- * it seems to be.  Returns enum ipos_progress.
+ * Reads a request that no rule needs, for watchers or for a 503: if it is whole, and
+ * what it seems to be.  Returns enum ipos_progress.
  */
 IPOS_INLINE int hold_look(struct ipos_scratch *w, struct ipos_holding *h)
 {

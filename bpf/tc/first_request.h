@@ -184,9 +184,9 @@ IPOS_FUNCTION int hold_segment(struct __sk_buff *skb, struct ipos_scratch *w,
 	full = length + 12 >= (h->hs.mss < IPOS_MSS ? h->hs.mss : IPOS_MSS);
 	/*
 	 * After a frame of HTTP/2 the request may follow at once, or not before the server's first
-	 * frame.  It is held in silence: who has no more to say has paused when the agent comes
-	 * back to it, or, without an agent, sends the same again.  Not who just closes: no request
-	 * will follow.
+	 * frame.  It is held without an acknowledgement: a client without a request has paused
+	 * when the agent comes back to it, or, without an agent, sends the same again.  Not a
+	 * client that just closes: no request will follow.
 	 */
 	waits = length && h->head_state == HEAD_H2_NEXT && !hold_gap(h);
 	if (waits && (h->held == before || now - last > PAUSE_NS ||
@@ -205,7 +205,7 @@ IPOS_FUNCTION int hold_segment(struct __sk_buff *skb, struct ipos_scratch *w,
 	return CONSUMED;
 }
 
-/* Reads the first `n` bytes of a connection, in w->bytes, for who watches more than need be. */
+/* Reads the first `n` bytes of a connection, in w->bytes, only because they are watched. */
 IPOS_FUNCTION int first_read(struct ipos_scratch *w, __u32 index, __u32 n)
 {
 	struct ipos_service *service = service_at(index);

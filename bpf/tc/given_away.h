@@ -56,7 +56,7 @@ IPOS_APART int given_away(struct __sk_buff *skb, struct ipos_settings *set, stru
 	return OFFER;
 }
 
-/* Type 1 to who has the row of Forward, and the held request. */
+/* Type 1 and the held request to the server in the row of Forward. */
 IPOS_APART int offer(struct __sk_buff *skb, struct ipos_scratch *w, const struct ipos_tuple *t)
 {
 	struct ipos_forward *f = bpf_map_lookup_elem(&forward, t);

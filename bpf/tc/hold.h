@@ -213,7 +213,7 @@ IPOS_FUNCTION int hold_note(struct ipos_holding *h, __u32 start, __u32 end)
 	return HOLD_FULL;
 }
 
-/* Whether it was us who ended the silence of a first flight. */
+/* Whether this CPU ended the silence of a first flight. */
 IPOS_INLINE int silence_ends(struct ipos_holding *h, enum ipos_silent how)
 {
 	return __sync_val_compare_and_swap(&h->silent, IPOS_SILENT_WAITS, how) == IPOS_SILENT_WAITS;

@@ -13,7 +13,7 @@
 #include "tc/later_decision.h"
 #include "tc/stream.h"
 
-/* How much the client has of our application's answers, if it is the client who says so. */
+/* How much the client has of our application's answers, if a packet of the client says so. */
 IPOS_APART int ack_note(struct __sk_buff *skb, struct ipos_scratch *w, const struct segment *s,
 			const struct ipos_endpoint *ep, struct ipos_holding *h)
 {
@@ -23,7 +23,7 @@ IPOS_APART int ack_note(struct __sk_buff *skb, struct ipos_scratch *w, const str
 	    segment_unfit(skb, w, s, ep, &at))
 		return 0;
 	answers_go_on(h, s->ack);
-	/* Who goes on must not say an earlier time than our answer did (RFC 7323 5.3). */
+	/* The next owner must not send an earlier timestamp than our answer (RFC 7323 5.3). */
 	if (w->option_flags & IPOS_OPT_TIMESTAMPS) {
 		h->hs.ts_recent = w->ts_value;
 		h->hs.ts_sent = w->ts_echo;

@@ -123,8 +123,7 @@ enum heads {
 	HEADS_MORE,  /* there is more to be read than in one go */
 	HEADS_HOLD,  /* what is at request_end must be held, or is another's */
 	HEADS_CUT,   /* what is there must come again */
-	HEADS_WRONG, /* and is no chunk: nobody can tell where a request starts
-					 *  */
+	HEADS_WRONG, /* and no chunk: where a request starts is unknown */
 };
 
 /* Our kernel may have all of a chunk's data, in any order. */
@@ -233,8 +232,7 @@ IPOS_FUNCTION int heads_read(struct __sk_buff *skb, struct ipos_scratch *w, cons
 		if (ep->follow == IPOS_FOLLOW_CHUNKED)
 			return ep->chunk == IPOS_CHUNK_WRONG ? HEADS_WRONG : HEADS_MORE;
 		if (ep->follow >= IPOS_FOLLOW_UPGRADE && ep->answered == ep->asked)
-			ep->follow = IPOS_FOLLOW_LENGTH; /* declined before its end was here
-								 *  */
+			ep->follow = IPOS_FOLLOW_LENGTH; /* declined before its end came */
 		if (ep->follow >= IPOS_FOLLOW_UPGRADE)
 			return HEADS_CUT;
 		request_open(w, ep->service, IPOS_MODE_LATER);
@@ -314,7 +312,7 @@ IPOS_APART int fin_apart(struct __sk_buff *skb, const struct ipos_settings *set,
 {
 	int failed;
 
-	skb->mark = IPOS_MARK_PIECE; /* it was read, or comes from who has read it */
+	skb->mark = IPOS_MARK_PIECE; /* it was read here, or by its sender */
 	failed = fin_cut(skb, w, s) || bpf_clone_redirect(skb, set->front_ifindex, BPF_F_INGRESS);
 	skb->mark = 0;
 	return failed || fin_send(skb, set, w, s) ? shot(COUNT_DROP_EMIT) : CONSUMED;

@@ -108,14 +108,12 @@ IPOS_APART int notice_returns(struct __sk_buff *skb, struct ipos_settings *set,
 		if (ep->flags & IPOS_EP_HANDSHAKE)
 			ep->reason++;
 	} else if (!ep->reason && ep->adopting != this_cpu()) {
-		return TC_ACT_SHOT; /* it followed another packet: not yet is not never
-						 *  */
+		return TC_ACT_SHOT; /* it followed another packet, and proves nothing */
 	} else if (ep->flags & IPOS_EP_RETRIED && !(ep->flags & IPOS_EP_NOTICE_RETRIED)) {
 		ep->flags |= IPOS_EP_NOTICE_RETRIED;
 		return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
 	} else if (ep->state == IPOS_EP_PENDING) {
-		return TC_ACT_SHOT; /* a piece before this one was lost: it comes again
-						 *  */
+		return TC_ACT_SHOT; /* a piece before this was lost; it comes again */
 	} else {
 		n.type = IPOS_REFUSED;
 		n.reason = offer_refused(t, ep, ep->reason ? ep->reason : IPOS_REFUSE_NOT_ADOPTED);
@@ -231,7 +229,7 @@ IPOS_INLINE int own_frame(struct __sk_buff *skb, struct ipos_settings *set, stru
 	if (h->type == IPOS_ACKNOWLEDGEMENT && skb->mark == IPOS_MARK)
 		return notice_returns(skb, set, w, t);
 	if (h->type == IPOS_PROBE_ANSWER)
-		return TC_ACT_OK; /* to the agent's socket, who knows what it asked */
+		return TC_ACT_OK; /* to the agent, which knows what it asked */
 	if (s->vlan != set->back_vlan || !frame_vouched(set, trailer))
 		return shot(COUNT_DROP_FRAME_UNSEEN);
 	if (h->type == IPOS_CONNECTION)

@@ -48,7 +48,7 @@ IPOS_APART int owned_attached(struct __sk_buff *skb, struct ipos_settings *set,
 
 /*
  * The packet goes to the end of this CPU's queue, to come by once more: when TCP has seen what is
- * before it.  Not for ever: who waits for another CPU may wait long.
+ * before it.  Not for ever, because the other CPU may take long.
  */
 IPOS_INLINE int goes_round(struct __sk_buff *skb, const struct ipos_settings *set, __u32 round)
 {
@@ -63,8 +63,7 @@ IPOS_INLINE int goes_round(struct __sk_buff *skb, const struct ipos_settings *se
 /*
  * Our kernel has a packet to adopt from in its hands, and no socket of it.  That there will be none
  * is known on the CPU that gave it the packet, to what is behind it in that CPU's queue, and
- * nowhere
- * else.  Returns ADOPTION_OVER when it is known, else a verdict.
+ * nowhere else.  Returns ADOPTION_OVER when it is known, else a verdict.
  */
 IPOS_APART int adoption_open(struct __sk_buff *skb, const struct ipos_settings *set,
 			     const struct segment *s, const struct ipos_endpoint *ep, __u32 round)
@@ -105,8 +104,7 @@ IPOS_APART int owned_unattached(struct __sk_buff *skb, struct ipos_settings *set
 		if (verdict != ADOPTION_OVER)
 			return verdict;
 		if (ep->giver != set->self)
-			ep->state = IPOS_EP_PENDING; /* it is offered again: so it is tried
-							 * again */
+			ep->state = IPOS_EP_PENDING; /* it is offered again, so try again */
 	}
 	first = s->seq == ep->adopt_seq && s->length;
 	if (ep->state == IPOS_EP_PENDING && first && !ours && !w->round)

@@ -2,8 +2,7 @@
 /*
  * A SYN that travels, of a service that selects on connection, and that its server has refused:
  * nothing listens there.  Another server is chosen at once, and gets the SYN made anew from what
- * the
- * Temporary row knows of it; the client would send it again a second later.
+ * the Temporary row knows of it; the client would send it again a second later.
  */
 #ifndef IPOS_SYN_H
 #define IPOS_SYN_H
@@ -68,7 +67,7 @@ IPOS_APART int syn_reset(struct __sk_buff *skb, const struct ipos_settings *set,
 	return reply_from_tc(skb, set, w, &s, &r);
 }
 
-/* Who has refused the SYN, the row's server too, in w->refused; -1: the row has no more room. */
+/* Writes all refusers of the SYN and the row's server into w->refused; -1: no more room. */
 IPOS_APART int syn_refusers(struct ipos_scratch *w, struct ipos_temporary *row)
 {
 	__u16 last = row->server;

@@ -15,8 +15,7 @@ enum tls_step {
 	TLS_SESSION, /* a number comes: the length of the session id */
 	TLS_CIPHERS,
 	TLS_COMPRESSION,
-	TLS_EXTENSIONS, /* from here on the message may not end but at an extension
-					 *  */
+	TLS_EXTENSIONS, /* from here on the message may end only at an extension */
 	TLS_TYPE,	/* of an extension */
 	TLS_LENGTH,
 	TLS_NAMES, /* server_name: the length of its list */

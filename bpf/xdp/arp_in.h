@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * ARP requests on front for service addresses (RFC 826).  The agent says in `addresses` who
- * answers.  XDP does, and not the kernel, so that an address can change its holder by one write to
- * a map, whatever addresses are on the interface; and it goes on when the agent is dead.
+ * ARP requests on front for service addresses (RFC 826).  The agent says in `addresses` which
+ * server answers.  XDP does, and not the kernel, so that an address can change its holder by one
+ * write to a map, whatever addresses are on the interface; and it goes on when the agent is dead.
  */
 #ifndef IPOS_XDP_ARP_IN_H
 #define IPOS_XDP_ARP_IN_H
@@ -33,7 +33,7 @@ IPOS_INLINE int arp_answer(struct xdp_md *ctx, const struct ipos_settings *set, 
 /*
  * A frame on front that is neither IPv4 nor ours, with what its type announces at `l2`.  What is no
  * request for a service address passes: replies, and what others announce, are for our kernel and
- * for the agent, who sees there that another machine answers for an address.
+ * for the agent, which sees there that another machine answers for an address.
  */
 IPOS_FUNCTION int front_arp(struct xdp_md *ctx, __u32 l2)
 {

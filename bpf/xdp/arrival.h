@@ -40,7 +40,7 @@ struct arrived {	     /* a type 2 */
 	__u32 inner, ip_len; /* bytes of its headers, and of all of it */
 };
 
-/* Who sent the frame, by its MAC address.  Returns 0 if that is no member's. */
+/* The sender of the frame, by its MAC address.  Returns 0 if that is no member's. */
 IPOS_INLINE int peer_of(struct xdp_md *ctx, struct peer *from)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Client segments on front: deciding nothing, only who has the connection.  A live one goes
- * to its owner; an unattached endpoint answers for itself; a request goes up to tc, which
- * can send several frames.
+ * Client segments on front: which server has the connection.  Nothing is decided here.  A live one
+ * goes to its owner; an unattached endpoint answers for itself; a request goes up to tc, which can
+ * send several frames.
  */
 #ifndef IPOS_XDP_CLIENT_H
 #define IPOS_XDP_CLIENT_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * What is done with a client's segment, whoever has its connection: up to tc, answered in an
- * endpoint's place, or on to its owner.
+ * What is done with a client's segment, whichever server has its connection: up to tc, answered in
+ * an endpoint's place, or on to its owner.
  */
 #ifndef IPOS_XDP_SEGMENT_H
 #define IPOS_XDP_SEGMENT_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Who guesses cookies.  Wrong ones without timestamps, which have the fewest bits that must be
- * right, are counted for each source address and second, in a table of fixed size by a keyed hash.
- * A source that has spent its number is not looked at until the next second.
+ * Sources that guess cookies.  Wrong ones without timestamps, which have the fewest bits that must
+ * be right, are counted for each source address and second, in a table of fixed size by a keyed
+ * hash. A source that has spent its number is not looked at until the next second.
  */
 #ifndef IPOS_GUESSES_H
 #define IPOS_GUESSES_H

@@ -12,7 +12,7 @@
 #include "xdp/locate.h"
 #include "xdp/syn_ack.h"
 
-/* Tells who watches what became of a SYN; server 0: its client is reset. */
+/* Reports the decision about a SYN to watchers; server 0: its client is reset. */
 IPOS_APART int report_syn(const struct ipos_settings *set, const struct segment *s, __u16 server)
 {
 	struct ipos_address *a = address_of(s->tuple.service_ip, s->tuple.service_port);
@@ -73,9 +73,8 @@ IPOS_INLINE int client_syn_on_connection(struct xdp_md *ctx, struct ipos_setting
 
 	/*
 	 * Sent again, or anybody's on these ports while the handshake goes on: another choice would
-	 * be a second owner, and who sends a SYN has proved nothing.  The owner's kernel answers
-	 * what
-	 * is not the client's by a challenge (RFC 5961 4).
+	 * be a second owner, and a SYN proves nothing about its sender.  The owner's kernel answers
+	 * what is not the client's by a challenge (RFC 5961 4).
 	 */
 	if (t && (t->hs.irs == s->seq || now - t->created_ns < HANDSHAKE_NS) &&
 	    (t->state == IPOS_TEMP_SYN ||

@@ -16,7 +16,7 @@ struct type2 {	     /* a packet in a frame */
 	__u32 end;   /* where it ends in the frame */
 };
 
-struct peer { /* who sent the frame */
+struct peer { /* the frame's sender */
 	__u8 mac[ETH_ALEN];
 	__u16 server;
 	__u8 to_all; /* and it is for everybody */

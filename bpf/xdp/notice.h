@@ -51,12 +51,11 @@ IPOS_INLINE int back_closed(const struct segment *s, struct ipos_forward *f, __u
 }
 
 /*
- * The owner knows nothing of the connection.  Its row may be a successor's by now: the number
- * of the packet it denied must be the last one we sent on.  An offer that has not been
- * answered is repeated instead; a frame of it was lost.  Nor is an owner believed that may speak of
- * a packet that overtook our offer on another CPU: it has taken the connection since, and its
- * denial
- * was overtaken by the type 3 in turn.  Until the client has had an answer all its packets have the
+ * The owner knows nothing of the connection.  Its row may be a successor's by now: the number of
+ * the packet it denied must be the last one we sent on.  An offer that has not been answered is
+ * repeated instead; a frame of it was lost.  Nor is an owner believed that may speak of a packet
+ * that overtook our offer on another CPU: it has taken the connection since, and its denial was
+ * overtaken by the type 3 in turn.  Until the client has had an answer all its packets have the
  * same number.
  */
 IPOS_INLINE int back_denied(const struct segment *s, struct ipos_forward *f, __u32 number,
@@ -161,7 +160,7 @@ IPOS_INLINE int back_notice(struct xdp_md *ctx, struct ipos_settings *set, struc
 
 /*
  * Another server's agent hears nothing of ours and asks the data plane.  No agent is needed to
- * answer; who has asked finds its own nonce in the answer, so that none can be played back.
+ * answer; the server that asked finds its own nonce in it, so no answer can be played back.
  */
 IPOS_APART int back_probe(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
 			  const struct segment *s)
@@ -227,7 +226,7 @@ IPOS_FUNCTION int to_all_sound(struct xdp_md *ctx, struct ipos_scratch *w, __u32
 	return COUNT_FRAMES_RECEIVED;
 }
 
-/* Who has the session is the sender's word. */
+/* Takes the row: the sender says which server has the session. */
 IPOS_FUNCTION int learned_take(struct ipos_scratch *w)
 {
 	struct ipos_cookie_news *news;

@@ -72,10 +72,10 @@ IPOS_INLINE int connection_returns(const struct ipos_tuple *t, const struct ipos
 }
 
 /*
- * By whom a live connection's packets come: the server that the offer names.  Not who lists the
- * address: that may have had another holder when the connection began.  An offer that names none is
- * of the server whose address its client addressed, or the one whose own program the client is
- * (tc/own.bpf.c).
+ * The server by which a live connection's packets come: the offer names it.  Not the server that
+ * lists the address: that may have had another holder when the connection began.  An offer that
+ * names none is of the server whose address its client addressed, or the one whose own program the
+ * client is (tc/own.bpf.c).
  */
 IPOS_APART __u16 first_of(const struct ipos_tuple *t, const struct ipos_address *addressed,
 			  __u32 named)
@@ -154,7 +154,7 @@ IPOS_INLINE int connection_attached(struct xdp_md *ctx, struct ipos_settings *se
 	 */
 	if (known->migration < ep->migration && known->flags & IPOS_EP_MOVING)
 		return pass_vouched(ctx, set, s->l2);
-	/* Who gave it to us did not hear that we took it, and has chosen us again. */
+	/* The server that gave it to us did not hear that we took it, and has chosen us again. */
 	if (known->migration < ep->migration && known->giver != from->server)
 		return drop(COUNT_DROP_FRAME_ISS);
 	if (known->migration < ep->migration)
@@ -205,8 +205,8 @@ IPOS_INLINE int is_held_here(__u32 ip)
 }
 
 /*
- * Whether an endpoint may come to us without an application: from its owner, from who has had its
- * address before us, or from whoever has had it since our row was made.
+ * Whether an endpoint may come to us without an application: from its owner, from the server that
+ * had its address before us, or from one that has had it since our row was made.
  */
 IPOS_INLINE int may_return(const struct ipos_tuple *t, const struct ipos_endpoint *ep,
 			   const struct ipos_forward *f)

@@ -47,7 +47,7 @@ IPOS_INLINE int nh_run(struct xdp_md *ctx, struct nh *sum, const struct ipos_tag
 /*
  * The tag over the frame's ipOS header at `at`, the `inner` bytes of IP and TCP headers behind it
  * and the first `n` of the payload.  Of a frame that is too short for them a number that nobody
- * knows, for no message has such a length.
+ * knows, because no message has such a length.
  */
 IPOS_FUNCTION __u64 packet_tag_any(struct xdp_md *ctx, __u32 at, __u32 inner, __u32 n, __u32 other)
 {

@@ -721,7 +721,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """`struct ipos_traffic`: map `traffic`, by server index; written by the data plane."""
+    """`struct ipos_traffic`: map `traffic`, by server; the data plane writes it."""
 
     STRUCT: ClassVar[str] = "ipos_traffic"
     sent: int = 0
@@ -842,7 +842,7 @@ class PathKey:
 
 @dataclass(frozen=True, slots=True)
 class HostKey:
-    """`struct ipos_host_key`: map `hosts`, of longer names: to an index in `patterns`."""
+    """`struct ipos_host_key`: map `hosts`, of longer names: index in `patterns`."""
 
     STRUCT: ClassVar[str] = "ipos_host_key"
     scope: int = 0
@@ -872,8 +872,8 @@ class Urls:
 
 @dataclass(frozen=True, slots=True)
 class CookieKey:
-    """`struct ipos_cookie_key`: Map `cookies`, the Cookie map of Figure 12: who has the session of
-    a learned cookie.
+    """`struct ipos_cookie_key`: Map `cookies`, the Cookie map of Figure 12: which server has the
+    session of a cookie.
     """
 
     STRUCT: ClassVar[str] = "ipos_cookie_key"
@@ -892,7 +892,7 @@ class Cookie:
 
 @dataclass(frozen=True, slots=True)
 class CookieNews:
-    """`struct ipos_cookie_news`: queue `cookie_news`: what the agent is to tell the others."""
+    """`struct ipos_cookie_news`: queue `cookie_news`: what the agent tells others."""
 
     STRUCT: ClassVar[str] = "ipos_cookie_news"
     key: CookieKey = CookieKey()
@@ -1069,8 +1069,8 @@ class Tuple:
 
 @dataclass(frozen=True, slots=True)
 class Refusers:
-    """`struct ipos_refusers`: Who has refused a request or a SYN. While it is full, nobody is
-    asked.
+    """`struct ipos_refusers`: The servers that refused a request or a SYN. While it is full, no
+    server is asked.
     """
 
     STRUCT: ClassVar[str] = "ipos_refusers"
@@ -1297,7 +1297,7 @@ class Holding:
     server: int = 0
     port: int = 0
     pool: int = 0
-    again: Reason = Reason(0)
+    again: int = 0
     moving: int = 0
     head_more: int = 0
     client_end: int = 0
@@ -1375,7 +1375,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class ServiceTally:
-    """`struct ipos_service_tally`: map `service_tallies`, by service, for each CPU."""
+    """`struct ipos_service_tally`: map `service_tallies`, by service and CPU."""
 
     STRUCT: ClassVar[str] = "ipos_service_tally"
     decided: tuple[int, ...] = (0,) * 6
