@@ -7,7 +7,7 @@ the CPUs for themselves (`alone`) come after them, one by one.
 Farm tests are at the mercy of the machine: a frame is lost, a CPU is away for a second. One that
 fails is run once more with its file's lab made anew and nothing beside it. When it passes then, the
 suite passes and ends with its name and `unsteady`, so that nobody overlooks it. Tests without a
-farm have no such excuse, and neither have many farm tests at once.
+farm have no such excuse, and neither have farm tests of many files at once.
 """
 
 import json
@@ -20,8 +20,9 @@ STEPS = (
     ("not slow and not alone", ("-n", "2", "--dist", "loadfile")),
     ("alone and not slow", ()),
 )
-AGAIN = 4
-"""So many failed farm tests of one step are run once more, and no more."""
+FILES_AGAIN = 3
+"""Failed farm tests of so many files of one step are run once more, and no more: what one test
+leaves in its file's lab may fail all that come after it there."""
 _NONE_SELECTED = 5  # pytest's status: a -k may do that to one step
 PASSED_THEN = "failed, and passed when it was run once more"
 
@@ -32,7 +33,8 @@ def main(arguments: list[str]) -> int:
         status, found = _pytest(["-m", marks, *how, *arguments])
         if status in (0, _NONE_SELECTED):
             continue
-        if status == 1 and 0 < len(found) <= AGAIN and all(found.values()):
+        files = {one.partition("::")[0] for one in found}
+        if status == 1 and 0 < len(files) <= FILES_AGAIN and all(found.values()):
             print(f"once more, alone: {' '.join(found)}", flush=True)
             status, still = _pytest(["-n0", *found])
             unsteady += [one for one in found if one not in still]

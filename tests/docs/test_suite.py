@@ -29,12 +29,6 @@ _PLAIN = """
 def test_plain():
     assert once("plain")
 """
-_MANY = """
-@pytest.mark.farm
-@pytest.mark.parametrize("n", range(5))
-def test_many(n):
-    assert once(f"many{n}")
-"""
 
 
 @pytest.mark.parametrize(
@@ -43,9 +37,8 @@ def test_many(n):
         (_UNSTEADY, 0, ["test_made_up.py::test_unsteady"]),
         (_UNSTEADY + _BROKEN, 1, ["test_made_up.py::test_unsteady"]),
         (_UNSTEADY + _PLAIN, 1, []),
-        (_MANY, 1, []),
     ],
-    ids=["passes", "broken", "plain", "many"],
+    ids=["passes", "broken", "plain"],
 )
 def test_a_failed_farm_test_runs_once_more(
     tests: str, status: int, unsteady: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str],
@@ -59,6 +52,24 @@ def test_a_failed_farm_test_runs_once_more(
     assert suite.main(["-q", "-n0", "-p", "no:cacheprovider"]) == status
     said_of = [line.split()[1] for line in capfd.readouterr().out.splitlines() if _is_told(line)]
     assert said_of == unsteady
+
+
+def test_farm_tests_of_many_files_do_not(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {f"test_{n}.py::test_it": True for n in range(suite.FILES_AGAIN + 1)}
+    asked = []
+
+    def made_up(arguments: list[str]) -> tuple[int, dict[str, bool]]:
+        asked.append(arguments)
+        return (1, found) if "-n" in arguments else (0, {})
+
+    monkeypatch.setattr(suite, "_pytest", made_up)
+    assert suite.main([]) == 1
+    assert len(asked) == len(suite.STEPS)
+    found.popitem()
+    assert suite.main([]) == 0
+    assert f"unsteady: test_0.py::test_it {suite.PASSED_THEN}" in capfd.readouterr().out
 
 
 def _is_told(line: str) -> bool:
