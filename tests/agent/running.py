@@ -114,6 +114,9 @@ class Running:
     async def weigh(self, server: str, weight: int) -> None:
         self.weights.append((server, weight))
 
+    async def examine(self) -> list[dict[str, Any]]:
+        return [{"server": "s1", "back_address": "10.77.0.1", "answered": True, "findings": []}]
+
     async def reload(self) -> None:
         self.reloads += 1
         if self.refusal:

@@ -56,6 +56,28 @@ def test_metrics_and_orders_by_the_token(farm: Farm) -> None:
     wait_until("a sample", lambda: json.loads(curl(farm, "/v1/history", *bearer)), 30)
 
 
+def test_one_server_asks_all_what_is_wrong_with_them(farm: Farm) -> None:
+    def asked() -> dict[str, dict[str, object]]:
+        done = farm.lab.run(
+            "s1", ["ipos", "doctor", "--farm", "-o", "json"], capture_output=True, text=True
+        )
+        assert done.stderr == ""
+        return {row["server"]: row for row in json.loads(done.stdout)["servers"]}
+
+    assert {name: row["answered"] for name, row in asked().items()} == dict.fromkeys(
+        ("s1", "s2", "s3"), True
+    )
+    farm.run("s2", "sysctl", "-qw", "net.ipv4.tcp_sack=0")
+    try:
+        wait_until("s2 has examined itself anew", lambda: "tcp_options" in str(asked()["s2"]))
+        said = farm.lab.run("s1", ["ipos", "doctor", "--farm"], capture_output=True, text=True)
+        assert said.returncode == 1
+        assert "\ns2 (10.77.0.2): " in said.stdout
+        assert "sysctl -w net.ipv4.tcp_sack=1" in said.stdout
+    finally:
+        farm.run("s2", "sysctl", "-qw", "net.ipv4.tcp_sack=1")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 def test_the_page(farm: Farm, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import structlog
 from ipos.agent import startup, tasks
 from ipos.agent.beat import Beat
 from ipos.agent.drain.emptying import Emptying
+from ipos.agent.examination.examiner import Examiner, host
 from ipos.agent.expiry.silent_clients import SilentClients
 from ipos.agent.expiry.sweep import Sweep
 from ipos.agent.heartbeat import probe, transport
@@ -187,6 +188,9 @@ class Agent:
             parts.members.me,
             port.send,
         )
+        self._examiner = Examiner(
+            parts.members, parts.datagram_keys, port.send, self._tasks, host(parts.file)
+        )
         keeper = self._keeper(stack)
         self._prepare_to_leave(stack, keeper)
         self._snapshot = SnapshotFile(
@@ -198,6 +202,7 @@ class Agent:
             parts.config, parts.front, parts.back, parts.datagram_keys, port, prober,
             parts.members, parts.orders, parts.checks, parts.observer, parts.rows, expiry,
             cookies, parts.tables, Map.open(parts.maps / "heard"), keeper, self._emptying,
+            self._examiner,
         )  # fmt: skip
         routing = Routing(parts.network, undone, self._tasks.spawn)
         reload = Reload(
@@ -298,6 +303,7 @@ class Agent:
             parts.decisions.watching,
             parts.decisions.rule,
             self._history.document,
+            self._examiner.ask_all,
         )
         await http_server.serve(self._listener, control, self._web)
 

@@ -3,19 +3,19 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ipos.cli.output import Output, OutputOption, print_json
-from ipos.doctor import Finding, collect, examine
-from ipos.doctor.site import read_site
 from ipos.errors import IposError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 DEFAULT_CONFIG = Path("/etc/ipos/ipos.toml")
+_PATIENCE_S = 40
+"""The agent gives up before, and says who has not answered."""
 
 
 @app.command()
@@ -26,46 +26,66 @@ def doctor(
     front: Annotated[str, typer.Option(help="Interface towards clients.")] = "",
     back: Annotated[str, typer.Option(help="Interface of the farm's own LAN.")] = "",
     port: Annotated[list[int] | None, typer.Option(help="A service's port; repeatable.")] = None,
+    farm: Annotated[
+        bool, typer.Option("--farm", help="Have every server of the farm examine itself.")
+    ] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Check this machine and name the fix for each fault. Exit status 1: something to fix."""
-    site = read_site(config)
-    facts = collect(site, front or site.front, back or front or site.back, port or site.ports)
-    findings = [*examine(facts), *farm_findings(), *config_findings(config)]
+    if farm:
+        if front or back or port:
+            raise IposError("--farm takes no --front, --back and --port: each server has its own")
+        _examine_farm(output)
+    from ipos.doctor.examination import examination
+
+    findings = examination(config, front, back, port or ())
     healthy = all(each.ok for each in findings)
     if output is Output.JSON:
         print_json({"ok": healthy, "checks": [asdict(each) for each in findings]})
     else:
-        print(*map(_line, findings), sep="\n")
+        for each in findings:
+            print(_line("ok " if each.ok else _sign(each.seen), each.check, each.message))
     raise typer.Exit(0 if healthy else 1)
 
 
-def farm_findings() -> list[Finding]:
-    """What a running agent says is wrong with servers of the farm, this one included."""
-    from ipos.agent.host.paths import agent_pid, snapshot_file
-    from ipos.agent.view.snapshot import read
-
-    if not agent_pid():
-        return []
-    said = read(snapshot_file())
-    found = [*said.faults(), *said.troubles, *said.strangers, *said.absences, *said.undone]
-    if not found:
-        return [Finding("farm", True)]
-    return [Finding("farm", False, f"{each}.") for each in found]
-
-
-def config_findings(config: Path) -> list[Finding]:
-    """What `ipos config check` remarks: nothing that must be fixed."""
-    from ipos.config import load
-    from ipos.config.remarks import remarks
+def _examine_farm(output: Output) -> None:
+    from ipos.cli.client import Unanswered, ask
 
     try:
-        found = remarks(load(config))
-    except (IposError, OSError):  # `ipos config check` says why
-        return []
-    return [Finding("configuration", True, f"{note}.") for note in found]
+        servers: list[dict[str, Any]] = ask("GET", "/v1/doctor", patience_s=_PATIENCE_S)
+    except Unanswered as silence:
+        raise IposError(
+            f"{silence} to ask the others: start it, or run `ipos doctor` on each server"
+        ) from None
+    healthy = all(row["answered"] and not row["findings"] for row in servers)
+    if output is Output.JSON:
+        print_json({"ok": healthy, "servers": servers})
+    else:
+        print(*(line for row in servers for line in _told(row)), sep="\n")
+    raise typer.Exit(0 if healthy else 1)
 
 
-def _line(finding: Finding) -> str:
-    sign = "ok " if finding.ok else "FIX" if finding.seen else "???"
-    return f"{sign}  {finding.check:<15} {finding.message}".rstrip()
+def _told(row: dict[str, Any]) -> list[str]:
+    """One server: a line for it, and one for each fault."""
+    name = row["back_address"] if not row["server"] else f"{row['server']} ({row['back_address']})"
+    if not row["answered"]:
+        return [f"{name}: no answer: {row['why']}"]
+    count = len(row["findings"]) + row["left_out"]
+    if not count:
+        return [f"{name}: ok"]
+    lines = [f"{name}: {count} to fix"]
+    lines += [
+        "  " + _line(_sign(each["seen"]), each["check"], each["message"])
+        for each in row["findings"]
+    ]
+    if row["left_out"]:
+        lines.append(f"  and {row['left_out']} more: run `ipos doctor` there")
+    return lines
+
+
+def _sign(seen: bool) -> str:
+    return "FIX" if seen else "???"
+
+
+def _line(sign: str, check: str, message: str) -> str:
+    return f"{sign}  {check:<15} {message}".rstrip()

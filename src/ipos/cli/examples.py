@@ -38,7 +38,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "config check": ("ipos config check", "ipos config check new.toml"),
     "config show": ("ipos config show --effective",),
     "reload": ("ipos reload",),
-    "doctor": ("ipos doctor", "ipos doctor --config new.toml -o json"),
+    "doctor": ("ipos doctor", "ipos doctor --farm", "ipos doctor --config new.toml -o json"),
     "bugreport": ("ipos bugreport", "ipos bugreport -w /tmp/s1.tar.gz"),
     "upgrade": ("ipos upgrade",),
     "detach": ("ipos server set s1 maint && ipos detach",),

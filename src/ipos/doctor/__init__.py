@@ -4,6 +4,7 @@ each.
 
 facts         everything that is read from the host, collected at the edge
 site          what the checks need of the configuration, read leniently
+examination   all of the below for one server, with its agent's word and its configuration
 checks        facts -> findings; one pure function per check
 farm_checks   those that compare the host with its configuration; pure
 firewall      whether a ruleset swallows the packet that becomes a socket; pure

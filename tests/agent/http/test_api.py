@@ -98,6 +98,11 @@ def test_explain(client: Client) -> None:
         assert refused.json()["error"]
 
 
+def test_every_server_is_examined(client: Client) -> None:
+    (found,) = client.get("/v1/doctor").json()
+    assert (found["server"], found["answered"]) == ("s1", True)
+
+
 def test_orders(client: Client, running: Running) -> None:
     assert client.put("/v1/servers/s2/state", json={"state": "drain"}).status_code == 204
     assert running.orders == [("s2", ServerState.DRAIN)]

@@ -2,9 +2,10 @@
 """What this server tells the others at each beat, and what it takes in from them.
 
 `Exchange` connects the UDP socket with those who understand its datagrams: whole states go to the
-membership and to the rows of the data plane, questions about connections to expiry, and learned
-cookies to their map. States without news are told and taken by the data planes; what they have
-heard is read from a map once a beat. `Exchange` also probes servers whose agents are silent.
+membership and to the rows of the data plane, questions about connections to expiry, those about
+faults to the examiner, and learned cookies to their map. States without news are told and taken by
+the data planes; what they have heard is read from a map once a beat. `Exchange` also probes servers
+whose agents are silent.
 """
 
 import asyncio
@@ -18,10 +19,13 @@ from ipos.abi import rows as abi_rows
 from ipos.abi.codec import Codec
 from ipos.abi.rows import ServerState
 from ipos.agent.drain.emptying import Emptying
+from ipos.agent.examination import findings_message
+from ipos.agent.examination.examiner import Examiner
 from ipos.agent.expiry import query_message
 from ipos.agent.expiry.sweep import Sweep
 from ipos.agent.heartbeat import learned_cookies, message, probe, transport
 from ipos.agent.heartbeat.datagram_tags import Key
+from ipos.agent.heartbeat.datagrams import Source
 from ipos.agent.heartbeat.learned_cookies import CookieGossip, Peer
 from ipos.agent.heartbeat.member import Age, Member
 from ipos.agent.heartbeat.membership import Members
@@ -39,7 +43,7 @@ from ipos.kernel.libbpf.map_store import Map
 from ipos.kernel.maps import Tables
 
 _SETTINGS = Codec(abi_rows.Settings)
-_OTHER_KINDS = (*query_message.KINDS, learned_cookies.KIND)
+_OTHER_KINDS = (*query_message.KINDS, learned_cookies.KIND, *findings_message.KINDS)
 """First bytes of the datagrams on our port that are not states."""
 
 
@@ -65,6 +69,7 @@ class Exchange:
         said: Map,
         keeper: Keeper,
         emptying: Emptying,
+        examiner: Examiner,
     ) -> None:
         """said: the map `heard`."""
         self._front, self._back = front, back
@@ -81,6 +86,7 @@ class Exchange:
         self._tables = tables
         self._keeper = keeper
         self._emptying = emptying
+        self._examiner = examiner
         self._said = said
         self._editions = Editions()
         self._settings, self._raw_settings = abi_rows.Settings(), b""
@@ -150,9 +156,7 @@ class Exchange:
         taken = self._port.take()
         for data, source in taken:
             if data[:1] in _OTHER_KINDS:
-                address = (source.host, source.port)
-                if not self._expiry.receive(data, address, now_ns):
-                    self._cookies.receive(data, now_ns, wall_ms)
+                self._hear_other(data, source, now_ns, wall_ms)
                 continue
             member = self._members.receive(data, source.number, now_ns, wall_ms)
             if member is not None and member.state is not None:
@@ -164,6 +168,13 @@ class Exchange:
         self._expect_numbers(heard.values())
         if self._port.is_full(taken) and self._again is None:
             self._again = asyncio.get_running_loop().call_soon(self._once_more, again)
+
+    def _hear_other(self, data: bytes, source: Source, now_ns: int, wall_ms: int) -> None:
+        """What is no state, by whoever understands it."""
+        if self._expiry.receive(data, (source.host, source.port), now_ns):
+            return
+        if not self._cookies.receive(data, now_ns, wall_ms):
+            self._examiner.receive(data, source)
 
     def _frames_heard(self) -> bytes:
         """The rows that our data plane has written, of all members."""

@@ -3,7 +3,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -96,8 +96,10 @@ class AgentControl:
         watching: Watching,
         rule: RuleName,
         history: Callable[[], list[dict[str, Any]]],
+        examine: Callable[[], Coroutine[Any, Any, list[dict[str, Any]]]],
     ) -> None:
         self.view = view
+        self.examine = examine
         self.history = history
         self.rule = rule
         self.stopping = stopping

@@ -12,6 +12,7 @@
     PUT  /v1/servers/NAME/weight  {"weight": 1 to 65535, or null for the configured one}; as above
     GET  /v1/addresses            the service addresses and who holds them
     GET  /v1/counters             every counter of the data plane, as `ipos counters -o json`
+    GET  /v1/doctor               what each server finds wrong with itself, asked now
     GET  /v1/explain?url=         which server a request would get; also client=, cookie=
     GET  /v1/routes               the rules that requests follow here now
     GET  /v1/routes/test?url=     which of them applies to a URL, and why; also service=
@@ -78,6 +79,7 @@ class Control(Protocol):
     async def rebalance(self, most: int | None) -> Mapping[str, Mapping[str, int]]: ...
     async def weigh(self, server: str, weight: int) -> None: ...
     async def reload(self) -> None: ...
+    async def examine(self) -> list[dict[str, Any]]: ...
 
 
 class Json(JSONResponse):
@@ -155,6 +157,9 @@ def _routes(control: Control) -> list[Route]:
         await control.reload()
         return Response(status_code=204)
 
+    async def examined(request: Request) -> Response:
+        return Json(await control.examine())
+
     async def scrape(request: Request) -> Response:
         limits = control.limits()
         text = await control.counted(lambda view: metrics.text(view, limits))
@@ -171,6 +176,7 @@ def _routes(control: Control) -> list[Route]:
         route("/v1/servers/{name}/weight", weigh, "PUT"),
         route("/v1/addresses", _told(control, report.address_list)),
         route("/v1/counters", _told(control, _counters)),
+        route("/v1/doctor", examined),
         route("/v1/explain", explained),
         route("/v1/routes", _told(control, route_list)),
         route("/v1/routes/test", tested),
