@@ -34,7 +34,7 @@ NATIVE_CFLAGS := $(WARN) -DIPOS_NATIVE=1 -fPIC -I. -I$(BPF)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup packages objects abi test test-slow farm lint demo fuzz bench bench-reading \
-	bench-packets bench-flood bench-agents docs wheel deb clean
+	bench-packets bench-flood bench-agents docs wheel deb image clean
 
 help:
 	@echo "make setup      Debian packages, .venv, compiled data plane; leaves .venv/bin/ipos"
@@ -53,6 +53,7 @@ help:
 	@echo "make docs       the pages of docs/ that are derived from code"
 	@echo "make wheel      dist/*.whl with the compiled data plane inside"
 	@echo "make deb        dist/*.deb for this version of Debian, with all that it needs"
+	@echo "make image      an OCI image from that, by buildah (IMAGE, IMAGE_BASE, BUILDAH)"
 
 # Recursion and not prerequisites: packages must be there before clang and python are run.
 setup:
@@ -155,6 +156,20 @@ deb: setup
 	@cd $(DEB) && PIP='$(CURDIR)/$(BIN)/python -m pip' dpkg-buildpackage --build=binary \
 		--no-sign --no-pre-clean >../build.log 2>&1 || { tail -n 30 ../build.log >&2; exit 1; }
 	@cp build/deb/*.deb dist/ && ls dist/*.deb
+
+# IMAGE_BASE has to be the release of Debian that the package is made on.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+RELEASE := $(shell . /etc/os-release && echo "$$VERSION_CODENAME")
+IMAGE      ?= localhost/ipos:$(VERSION)
+IMAGE_BASE ?= docker.io/library/debian:$(RELEASE)-slim
+BUILDAH    ?= buildah
+image: deb
+	@command -v buildah >/dev/null || apt-get -qq install --yes --no-install-recommends buildah 1>&2
+	@rm -rf build/image && mkdir -p build/image
+	@cp build/deb/ipos_*.deb build/image/ipos.deb
+	@$(BUILDAH) build --quiet --build-arg BASE=$(IMAGE_BASE) --tag $(IMAGE) \
+		--file packaging/oci/Containerfile build/image >build/image.id
+	@echo $(IMAGE)
 
 clean:
 	@rm -rf $(OBJECTS) $(NATIVE) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

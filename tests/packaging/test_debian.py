@@ -15,35 +15,14 @@ from pathlib import Path
 import pytest
 
 from ipos.lab import Lab, Settings, namespaces
+from tests.packaging.commands import expect_tools, run
 from tests.support.farm import Farm, wait_until
 
 pytestmark = [pytest.mark.farm, pytest.mark.slow]
-ROOT = Path(__file__).parents[2]
-TOOLS = ("debootstrap", "systemd-nspawn", "lintian", "dh")
-INCLUDED = "ca-certificates,curl,dbus,iproute2,nginx-light,procps,python3,systemd,systemd-sysv"
-
-
-def run(*argv: str | Path, timeout_s: float = 300, **options: object) -> str:
-    done = subprocess.run(
-        argv, capture_output=True, text=True, timeout=timeout_s, check=False,
-        stdin=subprocess.DEVNULL, **options,
-    )  # type: ignore[call-overload]  # fmt: skip
-    assert done.returncode == 0, (argv, done.stdout[-2000:], done.stderr[-2000:])
-    output: str = done.stdout
-    return output
-
-
-@pytest.fixture(scope="module")
-def package() -> Path:
-    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
-    if missing:
-        pytest.skip(f"{', '.join(missing)} not installed")
-    run("make", "-s", "deb", cwd=ROOT)
-    (found,) = (ROOT / "build" / "deb").glob("ipos_*.deb")
-    return found
 
 
 def test_lintian_finds_no_fault(package: Path) -> None:
+    expect_tools("lintian")
     (changes,) = package.parent.glob("*.changes")
     assert run("lintian", "--allow-root", "--fail-on", "error,warning", changes) == ""
 
@@ -102,19 +81,8 @@ def _answers(server: Server) -> bool:
     return True
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A fresh Debian of this machine's release; only what every server of it has."""
-    release = run("sh", "-c", '. /etc/os-release && echo "$VERSION_CODENAME"').strip()
-    made = tmp_path_factory.mktemp("debian")
-    run("debootstrap", "--variant=minbase", f"--include={INCLUDED}", release, made, timeout_s=900)
-    # What waits for an address by DHCP has none to wait for here.
-    run("chroot", made, "systemctl", "mask", "systemd-networkd-wait-online.service")
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
-
-
 def test_three_fresh_servers_become_a_farm(tree: Path, package: Path, tmp_path: Path) -> None:
+    expect_tools("systemd-nspawn")
     lab = Lab(Settings(name=f"deb{os.getpid()}", app="none", bare=True))
     with ExitStack() as stack:
         stack.enter_context(lab)

@@ -123,9 +123,6 @@ def _routes(control: Control) -> list[Route]:
         await control.order(request.path_params["name"], wanted)
         return Response(status_code=204)
 
-    async def drained(request: Request) -> Response:
-        return Json(drain_report(control.view(), request.path_params["name"]))
-
     async def weigh(request: Request) -> Response:
         weight = _weight(await _body(request))
         if weight is None:
@@ -157,9 +154,6 @@ def _routes(control: Control) -> list[Route]:
         await control.reload()
         return Response(status_code=204)
 
-    async def examined(request: Request) -> Response:
-        return Json(await control.examine())
-
     async def scrape(request: Request) -> Response:
         limits = control.limits()
         text = await control.counted(lambda view: metrics.text(view, limits))
@@ -170,13 +164,13 @@ def _routes(control: Control) -> list[Route]:
         route("/v1/status", status),
         route("/v1/servers", _told(control, server_list)),
         route("/v1/servers/{name}/state", order, "PUT"),
-        route("/v1/servers/{name}/drain", drained),
+        route("/v1/servers/{name}/drain", _drained(control)),
         route("/v1/rebalance", _rebalances(control), "POST"),
         route(readiness.PATH, _ready(control)),
         route("/v1/servers/{name}/weight", weigh, "PUT"),
         route("/v1/addresses", _told(control, report.address_list)),
         route("/v1/counters", _told(control, _counters)),
-        route("/v1/doctor", examined),
+        route("/v1/doctor", _examines(control)),
         route("/v1/explain", explained),
         route("/v1/routes", _told(control, route_list)),
         route("/v1/routes/test", tested),
@@ -205,6 +199,20 @@ def _rebalances(control: Control) -> Handler:
         if most is not None and (type(most) is not int or most < 0):
             return _error(400, 'the body must be {"most": N}, N null or a number of connections')
         return Json(await control.rebalance(most))
+
+    return answer
+
+
+def _drained(control: Control) -> Handler:
+    async def answer(request: Request) -> Response:
+        return Json(drain_report(control.view(), request.path_params["name"]))
+
+    return answer
+
+
+def _examines(control: Control) -> Handler:
+    async def answer(request: Request) -> Response:
+        return Json(await control.examine())
 
     return answer
 
