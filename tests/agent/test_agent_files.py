@@ -327,9 +327,26 @@ def test_detach_leaves_nothing_and_the_others_know(farm: Farm) -> None:
         assert front == "0\n"
         assert farm.run("s3", "ip", "-d", "link", "show", "front").count("xdp") == 0
         assert "s3" not in answered_by(farm, 20)
+        _fails_to_start(farm)
     finally:
         farm.lab.start_agent("s3")
         farm.__dict__.pop("tables", None)  # those of the data plane that has gone
+
+
+def _fails_to_start(farm: Farm) -> None:
+    """An agent that cannot attach its programs says why, and leaves s3 as it was."""
+
+    def settings() -> str:
+        return farm.run("s3", "sh", "-c", "sysctl net.ipv4; ip -o address; ip route show table all")
+
+    before = settings()
+    config = str(farm.lab.place("s3").config_file)
+    command = ["env", "IPOS_CGROUP=/nowhere", "ipos", "agent", "--config", config]
+    done = farm.lab.run("s3", command, capture_output=True, text=True)
+    assert (done.returncode, "/nowhere" in done.stdout + done.stderr) == (1, True)
+    assert settings() == before
+    assert not pins(farm, "s3").exists()
+    assert not (farm.lab.place("s3").run_dir / "changes.json").exists()
 
 
 TWICE = "10.77.0.1 has the address 203.0.113.77 too"

@@ -79,3 +79,23 @@ def test_show_effective_is_a_config_that_means_the_same(file: Path) -> None:
 def test_show_json(file: Path) -> None:
     shown = json.loads(config("show", str(file), "-o", "json").stdout)
     assert shown["service"][0]["application"] == "127.0.0.1:8080"
+
+
+def test_the_usual_file_is_looked_at_where_none_is_named(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IPOS_CONFIG", str(file))
+    file.write_text(TEXT.replace("port = 80", "port = 0"))
+    assert config("check").stderr.startswith(f"ipos: {file}:13: ")
+    monkeypatch.delenv("IPOS_CONFIG")
+    if not Path("/etc/ipos/ipos.toml").exists():
+        assert config("check").stderr.startswith("ipos: /etc/ipos/ipos.toml: cannot be read")
+
+
+def test_no_mistake_is_told_in_pythons_words(file: Path) -> None:
+    broken = TEXT.replace("203.0.113.1", "203.0.113").replace('"10.77.0.1"', '"x"')
+    file.write_text(broken.replace("/health", "health").replace("80\n", '"80"\n'))
+    said = config("check", str(file)).stderr
+    assert len(said.splitlines()) >= 4
+    for word in ("Value error", "ValueError", "Expected `", "Traceback"):
+        assert word not in said

@@ -143,3 +143,11 @@ def test_every_command_shows_examples_that_it_understands(path: str, command: An
 
 def test_no_example_is_of_a_command_that_has_gone() -> None:
     assert EXAMPLES.keys() == {path for path, _ in _commands()}
+
+
+@pytest.mark.parametrize("group", [(), ("lab",), ("config",)])
+def test_groups_show_examples_too(group: tuple[str, ...]) -> None:
+    _, _, examples = ipos(*group, "-h").stdout.partition("Examples:\n")
+    lines = [line.strip() for line in examples.splitlines()]
+    assert lines
+    assert all(line.startswith(" ".join(("ipos", *group))) for line in lines)

@@ -3,7 +3,7 @@
 
 from ipaddress import IPv4Address
 
-from ipos.config.absences import unheard, unknown_servers, unserved
+from ipos.config.absences import idle, unheard, unknown_servers, unserved
 from ipos.config.schema import Pool, Route, Service
 from tests.agent.made_up_farm import config
 
@@ -33,3 +33,17 @@ def test_a_service_that_no_server_serves() -> None:
     assert unserved(farm, ["web"]) == [
         "no server serves api: nothing listens on port 8080, or its check fails"
     ]
+
+
+def test_a_server_that_does_not_serve_what_it_should() -> None:
+    pool = Pool(name="images", servers={"s1": 1, "s2": 0, "s3": 1})
+    farm = config(WEB, API, pool=[pool], route=[Route(service="web", path="/img/", pool="images")])
+    every = {"s1": ["web", "api"], "s2": ["api"], "s3": ["web"]}
+    assert idle(farm, every) == []
+    assert idle(farm, {}) == []
+    assert idle(farm, {"s1": [], "s2": [], "s3": []}) == []  # of the services that is said already
+    (stopped,) = idle(farm, every | {"s2": []})
+    assert stopped.startswith("s2 serves nothing: ")
+    (other,) = idle(farm, every | {"s3": ["api"]})
+    assert other.startswith("s3 is to serve web by a route and does not serve it: ")
+    assert "port 80 there" in other

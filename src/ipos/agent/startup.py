@@ -31,6 +31,7 @@ from ipos.agent.view.own_programs import OwnPrograms
 from ipos.agent.view.snapshot import Snapshot
 from ipos.config.crosscheck import read_secret, secret_path
 from ipos.config.schema import Config
+from ipos.errors import IposError
 from ipos.handshake.keys import KeyRing, key_ring
 from ipos.kernel import data_plane
 from ipos.kernel.libbpf.map_store import Map
@@ -88,17 +89,26 @@ def start(config: Config, file: Path) -> Parts:
     me = setup.my_back_address(config, back)
     data_plane.expect_free(pins, (front.index, back.index))
     network = Network(paths.changes_file(), log.error)
-    setup.prepare(config, network, front, back, attached=False)
     datagram_keys = StateKeys(*setup.state_keys(keys))
     members = Members(config.farm.name, datagram_keys, me, config.farm.discover)
     with ExitStack() as loaded:
         if not data_plane.is_loaded(pins):
+            loaded.callback(_undo, network, front, back)
+            setup.prepare(config, network, front, back, attached=False)
             data_plane.load(data_plane.objects_directory(), pins, setup.sizes(config))
             loaded.callback(data_plane.detach, pins)  # if attaching it fails
+        else:
+            setup.prepare(config, network, front, back, attached=False)
         parts = _serve(config, file, keys, datagram_keys, pins, lock, front, back, network, members)
         setup.prepare(config, network, front, back)
         loaded.pop_all()
     return parts
+
+
+def _undo(network: Network, front: Interface, back: Interface) -> None:
+    """After a start that has failed, which says why: what was changed for it is changed back."""
+    with suppress(IposError):
+        network.restore(front.name, back.name)
 
 
 def _serve(

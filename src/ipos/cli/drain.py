@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ipos.cli import completions
 from ipos.cli.output import Output, OutputOption
 from ipos.errors import IposError
 
@@ -17,7 +18,14 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 @app.command()
 def drain(
-    name: Annotated[str, typer.Argument(metavar="SERVER", help="The server's name, such as s2.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="SERVER",
+            autocompletion=completions.servers,
+            help="The server's name, such as s2.",
+        ),
+    ],
     deadline: Annotated[
         str,
         typer.Option(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the help of each command shows of its use: lines that can be typed as they stand."""
 
+from collections.abc import Sequence
 from typing import Any
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
@@ -46,9 +47,18 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 
 
 def add_examples(path: str, command: Any) -> None:
-    """Have the help of a command, or of each of a group, end with its examples."""
-    for name, each in getattr(command, "commands", {"": command}).items():
-        lines = EXAMPLES.get(f"{path} {name}".strip(), ())
-        if lines:
-            # Click prints a paragraph that begins with \b as it stands.
-            each.epilog = "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines)))
+    """Have the help of a command, or of each of a group, end with its examples.
+
+    That of the group itself ends with the first example of each.
+    """
+    every = getattr(command, "commands", {})
+    for name, each in every.items() or {"": command}.items():
+        each.epilog = _epilog(EXAMPLES.get(f"{path} {name}".strip(), ()))
+    if every:
+        firsts = (EXAMPLES.get(f"{path} {name}", ())[:1] for name in every)
+        command.epilog = _epilog([line for lines in firsts for line in lines])
+
+
+def _epilog(lines: Sequence[str]) -> str | None:
+    # Click prints a paragraph that begins with \b as it stands.
+    return "\n".join(("\b", "Examples:", *(f"  {line}" for line in lines))) if lines else None

@@ -161,6 +161,10 @@ root = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # its boxes take longer than all else a command does
     context_settings={"help_option_names": ["-h", "--help"]},
+    # Click prints a paragraph that begins with \b as it stands.
+    epilog="\n  ".join(
+        ("\b\nExamples:", "ipos setup", "ipos status", "ipos drain s2 --wait", "ipos doctor --farm")
+    ),
 )
 
 

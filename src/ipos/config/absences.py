@@ -6,7 +6,7 @@ Each answer is a list of sentences for `ipos status`. Some seconds after a start
 the others may only be starting too.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import IPv4Address
 
 from ipos.config.schema import Config
@@ -56,3 +56,31 @@ def unserved(config: Config, served: Iterable[str]) -> list[str]:
         for service in config.service
         if service.name not in known
     ]
+
+
+def idle(config: Config, served: Mapping[str, Collection[str]]) -> list[str]:
+    """Servers that are up and do not serve what they should: any service at all, and those whose
+    routes name them. served: the services of each server, by its name.
+    """
+    if not any(served.values()):  # which `unserved` says of each service
+        return []
+    found = [
+        f"{name} serves nothing: no application of a service listens there, or its check fails; "
+        "start it, or look at its check"
+        for name, services in served.items()
+        if not services
+    ]
+    pools = {pool.name: [name for name, w in pool.servers.items() if w] for pool in config.pool}
+    named = [
+        (route.service, name)
+        for route in config.route
+        for name in (pools.get(route.pool) if route.pool else route.servers) or ()
+        if served.get(name) and route.service not in served[name]
+    ]
+    ports = {service.name: service.listener.port for service in config.service}
+    found += [
+        f"{name} is to serve {service} by a route and does not serve it: nothing listens on port "
+        f"{ports[service]} there, or its check fails"
+        for service, name in dict.fromkeys(named)
+    ]
+    return found[:_NAMED_MAX]

@@ -241,7 +241,8 @@ def wrong_tag() -> Rejected:
     """What a datagram is rejected by that is not under the farm's key."""
     return Rejected(
         "tag",
-        "its datagrams fail the farm's tag: it has another secret_file, or is another farm's",
+        "its datagrams fail the farm's tag: it has another secret_file, or is another farm's; "
+        "give all servers of a farm the same secret_file",
     )
 
 

@@ -130,6 +130,11 @@ class Snapshot(msgspec.Struct, frozen=True):
         )  # fmt: skip
 
 
+def not_well(service: str, why: str) -> str:
+    """Says that a service's check fails on this server. why: what the check has found."""
+    return f"{service} is not well here: {why}; repair its application, or correct its check"
+
+
 def advertised(members: "Members") -> list[Advertised]:
     """What each server said, by index."""
     return [

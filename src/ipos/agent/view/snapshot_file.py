@@ -9,8 +9,10 @@ import asyncio
 import time
 from pathlib import Path
 
+from ipos.agent.heartbeat.member import Age
 from ipos.agent.heartbeat.member_faults import TEXTS
 from ipos.agent.heartbeat.membership import Members
+from ipos.agent.heartbeat.message import State
 from ipos.agent.holders.keeper import Keeper
 from ipos.agent.host.health_checks import Checks
 from ipos.agent.host.own_state import Observer, boottime_ns
@@ -134,8 +136,19 @@ class SnapshotFile:
             *absences.unheard(member.back_ip for member in known if member.state is None),
             *absences.unknown_servers(self.config, (state.server for state in states)),
             *absences.unserved(self.config, (name for state in states for name in state.services)),
+            *absences.idle(self.config, {one.server: one.services for one in self._up()}),
+        ]
+
+    def _up(self) -> list[State]:
+        """What those servers say of themselves who are heard now."""
+        now_ns = boottime_ns()
+        known = self._members.by_ip.values()
+        return [
+            member.state
+            for member in known
+            if member.state is not None and member.serves and member.age(now_ns) is Age.FRESH
         ]
 
     def _all_undone(self) -> list[str]:
-        checks = [f"{name} is not well: {why}" for name, why in self._checks.troubles().items()]
+        checks = [snapshot.not_well(*each) for each in self._checks.troubles().items()]
         return [text for text in (self.refused, *self._undone.reasons(), *checks) if text]
