@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ipos.agent.view import snapshot
-from ipos.lab import state
+from ipos.lab.places import ROOT
 from tests.agent.running import Running
 
 IPOS = Path(sys.executable).parent / "ipos"
@@ -53,7 +53,7 @@ def test_tables(tmp_path: Path) -> None:
 def lab() -> str:
     """The folder of a lab that was never brought up."""
     name = f"completed{os.getpid()}"
-    (state.ROOT / name).mkdir(parents=True)
+    (ROOT / name).mkdir(parents=True)
     return name
 
 
@@ -62,7 +62,7 @@ def test_labs(lab: str, tmp_path: Path) -> None:
         for command in ("down", "exec", "fault"):
             assert lab in completed(f"ipos lab {command} --name", tmp_path)
     finally:
-        (state.ROOT / lab).rmdir()
+        (ROOT / lab).rmdir()
 
 
 def test_the_environment_names_the_lab(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,16 +110,13 @@ def _another_machine() -> Snapshot:
     )
 
 
-def _claims(**what_s2_has_too: object) -> Snapshot:
-    return Snapshot(me="s1", servers=advertised(Farm(**what_s2_has_too).members))
-
-
 def _same_name() -> Snapshot:
-    return _claims(server="s3", boot=WALL_MS)
+    return Snapshot(me="s1", servers=advertised(Farm(server="s3", boot=WALL_MS).members))
 
 
 def _same_address() -> Snapshot:
-    return _claims(addresses=[int(front(3))], boot=WALL_MS)
+    farm = Farm(addresses=[int(front(3))], boot=WALL_MS)
+    return Snapshot(me="s1", servers=advertised(farm.members))
 
 
 def _failing_check() -> Snapshot:

@@ -16,6 +16,7 @@ import pytest
 
 from ipos.lab import Lab, Settings, namespaces
 from tests.packaging.commands import expect_tools, run
+from tests.packaging.conftest import Debian, overlaid
 from tests.support.farm import Farm, wait_until
 
 pytestmark = [pytest.mark.farm, pytest.mark.slow]
@@ -43,12 +44,7 @@ class Server:
 
 @contextmanager
 def booted(lab: Lab, name: str, lower: Path, work: Path, package: Path) -> Iterator[Server]:
-    root = work / "root"
-    for each in ("upper", "work", "root"):
-        (work / each).mkdir(parents=True)
-    layers = f"lowerdir={lower},upperdir={work}/upper,workdir={work}/work"
-    run("mount", "-t", "overlay", "overlay", "-o", layers, root)
-    try:
+    with overlaid(lower, work) as root:
         (root / "etc/hostname").write_text(f"{name}\n")
         (root / "etc/machine-id").unlink(missing_ok=True)
         shutil.copy(package, root / "srv/ipos.deb")
@@ -69,8 +65,6 @@ def booted(lab: Lab, name: str, lower: Path, work: Path, package: Path) -> Itera
         finally:
             container.terminate()
             container.wait(30)
-    finally:
-        run("umount", "--lazy", root)
 
 
 def _answers(server: Server) -> bool:
@@ -81,13 +75,15 @@ def _answers(server: Server) -> bool:
     return True
 
 
-def test_three_fresh_servers_become_a_farm(tree: Path, package: Path, tmp_path: Path) -> None:
+def test_three_fresh_servers_become_a_farm(debian: Debian, tmp_path: Path) -> None:
     expect_tools("systemd-nspawn")
     lab = Lab(Settings(name=f"deb{os.getpid()}", app="none", bare=True))
     with ExitStack() as stack:
         stack.enter_context(lab)
         servers = [
-            stack.enter_context(booted(lab, f"s{n}", tree, tmp_path / f"s{n}", package))
+            stack.enter_context(
+                booted(lab, f"s{n}", debian.tree, tmp_path / f"s{n}", debian.package)
+            )
             for n in (1, 2, 3)
         ]
         for n, server in enumerate(servers, 1):
@@ -112,6 +108,8 @@ def test_three_fresh_servers_become_a_farm(tree: Path, package: Path, tmp_path: 
         )
         wait_until("each serves", lambda: len({_asked(farm) for _ in range(20)}) == 3, 60)
         assert servers[0].sh("stat -c %G /run/ipos/api.sock") == "ipos\n"
+        # Each agent examines its server with no more than its unit lets it have.
+        assert servers[2].sh("ipos doctor --farm").count(": ok\n") == 3
         _lifecycle(servers[1], farm)
 
 
