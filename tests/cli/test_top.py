@@ -3,13 +3,14 @@
 
 import asyncio
 import copy
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import DataTable, Static
+from textual.widgets import DataTable, Footer, Input, Static
 
 from ipos.errors import IposError
 from ipos.top.live_screen import Top
@@ -134,3 +135,51 @@ def test_a_refused_order_is_told_and_a_filter_filters() -> None:
         assert (table.row_count, table.get_row_at(0)[0]) == (1, "server-3")
 
     on_screen(agent, SIZES[0], type_keys)
+
+
+def test_escape_leaves_a_question_and_letters_are_letters_there() -> None:
+    agent = Agent()
+
+    async def type_keys(pilot: Pilot[None]) -> None:
+        box = pilot.app.query_one("#say", Input)
+        await pilot.press("slash", "d", "s", "q")
+        assert (box.display, box.value) == (True, "dsq")
+        assert box.region.bottom <= pilot.app.query_one(Footer).region.y
+        keys = {binding.description for _, binding, on, _ in _bindings(pilot) if on}
+        assert keys == {"back"}
+        await pilot.press("escape")
+        assert not box.display
+        await pilot.press("d")
+        await pilot.pause()
+
+    on_screen(agent, SIZES[0], type_keys)
+    assert agent.orders == [("/v1/servers/server-1/state", {"state": "drain"})]
+
+
+def _bindings(pilot: Pilot[None]) -> list[Any]:
+    """Those of the screen that are shown."""
+    active = pilot.app.screen.active_bindings.values()
+    return [each for each in active if each.binding.show and each.node is pilot.app]
+
+
+def test_a_look_that_ends_after_the_screen_was_closed() -> None:
+    """An agent that answers late answers nobody."""
+    agent = Agent()
+    asked, answer = threading.Event(), threading.Event()
+
+    def ask(method: str, path: str, body: Any = None) -> Any:
+        if asked.is_set():
+            answer.wait(10)
+        return agent.ask(method, path, body)
+
+    async def live() -> None:
+        screen = Top(ask, 60.0)
+        async with screen.run_test(size=SIZES[0]) as pilot:
+            await pilot.pause()
+            asked.set()
+            late = asyncio.create_task(screen.look())
+            await pilot.pause()
+        answer.set()
+        await late
+
+    asyncio.run(live())

@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The agent's TCP port on a farm: metrics for a stranger's scraper, and the page in Chromium."""
+"""The agent's TCP port on a farm: metrics for a stranger's scraper, and the page in Chromium; and
+`ipos top`, which shows the same in a terminal.
+"""
 
+import asyncio
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from ipos.cli.client import ask
 from ipos.lab import Lab, Settings
+from ipos.top.live_screen import Top
 from tests.support.browser import Browser, browsing
 from tests.support.farm import Farm, wait_until
 
@@ -81,7 +87,7 @@ def test_one_server_asks_all_what_is_wrong_with_them(farm: Farm) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 def test_the_page(farm: Farm, tmp_path: Path) -> None:
-    with browsing(farm, "s1") as browser:
+    with load(farm), browsing(farm, "s1") as browser:
         browser.resize(1280, 900)
         browser.open(f"{URL}/")
         wait_until("it asks for the token", lambda: "Use it" in browser.text())
@@ -103,6 +109,51 @@ def test_the_page(farm: Farm, tmp_path: Path) -> None:
             browser.resize(width, 900, dark=width == 700)
             assert browser.run("document.documentElement.scrollWidth") <= width
             browser.picture(tmp_path / f"{width}.png")
+
+
+@contextmanager
+def load(farm: Farm) -> Iterator[None]:
+    """Clients that ask without pause, so that there is something to see."""
+    wrk = ("wrk", "-t1", "-c20", "-d300s", "http://203.0.113.1/")
+    with farm.lab.popen("client1", wrk, stdout=subprocess.DEVNULL) as clients:
+        try:
+            yield
+        finally:
+            clients.terminate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 50)])
+def test_top_drains_a_server_under_load(
+    farm: Farm, size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its key, in terminals of three sizes; pictures of each are kept."""
+    monkeypatch.setenv("IPOS_RUN_DIR", str(farm.lab.place("s1").run_dir))
+
+    def state(server: str) -> str:
+        found = {row["server"]: row["state"] for row in ask("GET", "/v1/servers")}
+        return str(found[server])
+
+    async def watch() -> None:
+        top = Top(ask, 0.5)
+        async with top.run_test(size=size) as pilot:
+            await pilot.press("down", "down")
+            await pilot.pause(5)
+            top.save_screenshot(f"{size[0]}-ready.svg", str(tmp_path))
+            await pilot.press("d")
+            await _becomes(lambda: state("s3") == "drain")
+            await pilot.pause(2)
+            top.save_screenshot(f"{size[0]}-drained.svg", str(tmp_path))
+            await pilot.press("d")
+            await _becomes(lambda: state("s3") == "ready")
+
+    with load(farm):
+        asyncio.run(watch())
+
+
+async def _becomes(true: Callable[[], bool]) -> None:
+    """Until something is so: in a thread, because the screen goes on."""
+    await asyncio.to_thread(wait_until, "it is so", true)
 
 
 _TOLD = "document.getElementById('told').textContent"

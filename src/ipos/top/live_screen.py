@@ -23,6 +23,7 @@ _TABLES = {
     "services": ("service", "port", "policy", "servers"),
     "counted": ("counter", "per second", "total", "of late"),
 }
+_OURS = ("drain", "weigh", "sort", "filter", "quit", "leave")
 
 
 class Top(App[None]):
@@ -32,7 +33,7 @@ class Top(App[None]):
     CSS = """
     #verdict { height: auto; padding: 0 1; text-style: bold; }
     #faults { height: auto; max-height: 6; padding: 0 1; color: $error; }
-    #say { display: none; dock: bottom; }
+    #say { display: none; dock: bottom; margin-bottom: 1; }
     DataTable { height: auto; max-height: 60%; margin-bottom: 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -41,6 +42,7 @@ class Top(App[None]):
         ("s", "sort", "sort"),
         ("slash", "filter", "filter"),
         ("q", "quit", "quit"),
+        ("escape", "leave", "back"),
     ]
 
     def __init__(self, ask: Ask, every: float) -> None:
@@ -74,10 +76,12 @@ class Top(App[None]):
             status = await asyncio.to_thread(self._ask, "GET", "/v1/status")
             counters = await asyncio.to_thread(self._ask, "GET", "/v1/counters")
         except IposError as error:
-            self.query_one("#verdict", Static).update(str(error))
+            for verdict_line in self.query("#verdict").results(Static):
+                verdict_line.update(str(error))
             return
         self._looks.take(status, counters, time.monotonic())
-        self._show()
+        if self.query("#verdict"):  # nothing is left of the screen when it was closed meanwhile
+            self._show()
 
     def _show(self) -> None:
         status = self._looks.status
@@ -136,11 +140,21 @@ class Top(App[None]):
         box = self.query_one("#say", Input)
         box.placeholder, box.value, box.display = text, "", True
         box.focus()
+        self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """While something is typed, letters are none of ours and escape leads back."""
+        types = any(box.display for box in self.query("#say"))
+        return types == (action == "leave") or action not in _OURS
+
+    def action_leave(self) -> None:
+        self.query_one("#say", Input).display = False
+        self.query_one("#servers", DataTable).focus()
+        self.refresh_bindings()
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
-        said, event.input.display = event.value.strip(), False
-        server = self._chosen()
-        self.query_one("#servers", DataTable).focus()
+        said, server = event.value.strip(), self._chosen()
+        self.action_leave()
         if self._saying == "filter":
             self._only = said
             self._show()
