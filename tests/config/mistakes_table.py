@@ -94,7 +94,8 @@ FIELDS = [
      "farm.waiting_timeout_s is 0; it must be 1 to 86400 seconds"),
     ("Farm.deny", "idle_s = 3600", 'deny = ["198.51.100.1/24"]', 8,
      f'farm.deny is ["198.51.100.1/24"]; it must be {DENY}'),
-    ("Farm.announce", "idle_s", "announce", 8, 'farm.announce is 3600; it must be "arp" or "none"'),
+    ("Farm.announce", "idle_s", "announce", 8,
+     'farm.announce is 3600; it must be "arp", "bgp" or "none"'),
     ("Farm.locates_per_s", "idle_s = 3600", "locates_per_s = 65536", 8,
      "farm.locates_per_s is 65536; it must be 1 to 65535 frames a second, or 0 for none"),
     ("Farm.limits", "[farm.limits]\nforward = 1_000_000", "limits = 3", 9,
@@ -237,6 +238,11 @@ FIELDS = [
      'agent.web_certificate is 7; it must be the path of a file, such as "/etc/ipos/web.crt"'),
     ("Agent.web_key", _ADDRESSES, f"{_ADDRESSES}\n[agent]\nweb_key = 7", 18,
      'agent.web_key is 7; it must be the path of a file, such as "/etc/ipos/web.pem"'),
+    ("Agent.announce_file", _ADDRESSES, f"{_ADDRESSES}\n[agent]\nannounce_file = 7", 18,
+     'agent.announce_file is 7; it must be the path of a file, such as "/run/ipos/bird.conf"'),
+    ("Agent.announce_command", _ADDRESSES, f"{_ADDRESSES}\n[agent]\nannounce_command = 7", 18,
+     ('agent.announce_command is 7; it must be a command and its arguments, such as '
+     '["birdc", "configure"]')),
     ("Config.agent", _ADDRESSES, f"{_ADDRESSES}\n[agnt]", 17,
      'the file has no key "agnt"; did you mean "agent"?'),
     ("Config.farm", "[farm]", "[firm]", 1, 'the file has no key "firm"; did you mean "farm"?'),
@@ -358,5 +364,9 @@ OTHERS = [
      'port = 80\nsession = { kind = "insert", same_site = "none" }', 21,
      ('service "web" has session.same_site = "none" without secure = true; browsers throw such '
      "cookies away")),
+    ("a file of announcements for nobody", _ADDRESSES,
+     f'{_ADDRESSES}\n[agent]\nannounce_file = "/run/ipos/bird.conf"', 18,
+     ('agent.announce_file is for farm.announce = "bgp", and that is "arp"; leave it out, or say '
+      '"bgp"')),
     ("not TOML", "port = 80", "port = ", 20, "is not TOML: invalid value"),
 ]  # fmt: skip

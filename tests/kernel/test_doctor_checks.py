@@ -52,7 +52,27 @@ def sysctl(name: str, value: int) -> Facts:
     return replace(HEALTHY, sysctls={**HEALTHY.sysctls, name: value})
 
 
+PROTOCOLS = """\
+BIRD 2.0.12 ready.
+Name       Proto      Table      State  Since         Info
+device1    Device     ---        up     14:57:04.752
+router1    BGP        ---        up     14:57:04.752  Established
+"""
+
+
+def with_bird(said: str) -> Facts:
+    facts = at_site(announcer=("birdc", "configure"))
+    return replace(facts, bird=said)
+
+
+def test_a_bird_that_reads_the_agents_file_is_well() -> None:
+    static = "ipos       Static     master4    up     14:57:05.260\n"
+    assert farm_checks.announcements(with_bird(PROTOCOLS + static)) is None
+
+
 BROKEN: list[tuple[Callable[[Facts], str | None], Facts, str]] = [
+    (farm_checks.announcements, with_bird(""), "systemctl enable --now bird"),
+    (farm_checks.announcements, with_bird(PROTOCOLS), 'include "/run/ipos/bird*.conf"'),
     (checks.root, replace(HEALTHY, root=False), "run `ipos doctor` as root"),
     (checks.kernel, replace(HEALTHY, kernel="6.8.12"), "install Linux 6.9 or newer"),
     (checks.kernel, replace(HEALTHY, kernel="5.10.0-28"), "install Linux 6.9 or newer"),

@@ -44,6 +44,19 @@ def test_the_default_file_is_one_a_user_could_have_written() -> None:
     }
 
 
+def test_where_routers_are_told_all_servers_have_one_more_address() -> None:
+    hosts = nodes(Settings(name="t", topology="ecmp"))
+    common = configuration.parse_common(None)
+    text = configuration.server_file(
+        common, "t", hosts["s2"], [hosts["s2"]], _SECRET, Path("/run/b.ctl")
+    )
+    found = tomllib.loads(text)
+    assert found["farm"]["announce"] == "bgp"
+    assert found["server"]["addresses"] == ["203.0.113.2", "198.51.100.1"]
+    command = ["birdc", "-s", "/run/b.ctl", "configure"]
+    assert found["agent"] == {"announce_command": command}
+
+
 def test_on_one_lan_back_is_front() -> None:
     assert _file(None, topology="one-lan")["server"]["back"] == "front"
 

@@ -25,6 +25,8 @@ from ipos.agent.expiry.sweep import Sweep
 from ipos.agent.heartbeat import probe, transport
 from ipos.agent.heartbeat.exchange import Exchange
 from ipos.agent.heartbeat.learned_cookies import CookieGossip
+from ipos.agent.holders import announcements
+from ipos.agent.holders.announcements import Announcements
 from ipos.agent.holders.keeper import Keeper
 from ipos.agent.holders.neighbours import Neighbours
 from ipos.agent.host import paths
@@ -173,7 +175,7 @@ class Agent:
                 timed_out=self._timed_out,
                 heard=lambda: parts.members.begun(boottime_ns()),
                 connections=parts.connections,
-                found_again=parts.config.farm.announce == "arp"
+                found_again=parts.config.farm.announce != "none"
                 and bool(parts.config.farm.locates_per_s),
             )
         )
@@ -221,7 +223,7 @@ class Agent:
             parts.decisions.run(self._snapshot.now),
         ]
 
-    def _prepare_to_leave(self, stack: ExitStack, keeper: Keeper) -> None:
+    def _prepare_to_leave(self, stack: ExitStack, keeper: Keeper | Announcements) -> None:
         """What takes connections from this server, and what says whether it is to get any."""
         parts = self._parts
         self._emptying = stack.enter_context(
@@ -239,9 +241,18 @@ class Agent:
         )
         stack.callback(self._readiness.close)
 
-    def _keeper(self, stack: ExitStack) -> Keeper:
+    def _keeper(self, stack: ExitStack) -> Keeper | Announcements:
         parts = self._parts
         server, neighbours = parts.config.server, None
+        if parts.config.farm.announce == "bgp":
+            return Announcements(
+                parts.members,
+                server.addresses,
+                announcements.teller(parts.config),
+                self._tasks.spawn,
+                parts.undone,
+                boottime_ns(),
+            )
         if parts.config.farm.announce == "arp":
             neighbours = stack.enter_context(Neighbours(parts.front, server.front_vlan))
         return Keeper(

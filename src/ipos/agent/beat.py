@@ -23,6 +23,7 @@ from ipos.agent.heartbeat.membership import Members
 from ipos.agent.heartbeat.message import Order
 from ipos.agent.heartbeat.orders import Kept
 from ipos.agent.heartbeat.pace import pace
+from ipos.agent.holders.announcements import Announcements
 from ipos.agent.holders.keeper import Keeper
 from ipos.agent.holders.states import SLEPT_NS
 from ipos.agent.host.links import Links
@@ -73,7 +74,7 @@ class Beat:
         expiry: Sweep,
         links: Links,
         snapshot: SnapshotFile,
-        keeper: Keeper,
+        keeper: Keeper | Announcements,
         undone: Undone,
         tasks: Tasks,
         refresh: Callable[[int], None],

@@ -43,7 +43,11 @@ def up(
     servers: Annotated[int, typer.Option(metavar="N", help="How many servers.")] = 3,
     clients: Annotated[int, typer.Option(metavar="N", help="How many clients.")] = 1,
     topology: Annotated[
-        str, typer.Option(help="single, or one-lan: front and back are one interface.")
+        str,
+        typer.Option(
+            help="single; one-lan: front and back are one interface; or ecmp: routers are told of "
+            "an address that all servers have."
+        ),
     ] = "single",
     application: Annotated[
         str,
@@ -103,23 +107,39 @@ class Damage(StrEnum):
     SENDS_NOTHING = "sends-nothing"
     HEARS_NOTHING = "hears-nothing"
     WHOLE = "whole"
+    REHASH = "rehash"
 
 
 @app.command()
 def fault(
-    damage: Annotated[Damage, typer.Argument(help="cut: no carrier. whole: the damage ends.")],
-    node: _Node,
-    interface: Annotated[str, typer.Argument(help="front or back.")],
+    damage: Annotated[
+        Damage,
+        typer.Argument(
+            help="cut: no carrier. whole: the damage ends. rehash: the router of an ecmp lab "
+            "sends flows to other servers; it needs no node."
+        ),
+    ],
+    node: Annotated[
+        str,
+        typer.Argument(autocompletion=completions.nodes, help="client1, router1, s1 and so on."),
+    ] = "",
+    interface: Annotated[str, typer.Argument(help="front or back.")] = "",
     name: _Name = "farm",
 ) -> None:
     """Damage one link of a lab: pull its cable, or lose all frames in one direction.
 
     One direction is dead on one link at a time; `whole` ends that, and plugs this cable in.
+    `rehash` damages nothing: the router sends most flows to other servers from now on.
     """
     from ipos.lab import faults
     from ipos.lab.lab import Lab
 
     lab = Lab.load(name)
+    if damage is Damage.REHASH:
+        faults.rehash(lab)
+        return
+    if not node or not interface:
+        raise LabError(f"{damage} is done to a link: name a node and an interface, as s1 back")
     if damage in (Damage.CUT, Damage.WHOLE):
         faults.set_link(lab, node, interface, up=damage is Damage.WHOLE)
     if damage is Damage.WHOLE:

@@ -22,6 +22,9 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
     Without `web` there is none. Who sends the token of `web_token_file` may also give orders.
     Without a token only this machine can ask, and nobody can give orders there. `web_certificate`
     and `web_key` are PEM files: then it is HTTPS.
+
+    `announce_file` and `announce_command` are how routers learn of service addresses where
+    `farm.announce` is "bgp": the file is written, then the command is run.
     """
 
     web: (
@@ -44,6 +47,26 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
     web_key: (
         Annotated[Path, Meta(description='the path of a file, such as "/etc/ipos/web.pem"')] | None
     ) = None
+    announce_file: (
+        Annotated[Path, Meta(description='the path of a file, such as "/run/ipos/bird.conf"')]
+        | None
+    ) = None
+    announce_command: (
+        Annotated[
+            list[Annotated[str, Meta(min_length=1)]],
+            Meta(
+                min_length=1,
+                max_length=32,
+                description='a command and its arguments, such as ["birdc", "configure"]',
+            ),
+        ]
+        | None
+    ) = None
+
+    @property
+    def announcer(self) -> list[str]:
+        """The command that makes routers be told what is in the file."""
+        return self.announce_command or ["birdc", "configure"]
 
     @property
     def place(self) -> tuple[str, int] | None:
@@ -78,6 +101,16 @@ def mistakes(section: Agent, directory: Path) -> list[tuple[str, str]]:
     if section.web_token_file is not None:
         found += [("web_token_file", text) for text in _token_mistakes(section, directory)]
     return found
+
+
+def unannounced(section: Agent, announce: str) -> list[tuple[str, str]]:
+    """What is said about announcing where nobody is told by BGP, by key."""
+    here = f'is for farm.announce = "bgp", and that is "{announce}"; leave it out, or say "bgp"'
+    return [
+        (key, f"agent.{key} {here}")
+        for key in ("announce_file", "announce_command")
+        if getattr(section, key) is not None
+    ]
 
 
 def _token_mistakes(section: Agent, directory: Path) -> list[str]:

@@ -43,6 +43,9 @@ def crosscheck(config: Config, file: Path, places: dict[locate.Path, int]) -> li
     _secret(config, file, say)
     for key, text in agent_section.mistakes(config.agent, file.parent):
         say(("agent", key), text)
+    if config.farm.announce != "bgp":
+        for key, text in agent_section.unannounced(config.agent, config.farm.announce):
+            say(("agent", key), text)
     _services(config, say)
     _sessions(config, say)
     _checks(config, say)

@@ -25,8 +25,8 @@ MEANINGS: dict[str, str] = {
     "Farm.own_programs": "What happens when a program on a server connects to a service: it is "
     "refused where it could get a wrong server, or gets its own server's application, or is a "
     "client of the farm like any other.",
-    "Farm.announce": "What tells routers where service addresses are: the farm, by ARP, or other "
-    "software.",
+    "Farm.announce": "What tells routers where service addresses are: the farm by ARP, its servers "
+    "by BGP, or other software.",
     "Farm.locates_per_s": "How often a server may ask all others which of them owns the "
     "connection of a packet.",
     "Farm.limits": "Sizes of the tables.",
@@ -60,6 +60,10 @@ MEANINGS: dict[str, str] = {
     "need it.",
     "Agent.web_certificate": "The certificate of `web` and its chain. With it, `web` is HTTPS.",
     "Agent.web_key": "The private key of that certificate.",
+    "Agent.announce_file": 'With `announce = "bgp"`, the file of static routes that BIRD includes. '
+    "Without this key, it is `bird.conf` in the agent's run directory, `/run/ipos`.",
+    "Agent.announce_command": "What is run when that file has changed, with the addresses in the "
+    "environment variable `IPOS_ADDRESSES`. Without this key, it is `birdc configure`.",
     "Service.name": "Names the service in routes and messages.",
     "Service.port": "The port that clients connect to.",
     "Service.protocol": "The transport.",

@@ -150,7 +150,9 @@ class Farm(Struct, frozen=True, forbid_unknown_fields=True):
     own_programs: Annotated[
         Literal["refuse", "local", "farm"], Meta(description='"refuse", "local" or "farm"')
     ] = "refuse"
-    announce: Annotated[Literal["arp", "none"], Meta(description='"arp" or "none"')] = "arp"
+    announce: Annotated[
+        Literal["arp", "bgp", "none"], Meta(description='"arp", "bgp" or "none"')
+    ] = "arp"
     locates_per_s: Annotated[
         int, Meta(ge=0, le=65_535, description="1 to 65535 frames a second, or 0 for none")
     ] = 4096

@@ -89,6 +89,8 @@ class Facts:
     back_addresses: tuple[str, ...] = ()
     bad_checksums: int = 0
     """Packets that the data plane has dropped because of their checksum."""
+    bird: str | None = None
+    """What BIRD says of its protocol `ipos`, empty where it does not answer; None: nobody asked."""
 
 
 def collect(site: Site, front: str, back: str, ports: Iterable[int] = ()) -> Facts:
@@ -112,7 +114,15 @@ def collect(site: Site, front: str, back: str, ports: Iterable[int] = ()) -> Fac
         site=site,
         back_addresses=_addresses(back),
         bad_checksums=_bad_checksums(),
+        bird=_bird(site.announcer),
     )
+
+
+def _bird(announcer: tuple[str, ...]) -> str | None:
+    """Only where the command is birdc: another one is not known to do no harm."""
+    if not announcer or Path(announcer[0]).name != "birdc" or os.geteuid() != 0:
+        return None
+    return _output(*announcer[:-1], "show", "protocols")
 
 
 def _bad_checksums() -> int:

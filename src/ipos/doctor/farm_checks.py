@@ -3,6 +3,7 @@
 `ipos.doctor.checks`.
 """
 
+from ipos.agent.holders.route_file import PROTOCOL
 from ipos.doctor.facts import Facts, Interface
 from ipos.doctor.firewall import Packet, swallowed_by
 from ipos.doctor.netdev import XdpFeature
@@ -93,6 +94,24 @@ def checksums(facts: Facts) -> str | None:
         f"{facts.bad_checksums} packets had a wrong checksum, and {_some(virtual)} is virtual: "
         "what sends to it leaves checksums unfinished. On the host that has its other end: "
         "ethtool -K PEER tx off."
+    )
+
+
+def announcements(facts: Facts) -> str | None:
+    """Where routers are told of addresses: by a BIRD that runs and knows the agent's file."""
+    if facts.bird is None:
+        return None
+    if not facts.bird:
+        return (
+            f"BIRD does not answer `{facts.site.announcer[0]}`, so routers hear nothing of this "
+            "server's addresses: apt-get install bird2, and systemctl enable --now bird."
+        )
+    protocols = {line.split()[0] for line in facts.bird.splitlines() if line.split()}
+    if PROTOCOL in protocols:
+        return None
+    return (
+        f"BIRD has no protocol {PROTOCOL}, so it does not read what the agent writes: say "
+        'include "/run/ipos/bird*.conf"; in bird.conf, and start the agent.'
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ipos.config.agent_section import Agent
 from ipos.config.schema import INTERFACE_PATTERN
 from ipos.errors import IposError
 from ipos.files import read_bounded
@@ -28,7 +29,8 @@ class Place:
 class Site:
     """Interfaces, ports and members of a file, as far as it holds any.
 
-    missing: there is no such file. tagged: interfaces on which the farm is in a VLAN.
+    missing: there is no such file. tagged: interfaces on which the farm is in a VLAN. announcer:
+    the command that makes routers be told of addresses, where they are.
     """
 
     front: str = "front"
@@ -40,6 +42,7 @@ class Site:
     places: tuple[Place, ...] = ()
     file: str = ""
     missing: bool = False
+    announcer: tuple[str, ...] = ()
 
 
 def read_site(config: Path) -> Site:
@@ -64,7 +67,15 @@ def read_site(config: Path) -> Site:
         tuple(map(str, _list(farm.get("members")))),
         places,
         str(config),
+        announcer=_announcer(farm, _table(raw.get("agent"))),
     )
+
+
+def _announcer(farm: dict[str, Any], agent: dict[str, Any]) -> tuple[str, ...]:
+    if farm.get("announce") != "bgp":
+        return ()
+    said = _list(agent.get("announce_command")) or Agent().announcer
+    return tuple(map(str, said))
 
 
 def _place(service: dict[str, Any]) -> Place | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ipos.lab.errors import LabError
-from ipos.lab.plan import BACK_LAN, FRONT_LAN, Node
+from ipos.lab.plan import ANYCAST, BACK_LAN, FRONT_LAN, Node
 
 DEFAULT_COMMON = """\
 [[service]]
@@ -82,9 +82,17 @@ def services(common: Mapping[str, Any]) -> list[Service]:
 
 
 def server_file(
-    common: Mapping[str, Any], lab: str, server: Node, servers: Iterable[Node], secret_file: Path
+    common: Mapping[str, Any],
+    lab: str,
+    server: Node,
+    servers: Iterable[Node],
+    secret_file: Path,
+    bird: Path | None = None,
 ) -> str:
-    """The text of one server's file: what a user would have written by hand."""
+    """The text of one server's file: what a user would have written by hand.
+
+    bird: the control socket of its BIRD, where routers are told of addresses.
+    """
     single = len(server.interfaces) == 1
     farm = dict(common.get("farm", {}))
     farm |= {
@@ -100,6 +108,11 @@ def server_file(
         "addresses": [server.address(FRONT_LAN)],
     }
     rest = {key: value for key, value in common.items() if key not in ("farm", "server")}
+    if bird is not None:
+        farm["announce"] = "bgp"
+        own["addresses"] = [*own["addresses"], ANYCAST]
+        command = ["birdc", "-s", str(bird), "configure"]
+        rest["agent"] = {"announce_command": command} | rest.get("agent", {})
     return to_toml({"farm": farm, "server": own, **rest})
 
 

@@ -6,6 +6,7 @@ Wires are cut and made lossy in the switch, where neither end can tell that it w
 and no packet has yet been seen by XDP.
 """
 
+import secrets
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from ipos.lab.errors import LabError
 from ipos.lab.lab import Lab
 from ipos.lab.nftables import load
 from ipos.lab.places import Place
-from ipos.lab.plan import SWITCH, SWITCH_XDP, Interface, Node, crossover
+from ipos.lab.plan import ROUTER, SWITCH, SWITCH_XDP, Interface, Node, crossover
 
 _TABLE = "ipos_faults"
+_HASH_SEED = Path("/proc/sys/net/ipv4/fib_multipath_hash_seed")
 _SCALE = 100_000
 """Loss is counted in parts of this."""
 _LEARNED = ("reachable", "stale", "delay", "probe")
@@ -87,6 +89,35 @@ def set_link(lab: Lab, node: str, interface: str, up: bool) -> None:
     """Pull one cable, or plug it in again. Both ends see it by the carrier."""
     host, port = _link(lab, node, interface)
     _set_ports(lab, [host.port(port)], up)
+
+
+def rehash(lab: Lab) -> None:
+    """The router sends flows to other servers than before, about two thirds of them where there are
+    three servers: its hash gets another seed.
+
+    LabError where the kernel has none (before Linux 6.11), or no router chooses.
+    """
+    if not lab.is_ecmp:
+        raise LabError(
+            f"the router of lab {lab.name} has one way to each server and hashes nothing; "
+            "build the lab with --topology ecmp"
+        )
+    with namespaces.entered(lab.place(ROUTER).namespace):
+        try:
+            before = int(_HASH_SEED.read_text())
+            _HASH_SEED.write_text(f"{_another(before)}\n")
+        except FileNotFoundError:
+            raise LabError(
+                f"this kernel has no {_HASH_SEED}, which came with Linux 6.11, so its hash cannot "
+                "be changed"
+            ) from None
+
+
+def _another(before: int) -> int:
+    """Of a seed's 32 bits. 0 is the kernel's own."""
+    while (seed := secrets.randbelow(2**32 - 1) + 1) == before:
+        pass
+    return seed
 
 
 def flush_neighbours(lab: Lab) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Self
 from ipos.lab import (
     agents,
     applications,
+    bird,
     cgroups,
     cleaning,
     configuration,
@@ -22,7 +23,7 @@ from ipos.lab import (
 )
 from ipos.lab.errors import LabError
 from ipos.lab.places import BPFFS, ROOT, Place
-from ipos.lab.plan import Node, Settings
+from ipos.lab.plan import ROUTER, Node, Settings
 
 _TOOLS = {"nsenter": "util-linux", "setsid": "util-linux", "nft": "nftables"}
 """Command -> the Debian package it comes from."""
@@ -84,6 +85,11 @@ class Lab:
         """Where the servers live."""
         return [self.place(server.name) for server in self.servers]
 
+    @property
+    def is_ecmp(self) -> bool:
+        """Whether routers are told of addresses, and all servers have `plan.ANYCAST`."""
+        return self.settings.topology == "ecmp"
+
     def front(self, server: str) -> str:
         """A server's service address."""
         return self.nodes[server].address(plan.FRONT_LAN)
@@ -128,7 +134,10 @@ class Lab:
                 applications.start(self.places(), self.settings.app, services)
                 if not self.settings.bare:
                     self._configure(common)
+                    self._start_birds()
                     agents.start(self.places())
+                    if self.is_ecmp:
+                        bird.wait_for_routes(self.place(ROUTER), self.servers)
             except BaseException:
                 cleaning.clean(self.name)
                 raise
@@ -152,6 +161,18 @@ class Lab:
         """Start the agent of one server again, and wait until it is ready."""
         agents.start([self.place(server)])
 
+    def _start_birds(self) -> None:
+        if not self.is_ecmp:
+            return
+        router = self.nodes[ROUTER]
+        texts = [(self.place(ROUTER), bird.router_text(router, self.servers))]
+        for server in self.servers:
+            place = self.place(server.name)
+            routes = place.run_dir / "bird.conf"
+            texts.append((place, bird.server_text(server, router, routes)))
+        bird.hash_by_flow(self.place(ROUTER))
+        bird.start(texts)
+
     def _is_whole(self, settings: Settings) -> bool:
         names = [*plan.nodes(settings), plan.SWITCH]
         return all(
@@ -171,7 +192,8 @@ class Lab:
             self.name, plan.lans(self.settings), self.nodes.values(), self.settings.switch
         )
         ruleset = nftables.rules(
-            [service.port for service in services if service.protocol == "tcp"],
+            [service.port for service in services if service.protocol == "tcp"]
+            + [bird.PORT] * self.is_ecmp,
             [service.port for service in services if service.protocol == "udp"],
         )
         for place in self.places():
@@ -186,8 +208,16 @@ class Lab:
         secret_file.touch(mode=0o600)
         secret_file.write_text(secrets.token_hex(32) + "\n")
         for server in self.servers:
-            text = configuration.server_file(common, self.name, server, self.servers, secret_file)
-            self.place(server.name).config_file.write_text(text)
+            place = self.place(server.name)
+            text = configuration.server_file(
+                common,
+                self.name,
+                server,
+                self.servers,
+                secret_file,
+                bird.socket_of(place) if self.is_ecmp else None,
+            )
+            place.config_file.write_text(text)
 
 
 def _require_tools() -> None:

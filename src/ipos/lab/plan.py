@@ -7,7 +7,8 @@
      clients           │            │          │       │       │      back
      10.99.0.0/24    .254  router1  .254    ───┴───────┴───────┴───   10.77.0.0/24
 
-In the topology `one-lan` the servers have no `back` interface: `front` carries both addresses.
+In the topology `one-lan` the servers have no `back` interface: `front` carries both addresses. In
+`ecmp` all servers also have the address 198.51.100.1, and router1 learns by BGP who has it now.
 Inside a host an interface has the name of its LAN, except that a client's only one is `front`.
 """
 
@@ -17,16 +18,20 @@ from dataclasses import dataclass
 
 from ipos.lab.errors import LabError
 
-TOPOLOGIES = ("single", "one-lan")
+TOPOLOGIES = ("single", "one-lan", "ecmp")
 SWITCH_BRIDGE, SWITCH_XDP = SWITCHES = ("bridge", "xdp")
 CLIENT_LAN, FRONT_LAN, BACK_LAN = "clients", "front", "back"
 PREFIXES = {CLIENT_LAN: "10.99.0.", FRONT_LAN: "203.0.113.", BACK_LAN: "10.77.0."}
+ANYCAST = "198.51.100.1"
+"""The service address that all servers have in the topology `ecmp`."""
 PREFIX_LENGTH = 24
 ROUTER_HOST = 254
 FIRST_CLIENT_HOST = 11
 MAX_HOSTS = 200
 SWITCH = "switch"
 """The namespace that holds the LANs' bridges. It is not a node: nobody works on it."""
+
+ROUTER = "router1"
 
 NODE_PATTERN = r"(?:client|router|s)[1-9]\d*"
 NAME_PATTERN = r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?"
@@ -60,7 +65,7 @@ class Settings:
             )
         if self.topology not in TOPOLOGIES:
             raise LabError(
-                f"no topology is called {self.topology!r}; there are {' and '.join(TOPOLOGIES)}"
+                f"no topology is called {self.topology!r}; there are {', '.join(TOPOLOGIES)}"
             )
         if self.switch not in SWITCHES:
             raise LabError(
@@ -142,7 +147,7 @@ def _client(number: int) -> Node:
 def nodes(settings: Settings) -> dict[str, Node]:
     """Every host of the lab by name: clients, router, servers."""
     router = Node(
-        "router1",
+        ROUTER,
         "router",
         tuple(
             Interface(lan, lan, (_address(lan, ROUTER_HOST),)) for lan in (CLIENT_LAN, FRONT_LAN)

@@ -29,11 +29,11 @@ def hearing(*numbers: int) -> bytes:
 class Farm:
     """s1 of a farm, and what the others say."""
 
-    def __init__(self, servers: int = 3, **of_s2: object) -> None:
+    def __init__(self, servers: int = 3, *, shared: bool = False, **of_s2: object) -> None:
         self.members = members()
         self.members.expect([back(number) for number in range(1, servers + 1)])
         self.servers = servers
-        self.faults = Faults(self.members, NOW_NS)
+        self.faults = Faults(self.members, NOW_NS, shared=shared)
         self.sequence = 0
         self.says: dict[int, dict[str, object]] = {2: of_s2}
         self.beat(NOW_NS)
@@ -225,6 +225,27 @@ def test_an_address_of_two_servers_is_the_first_ones() -> None:
     assert "10.77.0.2 has the address 203.0.113.9 too" in farm.why(3)
     planned = planned_by(farm)
     assert {key.ip: row.holder for key, row in planned.addresses.items()}[front(9)] == 2
+
+
+def test_where_routers_are_told_several_servers_may_have_an_address() -> None:
+    farm = Farm(addresses=[int(front(2)), int(front(9))], boot=WALL_MS - 2000, shared=True)
+    farm.says[3] = {"addresses": [int(front(3)), int(front(9))]}
+    farm.beat(LATER_NS)
+    assert farm.why(3) == ""
+    planned = planned_by(farm)
+    assert front(9) in {key.ip for key in planned.addresses}
+
+
+def test_there_too_a_servers_first_address_is_its_own() -> None:
+    farm = Farm(boot=WALL_MS - 2000, shared=True)
+    farm.says[3] = {"addresses": [int(front(3)), int(front(2))]}
+    farm.beat(LATER_NS)
+    assert farm.why(3) == "", "it stands in for the other one"
+    planned = planned_by(farm)
+    assert {row.holder for key, row in planned.addresses.items() if key.ip == front(2)} == {2}
+    farm.says[3] = {"addresses": [int(front(2))]}
+    farm.beat(LATER_NS + 100 * MS)
+    assert "10.77.0.2 has the address 203.0.113.2 too" in farm.why(3)
 
 
 def test_a_newcomer_refuses_to_serve_itself() -> None:

@@ -32,6 +32,7 @@ from ipos.agent.heartbeat.membership import Members
 from ipos.agent.heartbeat.orders import Kept
 from ipos.agent.heartbeat.pace import OFTEN, Editions
 from ipos.agent.heartbeat.probe import Prober
+from ipos.agent.holders.announcements import Announcements
 from ipos.agent.holders.keeper import Keeper
 from ipos.agent.host.health_checks import Checks
 from ipos.agent.host.interfaces import Interface
@@ -67,7 +68,7 @@ class Exchange:
         cookies: CookieGossip,
         tables: Tables,
         said: Map,
-        keeper: Keeper,
+        keeper: Keeper | Announcements,
         emptying: Emptying,
         examiner: Examiner,
     ) -> None:

@@ -8,7 +8,8 @@ still serves, and then says that the server is down.
     it says that it is in maintenance, and holds its addresses    the others want them
     the same, but it holds none: XDP answers no ARP               others ask on front, and take them
 
-This goes on until the others say that they hold them all, and routers have heard it.
+This goes on until the others say that they hold them all, and routers have heard it. Where routers
+are told of addresses, they are told that none is here any more, and then have time to hear it.
 """
 
 import dataclasses
@@ -24,6 +25,7 @@ from ipos.abi.rows import AddressKey, Arp, ServerState, Settings
 from ipos.agent.heartbeat import message
 from ipos.agent.heartbeat.message import Rejected, State
 from ipos.agent.heartbeat.transport import Port
+from ipos.agent.holders import announcements
 from ipos.agent.view.snapshot import Snapshot
 from ipos.closing import Closing
 from ipos.config import load, read_secret, secret_path
@@ -100,12 +102,13 @@ def hand_over(
     `back` is the name of the back interface. IposError, MapError or OSError: it is not possible.
     """
     left = set(voice.addresses)
+    if voice.config.farm.announce == "bgp":
+        _withdraw(voice, tables, self_index, sleep)
+        return []
     if voice.config.farm.announce != "arp" or not voice.others:
         return []
     with Port(back) as port:
-        row = tables.servers.get(self_index)
-        if row is not None:  # what still comes here is for others
-            tables.servers.put(self_index, dataclasses.replace(row, state=ServerState.MAINT))
+        _take_nothing(tables, self_index)
         began = heard = time.monotonic()
         while time.monotonic() - began < WANTED_S:
             voice.say(ServerState.MAINT, voice.addresses)
@@ -122,6 +125,27 @@ def hand_over(
                 left -= set((state.holds if state else None) or ())
             heard = time.monotonic() if len(left) != before else heard
     return [IPv4Address(address) for address in sorted(left)]
+
+
+def _withdraw(
+    voice: Voice, tables: Tables, self_index: int, sleep: Callable[[float], None]
+) -> None:
+    """Tell routers that no address is here, while this server gives on what still comes."""
+    _take_nothing(tables, self_index)
+    failed = announcements.teller(voice.config)(())
+    until = time.monotonic() + announcements.SETTLE_NS / 1e9
+    while time.monotonic() < until:
+        voice.say(ServerState.MAINT, [])
+        sleep(BEAT_S)
+    if failed:
+        raise IposError(failed)
+
+
+def _take_nothing(tables: Tables, self_index: int) -> None:
+    """What still comes here is for others."""
+    row = tables.servers.get(self_index)
+    if row is not None:
+        tables.servers.put(self_index, dataclasses.replace(row, state=ServerState.MAINT))
 
 
 def _answer_for_none(tables: Tables, addresses: list[int]) -> None:

@@ -5,7 +5,8 @@ Pure.
     its front is out         it says so itself: no carrier, or its next hop does not answer
     it does not hear us      its states say whom it hears, and we are not among them
     our own back is out      we reach nobody
-    its name, its address    another server has it too, and was there before
+    its name, its address    another server has it too, and was there before; where routers are told
+                             of addresses, several may have one, but not the first of another
 
 Such a server gets nothing new at once, and so does one that refuses offers itself. When the fault
 lasts it is down, so its clients are told. A server stays out until there was no fault for a while.
@@ -59,8 +60,10 @@ class Faults:
     `mine` is what this server says of itself, `hears` whom it hears; both go into its next state.
     """
 
-    def __init__(self, members: Members, started_ns: int) -> None:
+    def __init__(self, members: Members, started_ns: int, *, shared: bool = False) -> None:
+        """shared: several servers may list one address, if it is the first of one at most."""
         self._members = members
+        self._shared = shared
         self._started_ns = started_ns
         self._deaf: dict[int, int] = {}
         self._out: dict[int, int] = {}
@@ -76,7 +79,7 @@ class Faults:
         """Judge all anew; whether a server's standing has changed. `links`: of this server."""
         members = self._members
         known = [member for member in members.by_ip.values() if member.state is not None]
-        refused = _refused(known, now_ns)
+        refused = _refused(known, now_ns, shared=self._shared)
         mine = Fault.DUPLICATE if members.myself.index in refused else links
         well = {
             member.index
@@ -153,7 +156,7 @@ def _front_is_out(member: Member, members: Members, mine: Fault) -> bool:
     return (int(mine) if member is members.myself else member.state.fault) in _FRONT
 
 
-def _refused(known: list[Member], now_ns: int) -> dict[int, str]:
+def _refused(known: list[Member], now_ns: int, *, shared: bool) -> dict[int, str]:
     """The servers that have a name or address of another server, and that other server.
 
     The name belongs to the server that does not itself say that it is refused; of two, to the one
@@ -169,7 +172,8 @@ def _refused(known: list[Member], now_ns: int) -> dict[int, str]:
         assert state is not None
         claims: list[tuple[str, object]] = [("MAC address", state.mac)]
         claims += [("name", state.server)] if state.server else []
-        claims += [("address", address) for address in state.addresses]
+        own = state.addresses[:1] if shared else state.addresses
+        claims += [("address", address) for address in own]
         taken = next((claim for claim in claims if claim in owners), None)
         if taken is None:
             owners |= dict.fromkeys(claims, member)

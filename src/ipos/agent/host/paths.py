@@ -49,6 +49,11 @@ def snapshot_file() -> Path:
     return run_directory() / "advertised.json"
 
 
+def announce_file() -> Path:
+    """What routers are to be told of this server's addresses, where no other file is configured."""
+    return run_directory() / "bird.conf"
+
+
 def api_socket() -> Path:
     """Where the agent answers HTTP."""
     return run_directory() / "api.sock"

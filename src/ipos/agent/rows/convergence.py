@@ -81,7 +81,7 @@ class Convergence:
         self._links = Fault.NONE
         self._arps = desired.Arps({})
         self.settled = False
-        self.faults = Faults(members, now_ns)
+        self.faults = Faults(members, now_ns, shared=config.farm.announce == "bgp")
         self.not_in_force = ""
         self._retry_ns = 0
         members.expect(config.farm.members, self._writer.known_servers())

@@ -383,18 +383,18 @@ def _addresses(
 ) -> dict[rows.AddressKey, rows.Address]:
     """Every service on every address of every server, and each address alone.
 
-    That row is for fragments and for ARP.
+    That row is for fragments and for ARP. The first address of a server names it in frames, so of
+    several that list an address the one has the row whose first it is.
     """
-    found = {}
+    found, listed = {}, []
     for member in heard:
-        assert member.state is not None
-        for address in member.state.addresses:
-            if numbered:
-                alone = rows.AddressKey(IPv4Address(address), 0, 0)
-                found[alone] = rows.Address(0, member.index, arps.who.get(address, rows.Arp.KERNEL))
-            for index, service in numbered:
-                key = rows.AddressKey(
-                    IPv4Address(address), service.port, PROTOCOLS[service.protocol]
-                )
-                found[key] = rows.Address(index, member.index, asks=address in arps.asks)
+        own = member.state.addresses if member.state else []
+        listed += [(nth == 0, member.index, address) for nth, address in enumerate(own)]
+    for _, server, number in sorted(listed):
+        address, arp = IPv4Address(number), arps.who.get(number, rows.Arp.KERNEL)
+        if numbered:
+            found[rows.AddressKey(address, 0, 0)] = rows.Address(0, server, arp)
+        for index, service in numbered:
+            key = rows.AddressKey(address, service.port, PROTOCOLS[service.protocol])
+            found[key] = rows.Address(index, server, asks=number in arps.asks)
     return found

@@ -81,11 +81,11 @@ class Explanation:
 
 
 def _held_by(view: View, address: object, lists: str | None) -> str | None:
-    """The server that answers for an address now; `lists` is the server that lists it."""
-    for held in view.snapshot.addresses:
-        if held.address == str(address):
-            return held.holder or None
-    return lists
+    """A server that answers for an address now; `lists` is a server that lists it."""
+    found = [one.holder for one in view.snapshot.addresses if one.address == str(address)]
+    if lists in found or not found:
+        return lists
+    return next(filter(None, found), None)
 
 
 def explain(view: View, url: str, client: str = "", cookie: str = "") -> Explanation:

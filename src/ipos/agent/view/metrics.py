@@ -222,15 +222,17 @@ class _Collector(Collector):
     def _addresses(self) -> Iterator[Metric]:
         changes = CounterMetricFamily(
             "ipos_address_changes",
-            "Service addresses that this server has taken or given up, and those that another "
-            "machine on front has answered for",
+            "Service addresses that this server has taken or given up, which are those that it "
+            "announces to routers where they are told, and those that another machine on front "
+            "has answered for",
             labels=["change"],
         )
         snapshot = self._view.snapshot
         for change in ("taken", "given_up", "answered_elsewhere"):
             changes.add_metric([change], snapshot.address_changes.get(change, 0))
         held = GaugeMetricFamily(
-            "ipos_addresses_held", "Service addresses that this server answers for on front"
+            "ipos_addresses_held",
+            "Service addresses that this server answers for on front, or announces to routers",
         )
         held.add_metric([], sum(one.holder == snapshot.me for one in snapshot.addresses))
         yield changes

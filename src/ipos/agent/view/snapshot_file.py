@@ -13,6 +13,7 @@ from ipos.agent.heartbeat.member import Age
 from ipos.agent.heartbeat.member_faults import TEXTS
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.heartbeat.message import State
+from ipos.agent.holders.announcements import Announcements
 from ipos.agent.holders.keeper import Keeper
 from ipos.agent.host.health_checks import Checks
 from ipos.agent.host.own_state import Observer, boottime_ns
@@ -45,7 +46,7 @@ class SnapshotFile:
         own_programs: OwnPrograms,
         checks: Checks,
         decisions: DecisionLog,
-        keeper: Keeper,
+        keeper: Keeper | Announcements,
         undone: Undone,
         tasks: Tasks,
     ) -> None:
