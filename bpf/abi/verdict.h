@@ -66,6 +66,7 @@
 #define SYN_AGAIN 0x109	       /* its server has refused a SYN */
 #define ANSWER_HELD 0x10a      /* the answer is written, and is to be sent */
 #define BOUNCE 0x10b	       /* the packet's connection lives elsewhere: see bounce() */
+#define UNATTACHED 0x10c       /* it has no application here: see unattached_asked() */
 
 /* No two are the same: the compiler refuses a switch with two equal cases. */
 static inline __attribute__((always_inline, unused)) void verdicts_differ(__u32 verdict, __u32 mark)
@@ -87,6 +88,7 @@ static inline __attribute__((always_inline, unused)) void verdicts_differ(__u32 
 	case SYN_AGAIN:
 	case ANSWER_HELD:
 	case BOUNCE:
+	case UNATTACHED:
 		break;
 	}
 	switch (mark) {

@@ -137,7 +137,8 @@ IPOS_INLINE void hold_seen(struct __sk_buff *skb, struct ipos_holding *h, __u64 
 	h->last_seen_ns = now;
 	if (likely(!h->live) || h->held || h->moving)
 		return;
-	bpf_skb_load_bytes(skb, ETH_ALEN, h->client_mac, ETH_ALEN);
+	if (skb->mark != IPOS_MARK) /* out of a frame it has a server's address */
+		bpf_skb_load_bytes(skb, ETH_ALEN, h->client_mac, ETH_ALEN);
 	h->created_ns = now;
 }
 

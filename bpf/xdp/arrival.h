@@ -139,6 +139,13 @@ IPOS_APART int packet_not_ours(struct xdp_md *ctx, struct ipos_settings *set,
 		if (reason != COUNT_ABSORBED)
 			return drop(reason);
 	}
+	/* it waits here without an application, and its client's packets go to another server */
+	if (unlikely(held && is_kept(held) && !held->answer && !held->moving &&
+		     p->what == PARSED_TCP && (in->flags & (TCP_ACK | TCP_RST)) == TCP_ACK &&
+		     in->ack == held->hs.iss + 1))
+		return in->length && in->seq - (held->hs.irs + 1) < IPOS_HEAD_MAX
+			       ? decapsulate(ctx, set, in->l2, p->ip_len, TC_ALONE)
+			       : drop(COUNT_ABSORBED);
 	left = bpf_map_lookup_elem(&left_behind, &s->tuple);
 	if (left && left->server && left->server != from.server)
 		return tell_due(left, from.server, in->length, now)

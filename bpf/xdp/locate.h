@@ -93,16 +93,30 @@ IPOS_INLINE int is_late(const struct ipos_temporary *t, const struct segment *s)
 	       segment_end(s) - t->client_end + LATE_SPAN <= 2 * LATE_SPAN;
 }
 
+/* Whether other servers may have packets of connections to this address, before and after us. */
+IPOS_INLINE int is_shared(const struct segment *s)
+{
+	struct ipos_address *a = address_of(s->tuple.service_ip, s->tuple.service_port);
+
+	return a && a->asks;
+}
+
 /*
  * Of nobody we know, and without a cookie: another server may know it.  Not while a client that has
- * shaken hands here may use the same ports.
+ * shaken hands here may use the same ports; unless routers have sent only its handshake here: then
+ * it is looked for, and told nothing.
  */
 IPOS_INLINE int client_elsewhere(struct xdp_md *ctx, const struct ipos_settings *set,
 				 struct ipos_scratch *w, const struct segment *s,
 				 const struct ipos_temporary *t, enum locate how, __u32 reason)
 {
-	if (!set->locates || (t && (t->state == IPOS_TEMP_OPEN || is_late(t, s))))
+	if (!set->locates || (t && is_late(t, s)))
 		return drop(reason);
+	if (t && t->state == IPOS_TEMP_OPEN) {
+		if (!is_shared(s))
+			return drop(reason);
+		how = how == LOCATE_SPENT ? how : LOCATE_SILENTLY;
+	}
 	return client_locate(ctx, set, w, s, how);
 }
 
@@ -112,12 +126,7 @@ IPOS_INLINE int client_elsewhere(struct xdp_md *ctx, const struct ipos_settings 
  */
 IPOS_INLINE int may_be_taken(const struct ipos_settings *set, const struct segment *s)
 {
-	struct ipos_address *a;
-
-	if (!set->locates || !s->length)
-		return 0;
-	a = address_of(s->tuple.service_ip, s->tuple.service_port);
-	return a && a->asks;
+	return set->locates && s->length && is_shared(s);
 }
 
 #endif /* IPOS_XDP_LOCATE_H */

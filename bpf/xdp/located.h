@@ -6,7 +6,50 @@
 #include "xdp/arrival.h"
 
 /*
- * Type 5, with our header at `s->l2`.  The owner takes the packet like one in a type 2; tc, which
+ * Another server asks about a connection that has no application yet, or none now.  Its client
+ * proves itself by our sequence number.  What can be only here stays here, and the asker is told
+ * so; it has lost the packet, which the client sends again.  What the client's cookie can make
+ * anew, at the server that has its packets now, goes: it must not be opened twice.  The number of
+ * the question is in w->endpoint, its packet in w->saved.
+ */
+IPOS_APART int unattached_asked(struct xdp_md *ctx, struct ipos_settings *set,
+				struct ipos_scratch *w, const struct segment *s)
+{
+	const struct segment *in = &((struct arrived *)w->saved)->in;
+	struct ipos_temporary *t = bpf_map_lookup_elem(&temporary, &s->tuple);
+	struct ipos_holding *h = holding_among(roles_of(&s->tuple), &s->tuple);
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ipos_endpoint *ep = &w->endpoint;
+	struct ethhdr *eth = data;
+	__be32 question = ep->question;
+	__u8 *to = (void *)w->saved; /* the stack has no room */
+
+	if ((in->flags & (TCP_ACK | TCP_RST)) != TCP_ACK || (void *)(eth + 1) > end)
+		return drop(COUNT_DROP_FRAME_LOCATE);
+	if (!h && t && t->state == IPOS_TEMP_OPEN && in->ack == t->hs.iss + 1)
+		bpf_map_delete_elem(&temporary, &s->tuple);
+	if (!h || h->answer || h->moving || in->ack != h->hs.iss + 1 ||
+	    forward_among(roles_of(&s->tuple), &s->tuple))
+		return drop(COUNT_DROP_FRAME_LOCATE);
+	if (!is_kept(h)) {
+		holding_release(&s->tuple);
+		return drop(COUNT_DROP_FRAME_LOCATE);
+	}
+	h->hs.options |= IPOS_OPT_LOCATED;
+	__builtin_memset(ep, 0, sizeof(*ep));
+	ep->hs.iss = h->iss;
+	ep->hs.irs = h->irs;
+	ep->migration = h->migration;
+	ep->endpoint_port = s->tuple.service_port;
+	ep->question = question;
+	mac_copy(to, eth->h_source);
+	count(COUNT_LOCATE_ANSWERED);
+	return frame_returns(ctx, w, located_write(set, w, &s->tuple, to, ep));
+}
+
+/*
+ * Type 5, with our header at `s->l2`.  A verdict, or UNATTACHED, which takes more of the stack than
+ * is left here.  The owner takes the packet like one in a type 2; tc, which
  * knows where our socket stands, answers if it fits.
  */
 IPOS_APART int back_locate(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
@@ -42,7 +85,11 @@ IPOS_APART int back_locate(struct xdp_md *ctx, struct ipos_settings *set, struct
 		return drop(COUNT_DROP_FRAME_UNKNOWN);
 	count(COUNT_FRAMES_RECEIVED);
 	ep = endpoint_among(roles_of(&s->tuple), &s->tuple);
-	if (!ep || ep->state != IPOS_EP_ATTACHED)
+	if (!ep) {
+		w->endpoint.question = question_of(tag);
+		return UNATTACHED;
+	}
+	if (ep->state != IPOS_EP_ATTACHED)
 		return drop(COUNT_DROP_FRAME_LOCATE);
 	service = service_at(ep->service);
 	if (service)

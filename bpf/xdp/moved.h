@@ -22,19 +22,9 @@ struct peer { /* the frame's sender */
 	__u8 to_all; /* and it is for everybody */
 };
 
-/* The frame becomes a notice to its sender. */
-IPOS_APART int notify(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
-		      const struct segment *s, const struct notice *n)
+/* The frame becomes the first `len` bytes of w->frame, a padded one of ours, and goes back. */
+IPOS_APART int frame_returns(struct xdp_md *ctx, struct ipos_scratch *w, __u32 len)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct ethhdr *eth = data;
-	__u8 to[ETH_ALEN];
-	__u32 len;
-
-	if ((void *)(eth + 1) > end)
-		return XDP_DROP;
-	__builtin_memcpy(to, eth->h_source, ETH_ALEN);
-	len = notice_write(set, w, &s->tuple, to, n);
 	if (bpf_xdp_adjust_tail(ctx, (int)len - (int)bpf_xdp_get_buff_len(ctx)))
 		return drop(COUNT_DROP_EMIT);
 	if (len != FRAME_MIN && len != FRAME_MIN + sizeof(struct vlan_tag))
@@ -43,6 +33,20 @@ IPOS_APART int notify(struct xdp_md *ctx, struct ipos_settings *set, struct ipos
 		return drop(COUNT_DROP_EMIT);
 	count(COUNT_FRAMES_SENT);
 	return bpf_redirect(ctx->ingress_ifindex, 0);
+}
+
+/* The frame becomes a notice to its sender. */
+IPOS_APART int notify(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
+		      const struct segment *s, const struct notice *n)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = data;
+	__u8 to[ETH_ALEN];
+
+	if ((void *)(eth + 1) > end)
+		return XDP_DROP;
+	__builtin_memcpy(to, eth->h_source, ETH_ALEN);
+	return frame_returns(ctx, w, notice_write(set, w, &s->tuple, to, n));
 }
 
 /* Whether a packet with `length` bytes shows that the first server has not heard of the move. */

@@ -301,6 +301,7 @@ IPOS_INLINE int back_frame(struct xdp_md *ctx, struct ipos_settings *set, struct
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ipos_header *h = data + (s->l2 & 63);
 	struct peer from = { .to_all = to_all };
+	int verdict;
 
 	if (!interface_is(ctx->ingress_ifindex, s->vlan, set->back_ifindex, set->back_vlan))
 		return drop(COUNT_DROP_FRAME_ON_FRONT);
@@ -333,7 +334,8 @@ IPOS_INLINE int back_frame(struct xdp_md *ctx, struct ipos_settings *set, struct
 	case IPOS_PROBE_ANSWER:
 		return back_probe(ctx, set, w, s);
 	case IPOS_LOCATE:
-		return back_locate(ctx, set, w, s, &from);
+		verdict = back_locate(ctx, set, w, s, &from);
+		return verdict == UNATTACHED ? unattached_asked(ctx, set, w, s) : verdict;
 	case IPOS_LOCATED:
 		return back_located(ctx, set, w, s, &from);
 	case IPOS_LEARNED:

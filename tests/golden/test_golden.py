@@ -11,6 +11,7 @@ from ipos.abi.layout import header
 from tests.golden import rows_approved
 from tests.support.golden import (
     rows_answer,
+    rows_anycast,
     rows_arp,
     rows_close,
     rows_frames,
@@ -41,7 +42,8 @@ MODULES = (
     rows_line, rows_handshake, rows_request, rows_held, rows_idle, rows_answer, rows_redirect,
     rows_migration, rows_owner, rows_close, rows_old_connection,
     rows_frames, rows_front, rows_gates, rows_move, rows_traffic, rows_urgent, rows_refused,
-    rows_approved, rows_offered_again, rows_arp, rows_locate, rows_states, rows_taken,
+    rows_approved, rows_offered_again, rows_arp, rows_anycast, rows_locate, rows_states,
+    rows_taken,
 )  # fmt: skip
 ROWS = [row for module in MODULES for row in module.ROWS]
 
