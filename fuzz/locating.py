@@ -14,7 +14,7 @@ from typing import Any
 
 from native.values import Socket
 from spec.requests import locating
-from spec.requests.locating import MS, Asker, Verdict
+from spec.requests.locating import MS, Asker, Verdict, Without, asked
 from tests.support.golden import locates
 from tests.support.golden import packets as golden
 from tests.support.golden.machine import (
@@ -27,9 +27,10 @@ from tests.support.golden.machine import (
     configure,
 )
 from tests.support.golden.rows_close import SENT, mine
-from tests.support.golden.rows_handshake import KEY
+from tests.support.golden.rows_handshake import KEY, OPENED
+from tests.support.golden.rows_idle import IDLE
 from tests.support.golden.rows_migration import HEAD_END
-from tests.support.golden.rows_request import SOCKET
+from tests.support.golden.rows_request import HOLDING, SOCKET
 
 _PAUSES = (0, 1, 20, 49, 50, 51, 200, 400, 900, 1_001, 3_000, 9_000, 10_000, 12_000)
 _STEPS = 40
@@ -45,7 +46,7 @@ def run(seed: int, count: int) -> tuple[int, list[str]]:
     while done < count and len(found) < 20:
         machine = NativeMachine({**SIZES, "forward": 64})
         try:
-            steps, told = rng.choice((_asks, _asks, _owns))(rng, machine)
+            steps, told = rng.choice((_asks, _asks, _owns, _keeps))(rng, machine)
         finally:
             machine.close()
         done += steps
@@ -99,10 +100,10 @@ def _packet(
     verdict = asker.packet(connection, now, reset=flags == _RST)
     verdicts[verdict] += 1
     ran = machine.xdp(golden.from_router(inner), "front")
-    asked = ran.redirected is not None and ran.redirected.frame[:6] == b"\xff" * 6
-    if asked != (verdict is Verdict.ASKED):
+    goes_out = ran.redirected is not None and ran.redirected.frame[:6] == b"\xff" * 6
+    if goes_out != (verdict is Verdict.ASKED):
         return f"{connection}, {flags}: oracle {verdict}, core {ran.verdict}"
-    if asked and ran.redirected is not None:
+    if goes_out and ran.redirected is not None:
         second = (WALL_NS - NOW_NS + now) // 1_000_000_000
         whole = locates.locate(inner, port=golden.PORT + connection,
                                endpoint_port=second & 0xFFFF)  # fmt: skip
@@ -162,4 +163,29 @@ def _owns(rng: random.Random, machine: NativeMachine) -> tuple[int, str]:
     if (given, answered, said["first"]) != (fits, int(fits and not reset),
                                             2 if fits and not reset else 3):  # fmt: skip
         return 1, f"{flags} {seq:#x} {ack:#x} for {stands}: oracle {fits}, core {given}, {said}"
+    return 1, ""
+
+
+def _keeps(rng: random.Random, machine: NativeMachine) -> tuple[int, str]:
+    """A question about a connection that has no application here."""
+    configure(machine, Config(locates=8))
+    what = rng.choice(tuple(Without))
+    sent = SENT if what is Without.KEPT else golden.ISS + 1
+    table, row = {
+        Without.NOTHING: ("temporary", None),
+        Without.HANDSHAKE: ("temporary", OPENED),
+        Without.PART: ("holding", {**HOLDING, "acknowledged": 0}),
+        Without.KEPT: ("holding", IDLE),
+    }[what]
+    if row is not None:
+        machine.table(table)[KEY] = row
+    flags = rng.choice(("A", "PA", "FA", "R", "RA", "P"))
+    ack = rng.choice((sent, sent, sent + 1, sent - 1, rng.randrange(1 << 32)))
+    inner = golden.ip(flags, seq=rng.randrange(1 << 32), ack=ack)
+    machine.xdp(locates.asked(inner), "back")
+    said = asked(what, sent, ack if "A" in flags else None, reset="R" in flags)
+    stays = KEY in machine.table(table)
+    answered = machine.counters().get("LOCATE_ANSWERED", 0)
+    if (stays, answered) != (said.stays is not Without.NOTHING, int(said.answered)):
+        return 1, f"{flags} {ack:#x} for {what}: oracle {said}, core {stays}, {answered}"
     return 1, ""

@@ -6,6 +6,7 @@
                  `Asker.answered`: whether an answer makes a row of Forward
     who owns it  `fits`: whether the packet in a question may be the client's, so that it is
                  answered
+    who has it   `asked`: what becomes of a connection without an application
 """
 
 from __future__ import annotations
@@ -144,6 +145,30 @@ def fits(socket: Socket | None, seq: int, ack: int | None, *, reset: bool = Fals
         _signed(socket.snd_nxt - ack) >= 0
         and _signed(ack - (socket.snd_una - socket.max_window)) >= 0
     )
+
+
+class Without(Enum):
+    """What a server has of a connection that has no application there."""
+
+    NOTHING = "nothing"
+    HANDSHAKE = "the row of a cookie, which opens at any server"
+    PART = "a part of a request, of which nothing was acknowledged"
+    KEPT = "what can only be here"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a question does there: what stays, and whether it is answered."""
+
+    stays: Without
+    answered: bool = False
+
+
+def asked(what: Without, sent: int, ack: int | None, *, reset: bool = False) -> Asked:
+    """sent: our next number. Its client knows it, who acknowledges it without a reset."""
+    if reset or ack != sent or what is Without.NOTHING:
+        return Asked(what)
+    return Asked(what, True) if what is Without.KEPT else Asked(Without.NOTHING)
 
 
 def _signed(difference: int) -> int:

@@ -108,3 +108,45 @@ def test_a_request_that_nobody_has_is_opened_by_its_cookie(farm: Farm) -> None:
     farm.wait(200 * MS)
     client.send("PA", 0, packets.HEAD)
     assert bytes(farm.hosts[OWNER].read[client.key]) == packets.HEAD
+
+
+# ---- an address that several servers have: all of them live -------------------------------------
+
+
+def shared(farm: Farm) -> None:
+    for host in farm.hosts.values():
+        configure(host.machine, locating(host.config, asks=True))
+
+
+def test_a_request_comes_elsewhere_than_its_handshake_and_the_rest_back_again(farm: Farm) -> None:
+    """It has one owner, and the server of the handshake finds it."""
+    shared(farm)
+    client = Client(farm)
+    assert len(farm.hosts[1].machine.table("temporary")) == 1
+    farm.holder = HOLDER
+    client.send("PA", 0, packets.HEAD)
+    assert len(farm.hosts[1].machine.table("temporary")) == 0, "its cookie opens nothing there"
+    farm.wait(200 * MS)
+    client.send("PA", 0, packets.HEAD)
+    farm.holder = 1
+    farm.wait(200 * MS)
+    client.send("PA", 0, packets.HEAD)
+    client.send("A", len(packets.HEAD), b"more")
+    accepted = {index: host.accepted for index, host in farm.hosts.items() if host.accepted}
+    assert accepted == {OWNER: 1}
+    assert bytes(farm.hosts[OWNER].read[client.key]) == packets.HEAD + b"more"
+
+
+def test_a_head_in_two_pieces_is_opened_where_its_first_comes_again(farm: Farm) -> None:
+    shared(farm)
+    client = Client(farm)
+    client.send("A", 0, packets.HEAD[:20])
+    farm.holder = HOLDER
+    for _ in range(3):
+        client.send("A", 20, packets.HEAD[20:])
+        farm.wait(100 * MS)
+        client.send("A", 0, packets.HEAD[:20])
+        farm.wait(100 * MS)
+    client.send("A", 20, packets.HEAD[20:])
+    assert sum(host.accepted for host in farm.hosts.values()) == 1
+    assert bytes(farm.hosts[OWNER].read[client.key]) == packets.HEAD

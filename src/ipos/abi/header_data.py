@@ -77,6 +77,7 @@ CONSTANTS: dict[str, int] = {
     "SYN_AGAIN": 265,
     "ANSWER_HELD": 266,
     "BOUNCE": 267,
+    "UNATTACHED": 268,
     "IPOS_ETHERTYPE": 7,
     "IPOS_HEADER_LEN": 16,
     "IPOS_CONNECTION_LEN": 146,

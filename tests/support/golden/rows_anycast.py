@@ -14,7 +14,8 @@ from tests.support.golden.row import Row, into_front, rx, to_back
 from tests.support.golden.rows_close import SENT
 from tests.support.golden.rows_handshake import KEY, OPENED
 from tests.support.golden.rows_idle import IDLE
-from tests.support.golden.rows_locate import ACK, DATA, HEAD_END, LOCATED, REQUEST, RST
+from tests.support.golden.rows_locate import ACK, DATA, LOCATED, REQUEST, RST
+from tests.support.golden.rows_migration import HEAD_END
 from tests.support.golden.rows_request import HOLDING, forward
 
 SHARED = Config(locates=8, asks=True)

@@ -17,13 +17,14 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from ipos import hook
 from ipos.abi.rows import Arp, ServerState
 from ipos.agent.heartbeat.member import Age, Member
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.heartbeat.message import State
 from ipos.agent.holders import route_file
 from ipos.agent.holders.states import SLEPT_NS
-from ipos.agent.host import hook, paths
+from ipos.agent.host import paths
 from ipos.agent.undone import Undone
 from ipos.agent.view.snapshot import Held
 from ipos.config.schema import Config
@@ -66,6 +67,7 @@ def tell(file: Path, command: Sequence[str], server: str, addresses: Sequence[in
         if not _holds(file, wanted):
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, wanted, durable=False)
+            file.chmod(0o644)  # its reader is another user, whatever our umask is
     except (IposError, OSError) as error:
         return f"routers are not told of this server's addresses: {error}"
     listed = " ".join(str(IPv4Address(one)) for one in addresses)
@@ -91,7 +93,7 @@ def _holds(file: Path, wanted: bytes) -> bool:
 class Announcements:
     """What one agent announces. `tell` tells routers, in a thread: (addresses) -> failure or "".
 
-    As `Keeper`, for a farm whose addresses have no holders.
+    It stands in for `Keeper` where addresses have no holders.
     """
 
     def __init__(
@@ -118,6 +120,8 @@ class Announcements:
         self._told_ns = 0
         self._seen: tuple[int, object] | None = None
         self._listed: frozenset[int] = frozenset()
+        self._made_from: tuple[object, ...] = ()
+        self._arps: dict[int, Arp] = {}
         self._since: dict[tuple[int, int], tuple[bool, int]] = {}
         self._returned: deque[dict[bytes, IPv4Address]] = deque()
         self.counts: Counter[str] = Counter()
@@ -207,18 +211,21 @@ class Announcements:
     # ---- as Keeper ---------------------------------------------------------------------------
 
     def arps(self) -> dict[int, Arp]:
-        """Neighbours on front are answered for what is announced here, and for the first address,
+        """Neighbours on front are answered for what is announced here and for the first address,
         by which routers may speak with this server; not for what others list.
         """
-        here = {*(self._told or ()), *self._own[:1]}
-        return {
-            address: Arp.ANSWER if address in here else Arp.SILENT
-            for address in self._listed | set(self._own[:1])
-        }
+        if self._made_from != (self._listed, self._told, self._own):
+            self._made_from = self._listed, self._told, self._own
+            here = {*(self._told or ()), *self._own[:1]}
+            self._arps = {
+                address: Arp.ANSWER if address in here else Arp.SILENT
+                for address in self._listed | set(self._own[:1])
+            }
+        return self._arps
 
-    def asks(self, now_ns: int) -> set[int]:
+    def asks(self, now_ns: int) -> frozenset[int]:
         """Cookies of any address may be of connections that have an owner already."""
-        return set(self._listed)
+        return self._listed
 
     def returned(self) -> dict[bytes, IPv4Address]:
         """After this server was away: addresses, and a server that had them; once for each."""

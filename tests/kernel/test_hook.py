@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ipos.agent.host import hook
+from ipos import hook
 
 
 def run(script: str, timeout_s: float = 10, **environment: str) -> str:
