@@ -50,7 +50,7 @@ log stderr all;
 router id {own};
 protocol device {{ }}
 include "{pattern}";
-protocol bgp router {{
+protocol bgp {router.name} {{
     local {own} as {_SERVER_AS};
     neighbor {hop} as {_ROUTER_AS};
     {_TIMES}
@@ -95,10 +95,16 @@ def start(places: Sequence[tuple[Place, str]]) -> None:
         place.spawn(command, place.cgroup / "bird", log_of(place))
     deadline = time.monotonic() + START_TIMEOUT_S
     for place, _ in places:
-        while not socket_of(place).exists():
+        while not _answers(place):
             if time.monotonic() > deadline or not cgroups.populated(place.cgroup / "bird"):
                 raise LabError(f"bird in {place.node} did not start{tail_of(log_of(place))}")
             time.sleep(0.01)  # a socket that appears has no event
+
+
+def _answers(place: Place) -> bool:
+    """Whether it has read its configuration: it makes its socket before."""
+    command = ["birdc", "-s", str(socket_of(place)), "show", "status"]
+    return place.run(command, capture_output=True).returncode == 0
 
 
 def hash_by_flow(router: Place) -> None:

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the lab writes for BIRD, read by BIRD itself."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ipos.agent.holders import route_file
+from ipos.lab import bird
+from ipos.lab.plan import ROUTER, Settings, nodes
+
+HOSTS = nodes(Settings(topology="ecmp"))
+SERVERS = [HOSTS["s1"], HOSTS["s2"], HOSTS["s3"]]
+
+
+def read(file: Path, text: str) -> subprocess.CompletedProcess[str]:
+    file.write_text(text)
+    return subprocess.run(["bird", "-p", "-c", str(file)], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("addresses", [None, [], [0xC6336401]])
+def test_a_servers_configuration_is_right_with_and_without_the_agents_file(
+    tmp_path: Path, addresses: list[int] | None
+) -> None:
+    routes = tmp_path / "bird.conf"
+    if addresses is not None:
+        routes.write_text(route_file.text("s1", addresses))
+    text = bird.server_text(HOSTS["s1"], HOSTS[ROUTER], routes)
+    done = read(tmp_path / "server", text)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_agents_file_is_looked_at(tmp_path: Path) -> None:
+    routes = tmp_path / "bird.conf"
+    routes.write_text("no configuration")
+    text = bird.server_text(HOSTS["s1"], HOSTS[ROUTER], routes)
+    assert str(routes) in read(tmp_path / "server", text).stderr
+
+
+def test_the_routers_configuration_is_right(tmp_path: Path) -> None:
+    done = read(tmp_path / "router", bird.router_text(HOSTS[ROUTER], SERVERS))
+    assert done.returncode == 0, done.stderr
