@@ -160,12 +160,14 @@ struct ipos_endpoint {	    /* maps `local` and `connect`: full means refuse */
 	__u32 given_ms;	   /* and when */
 	__u8 marks_used;   /* 0: our kernel has all before read_end, as it was read */
 	__u8 zero;
-	__u16 asker;	 /* index of the server that asks for its owner; 0: none */
-	__be32 question; /* the last four bytes of that question's tag */
-	__u32 asked_seq; /* sequence number of the packet in its question */
-	__u64 asked_ns;	 /* since when an answer is owed, boottime clock; 0: none is */
-	__u8 timed;	 /* its first byte has left */
-	__u8 zeros[15];
+	__u16 asker;	    /* index of the server that asks for its owner; 0: none */
+	__be32 question;    /* the last four bytes of that question's tag */
+	__u32 asked_seq;    /* sequence number of the packet in its question */
+	__u64 asked_ns;	    /* since when an answer is owed, boottime clock; 0: none is */
+	__u64 answer_bytes; /* of it, that have left */
+	__u32 first_us;	    /* from then to its first byte */
+	__u8 timed;	    /* enum ipos_answer_flags */
+	__u8 zeros[3];
 	struct ipos_mark marks[IPOS_MARKS]; /* the oldest first */
 };
 

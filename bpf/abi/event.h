@@ -10,12 +10,13 @@
 
 enum ipos_outcome {
 	IPOS_OUTCOME_NONE = 0,
-	IPOS_OUTCOME_NEW = 1,	  /* decided for the first time */
-	IPOS_OUTCOME_AGAIN = 2,	  /* decided again */
-	IPOS_OUTCOME_MOVED = 3,	  /* a live connection goes to another server */
-	IPOS_OUTCOME_REFUSED = 4, /* no server serves it: its client is reset */
-	IPOS_OUTCOME_TAKEN = 5,	  /* what another server decided has a socket here */
-	IPOS_OUTCOME_STAYS = 6,	  /* a later request stays where its connection is */
+	IPOS_OUTCOME_NEW = 1,	   /* decided for the first time */
+	IPOS_OUTCOME_AGAIN = 2,	   /* decided again */
+	IPOS_OUTCOME_MOVED = 3,	   /* a live connection goes to another server */
+	IPOS_OUTCOME_REFUSED = 4,  /* no server serves it: its client is reset */
+	IPOS_OUTCOME_TAKEN = 5,	   /* what another server decided has a socket here */
+	IPOS_OUTCOME_STAYS = 6,	   /* a later request stays where its connection is */
+	IPOS_OUTCOME_ANSWERED = 7, /* an answer to one that was logged is over */
 };
 
 /* Append only, never renumbered: the texts are what logs and `ipos watch` say. */
@@ -67,6 +68,11 @@ struct ipos_decision { /* ring `decisions` */
 	__u8 zero[6];
 	__u8 host[IPOS_DECISION_HOST_MAX]; /* lower case, without port; zero padded */
 	__u8 path[IPOS_DECISION_PATH_MAX]; /* normalised, without query */
+	__u64 bytes;			   /* ANSWERED: of the answer, its head included */
+	__u64 took_ns;			   /* from the request to its last byte */
+	__u32 first_us;			   /* and to its first */
+	__u16 status;			   /* 0: nobody has read it */
+	__u16 answers;			   /* that ended with one packet */
 };
 
 /* ---- counters: append only, never renumbered ---- */

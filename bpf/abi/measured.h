@@ -50,6 +50,11 @@ enum ipos_timed {
 #define IPOS_TIMEDS 3
 #define IPOS_HISTOGRAMS 192 /* IPOS_TIMEDS of each service */
 
+enum ipos_answer_flags {
+	IPOS_ANSWER_BEGUN = 1,	/* its first byte has left */
+	IPOS_ANSWER_LOGGED = 2, /* its end is for the access log */
+};
+
 struct ipos_histogram { /* map `histograms`, by IPOS_TIMEDS * service + enum ipos_timed, likewise */
 	__u64 sum_ns;
 	__u64 buckets[IPOS_BUCKETS];

@@ -6,7 +6,7 @@
 #ifndef IPOS_DECISION_H
 #define IPOS_DECISION_H
 
-#include "lib/maps.h"
+#include "lib/roles.h"
 
 struct verdict {       /* what is decided of a connection */
 	__u16 service; /* index in `services` */
@@ -45,17 +45,22 @@ IPOS_FUNCTION int decision_write(const struct ipos_scratch *w, const struct ipos
 {
 	struct ipos_settings *set = settings_now();
 	struct ipos_service *service;
+	struct ipos_endpoint *ep;
 	struct ipos_decision *d;
 	__u8 flags = 0;
 
 	if (!set || !t || !v)
 		return 0;
 	service = service_at(v->service);
+	/* A request that is taken has been logged where it was decided, unless it is read here. */
 	if (service && service->log && bpf_get_prandom_u32() <= service->log &&
-	    v->outcome != IPOS_OUTCOME_TAKEN) /* the first server has logged it */
+	    (w || v->outcome != IPOS_OUTCOME_TAKEN))
 		flags = IPOS_DECISION_LOGGED;
-	if (!flags && !(set->flags & IPOS_WATCH))
+	if (!flags && (!(set->flags & IPOS_WATCH) || (w && v->outcome == IPOS_OUTCOME_TAKEN)))
 		return 0;
+	ep = flags && v->server == set->self ? endpoint_of(t) : NULL;
+	if (ep)
+		ep->timed |= IPOS_ANSWER_LOGGED;
 	d = bpf_ringbuf_reserve(&decisions, sizeof(*d), 0);
 	if (!d) {
 		count(COUNT_DECISION_LOST);
@@ -76,6 +81,38 @@ IPOS_FUNCTION int decision_write(const struct ipos_scratch *w, const struct ipos
 	d->tuple = *t;
 	if (w)
 		decision_request(d, &w->request);
+	bpf_ringbuf_submit(d, 0);
+	return 0;
+}
+
+/* The answer that is owed since ep->asked_ns is over, and `answers` with it. */
+IPOS_FUNCTION int answered_write(const struct ipos_tuple *t, const struct ipos_endpoint *ep,
+				 __u64 took_ns, __u32 answers)
+{
+	struct ipos_settings *set = settings_now();
+	struct ipos_decision *d;
+
+	if (!set || !t || !ep)
+		return 0;
+	d = bpf_ringbuf_reserve(&decisions, sizeof(*d), 0);
+	if (!d) {
+		count(COUNT_DECISION_LOST);
+		return 0;
+	}
+	__builtin_memset(d, 0, sizeof(*d));
+	d->length = sizeof(*d);
+	d->outcome = IPOS_OUTCOME_ANSWERED;
+	d->service = ep->service;
+	d->server = set->self;
+	d->first = ep->first;
+	d->flags = IPOS_DECISION_LOGGED;
+	d->when_ns = bpf_ktime_get_boot_ns();
+	d->tuple = *t;
+	d->bytes = ep->answer_bytes;
+	d->took_ns = took_ns;
+	d->first_us = ep->first_us;
+	d->status = ep->answer_status;
+	d->answers = answers;
 	bpf_ringbuf_submit(d, 0);
 	return 0;
 }

@@ -6,7 +6,7 @@
 #ifndef IPOS_MEASURE_H
 #define IPOS_MEASURE_H
 
-#include "lib/maps.h"
+#include "lib/decision.h"
 
 _Static_assert(IPOS_HISTOGRAMS == IPOS_TIMEDS * IPOS_SERVICES_MAX, "histograms of each service");
 _Static_assert(IPOS_RULE_TALLIES == IPOS_RULES_MAX + 1, "rules, and none");
@@ -126,22 +126,32 @@ IPOS_INLINE void request_timed(struct ipos_endpoint *ep, __u64 now)
 	if (ep->asked != ep->answered)
 		return;
 	ep->asked_ns = now;
+	ep->answer_bytes = 0;
 	ep->timed = 0;
 }
 
-/* Bytes of an answer leave; `over`: the last of them. */
-IPOS_APART int answer_timed(struct ipos_endpoint *ep, __u32 over)
+/* Bytes of an answer leave; `answers`: so many end with them. */
+IPOS_APART int answer_timed(const struct ipos_tuple *t, struct ipos_endpoint *ep, __u32 answers)
 {
 	__u64 now = bpf_ktime_get_boot_ns(), took = now - ep->asked_ns;
 
-	if (!ep->timed)
+	if (!(ep->timed & IPOS_ANSWER_BEGUN)) {
 		timed(ep->service, IPOS_TIMED_FIRST_BYTE, took);
-	ep->timed = 1;
-	if (!over)
+		ep->first_us = took / 1000;
+		ep->timed |= IPOS_ANSWER_BEGUN;
+	}
+	if (!answers)
 		return 0;
 	timed(ep->service, IPOS_TIMED_REQUEST, took);
-	ep->timed = 0;
-	ep->asked_ns = ep->asked == ep->answered ? 0 : now;
+	if (unlikely(ep->timed & IPOS_ANSWER_LOGGED))
+		answered_write(t, ep, took, answers);
+	ep->answer_bytes = 0;
+	if (ep->asked == ep->answered) {
+		ep->asked_ns = ep->timed = 0;
+	} else {
+		ep->asked_ns = now;
+		ep->timed &= IPOS_ANSWER_LOGGED;
+	}
 	return 0;
 }
 

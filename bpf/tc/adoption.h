@@ -70,6 +70,26 @@ IPOS_INLINE int request_alone(struct __sk_buff *skb, const struct ipos_settings 
 }
 
 /*
+ * Another server's decision is served here: for the access log, what this server can read of it in
+ * the packet to adopt from.
+ */
+IPOS_FUNCTION int taken_log(struct __sk_buff *skb, struct ipos_scratch *w, const struct segment *s,
+			    struct ipos_endpoint *ep)
+{
+	struct ipos_settings *set = settings_now();
+	struct verdict v = { .outcome = IPOS_OUTCOME_TAKEN, .reason = IPOS_REASON_OFFERED };
+
+	if (!set || !w || !s || !ep)
+		return 0;
+	v.service = ep->service;
+	v.server = set->self;
+	v.first = ep->first;
+	request_open(w, ep->service, IPOS_MODE_AUTO);
+	head_read(skb, w, s->payload, s->length);
+	return decision_write(w, &s->tuple, &v);
+}
+
+/*
  * The kernel has the endpoint's packet in its hands.  A TIME_WAIT socket that slipped past
  * us is ended first, by a reset that overtakes the packet.
  */
@@ -84,6 +104,9 @@ IPOS_APART int adopt_here(struct __sk_buff *skb, const struct ipos_settings *set
 	ep->adopting = this_cpu();
 	given_here(ep);
 	ep->last_seen_ns = bpf_ktime_get_boot_ns();
+	if (unlikely(service && service->log) && ep->giver != set->self &&
+	    !(ep->flags & IPOS_EP_RETRIED))
+		taken_log(skb, w, s, ep);
 	ep->reason = service ? adopt(skb, w, s, ep, service) : IPOS_REFUSE_NO_LISTENER;
 	if (ep->reason != IPOS_REFUSE_TUPLE_LIVE)
 		return ep->reason;

@@ -27,11 +27,12 @@ IPOS_INLINE int swallow(struct __sk_buff *skb, const struct ipos_settings *set, 
 IPOS_FUNCTION int answers_read(struct __sk_buff *skb, struct ipos_scratch *w,
 			       const struct segment *s, struct ipos_endpoint *ep)
 {
-	__u32 answered;
+	__u32 answered, fresh;
 
 	if (!w || !s || !ep || seq_before(s->seq + s->length, ep->answer_next))
 		return 0;
 	answered = ep->answered;
+	fresh = s->seq + s->length - ep->answer_next;
 	if (seq_before(ep->answer_next, s->seq))
 		ep->answer = IPOS_ANSWER_UNKNOWN;
 	w->end = ep->answer_next - s->seq;
@@ -55,21 +56,39 @@ IPOS_FUNCTION int answers_read(struct __sk_buff *skb, struct ipos_scratch *w,
 	if (w->end < s->length)
 		ep->answer = IPOS_ANSWER_UNKNOWN;
 	ep->answer_next = s->seq + s->length;
-	if (ep->asked_ns && (!ep->timed || ep->answered != answered))
-		answer_timed(ep, ep->answered != answered);
+	if (!ep->asked_ns)
+		return 0;
+	ep->answer_bytes += fresh;
+	if (!(ep->timed & IPOS_ANSWER_BEGUN) || ep->answered != answered)
+		answer_timed(&s->tuple, ep, ep->answered - answered);
 	return 0;
+}
+
+/* How many bytes a socket has sent, of which the lower half is known by their numbers. */
+IPOS_INLINE __u64 bytes_sent(struct __sk_buff *skb, __u32 low)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct bpf_tcp_sock *tcp = sk ? bpf_tcp_sock(sk) : NULL;
+	__u64 acked = tcp ? tcp->bytes_acked : 0;
+
+	return acked + (__u32)(low - (__u32)acked);
 }
 
 /*
  * What answers_read() has not timed: an answer that ends with the connection, and whatever a
  * connection that is decided once carries, which counts as one answer.
  */
-IPOS_INLINE void egress_timed(const struct segment *s, struct ipos_endpoint *ep)
+IPOS_INLINE void egress_timed(struct __sk_buff *skb, const struct segment *s,
+			      struct ipos_endpoint *ep)
 {
-	int over = s->flags & TCP_FIN && !ep->server_fin_seen && (ep->timed || s->length);
+	__u32 begun = ep->timed & IPOS_ANSWER_BEGUN;
+	int over = s->flags & TCP_FIN && !ep->server_fin_seen && (begun || s->length);
 
-	if (ep->asked_ns && (over || (s->length && !ep->timed)))
-		answer_timed(ep, over);
+	if (!ep->asked_ns || !(over || (s->length && !begun)))
+		return;
+	if (over && ep->follow == IPOS_FOLLOW_NOT)
+		ep->answer_bytes = bytes_sent(skb, s->seq + s->length - (ep->hs.iss + 1));
+	answer_timed(&s->tuple, ep, over);
 }
 
 /* Whether a socket sends its first bytes, which the kernel has counted before they come here. */
@@ -118,7 +137,7 @@ IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 		endpoint_end(skb, set, w, &s->tuple, ep, bpf_ktime_get_boot_ns());
 		return TC_ACT_OK;
 	}
-	egress_timed(s, ep);
+	egress_timed(skb, s, ep);
 	if (s->flags & TCP_FIN) {
 		ep->server_fin = end;
 		ep->server_fin_seen = 1;

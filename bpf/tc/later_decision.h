@@ -185,9 +185,9 @@ IPOS_APART int request_stays(struct __sk_buff *skb, struct ipos_settings *set,
 
 	if (!ep)
 		return TC_ACT_SHOT;
+	tally_stays(w, set->self, ep);
 	if (decision_wanted(set, service_at(h->service)))
 		report_stays(w, t, ep->first);
-	tally_stays(w, set->self, ep);
 	if (mark_set(ep))
 		ep->read_end = h->hs.irs + 1 + w->request.head_len;
 	endpoint_follow(ep, h->hs.irs + 1, h->request_len, h->body);

@@ -242,9 +242,9 @@ IPOS_FUNCTION int heads_read(struct __sk_buff *skb, struct ipos_scratch *w, cons
 		len = request_measure(w, &body);
 		if (!asking_allowed(ep, body))
 			return HEADS_HOLD;
+		tally_stays(w, set->self, ep);
 		if (decision_wanted(set, service_at(ep->service)))
 			report_stays(w, &s->tuple, ep->first);
-		tally_stays(w, set->self, ep);
 		ep->read_end = ep->request_end + w->request.head_len;
 		endpoint_follow(ep, ep->request_end, len, body);
 	}

@@ -153,6 +153,11 @@ FIELDS = [
     ("Server.access_log_file", 'back = "eth1"', 'back = "eth1"\naccess_log_file = 7', 16,
      ('server.access_log_file is 7; it must be the path of a file, such as '
      '"/var/log/ipos/access.log"')),
+    ("Server.access_log_to", 'back = "eth1"', 'back = "eth1"\naccess_log_to = "mail"', 16,
+     'server.access_log_to is "mail"; it must be "file", "syslog" or "journald"'),
+    ("Server.access_log_format", 'back = "eth1"', 'back = "eth1"\naccess_log_format = "clf"', 16,
+     ('server.access_log_format is "clf"; it must be "decisions", "json", "combined" or '
+      '"haproxy"')),
     ("Service.access_log", "port = 80", "port = 80\naccess_log = 1.5", 21,
      ("service[1].access_log is 1.5; it must be a share of the decisions from 0 to 1, such as "
      "0.01")),
@@ -268,7 +273,11 @@ OTHERS = [
     ("unknown key far from any", 'front = "eth0"', 'front = "eth0"\ncolour = 1', 15,
      ('[server] has no key "colour"; its keys are name, front, back, addresses, front_vlan, '
      "back_vlan, max_connections, on_stop, leave_timeout_s, ready_port, mptcp, "
-     "access_log_file")),
+     "access_log_file, access_log_to, access_log_format")),
+    ("a log's file and another target", 'back = "eth1"',
+     'back = "eth1"\naccess_log_file = "/var/log/a"\naccess_log_to = "syslog"', 16,
+     ('server.access_log_file names a file, and access_log_to = "syslog" writes to none: one of '
+      "the two must go")),
     ("missing key", 'name = "web"\nport = 80', 'name = "web"', 18,
      f'[[service]] has no "port"; it must be {PORT}'),
     ("a table that should be many", '[[pool]]\nname = "all"', '[pool]\nname = "all"', 29,

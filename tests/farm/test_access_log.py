@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The access log with real requests: one line for each, with the rule and the server."""
+"""The access log with real requests: one line for each, with the rule and the server; and what the
+data plane has timed of them."""
 
 import json
 import os
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ipos.abi.rows import Timed
+from ipos.agent.view.measures import quantile_s
 from ipos.lab import Lab, Settings
 from tests.support.farm import CLIENT, SERVERS, Farm, read_answer, request, wait_until
 
@@ -192,3 +197,93 @@ def test_the_lines_are_counted(farm: Farm, logs: dict[str, Path]) -> None:
     counts = dict(line.split(" ") for line in named)
     assert float(counts['ipos_access_log_lines_total{outcome="written"}']) > 0
     assert float(counts['ipos_access_log_lines_total{outcome="lost"}']) == 0
+
+
+# ---- requests, when they are answered ------------------------------------------------------------
+
+
+@contextmanager
+def written_as(farm: Farm, form: str) -> Iterator[None]:
+    """All servers' logs in another format, as long as the block lasts."""
+    before = {place.node: place.config_file.read_text() for place in farm.lab.places()}
+    try:
+        for place in farm.lab.places():
+            text = before[place.node].replace(
+                "[server]\n", f'[server]\naccess_log_format = "{form}"\n'
+            )
+            place.config_file.write_text(text)
+            farm.run(place.node, "ipos", "reload")
+        yield
+    finally:
+        for place in farm.lab.places():
+            place.config_file.write_text(before[place.node])
+            farm.run(place.node, "ipos", "reload")
+
+
+def test_each_request_is_told_by_who_serves_it(farm: Farm, logs: dict[str, Path]) -> None:
+    """Here, at another server from the first on, after a move, and not at all."""
+    with written_as(farm, "json"):
+        with farm.connect(80, "s1") as connection:
+            for path in ("/bytes/20000", "/img/moved", "/slow/0.1"):
+                connection.sendall(request(path, close=False))
+                read_answer(connection)
+        read_answer_of(farm, "/img/away", "s3")
+        with farm.connect(80, "s3") as connection:
+            connection.sendall(b"GET /refused HTTP/1.1\r\n\r\n")
+            read_answer(connection)
+        found = wait_until("five lines", lambda: told if len(told := lines(logs)) == 5 else [])
+    by_path = {line["path"]: line for line in found}
+    where = {path: (line["server"], line["status"]) for path, line in by_path.items()}
+    assert where == {
+        "/bytes/20000": ("s1", 200), "/img/moved": ("s2", 404), "/slow/0.1": ("s1", 200),
+        "/img/away": ("s2", 404), "/refused": (None, 400),
+    }  # fmt: skip
+    assert 20_000 < by_path["/bytes/20000"]["bytes"] < 21_000
+    slow = by_path["/slow/0.1"]
+    assert 0.1 <= slow["first_byte"] <= slow["took"] < 10
+    assert by_path["/img/away"]["first_server"] == "s3"
+    assert by_path["/img/away"]["bytes"] > 0
+    assert by_path["/refused"]["bytes"] is None
+
+
+@pytest.mark.parametrize(
+    ("form", "pattern"),
+    [
+        ("combined", r'^10\.99\.0\.11 - - \[[^]]+\] "- //farm\.example/a -" 404 \d+ "-" "-" \d+$'),
+        ("haproxy", (r"^10\.99\.0\.11:\d+ \[[^]]+\] web s1/s1 0/0/0/\d+/\d+ 404 \d+ - - ---- "
+                    r'0/0/0/0/0 0/0 "- //farm\.example/a -"$')),
+    ],
+)  # fmt: skip
+def test_other_programs_formats(farm: Farm, logs: dict[str, Path], form: str, pattern: str) -> None:
+    with written_as(farm, form):
+        read_answer_of(farm, "/a")
+        text = wait_until("a line", lambda: logs["s1"].exists() and logs["s1"].read_text())
+    assert re.match(pattern, text)
+
+
+# ---- times -----------------------------------------------------------------------------------
+
+
+def test_histograms_agree_with_what_a_client_measures(farm: Farm) -> None:
+    """wrk's percentiles of a slow answer, and the bucket of each, which may be the next one."""
+    tallies, service = farm.tables["s1"].tallies, 0
+    before = tallies.histogram(service, Timed.REQUEST)
+    said = farm.run(
+        "client1", "wrk", "-t1", "-c8", "-d2", "--latency", "-H", "Host: farm.example",
+        f"http://{farm.address('s1')}/slow/0.05",
+    )  # fmt: skip
+    after = tallies.histogram(service, Timed.REQUEST)
+    units = {"us": 1e-6, "ms": 1e-3, "s": 1}
+    measured = {
+        float(part) / 100: float(value) * units[unit]
+        for part, value, unit in re.findall(r"^ +(\d+)% +([\d.]+)(us|ms|s)$", said, re.MULTILINE)
+    }
+    assert set(measured) == {0.5, 0.75, 0.9, 0.99}
+    for part, client_s in measured.items():
+        bound_s = quantile_s(after, part, before)
+        assert bound_s / 4 < client_s < bound_s * 2, (part, client_s, bound_s)
+    (requests,) = re.findall(r"(\d+) requests in", said)
+    counted = sum(after.buckets) - sum(before.buckets)
+    assert int(requests) <= counted <= int(requests) + 8, "some are on their way at its end"
+    took_s = (after.sum_ns - before.sum_ns) / 1e9
+    assert 0.05 <= took_s / counted < 1

@@ -196,6 +196,7 @@ def test_who_watches_is_told_of_decisions(
         "zero": bytes(6),
         "host": told["host"],
         "path": (b"/" if request else b"").ljust(128, b"\0"),
+        **dict.fromkeys(("bytes", "took_ns", "first_us", "status", "answers"), 0),
     }
     assert decided(machine, frame) == [] or outcome == "REFUSED", "a retransmission decides nothing"
     machine.close()

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from ipos.abi.rows import Decided, Timed
+from ipos.abi.layout import constant
+from ipos.abi.rows import Decided, Decision, Outcome, Timed
 from ipos.agent.view.measures import quantile_s
+from ipos.kernel import decisions
 from ipos.kernel.tallies import Tallies, bounds_s
+from native.values import Tc
 from tests.support.golden import packets as p
 from tests.support.golden.machine import NOW_NS, Config, NativeMachine
 from tests.support.golden.row import Row, prepare
@@ -32,6 +35,7 @@ class Server:
         row = Row(about="", steps=(), counts={}, config=config, before=before, sockets=(ANSWERED,))
         prepare(machine, row)
         self.tallies = Tallies(machine.node.store)
+        self.told: list[Decision] = []
 
     def at(self, us: int) -> None:
         self.machine.moment = NOW_NS + us * US
@@ -40,7 +44,9 @@ class Server:
     def says(self, data: bytes, seq: int, flags: str = "PA") -> None:
         """Our kernel sends this to the client."""
         frame = p.answer(flags, seq=seq, ack=HEAD_END, window=500, data=data)
-        assert self.machine.egress(frame, "front").verdict == "ok"
+        ran = self.machine.node.egress(frame, self.machine.ifindex("front"))
+        assert ran.verdict == Tc.OK
+        self.told += map(decisions.decode, ran.decided)
 
     def took(self, what: Timed) -> list[int]:
         """Microseconds below which each of them was, in order; and the sum fits."""
@@ -143,3 +149,30 @@ def test_bounds_and_quantiles(machine: NativeMachine) -> None:
     before = server.tallies.histogram(1, Timed.FIRST_BYTE)
     assert quantile_s(before, 0.5) == bounds_s()[7] == 128e-6
     assert quantile_s(before, 0.5, before) == 0
+
+
+LOGGED = constant("IPOS_ANSWER_LOGGED")
+
+
+def test_an_answer_that_is_logged_is_told_when_it_is_over(machine: NativeMachine) -> None:
+    asked = local(**{**FOLLOWED, "answered": 0, "asked_ns": 0, "timed": LOGGED})
+    server = Server(machine, KEPT, asked)
+    server.at(3_000)
+    server.says(HEAD + b"01234", SENT)
+    assert server.told == []
+    server.at(70_000)
+    server.says(b"56789", SENT + len(HEAD) + 5)
+    server.says(b"56789", SENT + len(HEAD) + 5)
+    (record,) = server.told
+    assert (record.outcome, record.status, record.answers) == (Outcome.ANSWERED, 200, 1)
+    assert (record.bytes, record.first_us, record.took_ns) == (len(HEAD) + 10, 3_000, 70_000 * US)
+    assert decisions.is_of_request(record)
+
+
+def test_the_bytes_of_a_connection_that_is_decided_once(machine: NativeMachine) -> None:
+    server = Server(machine, Config(), local(asked_ns=0, timed=LOGGED))
+    server.at(100)
+    server.says(b"220 mail\r\n", SENT)
+    server.says(b"250 OK\r\n", SENT + 10, "FPA")
+    (record,) = server.told
+    assert (record.bytes, record.status) == (SENT + 18 - (p.ISS + 1), 0)

@@ -401,6 +401,7 @@ class Outcome(IntEnum):
     REFUSED = 4
     TAKEN = 5
     STAYS = 6
+    ANSWERED = 7
 
 
 class Reason(IntEnum):
@@ -459,6 +460,13 @@ class Timed(IntEnum):
     FIRST_BYTE = 0
     REQUEST = 1
     MIGRATION = 2
+
+
+class AnswerFlags(IntFlag):
+    """`enum ipos_answer_flags`."""
+
+    BEGUN = 1
+    LOGGED = 2
 
 
 class Ambiguity(IntEnum):
@@ -1206,7 +1214,9 @@ class Endpoint:
     question: int = 0
     asked_seq: int = 0
     asked_ns: int = 0
-    timed: int = 0
+    answer_bytes: int = 0
+    first_us: int = 0
+    timed: AnswerFlags = AnswerFlags(0)
     marks: tuple[Mark, ...] = (Mark(),) * 4
 
 
@@ -1371,6 +1381,11 @@ class Decision:
     path_len: int = 0
     host: bytes = bytes(64)
     path: bytes = bytes(128)
+    bytes: int = 0
+    took_ns: int = 0
+    first_us: int = 0
+    status: int = 0
+    answers: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import structlog
 
 from ipos.abi.rows import Address, AddressKey
 from ipos.agent import setup
+from ipos.agent.access.decision_log import DecisionLog
 from ipos.agent.heartbeat import orders
 from ipos.agent.heartbeat.datagram_tags import StateKeys
 from ipos.agent.heartbeat.membership import Members
@@ -26,7 +27,6 @@ from ipos.agent.rows.clock import WallClock
 from ipos.agent.rows.convergence import Convergence
 from ipos.agent.undone import Undone
 from ipos.agent.view import snapshot
-from ipos.agent.view.decision_log import DecisionLog
 from ipos.agent.view.own_programs import OwnPrograms
 from ipos.agent.view.snapshot import Snapshot
 from ipos.config.crosscheck import read_secret, secret_path

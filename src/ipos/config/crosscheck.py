@@ -46,6 +46,7 @@ def crosscheck(config: Config, file: Path, places: dict[locate.Path, int]) -> li
     if config.farm.announce != "bgp":
         for key, text in agent_section.unannounced(config.agent, config.farm.announce):
             say(("agent", key), text)
+    _access_log(config, say)
     _services(config, say)
     _sessions(config, say)
     _checks(config, say)
@@ -162,6 +163,16 @@ def _secret(config: Config, file: Path, say: _Say) -> None:
                 f"farm.secret_file {path} {what} {len(secret)} bytes; "
                 f"it must hold at least {SECRET_MIN}",
             )
+
+
+def _access_log(config: Config, say: _Say) -> None:
+    server = config.server
+    if server.access_log_file is not None and server.access_log_to != "file":
+        say(
+            ("server", "access_log_file"),
+            f'server.access_log_file names a file, and access_log_to = "{server.access_log_to}" '
+            "writes to none: one of the two must go",
+        )
 
 
 def _services(config: Config, say: _Say) -> None:

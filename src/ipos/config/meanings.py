@@ -54,6 +54,9 @@ MEANINGS: dict[str, str] = {
     "it still has.",
     "Server.ready_port": "The TCP port of the back address on which `GET /v1/ready` is answered.",
     "Server.access_log_file": "Where the access log goes; standard output without it.",
+    "Server.access_log_to": "Where the access log goes, if not to a file or standard output.",
+    "Server.access_log_format": 'What a line is about and looks like: "decisions" has one in JSON '
+    "for each decision; the others have one for each request, when it is answered.",
     "Agent.web": "Where the page, the metrics and the API are reached by TCP. Without this key, "
     "they are not.",
     "Agent.web_token_file": "The file with the token that a client of `web` sends. Orders always "

@@ -187,6 +187,13 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[Path, Meta(description='the path of a file, such as "/var/log/ipos/access.log"')]
         | None
     ) = None
+    access_log_to: Annotated[
+        Literal["file", "syslog", "journald"], Meta(description='"file", "syslog" or "journald"')
+    ] = "file"
+    access_log_format: Annotated[
+        Literal["decisions", "json", "combined", "haproxy"],
+        Meta(description='"decisions", "json", "combined" or "haproxy"'),
+    ] = "decisions"
 
 
 class Session(Struct, frozen=True, forbid_unknown_fields=True):

@@ -29,6 +29,12 @@ def decode(record: bytes) -> Decision:
     return _CODEC.decode(record[: min(length, size)].ljust(size, b"\0"))
 
 
+def is_of_request(decision: Decision) -> bool:
+    """Whether a record tells how a request that was logged went on: no decision of this server."""
+    logged = DecisionFlags.LOGGED in decision.flags
+    return logged and decision.outcome in (Outcome.TAKEN, Outcome.ANSWERED)
+
+
 def timed_out(key: bytes, service: int, first: int, when_ns: int, *, logged: bool) -> bytes:
     """A record as the data plane writes them, of a head that did not end in time.
 

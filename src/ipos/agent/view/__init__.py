@@ -1,3 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What commands and the API show: status, tables, explanations, decisions, metrics, the access
-log."""
+"""What commands and the API show: status, tables, explanations, decisions, metrics."""

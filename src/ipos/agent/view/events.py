@@ -16,6 +16,7 @@ EVENTS = {
     Outcome.REFUSED: "refused",
     Outcome.TAKEN: "taken over",
     Outcome.STAYS: "stays",
+    Outcome.ANSWERED: "answered",
 }
 RuleName = Callable[[int], str | None]
 """A rule's number to what its `[[route]]` says; None for 0 and for one that is gone."""
@@ -40,7 +41,7 @@ def event(record: bytes, snapshot: Snapshot, wall_offset_ns: int, rule: RuleName
         "path": _text(decision.path[: decision.path_len]),
         "route": decision.rule or None,
         "rule": rule(decision.rule),
-        "pool": _name(snapshot.labels, decision.pool) if decision.server else None,
+        "pool": _pool(snapshot, decision),
         "first_server": names.get(decision.first),
         "server": names.get(decision.server),
         "reason": decisions.words(decision),
@@ -59,6 +60,11 @@ def is_logged(record: bytes) -> bool:
 def more(count: int, time_s: float) -> dict[str, Any]:
     """The object that stands in place of events that were lost."""
     return {"time": round(time_s, 6), "event": "more", "count": count}
+
+
+def _pool(snapshot: Snapshot, decision: Decision) -> str | None:
+    known = decision.server and not decisions.is_of_request(decision)
+    return _name(snapshot.labels, decision.pool) if known else None
 
 
 def _cut(decision: Decision) -> list[str]:

@@ -9,6 +9,7 @@ import asyncio
 import time
 from pathlib import Path
 
+from ipos.agent.access.decision_log import DecisionLog
 from ipos.agent.heartbeat.member import Age
 from ipos.agent.heartbeat.member_faults import TEXTS
 from ipos.agent.heartbeat.membership import Members
@@ -22,7 +23,6 @@ from ipos.agent.rows.convergence import Convergence
 from ipos.agent.tasks import Tasks
 from ipos.agent.undone import Undone
 from ipos.agent.view import snapshot
-from ipos.agent.view.decision_log import DecisionLog
 from ipos.agent.view.own_programs import OwnPrograms
 from ipos.agent.view.snapshot import Snapshot
 from ipos.config import absences

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from ipos.kernel.decisions import decode, is_of_request
+
 LOOK_S = 0.05
 READ = 1000
 """Records of one look; what the ring has no room for meanwhile is counted by the data plane."""
@@ -92,5 +94,6 @@ class Watching:
     def _look(self) -> None:
         records = self._ring.take(READ) if self._ring is not None else []
         if records:
+            shown = [one for one in records if not is_of_request(decode(one))]
             for feed in self._feeds:
-                feed.put(records)
+                feed.put(shown if feed.watches else records)

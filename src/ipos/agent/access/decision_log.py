@@ -5,11 +5,13 @@ import asyncio
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from ipos.abi.rows import SettingsFlags
+from ipos.abi.rows import DecisionFlags, SettingsFlags
+from ipos.agent.access.access_log import AccessLog
+from ipos.agent.access.answered import Requests
 from ipos.agent.host.own_state import boottime_ns, wall_offset_ns
-from ipos.agent.view.access_log import AccessLog
-from ipos.agent.view.events import event, is_logged
+from ipos.agent.view.events import event
 from ipos.agent.view.snapshot import Snapshot
 from ipos.agent.view.watchers import LOOK_S, Watching
 from ipos.config.schema import Config
@@ -17,6 +19,8 @@ from ipos.errors import IposError
 from ipos.kernel import decisions
 from ipos.kernel.decisions import DecisionRing
 from ipos.kernel.maps import Tables, switch
+
+_LOOK_NS = 5_000_000_000
 
 
 class DecisionLog:
@@ -27,14 +31,20 @@ class DecisionLog:
         self._tables = tables
         self._maps = maps
         self._wanted = asyncio.Event()
+        self._looked_ns = 0
         self.watching = Watching(self._ring, self._switch)
-        self.lines = AccessLog(config.server.access_log_file)
+        server = config.server
+        self._requests = Requests()
+        self.lines = AccessLog(
+            server.access_log_file, server.access_log_to, server.access_log_format
+        )
         self._look()
 
     def take(self, fresh: Config) -> None:
         """Use another configuration."""
         self._config = fresh
-        self.lines.reopen(fresh.server.access_log_file)
+        server = fresh.server
+        self.lines.reopen(server.access_log_file, server.access_log_to, server.access_log_format)
         self._look()
 
     async def run(self, snapshot: Callable[[], Snapshot]) -> None:
@@ -45,14 +55,37 @@ class DecisionLog:
                 while self._wanted.is_set():
                     records, lost = feed.take()
                     self.lines.miss(lost)
-                    if records:
-                        now, offset_ns = snapshot(), wall_offset_ns()
-                        self.lines.put(
-                            event(record, now, offset_ns, self.rule)
-                            for record in records
-                            if is_logged(record)
-                        )
+                    told = self._told(records, snapshot) if records else self._given_up()
+                    if told:
+                        self.lines.put(told)
                     await asyncio.sleep(LOOK_S)
+
+    def _told(self, records: list[bytes], snapshot: Callable[[], Snapshot]) -> list[dict[str, Any]]:
+        """What there is to log of these records: decisions as such, or requests that are over."""
+        now, offset_ns, told = snapshot(), wall_offset_ns(), []
+        me = next((one.index for one in now.servers if one.server == now.me), 0)
+        as_decisions = self._config.server.access_log_format == "decisions"
+        for record in records:
+            decision = decisions.decode(record)
+            if DecisionFlags.LOGGED not in decision.flags:
+                continue
+            if not as_decisions:
+                said = event(record, now, offset_ns, self.rule)
+                told += self._requests.take(decision, said, me)
+            elif not decisions.is_of_request(decision):
+                told.append(event(record, now, offset_ns, self.rule))
+        return told
+
+    def _given_up(self) -> list[dict[str, Any]]:
+        """Requests that nobody will answer; looked for while there is nothing else to do."""
+        now_ns = boottime_ns()
+        if now_ns - self._looked_ns < _LOOK_NS:
+            return []
+        self._looked_ns = now_ns
+        local, connect = self._tables.local, self._tables.connect
+        return self._requests.give_up(
+            now_ns, lambda key: local.get(key) is not None or connect.get(key) is not None
+        )
 
     def timed_out(self, key: bytes, service: int, name: str, me: int) -> None:
         """Log the agent's decision that a request whose head did not end in time is refused."""

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from ipos.agent.access import access_log
+from ipos.agent.access.access_log import AccessLog
+from ipos.agent.access.formats import as_json
 from ipos.agent.rows.desired import log_threshold
-from ipos.agent.view import access_log
-from ipos.agent.view.access_log import AccessLog, line
 
 
 def test_no_byte_of_a_client_ends_a_line() -> None:
     told = {"host": 'a\nb\r\x00\x1b[31m\u2028"\\', "path": "/\x85"}
-    written = line(told)
+    written = as_json(told)
     assert (written.count(b"\n"), written[-1:]) == (1, b"\n")
     assert all(0x20 <= byte < 0x7F for byte in written[:-1])
     assert json.loads(written) == told
@@ -62,9 +63,9 @@ def test_who_does_not_read_holds_up_nothing(
     began, ended = threading.Event(), threading.Event()
     through = AccessLog._write
 
-    def write(log: AccessLog, data: bytes) -> None:
+    def write(log: AccessLog, lines: list[bytes]) -> None:
         began.set()
-        through(log, data)
+        through(log, lines)
         ended.set()
 
     monkeypatch.setattr(AccessLog, "_write", write)
