@@ -15,8 +15,8 @@ enum ipos_settings_flags {
 					 * has one since the data plane was loaded, nor has it
 					 * drained */
 	IPOS_KEYS_CHANGE = 16,	 /* what is made under the other key is believed, too */
-	IPOS_ALL_ANSWER = 32,	 /* every server that is up hears our questions: a connection
-					 * that no one answers for is nobody's, and is reset */
+	IPOS_ALL_ANSWER = 32,	 /* every server that is up hears our questions: without an
+					 * answer a connection has no owner, and is reset */
 	IPOS_DRAINS = 64,	 /* this server is to lose its connections: see tc/join.h */
 };
 

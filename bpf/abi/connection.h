@@ -334,7 +334,7 @@ struct ipos_holding { /* map `holding`: full means drop, unacknowledged */
 	__u32 head_left;	   /* of the parser: missing bytes of a record or frame */
 	__u16 server;		   /* chosen; 0: not yet; answered: who is told of the end */
 	__be16 port;		   /* the application's there */
-	__u16 pool;		   /* whom it was chosen from */
+	__u16 pool;		   /* the pool that it was chosen from */
 	__u8 again;		   /* why it is decided again, enum ipos_reason; or 0 */
 	__u8 moving;		   /* a later request of a connection that is ours */
 	__u32 head_more;	   /* of the parser: the rest of its state */

@@ -56,7 +56,7 @@ struct ipos_decision { /* ring `decisions` */
 	__u8 outcome;  /* enum ipos_outcome */
 	__u8 reason;   /* enum ipos_reason */
 	__u16 service; /* index in `services` */
-	__u16 server;  /* index of the server chosen; 0: nobody */
+	__u16 server;  /* index of the server chosen; 0: none */
 	__u16 first;   /* index of the first server */
 	__u16 pool;    /* index in `pools`; of no meaning without a server */
 	__u8 flags;    /* enum ipos_decision_flags */

@@ -32,7 +32,7 @@ struct ipos_service_tally { /* map `service_tallies`, by service and CPU */
 
 struct ipos_tally {    /* maps `pool_tallies`, `rule_tallies`, `server_tallies`, likewise */
 	__u64 decided; /* of the pool, by the rule (0: by none), given to the server */
-	__u64 refused; /* with nobody left in the pool or for the rule; by the server */
+	__u64 refused; /* with no server left in the pool or for the rule; by the server */
 };
 #define IPOS_RULE_TALLIES 10001 /* IPOS_RULES_MAX, and those that no rule decided */
 

@@ -16,7 +16,7 @@ enum ipos_grammar {
 enum ipos_progress {
 	IPOS_READ_MORE = 0,
 	IPOS_READ_DONE = 1,
-	IPOS_READ_REFUSED = 2, /* `refusal` says why; nobody may serve it */
+	IPOS_READ_REFUSED = 2, /* `refusal` says why; no server may serve it */
 };
 
 enum ipos_body {

@@ -33,7 +33,7 @@
  */
 #define IPOS_MARK_LATE 0x69704f5c
 /*
- * on a piece of a held request for our own kernel: nobody else's bytes may take its place
+ * on a piece of a held request for our own kernel: no other bytes may take its place
  */
 #define IPOS_MARK_PIECE 0x69704f5e
 /*
@@ -56,7 +56,7 @@
 
 #define ADOPT_AGAIN 0x100      /* the packet must go to front's ingress again */
 #define DECIDE_HELD 0x101      /* the held request is complete */
-#define GIVE_UP 0x102	       /* nobody may or can serve it */
+#define GIVE_UP 0x102	       /* no server may or can serve it */
 #define FOLLOW 0x103	       /* bytes of a later request; see follow() */
 #define FIRST_SEGMENT 0x104    /* w->holding is for its request */
 #define ANSWERED_SEGMENT 0x105 /* its client was answered */

@@ -2,7 +2,7 @@
 /*
  * What the first request of an HTTP/2 connection asks for (RFC 9113): head.h knows the frames,
  * hpack.h the header block in them, and HTTP/1's readers what its host, path and cookies mean, so
- * that a rule fits whichever version the client speaks.  What breaks a rule here is nobody's
+ * that a rule fits whichever version the client speaks.  What breaks a rule here is no
  * request: the connection is decided without one, and the server tells its client.
  */
 #ifndef IPOS_CORE_H2_H

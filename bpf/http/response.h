@@ -149,7 +149,7 @@ IPOS_INLINE void answer_status(struct ipos_endpoint *ep, __u8 c)
 		ep->answer_status = 0;
 		ep->answer_seen = 0;
 		ep->answer_left = 0;
-		wrong = ep->answered == ep->asked; /* nobody has asked */
+		wrong = ep->answered == ep->asked; /* there was no request */
 	}
 	if (at < 7)
 		wrong |= http_lower(c) != answer_text(ANSWER_VERSION, at);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * Decisions as they are made, for `ipos watch` and the access log.  Nothing is written unless
- * somebody watches, or the service has a log and the decision is drawn for it.
+ * there is a watcher, or the service has a log and the decision is drawn for it.
  */
 #ifndef IPOS_DECISION_H
 #define IPOS_DECISION_H
@@ -10,7 +10,7 @@
 
 struct verdict {       /* what is decided of a connection */
 	__u16 service; /* index in `services` */
-	__u16 server;  /* index of the server chosen; 0: nobody */
+	__u16 server;  /* index of the server chosen; 0: none */
 	__u16 first;   /* index of the first server */
 	__u8 outcome;  /* enum ipos_outcome */
 	__u8 reason;   /* enum ipos_reason */

@@ -241,7 +241,7 @@ struct notice {
 	__u32 iss;
 };
 
-/* A notice's tag covers the MAC addresses too: whose it is, and for whom. */
+/* A notice's tag covers the MAC addresses too: its sender and its receiver. */
 #define TRAILER_TAGGED (offsetof(struct ipos_trailer, tag))
 #define NOTICE_TAGGED (IPOS_HEADER_LEN + TRAILER_TAGGED + 2 * ETH_ALEN)
 #define LEARNED_TAGGED (offsetof(struct ipos_learned, tag))

@@ -95,8 +95,8 @@ IPOS_MAP(guesses, ARRAY, __u32, struct ipos_guesses, IPOS_GUESSES_SLOTS);
  */
 IPOS_MAP(hold_used, ARRAY, __u32, __u32, IPOS_SHARES_SLOTS);
 /*
- * Writer: agent.  Fixed size.  Those that the agent gave back: nobody else writes it, so no sum
- * is lost.
+ * Writer: agent.  Fixed size.  Pieces that the agent gave back.  Only the agent writes it, so no
+ * sum is lost.
  */
 IPOS_MAP(hold_returned, ARRAY, __u32, __u32, IPOS_SHARES_SLOTS);
 
@@ -129,7 +129,7 @@ struct stands {
 	__u8 state;
 	__u8 busy;   /* packets wait for the process that has the socket */
 	__u8 gaps;   /* bytes are there that others must come before */
-	__u8 unread; /* nobody will read what comes */
+	__u8 unread; /* the application will not read what comes */
 };
 
 enum ours { OURS_NOT, OURS_PIECE, OURS_AGAIN }; /* a piece of a held request; put back by us */

@@ -30,7 +30,7 @@ IPOS_FUNCTION int tally_decided(__u32 service, __u32 server, __u32 pool, __u32 r
 	return 0;
 }
 
-/* Nobody serves the request: `by` is enum ipos_refused_by. */
+/* No server serves the request: `by` is enum ipos_refused_by. */
 IPOS_FUNCTION int tally_refused(__u32 service, __u32 by)
 {
 	struct ipos_service_tally *s = bpf_map_lookup_elem(&service_tallies, &service);
@@ -40,7 +40,7 @@ IPOS_FUNCTION int tally_refused(__u32 service, __u32 by)
 	return 0;
 }
 
-/* And that is so because nobody is left in its pool, which its rule gave. */
+/* And that is so because no server is left in its pool, which its rule gave. */
 IPOS_FUNCTION int tally_nobody(__u32 pool, __u32 rule)
 {
 	struct ipos_tally *t = bpf_map_lookup_elem(&pool_tallies, &pool);

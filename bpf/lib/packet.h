@@ -102,7 +102,7 @@ IPOS_INLINE int is_vlan_type(__be16 type)
 
 /*
  * Up to s->l2, where the next header starts.  One 802.1Q tag is read.  The kernel reads several,
- * and would find a packet behind them that nobody has looked at.
+ * and would find a packet behind them that was not checked.
  */
 IPOS_INLINE enum parsed parse_l2(void *data, void *end, __u16 ethertype, struct segment *s)
 {

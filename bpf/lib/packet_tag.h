@@ -3,8 +3,8 @@
  * The tag of a type 2.  Every packet between servers has one, so it is made of two parts: NH
  * (Black, Halevi, Krawczyk, Krovetz, Rogaway 1999; RFC 4418 5.2), twice, with keys two words
  * apart, which is a multiplication for each word of the message; and SipHash-1-3 of the two sums.
- * Two messages of one length have equal sums with probability 2^-64 under keys that nobody knows,
- * and what SipHash is given nobody sees.
+ * Two messages of one length have equal sums with probability 2^-64 under secret keys, and the
+ * input of SipHash is never seen.
  */
 #ifndef IPOS_PACKET_TAG_H
 #define IPOS_PACKET_TAG_H

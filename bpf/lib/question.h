@@ -13,7 +13,7 @@
 
 #define QUESTION_NS 50000000ULL		/* an answer takes less: until then nothing more is asked */
 #define QUESTION_LIFE_NS 10000000000ULL /* a question of the past, whatever came of it */
-#define QUESTIONS 3			/* so many in vain, over so long: nobody has it */
+#define QUESTIONS 3			/* so many in vain, over so long: no server has it */
 #define QUESTIONS_NS 1000000000ULL
 #define ANSWER_NS 1000000000ULL /* an answer that comes later is none */
 

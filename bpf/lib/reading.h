@@ -50,8 +50,8 @@ IPOS_INLINE void given_here(struct ipos_endpoint *ep)
 }
 
 /*
- * Whether what our kernel was given may still be in another CPU's hands, where nobody sees it.  A
- * packet that came by on this CPU once more is behind all that this CPU gave.
+ * Whether what our kernel was given may still be in another CPU's hands, where it cannot be seen. 
+ * A packet that came by on this CPU once more is behind all that this CPU gave.
  */
 IPOS_INLINE int given_elsewhere(const struct ipos_endpoint *ep)
 {

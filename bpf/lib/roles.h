@@ -2,7 +2,7 @@
 /*
  * What this server may be to a connection, known before any table of connections is asked: `roles`
  * counts the rows of Forward, Local, Forward-Connect and `holding` by a hash of the four-tuple.
- * Where a count is 0 there is no row, so nobody asks that table.
+ * Where a count is 0 there is no row, so that table is not asked.
  *
  * The order that keeps this true on all CPUs: a row is counted before it is made, and is counted
  * off after it has gone.  Between the two a count is one too high, and a table is asked in vain; it

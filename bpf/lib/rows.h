@@ -141,7 +141,7 @@ IPOS_FUNCTION int closed_remember(const struct ipos_tuple *t, const struct ipos_
 
 /*
  * `traffic` says of every server how many rows of Forward lead to it, and of this one how many rows
- * Local has: sent - closed.  So nobody makes or deletes such a row but by these functions, and of
+ * Local has: sent - closed.  So such a row is made or deleted only by these functions, and of
  * two CPUs that end a connection only the one that took its row away counts the end.
  */
 IPOS_FUNCTION int local_put(const struct ipos_tuple *t, const struct ipos_endpoint *ep)

@@ -69,7 +69,7 @@ IPOS_FUNCTION int refused_by(const struct ipos_refusers *refused, __u32 index)
 	return 0;
 }
 
-/* The server has refused it, too.  Returns whether so many have that nobody is asked any more. */
+/* The server has refused it, too.  Returns whether so many have that no more are asked. */
 IPOS_INLINE int refuser_add(struct ipos_refusers *refused, __u16 index)
 {
 	__u32 n = refused->count;
@@ -90,7 +90,7 @@ IPOS_INLINE const struct ipos_refusers *refused_too(struct ipos_scratch *w,
 	return &w->refused;
 }
 
-/* Of a request that nobody has been asked for yet. */
+/* The refusers of a request that was not offered yet. */
 IPOS_INLINE const struct ipos_refusers *refused_by_none(struct ipos_scratch *w)
 {
 	w->refused.count = 0;

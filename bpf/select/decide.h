@@ -50,7 +50,7 @@ IPOS_INLINE int decide_pool(struct ipos_scratch *w, const struct ipos_refusers *
 	return decide_known(w, refused, now, c);
 }
 
-/* The request read into w->request; returns the server's index, 0 for nobody. */
+/* The request read into w->request; returns the server's index, 0 for none. */
 IPOS_FUNCTION int decide(struct ipos_scratch *w, const struct ipos_tuple *t,
 			 const struct ipos_refusers *refused, __u64 now, struct choice *c)
 {

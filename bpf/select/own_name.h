@@ -8,7 +8,7 @@
 
 #include "select/session.h"
 
-/* Whose own name the request's host is; 0: nobody's. */
+/* The server whose own name the request's host is; 0: none. */
 IPOS_INLINE __u32 redirect_named(struct ipos_scratch *w)
 {
 	const struct ipos_request *r = &w->request;

@@ -17,7 +17,7 @@ enum choice_session {
 };
 
 struct choice {
-	__u32 server; /* index; 0: nobody */
+	__u32 server; /* index; 0: none */
 	__u16 port;   /* network: the application's there */
 	__u16 zeros;
 	__u16 pool;    /* index in `pools`: whose candidates they are */
@@ -104,7 +104,7 @@ IPOS_FUNCTION int pool_draws(const struct ipos_pool *pool, const struct ipos_ref
 }
 
 /*
- * The same, for sure: its place in the pool, and not `without` unless there is no other; -1: nobody
+ * The same, for sure: its place in the pool, and not `without` unless there is no other; -1: none
  * can take it.  Few draws nearly always hit; when none does, all are looked at.
  */
 IPOS_INLINE int choose_drawn(struct ipos_scratch *w, const struct ipos_pool *pool,
@@ -257,7 +257,7 @@ IPOS_FUNCTION int choose_first(struct ipos_scratch *w, const struct ipos_pool *p
 	return -1;
 }
 
-/* By the client's address; where its way leads to nobody, any that can take it. */
+/* By the client's address; if its way leads to no server, any that can take it. */
 IPOS_FUNCTION int choose_source(struct ipos_scratch *w, const struct ipos_pool *pool,
 				__u32 pool_index, const struct ipos_refusers *refused,
 				__u32 client_ip)
@@ -317,7 +317,7 @@ IPOS_FUNCTION int choose(struct ipos_scratch *w, __u32 pool_index,
 	return c->server;
 }
 
-/* This server, if it is one of the pool's and may have the request; else nobody. */
+/* This server, if it is one of the pool's and may have the request; else none. */
 IPOS_FUNCTION int choose_only(__u32 pool_index, __u32 server, const struct ipos_refusers *refused,
 			      struct choice *c)
 {

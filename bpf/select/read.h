@@ -30,7 +30,7 @@ IPOS_INLINE void request_open(struct ipos_scratch *w, __u16 service, __u8 mode)
 	struct ipos_request *r = &w->request;
 
 	/*
-	 * What follows the host nobody writes to; of path and cookie nobody looks behind their
+	 * What follows the host is not written to, and path and cookie are not read beyond their
 	 * end.
 	 */
 	__builtin_memset(r, 0, offsetof(struct ipos_request, host_end));

@@ -68,7 +68,7 @@ IPOS_APART int fin_acknowledged(struct __sk_buff *skb, struct ipos_settings *set
 
 /*
  * Whether a RST of the client's is the end.  With the number our socket expects it is, even while
- * a process has the socket and TCP puts the packet off: nobody tells us when it is taken.  TCP
+ * a process has the socket and TCP puts the packet off: nothing tells us when it is taken.  TCP
  * takes some with another number, such as the one of the client's FIN, or of a stream whose last
  * bytes are in one NAPI batch with it: we look again when it has seen this one.  If a process has
  * the socket even then, with the packets before it put off too, the agent asks in a while.
@@ -96,7 +96,7 @@ IPOS_APART int fin_counts(struct __sk_buff *skb, struct ipos_scratch *w, const s
 
 	if (!socket_stands(skb, &s->tuple, &at)) {
 		if (!time_wait_expects(skb, &s->tuple, &next))
-			return 1; /* no socket: nobody minds */
+			return 1; /* no socket that could be harmed */
 		/* Also what is left of a closed socket that still waits for the client's FIN. */
 		return end == next || end == next + 1;
 	}

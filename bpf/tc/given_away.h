@@ -79,7 +79,7 @@ IPOS_APART int moving(struct __sk_buff *skb, struct ipos_settings *set, struct i
 	struct ipos_forward *f = bpf_map_lookup_elem(&forward, &s->tuple);
 	struct route r = {};
 
-	if (!f) /* its row was taken away: nobody knows whether the other server has it */
+	if (!f) /* its row was taken away: the other server may have it or not */
 		return GIVE_UP;
 	if (goes_beyond(f, s) || offered_since(f, now) > OFFER_AGAIN_MS)
 		return given_away(skb, set, w, s, f);

@@ -18,7 +18,7 @@
 #include "tc/owned_packet.h"
 #include "tc/syn.h"
 
-/* ---- nobody's yet --------------------------------------------------------------------------- */
+/* ---- no row yet ----------------------------------------------------------------------------- */
 
 /* Of a service that selects on connection, while its owner's kernel has not answered. */
 IPOS_APART int syn_goes_on(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w,

@@ -19,7 +19,7 @@ IPOS_APART int line_note(struct __sk_buff *skb, struct ipos_scratch *w, const st
 
 	w->line = ep->line;
 	w->line_final = line_final(ep);
-	/* Our kernel's word for it: nobody else's acknowledgement may be believed. */
+	/* Our kernel must have taken it: no other acknowledgement may be believed. */
 	if (ep->insert == IPOS_INSERT_SENT && s->flags & TCP_ACK &&
 	    !seq_before(s->ack, end + ep->line.length) && socket_acknowledged(skb, &s->tuple, end))
 		ep->insert = IPOS_INSERT_DONE;

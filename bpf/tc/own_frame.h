@@ -11,7 +11,7 @@
 #include "tc/old_connection.h"
 #include "tc/syn.h"
 
-#define HANDSHAKE_NOTICES 4 /* nobody asks again for one that is lost */
+#define HANDSHAKE_NOTICES 4 /* a lost one is not asked for again */
 
 /* Whether the first server is to hear how the packet fared. */
 IPOS_INLINE int notice_due(const struct segment *s, const struct ipos_endpoint *ep)
@@ -178,9 +178,9 @@ IPOS_APART int adoption_late(const struct ipos_tuple *t, __u32 ms)
 
 /*
  * The agent takes a held request whose time is over.  Here, under the connection's lock, no other
- * CPU has the row in its hands: it would give it pieces that nobody gives back, or write into what
- * is another connection's row by then.  It is taken as the agent has read it, or not at all; its
- * pieces and its count in `roles` are the agent's.
+ * CPU has the row in its hands: it would give it pieces that are never given back, or write into
+ * what is another connection's row by then.  It is taken as the agent has read it, or not at all;
+ * its pieces and its count in `roles` are the agent's.
  */
 IPOS_APART int holding_taken(const struct ipos_tuple *t, const struct ipos_trailer *read)
 {

@@ -51,7 +51,7 @@ IPOS_APART __u32 syn_write(const struct ipos_settings *set, struct ipos_scratch 
 	return l2 + sizeof(struct iphdr) + SYN_TCP_LEN;
 }
 
-/* Nobody is left: RST to the SYN (RFC 9293 3.5.2). */
+/* No server is left: RST to the SYN (RFC 9293 3.5.2). */
 IPOS_APART int syn_reset(struct __sk_buff *skb, const struct ipos_settings *set,
 			 struct ipos_scratch *w, const struct ipos_tuple *t,
 			 const struct ipos_temporary *row)

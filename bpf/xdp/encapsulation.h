@@ -234,7 +234,7 @@ IPOS_INLINE int answer_reset(struct xdp_md *ctx, struct ipos_scratch *w, const s
 
 /* What stands around a client's packet on back. */
 struct wrapping {
-	const __u8 *mac; /* whom the frame goes to */
+	const __u8 *mac; /* the frame's receiver */
 	__u32 ip;	 /* of its header; network */
 	__u16 port, type;
 };

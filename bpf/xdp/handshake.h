@@ -214,9 +214,9 @@ IPOS_INLINE int client_open(struct xdp_md *ctx, struct ipos_scratch *w, const st
 }
 
 /*
- * Data of nobody we know.  A client whose row had to go while it was silent, and whose cookie has
- * grown too old meanwhile, proves by that cookie that it shook hands with us: it is told the end.
- * Returns 0 when it does not.
+ * Data of an unknown connection.  A client whose row was evicted while it was silent, and whose
+ * cookie has grown too old meanwhile, proves by that cookie that it shook hands with us: it is
+ * told the end. Returns 0 when it does not.
  */
 IPOS_APART int client_stranger(struct xdp_md *ctx, const struct ipos_settings *set,
 			       struct ipos_scratch *w, const struct segment *s, __u64 now)
@@ -228,7 +228,7 @@ IPOS_APART int client_stranger(struct xdp_md *ctx, const struct ipos_settings *s
 	return answer_reset(ctx, w, s);
 }
 
-/* Nobody's yet: the handshake's third segment, or a stranger. */
+/* Of no known connection: the handshake's third segment, or a stranger. */
 IPOS_INLINE int client_unattached(struct xdp_md *ctx, struct ipos_settings *set,
 				  struct ipos_scratch *w, struct segment *s, __u64 roles, __u64 now)
 {

@@ -12,8 +12,8 @@
 enum locate {
 	LOCATE_SILENTLY, /* whatever comes of it, the client is told nothing */
 	LOCATE_SPENT,	 /* the same, of a source that has guessed too often */
-	LOCATE_RESETS,	 /* if nobody has it, the client is told the end */
-	LOCATE_OPENS,	 /* if nobody answers, its cookie opens it here */
+	LOCATE_RESETS,	 /* if no server has it, the client is reset */
+	LOCATE_OPENS,	 /* if no server answers, its cookie opens it here */
 };
 
 #define LOCATE_IN_VAIN (-1)
@@ -102,9 +102,9 @@ IPOS_INLINE int is_shared(const struct segment *s)
 }
 
 /*
- * Of nobody we know, and without a cookie: another server may know it.  Not while a client that has
- * shaken hands here may use the same ports; unless routers have sent only its handshake here: then
- * it is looked for, and told nothing.
+ * A packet of an unknown connection, without a cookie: another server may know it.  Not while a
+ * client that has shaken hands here may use the same ports, unless routers have sent only its
+ * handshake here: then its owner is looked for, and the client is told nothing.
  */
 IPOS_INLINE int client_elsewhere(struct xdp_md *ctx, const struct ipos_settings *set,
 				 struct ipos_scratch *w, const struct segment *s,

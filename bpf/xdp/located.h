@@ -74,7 +74,7 @@ IPOS_APART int back_locate(struct xdp_md *ctx, struct ipos_settings *set, struct
 	tag = AT64(tail, 0);
 	if (!packet_tag_right(ctx, set, s->l2, p->inner, p->ip_len - p->inner, tag))
 		return drop(COUNT_DROP_FRAME_TAG);
-	/* Nobody plays it back as another server's, or later. */
+	/* It cannot be played back as another server's, or later. */
 	if (!asker || h->endpoint_ip != asker->address)
 		return drop(COUNT_DROP_FRAME_RECEIVER);
 	if (!question_believed(set, h->endpoint_port, bpf_ktime_get_boot_ns()))

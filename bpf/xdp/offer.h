@@ -24,7 +24,7 @@ IPOS_INLINE int refuse(struct xdp_md *ctx, struct ipos_settings *set, struct ipo
 
 /*
  * Refuses the offer in w->endpoint, for good: the same offer may be on its way once more, and its
- * sender asks somebody else as soon as it hears this.
+ * sender asks another server as soon as it hears this.
  */
 IPOS_APART int refuse_offer(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
 			    const struct segment *s, __u32 reason)

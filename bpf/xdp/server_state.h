@@ -43,7 +43,7 @@ IPOS_INLINE int state_write(struct ipos_server *server, struct ipos_heard *row,
 }
 
 /*
- * The header of a frame of type 13 is in w->words, and sound.  Without tags nobody is believed.
+ * The header of a frame of type 13 is in w->words, and sound.  Without tags no frame is believed.
  * Whose state it is the tag says, by back address, agent and edition, and not the MAC address
  * alone: that another's frame came from it makes no row.  Returns a counter.
  */
