@@ -3,5 +3,5 @@
 
 `heartbeat` is what the servers tell each other, `host` what this machine is, `rows` what the tables
 should hold, `expiry` what happens to rows whose connection has gone, `view` what commands show,
-`http` the API. `startup`, `beat`, `reload` and `agent` put them together.
+`http` the API. `startup`, `exchange`, `beat`, `reload` and `agent` put them together.
 """

@@ -20,10 +20,10 @@ from ipos.agent import startup, tasks
 from ipos.agent.beat import Beat
 from ipos.agent.drain.emptying import Emptying
 from ipos.agent.examination.examiner import Examiner, host
+from ipos.agent.exchange import Exchange
 from ipos.agent.expiry.silent_clients import SilentClients
 from ipos.agent.expiry.sweep import Sweep
 from ipos.agent.heartbeat import probe, transport
-from ipos.agent.heartbeat.exchange import Exchange
 from ipos.agent.heartbeat.learned_cookies import CookieGossip
 from ipos.agent.holders import announcements
 from ipos.agent.holders.announcements import Announcements

@@ -16,8 +16,8 @@ from collections.abc import Callable
 
 import structlog
 
+from ipos.agent.exchange import Exchange
 from ipos.agent.expiry.sweep import Sweep
-from ipos.agent.heartbeat.exchange import Exchange
 from ipos.agent.heartbeat.member_faults import Fault
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.heartbeat.message import Order

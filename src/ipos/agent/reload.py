@@ -12,7 +12,7 @@ import structlog
 
 from ipos.agent import setup
 from ipos.agent.beat import Beat
-from ipos.agent.heartbeat.exchange import Exchange
+from ipos.agent.exchange import Exchange
 from ipos.agent.host.interfaces import interface
 from ipos.agent.host.routing import Routing
 from ipos.agent.host.systemd import READY, notify, reloading

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this server tells the others at each beat, and what it takes in from them.
+"""Sends what this server tells the others at each beat, and takes in what they tell.
 
-`Exchange` connects the UDP socket with those who understand its datagrams: whole states go to the
-membership and to the rows of the data plane, questions about connections to expiry, those about
-faults to the examiner, and learned cookies to their map. States without news are told and taken by
-the data planes; what they have heard is read from a map once a beat. `Exchange` also probes servers
-whose agents are silent.
+`Exchange` connects the UDP socket with the parts of the agent that understand its datagrams: whole
+states go to the membership and to the rows of the data plane, questions about connections to
+expiry, those about faults to the examiner, and learned cookies to their map. States without news
+are taken in by the data planes, and the agent reads what they have heard from a map once a beat.
+`Exchange` also probes servers whose agents are silent.
 """
 
 import asyncio
