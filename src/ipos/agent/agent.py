@@ -103,7 +103,7 @@ class Agent:
             return
         alone = only_server_of(self.view(), server.name)
         if alone:
-            log.warning("nobody else can serve what this server serves: it stays", what=alone)
+            log.warning("this server stays, because no other can serve the same", what=alone)
             self._tasks.stopping.set()
             return
         self._leaving = True

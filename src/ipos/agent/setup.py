@@ -61,7 +61,7 @@ def sizes(config: Config) -> dict[str, int]:
 def say_notes(config: Config) -> None:
     """What is right in a configuration and good to know."""
     for note in remarks(config):
-        log.info("good to know", note=note)
+        log.info("note about the configuration", note=note)
 
 
 def prepare(

@@ -68,8 +68,8 @@ def test_a_server_in_maintenance_has_lost_it(running: Running, url: str, cookie:
 @pytest.mark.parametrize(
     ("url", "cookie", "said"),
     [
-        (INSERT, "IPOS=" + "0" * 32, "nobody here made its value"),
-        (LEARN, "ID=abd", "nobody has learned it"),
+        (INSERT, "IPOS=" + "0" * 32, "no server of the farm made its value"),
+        (LEARN, "ID=abd", "no server has learned it"),
         (LEARN, "IPOS=abc", "there is no cookie ID in it"),
         ("http://203.0.113.1:8002/", "IPOS=1", "keeps no sessions by cookie"),
     ],
@@ -85,4 +85,4 @@ def test_a_cookie_that_counts_for_nothing(
 def test_a_row_that_has_expired_names_nobody(running: Running) -> None:
     key = rows.CookieKey(learned_hash(b"abc", KEY), 8001)
     running.tables.cookies.put(key, rows.Cookie(OWNER, NOW_NS))
-    assert "nobody has learned it" in explain(running.view(), LEARN, cookie=LEARNED).notes[0]
+    assert "no server has learned it" in explain(running.view(), LEARN, cookie=LEARNED).notes[0]

@@ -63,7 +63,7 @@ async def serve(listener: socket.socket, control: "Control", web: "WebPort | Non
         await asyncio.to_thread(importlib.import_module, "ipos.agent.http.api")
         await asyncio.to_thread(importlib.import_module, "uvicorn.protocols.http.h11_impl")
     except ImportError as error:
-        log.error("there is no API", reason=str(error))
+        log.error("the API cannot be served", reason=str(error))
         return
     from ipos.agent.http.api import application
     from ipos.agent.http.guard import Guard

@@ -52,7 +52,7 @@ def stuck(
     inserts = session.kind is rows.SessionKind.INSERT
     server = _inserted(view, value) if inserts else _learned(view, value, service.port)
     if server is None:
-        why = "nobody here made its value" if inserts else "nobody has learned it"
+        why = "no server of the farm made its value" if inserts else "no server has learned it"
         return Stuck(None, "", f"cookie {name} names no server, because {why}: a session begins")
     address = view.tables.addresses.get(rows.AddressKey(server, service.port, rows.PROTOCOL_TCP))
     listening = view.tables.pools.get(service.listening) or pool
