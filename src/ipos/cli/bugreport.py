@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ipos bugreport`: what somebody who helps must see of this server, in one file."""
+"""`ipos bugreport`: what a person who helps must see of this server, in one file."""
 
 import io
 import os

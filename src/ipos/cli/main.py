@@ -107,7 +107,7 @@ def choices(
         ),
     ] = "",
 ) -> None:
-    """Options that name a data plane; who looks for one finds them in the environment."""
+    """Options that name a data plane; code that looks for one finds them in the environment."""
 
 
 def add_choices(command: Any) -> None:
@@ -133,7 +133,7 @@ class LazyGroup(TyperGroup):
         return entry and TyperCommand(name=cmd_name, help=entry.summary)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The real command, imported: what dispatch and completion of its options ask for."""
+        """The real command, imported. Dispatch and the completion of its options need it."""
         if args and args[0] not in SUBCOMMANDS and not ctx.resilient_parsing:
             ctx.fail(f"There is no command {args[0]!r}{_meant(args[0])}")
         name, command, rest = super().resolve_command(ctx, args)

@@ -110,7 +110,7 @@ def _write(said: "Answers", file: Path, ask: "_Asker", *, new_farm: bool) -> Non
 
 
 class _Asker:
-    """Asks for what no option says; where nobody can be asked, the suggestion must do."""
+    """Asks for what no option says; without a terminal the suggestion is taken."""
 
     def __init__(self, *, silent: bool) -> None:
         self.silent = silent

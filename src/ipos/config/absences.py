@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a configuration names and nobody has: members never heard of, servers of pools, services.
-Pure.
+"""Things that a configuration names and that do not exist: members, servers, services. Pure.
 
 Each answer is a list of sentences for `ipos status`. Some seconds after a start nothing is said:
 the others may only be starting too.
@@ -26,7 +25,7 @@ def unheard(addresses: Iterable[IPv4Address]) -> list[str]:
 
 
 def unknown_servers(config: Config, names: Iterable[str]) -> list[str]:
-    """Pools and routes with servers that nobody in the farm is called. names: those of servers."""
+    """Pools and routes with servers that the farm does not have. names: those of its servers."""
     known = frozenset(names)
     found = [
         (f"pool {pool.name}", name)

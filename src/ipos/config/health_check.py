@@ -55,7 +55,7 @@ class Check(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def path(self) -> str | None:
-        """What is asked for; None where a connection is enough."""
+        """The path that is requested; None where a connection is enough."""
         return self.http if self.https is None else self.https
 
     @property

@@ -10,7 +10,7 @@ from ipos.demo.tally import Tally
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it.
+    """The outcome of a demo.
 
     ``drained``: the server that was drained; ``after``: requests by server from shortly after that
     on; ``client``: the client's true address.

@@ -24,7 +24,7 @@ class Tally:
     faults: list[str] = field(default_factory=list)
 
     def answered(self, server: str, client: str, *, addressed: str) -> None:
-        """A whole and right answer."""
+        """Count a whole and right answer."""
         self.requests += 1
         self.answered_by[server] = self.answered_by.get(server, 0) + 1
         if server != addressed:
@@ -33,7 +33,7 @@ class Tally:
             self.clients.append(client)
 
     def failed(self, why: str) -> None:
-        """A request without one."""
+        """Count a request that failed."""
         self.requests += 1
         self.failures += 1
         if len(self.faults) < FAULTS_KEPT:

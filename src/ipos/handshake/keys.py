@@ -76,23 +76,21 @@ class FarmKeys:
 
 @dataclass(frozen=True, slots=True)
 class KeyRing:
-    """What is made is made under `main`; what was made under `other` is believed, too.
-
-    Everybody who has both of two secrets understands everybody else, whichever is `main`. So a farm
+    """New tags and cookies are made under `main`; those made under `other` are believed, too.
+    Servers that have both secrets understand each other, whichever of the two is `main`. So a farm
     changes its secret in three steps, each on all servers before the next: the new one is believed,
-    then used, then the old one is believed no more.
-    """
+    then used, then the old one is believed no more."""
 
     main: FarmKeys
     other: FarmKeys | None = None
 
     def may_follow(self, before: KeyRing) -> bool:
-        """Whether those who still have the keys from before believe what is made under these."""
+        """Whether servers that still have the keys from before believe new tags."""
         return self.main in (before.main, before.other)
 
 
 def key_ring(content: bytes, farm: str) -> KeyRing:
-    """Of a secret file: the secret, and behind `also ` in a second line one to be believed, too."""
+    """The keys of a secret file: its secret, and after `also ` in a second line one to believe."""
     main, other = secrets_in(content)
     return KeyRing(FarmKeys(main, farm), FarmKeys(other, farm) if other is not None else None)
 

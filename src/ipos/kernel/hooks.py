@@ -158,7 +158,7 @@ def read_link(path: Path) -> Link:
 
 
 def remove_link(path: Path) -> None:
-    """Off its hook now, and unpinned. A link whose interface has gone is unpinned alone."""
+    """Take it off its hook and unpin it. A link whose interface has gone is only unpinned."""
     fd = open_pin(path, f"link {path.name}")
     try:
         syscall.link_detach(fd)
@@ -300,7 +300,8 @@ def xdp_occupant(ifindex: int) -> tuple[int, str]:
 def expect_free(pin_dir: Path, others: Iterable[Path], interfaces: Iterable[int]) -> None:
     """SlotTaken when an interface of this network namespace has XDP that is not this data plane's.
 
-    `others` are the pin directories of all data planes of this host, to say whose it is.
+    `others` are the pin directories of all data planes of this host, so that the error can name the
+    owner.
     """
     for ifindex in dict.fromkeys(interfaces):
         occupant, name = xdp_occupant(ifindex)

@@ -2,8 +2,8 @@
 """The tables of a running data plane as typed rows.
 
 Every map is opened from its pin, when it is first used: this needs neither the agent nor the
-process that loaded the data plane. `abi/ipos.h` says who writes which map, and what happens when
-one is full.
+process that loaded the data plane. `lib/maps.h` says which side writes each map, and what happens
+when one is full.
 """
 
 import functools
@@ -165,7 +165,7 @@ class PerCpuTable(Generic[V]):
         return [self._value.decode(one) for one in raw]
 
     def totals(self, indices: Iterable[int]) -> list[int]:
-        """Of numbers of 8 bytes: the sums over the CPUs."""
+        """The sums over the CPUs of a map whose values are numbers of 8 bytes."""
         return self._store.totals([self._key.encode(index) for index in indices])
 
     def items(self) -> Iterator[tuple[int, list[V]]]:
@@ -229,7 +229,7 @@ class Tables:
 
     @functools.cached_property
     def cookies(self) -> Table[rows.CookieKey, rows.Cookie]:
-        """The Cookie map: who has the session of a learned cookie."""
+        """The Cookie map: which server has the session of a learned cookie."""
         return Table(
             self._open("cookies"),
             Codec(rows.CookieKey),
@@ -318,7 +318,7 @@ class Tables:
 
     @functools.cached_property
     def members(self) -> Table[bytes, int]:
-        """Back MAC address to server index: whose frames are looked at."""
+        """Back MAC address to server index: the senders whose frames are believed."""
         return Table(self._open("members"), Mac(), Member())
 
     @functools.cached_property

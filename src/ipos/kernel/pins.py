@@ -37,7 +37,7 @@ def pin_root() -> Path:
 
 
 def directory_name(farm: str, server: str) -> str:
-    """Of one server's pins. No two servers have the same: names have hyphens, and no colons."""
+    """The directory name of one server's pins. No two servers share one: names have no colons."""
     between = ":" if "-" in farm + server else "-"
     return f"{farm}{between}{server}".translate(_FORBIDDEN)
 

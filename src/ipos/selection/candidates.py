@@ -131,12 +131,12 @@ def has_started(candidate: Candidate, greatest: int, part: int) -> bool:
 
 
 def started(usable: Sequence[Candidate], part: int, greatest: int) -> list[Candidate]:
-    """The usable candidates of one request. `greatest` is the pool's; it may leave nobody."""
+    """The usable candidates of one request. `greatest` is the pool's; it may leave none."""
     return [candidate for candidate in usable if has_started(candidate, greatest, part)]
 
 
 def started_at_all(usable: Sequence[Candidate], part: int) -> list[Candidate]:
-    """The same where the pool's greatest leaves nobody: never none of them."""
+    """The same where the pool's greatest leaves none: at least one of them."""
     return started(usable, part, max(candidate.ramp for candidate in usable))
 
 

@@ -19,9 +19,8 @@ SERVES = (ServerState.READY, ServerState.DRAIN)
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """`server`: the index of who has it by name, None for "choose". `redirect`: the client is then
-    sent to the choice. `reason` ends the sentence "the request goes by ...".
-    """
+    """`server`: the index of the server whose name it is, None for "choose". `redirect`: the client
+    is then sent to the choice. `reason` ends the sentence "the request goes by ..."."""
 
     server: int | None
     redirect: bool

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lists everything that `decide` could answer now, for people who ask why.
 
-A decision draws a few numbers of which little counts: who is drawn by weight, and who has not
-started enough. Every outcome of those draws is decided here, by the same function, so what is
-told of a policy is what the policy does. Where the client's address decides and nobody says whose
-request it is, a thousand clients are asked about, and where too many pairs can be drawn, a
-thousand of them are.
+A decision draws a few numbers, and only two things depend on them: which server is drawn by weight,
+and which servers have not started enough. Every outcome of those draws is decided here by the same
+function, so the answer is what the policy does. Where the client's address decides and no client is
+given, a thousand clients are asked about, and where too many pairs can be drawn, a thousand of them
+are.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,7 +62,7 @@ def outlook(
 ) -> Outlook:
     """What can become of the next request, whatever numbers it brings.
 
-    `any_client`: of whose it is only the pool's side is known; else the client counts.
+    `any_client`: no client is given; else the request's client counts.
     """
     if request.ramp is None:
         request = replace(request, ramp=max((c.ramp for c in candidates), default=0))
@@ -148,7 +148,7 @@ def _draws(
 
 
 def _parts(usable: Sequence[Candidate], request: Request) -> Iterator[tuple[int, float]]:
-    """The numbers of slow start that differ in who has started, and how likely each is."""
+    """Numbers of slow start that differ in which servers have started, and their probabilities."""
     before: list[Candidate] | None = None
     since = 0
     for part in range(257):

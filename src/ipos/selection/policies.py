@@ -5,8 +5,8 @@ The candidates of a pool stand in the order of their servers' numbers; n is how 
 weight, W the sum of weights. A request brings one random number of 64 bits, whose halves are `high`
 and `low`, and the client's address. A draw is from all of the pool, and drawn again, up to eight
 times in all, until it hits one that can take the request and has started enough for it
-(`ipos.selection.candidates`). When none does, those who can are looked for, and one of them is
-drawn with the first number. So everyone who can has the same part as by a draw among them.
+(`ipos.selection.candidates`). When none does, all candidates are checked, and one of those that can
+take it is drawn with the first number. So each of these has the same share as by a draw among them.
 
     least-loaded       i is drawn by weight with `high`, another one, j, by weight with `low`.
                        j wins if score[j] * w[i] < score[i] * w[j], else i:
@@ -27,10 +27,10 @@ drawn with the first number. So everyone who can has the same part as by a draw 
     source-hash        the client's way through the pool's table (`ipos.selection.source`)
     fixed              the first that can take it, whether it has started or not
 
-Each draw of round-robin and weighted takes a turn of its own, so who cannot take a request leaves
-it to all others alike and not to the next in the order. What slow start draws is `low` & 255; where
-several turns are taken, the nth uses the same bits of the nth draw from `low`. With source-hash it
-is the client's, so that clients come back one by one.
+Each draw of round-robin and weighted takes a turn of its own, so if a server cannot take a request,
+all others share it, and not only the next one in the order. What slow start draws is `low` & 255;
+where several turns are taken, the nth uses the same bits of the nth draw from `low`. With
+source-hash it is the client's, so that clients come back one by one.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def _drawn(
     random: int,
     without: Candidate | None = None,
 ) -> Candidate:
-    """One of those who are able by weight; ``without`` only if there is no other."""
+    """One of the able candidates, drawn by weight; ``without`` only if there is no other."""
     for number in draws(random):
         one = pool[drawn(pool, number)]
         if one in hits and one is not without:

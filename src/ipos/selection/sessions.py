@@ -50,9 +50,8 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`server`: the index of who has the session, None for "choose". `insert`: the first response
-    gets a cookie.
-    """
+    """`server`: the index of the server that has the session, None for "choose". `insert`: the
+    first response gets a cookie."""
 
     server: int | None
     standing: Standing
@@ -104,8 +103,8 @@ def choose(
     """May the session's server have this request? owner: its index, None if it has none any more.
 
     `pool`: the candidates of the request's route, `listening` those of all its service's requests.
-    `full`: who has no room even for clients that come back, see `has_room`.
-    `inserts`: the cookie is an inserted one; `fresh`: it is of today.
+    `full`: servers without room even for clients that come back, see `has_room`. `inserts`: the
+    cookie is an inserted one; `fresh`: it is of today.
     """
     if owner is None or states.get(owner) not in SERVES or owner not in listening:
         return Choice(None, Standing.MOVED, inserts)

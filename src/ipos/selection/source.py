@@ -34,8 +34,8 @@ _WORD = 0xFFFF_FFFF
 def table(servers: Sequence[tuple[str, int]], slots: int = SLOTS) -> list[int]:
     """For each slot the position of its server among these (name, weight from 1).
 
-    The order of servers does not matter to who gets which slot. Empty without servers. ValueError
-    when there are more servers than slots, or a weight is not positive.
+    The order of the servers does not change the slots that each gets. Empty without servers.
+    ValueError when there are more servers than slots, or a weight is not positive.
     """
     if not servers:
         return []

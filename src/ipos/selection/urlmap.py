@@ -32,7 +32,7 @@ class Rule:
 
     @property
     def length(self) -> int:
-        """Of its path, in bytes."""
+        """The length of its path, in bytes."""
         return len(path_bytes(self.path.removeprefix("=")))
 
 

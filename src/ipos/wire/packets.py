@@ -63,9 +63,10 @@ class ConnectionPacket:
 class DataPacket:
     """Figures 11g and 11h, types 2 and 5: the client's IPv4 packet, whole and untouched.
 
-    Or an ICMP error about the connection. The tag covers the header, the inner headers and, behind
-    zeros up to a multiple of eight bytes, a payload of at most `TAGGED_PAYLOAD_MAX` bytes, as all
-    have that carry a request to be taken over. Of a longer one it covers the headers only.
+    Or an ICMP error about the connection. The tag covers the header, the inner headers and, after
+    zeros up to a multiple of eight bytes, a payload of at most `TAGGED_PAYLOAD_MAX` bytes. All
+    packets that carry a request to be taken over have such a payload. With a longer one it covers
+    the headers only.
     """
 
     header: Header
@@ -85,10 +86,10 @@ class DataPacket:
 class NoticePacket(_Shaped):
     """Figure 11i and types 4, 6 and 7: the header, and a trailer that tells one connection's life.
 
-    The service address completes the key of the entry meant; ``iss`` keeps a delayed notice from
-    hitting a successor on the same ports (zero for UDP). ``reason`` is the low 16 bits of the
-    migration number in types 3 and 6, so that no answer is one to another offer. The tag covers the
-    transport's addresses too: whose notice it is, and for whom.
+    The service address completes the key of the row; ``iss`` keeps a delayed notice from ending a
+    later connection on the same ports (zero for UDP). ``reason`` is the low 16 bits of the
+    migration number in types 3 and 6, so an answer belongs to one offer. The tag covers the
+    transport's addresses too, which are the sender and the receiver of the notice.
     """
 
     header: Header
@@ -129,7 +130,7 @@ class ProbePacket(_Shaped):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnedPacket(_Shaped):
-    """Types 10 and 11, to everybody: whose a session is, by the keyed hash of its cookie's value.
+    """Types 10 and 11, to all servers: which server has a session, by the keyed hash of its cookie.
 
     About no connection: the header's source is the service address that the client knows, its
     destination the first address of the server that has the session, with port zero. ``sent_s`` is

@@ -11,7 +11,7 @@ ANSWER_MAX = 524
 
 
 def refused(why: str) -> bytes:
-    """For a head that nobody may serve: `why` is one of the texts of `IPOS_AMBIGUITIES`."""
+    """The response to a head that no server may serve: `why` is a text of `IPOS_AMBIGUITIES`."""
     return _response("400 Bad Request", why)
 
 

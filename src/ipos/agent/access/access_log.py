@@ -69,9 +69,7 @@ class AccessLog:
                 self._shut()  # the one who reads may be another by then
                 if str(error) != self._failure:
                     self._failure = str(error)
-                    log.error(
-                        "access log not written, trying again", reason=self._failure
-                    )
+                    log.error("access log not written, trying again", reason=self._failure)
             else:
                 self._failure = ""
                 self.written += len(lines)

@@ -47,7 +47,7 @@ class AttachError(KernelError):
 
 
 class SlotTaken(AttachError):
-    """Somebody else's XDP program is on the interface. `program` is its name, `id` its id."""
+    """Another XDP program is on the interface. `program` is its name, `id` its id."""
 
     def __init__(self, message: str, errno: int, program: str, program_id: int) -> None:
         super().__init__(message, errno)
