@@ -16,7 +16,6 @@ from pathlib import Path
 
 from ipos.abi import rows
 from ipos.abi.layout import constant
-from ipos.abi.shapes import Rows, shape_of
 from ipos.agent.rows import pools
 from ipos.agent.rows.pools import pool_row
 from ipos.agent.rows.url_rows import compile_urls
@@ -26,6 +25,7 @@ from ipos.config.schema import Config, Route
 from ipos.handshake.siphash import siphash64
 from ipos.kernel.maps import Store, Tables
 from ipos.selection import sessions
+from native.shapes import Rows, shape_of
 
 RULES = 10_000
 SESSIONS = ("insert", "learn")

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ipos.abi.layout import constant, header, layout
-from ipos.abi.shapes import pack, unpack
 from ipos.handshake.segment import Flag, Segment, SegmentError, parse_packet
 from ipos.wire import ethernet, packets, responses
+from native.shapes import pack, unpack
 from spec.handshake.cookies import Agreed, Handshake
 from spec.handshake.unattached import State
 from spec.requests import http, tls

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Final, Self
 
 from ipos.abi.layout import constant, header, layout
-from ipos.abi.shapes import Rows, shape_of
 from ipos.errors import IposError
 from native.refusers import refusers
+from native.shapes import Rows, shape_of
 from native.structures import (
     SIGNATURES,
     RawAsked,

@@ -4,7 +4,7 @@
 from collections.abc import Collection
 
 from ipos.abi.layout import constant, layout
-from ipos.abi.shapes import pack
+from native.shapes import pack
 
 
 def refusers(servers: Collection[int]) -> bytes:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from ipos.abi.layout import constant, header, layout
-from ipos.abi.shapes import shape_of
 from ipos.kernel.maps import Tables
 from native.library import NativeError, Node, maps
+from native.shapes import shape_of
 from native.values import Xdp
 from tests.support.golden import packets
 from tests.support.golden.machine import (

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from ipos.abi.layout import layout
-from ipos.abi.shapes import unpack
 from ipos.selection import sessions
 from native.library import Node
+from native.shapes import unpack
 from spec.requests import h2, hpack
 from spec.requests.h2 import PREFACE, Asked
 

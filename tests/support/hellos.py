@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 
 from ipos.abi.layout import constant, layout
-from ipos.abi.shapes import unpack
 from native.library import Node
+from native.shapes import unpack
 from spec.requests import tls
 from spec.requests.head import HEAD_MAX, Head
 from spec.requests.head_result import Ambiguity

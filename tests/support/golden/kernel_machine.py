@@ -19,11 +19,11 @@ from pathlib import Path
 from pyroute2 import IPRoute, netns
 
 from ipos.abi.layout import header
-from ipos.abi.shapes import Rows, shape_of
 from ipos.kernel import data_plane
 from ipos.kernel.hooks import Attachment, Hook
 from ipos.kernel.libbpf import Map, prog_test_run
 from native import roles
+from native.shapes import Rows, shape_of
 from native.values import Socket, SocketState, Tc, Xdp
 from tests.support.golden.machine import (
     CONNECTIONS,

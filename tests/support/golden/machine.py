@@ -15,12 +15,12 @@ from ipaddress import IPv4Address
 from typing import Protocol
 
 from ipos.abi.layout import constant
-from ipos.abi.shapes import Rows
 from ipos.agent.expiry.network_shares import slots
 from ipos.agent.rows.gates import kind_of
 from ipos.handshake.siphash import siphash64
 from ipos.wire.tags import packet_key
 from native.library import Node
+from native.shapes import Rows
 from native.values import Assignment, Outcome, Socket, SocketState, Tc, Xdp
 from tests.support.golden import packets
 from tests.support.pools import pool
