@@ -52,6 +52,37 @@ def test_servers_by_what_is_asked_for() -> None:
     assert [row[0] for row in looks.servers(only="-4")] == ["server-4"]
 
 
+def traffic(decided: int, refused: int) -> dict[str, Any]:
+    """Of a service; half of its requests took less than 512 us, one in a hundred 65 ms."""
+    request = [0] * 32
+    request[9], request[16] = decided * 98 // 100, decided * 2 // 100
+    return {
+        "services": [
+            {"service": "web", "decided": {"here": decided - 5, "away": 5},
+             "refused": {"400": 0, "503": refused}, "request": request},
+        ],
+        "routes": [
+            {"service": "web", "route": "*/", "decided": decided // 10, "refused": refused},
+            {"service": "web", "route": "*/img/", "decided": decided, "refused": 0},
+        ],
+    }  # fmt: skip
+
+
+def test_rates_and_times_of_services_and_routes() -> None:
+    looks = Looks()
+    looks.take(DOCUMENT, {}, 100.0, traffic(1000, 10))
+    assert looks.routes() == []
+    assert looks.services()[0][3:7] == ("", "", "", "")
+    looks.take(DOCUMENT, {}, 102.0, traffic(3000, 20))
+    assert looks.services()[0][3:7] == ("1,000.0", "5.0", "512 us", "65.5 ms")
+    assert looks.routes() == [("web", "*/img/", "1,000.0", "0.0"), ("web", "*/", "100.0", "5.0")]
+    assert looks.routes("img") == [("web", "*/img/", "1,000.0", "0.0")]
+    looks.take(DOCUMENT, {}, 103.0, traffic(3000, 20))
+    assert looks.services()[0][3:7] == ("0.0", "0.0", "", "")
+    looks.take(DOCUMENT, {}, 104.0, {"services": [], "routes": []})
+    assert looks.services()[0][3:7] == ("", "", "", "")
+
+
 class Agent:
     """Answers as the agent's API; orders are kept."""
 
@@ -59,6 +90,7 @@ class Agent:
         self.document = copy.deepcopy(DOCUMENT)
         self.orders: list[tuple[str, Any]] = []
         self.refusal = ""
+        self.times = 0
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         if method == "PUT":
@@ -66,6 +98,9 @@ class Agent:
                 raise IposError(self.refusal)
             self.orders.append((path, body))
             return None
+        if path == "/v1/traffic":
+            self.times += 1
+            return traffic(100 * self.times, 3 * self.times)
         return self.document if path == "/v1/status" else {"migrated": 7}
 
 
@@ -93,6 +128,10 @@ def test_what_is_on_the_screen(size: tuple[int, int]) -> None:
         assert [table.get_row_at(at)[0] for at in range(6)] == [f"server-{n}" for n in range(1, 7)]
         assert table.virtual_size.width <= size[0]
         assert "10.77.0.9" in str(pilot.app.query_one("#faults", Static).render())
+        await pilot.app.look()  # type: ignore[attr-defined]
+        services = pilot.app.query_one("#services", DataTable)
+        assert services.get_row_at(0)[5:7] == ["512 us", "65.5 ms"]
+        assert pilot.app.query_one("#routes", DataTable).get_row_at(0)[1] == "*/img/"
 
     on_screen(agent, size, look)
 

@@ -105,6 +105,19 @@ def test_the_page(farm: Farm, tmp_path: Path) -> None:
         browser.run("document.getElementById('url').value = 'http://203.0.113.1/img/logo.png'")
         browser.run("document.getElementById('explain').requestSubmit()")
         wait_until("why", lambda: "100.0%  s2" in browser.text())
+        images = ("sh", "-c", f"while :; do curl -s http://{farm.address('s1')}/img/[1-9]; done")
+        with farm.lab.popen("client1", images, stdout=subprocess.DEVNULL) as busy:
+            try:
+                for table in ("services", "routes"):
+                    rate = f"+document.querySelector('#{table} td:nth-child(4)').textContent"
+                    wait_until(f"{table} are busy", lambda rate=rate: browser.run(rate) > 0)  # type: ignore[misc]
+                browser.run("document.getElementById('capture').requestSubmit()")
+                ladder = "document.getElementById('ladder').textContent"
+                wait_until("a ladder", lambda: "type 1 connection" in browser.run(ladder))
+                assert "GET /img/1 HTTP/1.1" in browser.run(ladder)
+                browser.picture(tmp_path / "busy.png")
+            finally:
+                busy.terminate()
         for width in (1280, 700, 400):
             browser.resize(width, 900, dark=width == 700)
             assert browser.run("document.documentElement.scrollWidth") <= width

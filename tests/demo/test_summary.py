@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from ipos.demo.ladder import Rung
 from ipos.demo.recording import Recording
 from ipos.demo.summary import Outcome, as_json, as_text
 from ipos.demo.tally import Tally
+from ipos.ladder.ladder import Rung
 
 TALLY = Tally(
     requests=100, migrated=60, answered_by={"s2": 30, "s1": 40, "s3": 30}, clients=["10.99.0.11"]

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from ipos.demo.frames import rungs, tell
-from ipos.demo.ladder import Rung, draw
 from ipos.errors import IposError
 from ipos.kernel.capture import Frame, capturing
 from ipos.kernel.maps import Tables
 from ipos.lab.lab import Lab
+from ipos.ladder.frames import rungs, tell
+from ipos.ladder.ladder import Rung, draw
 
 _TRIES = 30
 """A connection that stays at the first server has nothing to show; one in three does."""

@@ -20,7 +20,8 @@ from ipos.top.looks import SORTS, Looks, Row
 Ask = Callable[..., Any]
 _TABLES = {
     "servers": ("server", "state", "weight", "conns", "cpu", "free", "cpu of late"),
-    "services": ("service", "port", "policy", "servers"),
+    "services": ("service", "port", "policy", "req/s", "refused/s", "half", "p99", "servers"),
+    "routes": ("service", "route", "req/s", "refused/s"),
     "counted": ("counter", "per second", "total", "of late"),
 }
 _OURS = ("drain", "weigh", "sort", "filter", "quit", "leave")
@@ -75,11 +76,12 @@ class Top(App[None]):
         try:
             status = await asyncio.to_thread(self._ask, "GET", "/v1/status")
             counters = await asyncio.to_thread(self._ask, "GET", "/v1/counters")
+            traffic = await asyncio.to_thread(self._ask, "GET", "/v1/traffic")
         except IposError as error:
             for verdict_line in self.query("#verdict").results(Static):
                 verdict_line.update(str(error))
             return
-        self._looks.take(status, counters, time.monotonic())
+        self._looks.take(status, counters, time.monotonic(), traffic)
         if self.query("#verdict"):  # nothing is left of the screen when it was closed meanwhile
             self._show()
 
@@ -89,6 +91,7 @@ class Top(App[None]):
         self.query_one("#faults", Static).update("\n".join(faults_of(status)))
         self._fill("servers", self._looks.servers(self._sort, self._only))
         self._fill("services", self._looks.services(self._only))
+        self._fill("routes", self._looks.routes(self._only))
         self._fill("counted", self._looks.counted(self._only))
 
     def _fill(self, name: str, rows: Sequence[Row]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ipos.cli.status import some_of
 from ipos.cli.text_table import amount
+from ipos.top.rates import Traffic
 
 KEPT = 30
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -30,10 +31,19 @@ class Looks:
         self._counters: Mapping[str, int] = {}
         self._rates: dict[str, deque[float]] = {}
         self._at_s = 0.0
+        self._traffic = Traffic()
 
-    def take(self, status: dict[str, Any], counters: Mapping[str, int], now_s: float) -> None:
-        """Another look. now_s: of any clock that does not jump."""
+    def take(
+        self,
+        status: dict[str, Any],
+        counters: Mapping[str, int],
+        now_s: float,
+        traffic: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Another look. now_s: of any clock that does not jump. traffic: of `GET /v1/traffic`."""
         passed_s = now_s - self._at_s
+        if traffic:
+            self._traffic.take(traffic, passed_s)
         for row in status["servers"]:
             kept = self._cpu.setdefault(row["server"], deque(maxlen=KEPT))
             kept.append(row["cpu_utilisation"])
@@ -69,18 +79,25 @@ class Looks:
         ]
 
     def services(self, only: str = "") -> list[Row]:
-        """Rows of: service, port, policy, servers that may get its connections."""
+        """Rows of: service, port, policy, requests and refusals a second, two times that half and
+        99 of 100 requests do not exceed, servers that may get its connections.
+        """
         names = {row["address"]: row["server"] for row in self.status["servers"]}
         return [
             (
                 row["service"],
                 str(row["port"]),
                 row["policy"],
+                *self._traffic.service(row["service"]),
                 some_of(names.get(one, one) for one in row["servers"]),
             )
             for row in self.status["services"]
             if only in row["service"]
         ]
+
+    def routes(self, only: str = "") -> list[Row]:
+        """Rows of: service, route, requests and refusals a second; the busiest first."""
+        return [row for row in self._traffic.routes() if only in row[0] or only in row[1]]
 
     def counted(self, only: str = "") -> list[Row]:
         """Rows of: counter, rate a second, total, rate of late; the busiest first."""

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ipos.abi import rows
 from ipos.abi.codec import Codec
 from ipos.abi.layout import constant
-from ipos.agent.view import metrics
+from ipos.agent.view import measures, metrics
 from ipos.config.schema import Pool, Route
 from ipos.handshake.keys import EPOCH_S, epoch_of
 from tests.agent.running import Running
@@ -55,6 +55,18 @@ def test_what_was_counted_and_timed_has_names(running: Running) -> None:
     assert found[buckets, "+Inf", "web"] == 8
     assert found["ipos_time_to_first_byte_seconds_count", "web"] == 8
     assert found["ipos_time_to_first_byte_seconds_sum", "web"] == 2
+
+
+def test_the_document_has_the_same(running: Running) -> None:
+    tally = rows.ServiceTally((1, 2, 3, 4, 5, 0), (6, 7, 8, 9, 10, 0))
+    running.memory.store("service_tallies").per_cpu[bytes(4)] = [
+        Codec(rows.ServiceTally).encode(tally)
+    ]
+    (service,) = measures.document(running.view())["services"]
+    assert service["service"] == "web"
+    assert service["decided"] == {"here": 1, "away": 2, "moved": 3, "stays": 4, "redirected": 5}
+    assert service["refused"] == {"400": 6, "408": 7, "431": 8, "503": 9, "rst": 10}
+    assert len(service["first_byte"]) == len(service["request"]) == len(service["migration"]) == 32
 
 
 def test_a_route_is_known_by_its_rule() -> None:

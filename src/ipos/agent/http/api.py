@@ -13,11 +13,14 @@
     GET  /v1/addresses            the service addresses and who holds them
     GET  /v1/counters             every counter of the data plane, as `ipos counters -o json`
     GET  /v1/doctor               what each server finds wrong with itself, asked now
+    GET  /v1/traffic              requests, refusals and times of services, requests of routes
     GET  /v1/explain?url=         which server a request would get; also client=, cookie=
     GET  /v1/routes               the rules that requests follow here now
     GET  /v1/routes/test?url=     which of them applies to a URL, and why; also service=
     GET  /v1/history              the last hour in samples of ten seconds, where agent.web is set
     GET  /v1/events               one JSON object a line for each decision, until closed
+    POST /v1/ladder               {"seconds": S}: the frames of the next connection that begins here
+                                  within that time, as a ladder of text; other captures must wait
     POST /v1/reload               take the changed configuration; answers when it is taken
     GET  /metrics                 Prometheus' text format
 
@@ -43,10 +46,10 @@ from starlette.routing import Route
 from ipos.abi.rows import ServerState
 from ipos.agent.heartbeat.orders import WEIGHT_MAX
 from ipos.agent.host.own_state import wall_offset_ns
-from ipos.agent.http import readiness
+from ipos.agent.http import next_connection, readiness
 from ipos.agent.http.agent_control import NoSuchServer, Wanted
 from ipos.agent.http.page import PATH, page
-from ipos.agent.view import metrics, report
+from ipos.agent.view import measures, metrics, report
 from ipos.agent.view.drain_report import NoSuchReport, drain_report
 from ipos.agent.view.events import event, more
 from ipos.agent.view.explanation import explain
@@ -154,11 +157,6 @@ def _routes(control: Control) -> list[Route]:
         await control.reload()
         return Response(status_code=204)
 
-    async def scrape(request: Request) -> Response:
-        limits = control.limits()
-        text = await control.counted(lambda view: metrics.text(view, limits))
-        return Response(text, headers={"Content-Type": metrics.CONTENT_TYPE})
-
     route = partial(_route, control)
     return [
         route("/v1/status", status),
@@ -171,13 +169,15 @@ def _routes(control: Control) -> list[Route]:
         route("/v1/addresses", _told(control, report.address_list)),
         route("/v1/counters", _told(control, _counters)),
         route("/v1/doctor", _examines(control)),
+        route("/v1/traffic", _told(control, measures.document)),
         route("/v1/explain", explained),
         route("/v1/routes", _told(control, route_list)),
         route("/v1/routes/test", tested),
         route("/v1/history", _told(control, lambda _: control.history())),
         route("/v1/events", events),
         route("/v1/reload", reload, "POST"),
-        route("/metrics", scrape),
+        route("/v1/ladder", _drawn(control), "POST"),
+        route("/metrics", _scraped(control)),
         Route(PATH, page),
     ]
 
@@ -188,6 +188,33 @@ def _route(control: Control, path: str, answer: Handler, method: str = "GET") ->
         return await answer(request)
 
     return Route(path, meant, methods=[method])
+
+
+def _scraped(control: Control) -> Handler:
+    async def answer(request: Request) -> Response:
+        limits = control.limits()
+        text = await control.counted(lambda view: metrics.text(view, limits))
+        return Response(text, headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    return answer
+
+
+def _drawn(control: Control) -> Handler:
+    async def answer(request: Request) -> Response:
+        try:
+            seconds = json.loads(await _body(request))["seconds"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            seconds = 0
+        most = next_connection.SECONDS_MAX
+        if type(seconds) not in (int, float) or not 0 < seconds <= most:
+            return _error(
+                400, f'the body must be {{"seconds": S}}, S more than 0 and at most {most}'
+            )
+        is_over = control.stopping.is_set
+        draw = partial(next_connection.document, control.view(), seconds, is_over)
+        return Json(await asyncio.to_thread(draw))
+
+    return answer
 
 
 def _rebalances(control: Control) -> Handler:

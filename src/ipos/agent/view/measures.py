@@ -8,6 +8,7 @@ routes there are at most ROUTES_MAX, in the order of the configuration; the rest
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
@@ -100,6 +101,27 @@ def pools(view: View) -> dict[tuple[str, str], rows.Tally]:
 def servers(view: View) -> dict[str, rows.Tally]:
     """By name, or the address of one that has told none: what this server decided for it."""
     return {name: view.tables.tallies.server(index) for index, name in server_names(view).items()}
+
+
+def document(view: View) -> dict[str, Any]:
+    """Counts and histograms since they began, as `GET /v1/traffic` answers them.
+
+    The number of a histogram's bucket is the bits of its microseconds.
+    """
+    told = [
+        {
+            "service": name,
+            "decided": dict(one.decided),
+            "refused": dict(one.refused),
+            **{what.name.lower(): list(one.times[what].buckets) for what in rows.Timed},
+        }
+        for name, one in services(view).items()
+    ]
+    ruled = [
+        {"service": service, "route": route, "decided": tally.decided, "refused": tally.refused}
+        for (service, route), tally in routes(view).items()
+    ]
+    return {"services": told, "routes": ruled}
 
 
 def metrics(view: View) -> Iterator[Metric]:

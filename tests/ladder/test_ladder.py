@@ -3,7 +3,7 @@
 
 import pytest
 
-from ipos.demo.ladder import Rung, draw
+from ipos.ladder.ladder import Rung, draw
 
 HOSTS = ("client", "s1", "s2")
 

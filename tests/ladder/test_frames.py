@@ -8,8 +8,8 @@ import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 
-from ipos.demo.frames import rungs, tell
 from ipos.kernel.capture import Frame
+from ipos.ladder.frames import rungs, tell
 from ipos.wire import (
     ConnectionPacket,
     DataPacket,

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
-from ipos.demo.ladder import Rung
 from ipos.kernel.capture import Frame
+from ipos.ladder.ladder import Rung
 from ipos.wire import DataPacket, PacketType, WireError, ethernet
 
 _ETHERNET = 14
