@@ -169,6 +169,8 @@ def test_a_stopped_application_is_not_chosen(farm: Farm) -> None:
     try:
         wait_until("s2 is no candidate", lambda: 2 not in candidates(farm, "s1"))
         assert "s2" not in answered_by(farm, 20)
+        said = "FAULT  s2 serves nothing: no application of a service listens there"
+        wait_until("another server says so", lambda: said in ipos(farm, "s1", "status")[1])
     finally:
         farm.lab.start_applications("s2")
     wait_until("s2 is a candidate", lambda: 2 in candidates(farm, "s1"))
