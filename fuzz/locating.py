@@ -2,7 +2,8 @@
 """The native library against `spec.requests.locating`: packets of connections that nobody knows.
 
 One server is asked about a few connections in any order and at any time, and hears answers that are
-right, late, of another question or of another server. And an owner judges what comes in questions.
+right, late, of another question or of another server. One has got another server's address, and
+requests come to it whose cookies that one gave. And an owner judges what comes in questions.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from tests.support.golden.rows_request import HOLDING, SOCKET
 
 _PAUSES = (0, 1, 20, 49, 50, 51, 200, 400, 900, 1_001, 3_000, 9_000, 10_000, 12_000)
 _STEPS = 40
+_COOKIES_NS = 16_000 * MS
+"""So long a cookie of this moment opens a connection at least."""
 _ACK, _RST = "A", "R"
 _SERVERS = {2: (golden.MAC2, golden.S2), 3: (golden.MAC3, golden.S3)}
 
@@ -46,7 +49,7 @@ def run(seed: int, count: int) -> tuple[int, list[str]]:
     while done < count and len(found) < 20:
         machine = NativeMachine({**SIZES, "forward": 64})
         try:
-            steps, told = rng.choice((_asks, _asks, _owns, _keeps))(rng, machine)
+            steps, told = rng.choice((_asks, _asks, _takes_over, _owns, _keeps))(rng, machine)
         finally:
             machine.close()
         done += steps
@@ -79,15 +82,91 @@ def _asks(rng: random.Random, machine: NativeMachine) -> tuple[int, str]:
             told = _packet(rng, machine, asker, connection, sent, verdicts, now)
         if told:
             return step, told
-        wanted = {**asker.counted(verdicts), **{n: c for n, c in others.items() if c}}
-        counted = machine.counters()
-        if counted != wanted:
-            return step, f"counters: oracle {wanted}, core {counted}"
-        there = {key["client_port"] - golden.PORT: row["server"]
-                 for key, row in machine.table("forward").items()}  # fmt: skip
-        if there != asker.owners:
-            return step, f"owners: oracle {asker.owners}, core {there}"
+        told = _differs(machine, asker, verdicts, others)
+        if told:
+            return step, told
     return _STEPS, ""
+
+
+def _takes_over(rng: random.Random, machine: NativeMachine) -> tuple[int, str]:
+    """Connections by their cookies: each is asked about before it opens, and opens once."""
+    config = Config(
+        locates=rng.choice((1, 3, 100)), locates_source=rng.choice((1, 2, 100)),
+        all_answer=rng.random() < 0.7, asks=True, candidates=(2,),
+    )  # fmt: skip
+    configure(machine, config)
+    machine.listen([LISTENER])
+    asker = Asker(config.locates, config.locates_source, config.all_answer)
+    verdicts: Counter[Verdict] = Counter()
+    others: Counter[str] = Counter()
+    now = NOW_NS
+    sent: list[tuple[int, int]] = []
+    for step in range(1, _STEPS + 1):
+        now += rng.choice(_PAUSES) * MS
+        if now - NOW_NS > _COOKIES_NS:
+            return step, ""
+        machine.node.clock(now)
+        connection = rng.randrange(3)
+        if sent and rng.random() < 0.2:
+            told = _answer(rng, machine, asker, sent, others, now)
+        elif connection in asker.owners:
+            continue
+        else:
+            told = _request(machine, asker, connection, sent, verdicts, now)
+        told = told or _differs(machine, asker, verdicts, others)
+        if told or verdicts[Verdict.OPENS]:  # tc goes on with it
+            return step, told
+    return _STEPS, ""
+
+
+def _differs(
+    machine: NativeMachine, asker: Asker, verdicts: Counter[Verdict], others: Counter[str]
+) -> str:
+    wanted = {**asker.counted(verdicts), **{n: c for n, c in others.items() if c}}
+    counted = machine.counters()
+    if counted != wanted:
+        return f"counters: oracle {wanted}, core {counted}"
+    there = {key["client_port"] - golden.PORT: row["server"]
+             for key, row in machine.table("forward").items()}  # fmt: skip
+    return "" if there == asker.owners else f"owners: oracle {asker.owners}, core {there}"
+
+
+def _request(
+    machine: NativeMachine, asker: Asker, connection: int, sent: list[tuple[int, int]],
+    verdicts: Counter[Verdict], now: int,
+) -> str:  # fmt: skip
+    """The first one of a connection, by a cookie that another server gave."""
+    port = golden.PORT + connection
+    iss, value = golden.cookie(port=port)
+    inner = golden.ip("PA", golden.HEAD, ack=iss + 1, port=port,
+                      options=golden.echo(echoed=value))  # fmt: skip
+    verdict = asker.request(connection, now)
+    verdicts[verdict] += 1
+    told = _asked(machine, asker, connection, inner, verdict, sent, now)
+    opens = any(key["client_port"] == port for key, _ in machine.table("temporary").items())
+    if opens != (verdict is Verdict.OPENS):
+        return f"{connection}: oracle {verdict}, core opens it: {opens}"
+    return told
+
+
+def _asked(
+    machine: NativeMachine, asker: Asker, connection: int, inner: bytes, verdict: Verdict,
+    sent: list[tuple[int, int]], now: int,
+) -> str:  # fmt: skip
+    """Have the core judge a packet; how its question differs from the oracle's."""
+    ran = machine.xdp(golden.from_router(inner), "front")
+    asked = ran.redirected is not None and ran.redirected.frame[:6] == b"\xff" * 6
+    if asked != (verdict is Verdict.ASKED):
+        return f"{connection}: oracle {verdict}, core {ran.verdict}"
+    if asked and ran.redirected is not None:
+        second = (WALL_NS - NOW_NS + now) // 1_000_000_000
+        whole = locates.locate(inner, port=golden.PORT + connection,
+                               endpoint_port=second & 0xFFFF)  # fmt: skip
+        if ran.redirected.frame != whole:
+            return f"question: oracle {whole.hex()}, core {ran.redirected.frame.hex()}"
+        asker.questions[connection].number = locates.question_of(whole)
+        sent.append((connection, locates.question_of(whole)))
+    return ""
 
 
 def _packet(
@@ -99,19 +178,7 @@ def _packet(
     inner = golden.ip(flags, data, seq=HEAD_END, ack=SENT, port=golden.PORT + connection)
     verdict = asker.packet(connection, now, reset=flags == _RST)
     verdicts[verdict] += 1
-    ran = machine.xdp(golden.from_router(inner), "front")
-    goes_out = ran.redirected is not None and ran.redirected.frame[:6] == b"\xff" * 6
-    if goes_out != (verdict is Verdict.ASKED):
-        return f"{connection}, {flags}: oracle {verdict}, core {ran.verdict}"
-    if goes_out and ran.redirected is not None:
-        second = (WALL_NS - NOW_NS + now) // 1_000_000_000
-        whole = locates.locate(inner, port=golden.PORT + connection,
-                               endpoint_port=second & 0xFFFF)  # fmt: skip
-        if ran.redirected.frame != whole:
-            return f"question: oracle {whole.hex()}, core {ran.redirected.frame.hex()}"
-        asker.questions[connection].number = locates.question_of(whole)
-        sent.append((connection, locates.question_of(whole)))
-    return ""
+    return _asked(machine, asker, connection, inner, verdict, sent, now)
 
 
 def _answer(

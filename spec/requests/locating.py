@@ -3,6 +3,8 @@
 `xdp/locate.h`, `xdp/located.h` and `tc/locating.h` are it in C.
 
     who asks     `Asker`: whether a packet goes to all servers, waits, or is answered by a reset
+                 `Asker.request`: whether a request opens by its cookie, where another server had
+                 the address until now
                  `Asker.answered`: whether an answer makes a row of Forward
     who owns it  `fits`: whether the packet in a question may be the client's, so that it is
                  answered
@@ -35,6 +37,7 @@ class Verdict(Enum):
     RESET = "LOCATE_NOBODY"
     RESET_AGAIN = "DROP_COOKIE_USED"
     LATE = "DROP_NO_COOKIE"
+    OPENS = "COOKIE_ACCEPTED"
 
 
 @dataclass(slots=True)
@@ -101,6 +104,16 @@ class Asker:
         first_ns, count = (before.first_ns, before.count) if before else (now_ns, 0)
         self.questions[connection] = Question(first_ns, now_ns, min(count + 1, 255))
         return Verdict.ASKED
+
+    def request(self, connection: int, now_ns: int) -> Verdict:
+        """A request whose cookie is right, and whose handshake was not seen here.
+
+        It never ends in a reset: when nobody has answered, its cookie opens.
+        """
+        before = self.questions.get(connection)
+        if before is not None and QUESTION_NS <= now_ns - before.asked_ns < QUESTION_LIFE_NS:
+            return Verdict.OPENS
+        return self.packet(connection, now_ns, reset=True)
 
     def answered(self, connection: int, number: int, server: int, now_ns: int) -> bool:
         """An authentic answer; whether it is one to the last question about the connection."""

@@ -15,7 +15,7 @@ from tests.support.golden.rows_close import HERE, SENT, local, mine
 from tests.support.golden.rows_handshake import ENDED, HANDSHAKE, KEY, OPENED, WAS_RESET
 from tests.support.golden.rows_migration import HEAD_END
 from tests.support.golden.rows_owner import ours
-from tests.support.golden.rows_request import PENDING, SOCKET
+from tests.support.golden.rows_request import HOLDING, PENDING, SOCKET, forward, offered
 
 _MS = 1_000_000
 LOCATES = Config(locates=8)
@@ -142,6 +142,23 @@ COOKIES = [
         steps=[rx("front", p.from_router(REQUEST), "drop")],
         counts={"DROP_LOCATING": 1}, config=OPENS,
         before=_before(40, inner=REQUEST, **_REQUESTED)),
+    Row(about="the same request, when nobody has answered: its cookie opens",
+        steps=[rx("front", p.from_router(REQUEST), "shot", *offered(p.HEAD))],
+        counts={"COOKIE_ACCEPTED": 1, "HELD": 1, "MIGRATED": 1, "FRAMES_SENT": 2}, config=OPENS,
+        before=_before(50, inner=REQUEST, **_REQUESTED), traffic={2: (1, 0)},
+        after={"forward": [(KEY, forward())],
+               "holding": [(KEY, {**HOLDING, "held": len(p.HEAD), "complete": 1})]}),
+    Row(about="the same request, long after a question: all are asked anew",
+        steps=[rx("front", p.from_router(REQUEST), "redirect",
+                  to_back(locates.locate(REQUEST)))],
+        counts={"LOCATE_ASKED": 1}, config=OPENS,
+        before=_before(10_000, inner=REQUEST, **_REQUESTED),
+        after=_question(REQUEST, **_REQUESTED)),
+    Row(about="a request that may not be asked about waits, and opens nothing",
+        steps=[rx("front", p.from_router(REQUEST), "redirect", to_back(locates.locate(REQUEST))),
+               rx("front", p.client("PA", p.HEAD, port=p.PORT + 1), "drop")],
+        counts={"LOCATE_ASKED": 1, "DROP_LOCATE_LIMIT": 1}, config=replace(OPENS, locates=1),
+        after=_question(REQUEST, **_REQUESTED)),
     Row(about="a handshake that ends here needs no question",
         steps=[rx("front", p.client("A"), "drop")],
         counts={"COOKIE_ACCEPTED": 1, "ABSORBED": 1}, config=OPENS,
