@@ -202,7 +202,8 @@ struct ipos_decision { /* ring `decisions` */
 	X(117, LOCATE_ANSWERED, \
 	  "questions about our connections that were answered (type 12 sent)") \
 	X(118, LOCATE_NOBODY, "packets of connections that no server has; answered by RST") \
-	X(119, FORGOTTEN, "rows of Forward that a server forgot because it had been away") \
+	X(119, FORGOTTEN, \
+	  "rows of Forward, and held requests, that a server forgot because it had been away") \
 	X(179, FRAMES_OTHER_KEY, \
 	  "ipOS frames accepted under the second key while the secret is changed") \
 	X(151, ASKED_LATER, \

@@ -118,6 +118,15 @@ class Clients:
             if client.kind == "idle" and not client.error:
                 self._live(client, Client.ask)
 
+    @contextmanager
+    def moving(self) -> Iterator[None]:
+        """Their owners may change in this time."""
+        for client in self.found:
+            client.moves = True
+        yield
+        for client in self.found:
+            client.moves = False
+
 
 @contextmanager
 def clients(

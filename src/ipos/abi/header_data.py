@@ -1610,7 +1610,11 @@ COUNTERS: list[tuple[int, str, str]] = [
     (116, "LOCATED", "rows of Forward made anew, because an owner answered (type 12 received)"),
     (117, "LOCATE_ANSWERED", "questions about our connections that were answered (type 12 sent)"),
     (118, "LOCATE_NOBODY", "packets of connections that no server has; answered by RST"),
-    (119, "FORGOTTEN", "rows of Forward that a server forgot because it had been away"),
+    (
+        119,
+        "FORGOTTEN",
+        "rows of Forward, and held requests, that a server forgot because it had been away",
+    ),
     (128, "UNAVAILABLE", "requests answered by 503, because no allowed server is left"),
     (140, "URGENT_CLEARED", "segments that were freed of urgent data"),
     (

@@ -142,7 +142,8 @@ class Agent:
         loop.add_reader(prober.fileno(), self._exchange.take_probe_answers)
         parts.checks.converge(parts.config.service)
         # A member from before has the usual time to answer from now on: nobody has asked it yet.
-        parts.members.slept(boottime_ns() - parts.recalled_ns)
+        now_ns = boottime_ns()
+        parts.members.slept(now_ns - parts.recalled_ns, now_ns)
         self._beat.start()
         try:
             await self._tasks.stopping.wait()
@@ -267,7 +268,7 @@ class Agent:
             watched=parts.decisions.watching.is_on,
             withheld=desired.withheld(parts.members, now_ns),
             servers=len(parts.members.by_ip),
-            all_answer=self._beat.settled and desired.all_answer(parts.members, now_ns),
+            all_answer=self._beat.settled and parts.members.all_answer(now_ns),
             drains=self._emptying.drains,
         )
         end_unread(parts.tables)

@@ -18,7 +18,7 @@ import structlog
 
 from ipos.agent.exchange import Exchange
 from ipos.agent.expiry.sweep import Sweep
-from ipos.agent.heartbeat.member_faults import Fault
+from ipos.agent.heartbeat.member_faults import FRONT, Fault
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.heartbeat.message import Order
 from ipos.agent.heartbeat.orders import Kept
@@ -121,10 +121,11 @@ class Beat:
         gap_ns, self._beaten_ns = now_ns - self._beaten_ns, now_ns
         if gap_ns > _LATE_NS:
             # We were stopped or had no CPU: that we heard nobody proves nothing about the others.
-            self._members.slept(gap_ns)
+            self._members.slept(gap_ns, now_ns)
             self._rows.faults.begin(now_ns)
         if gap_ns >= SLEPT_NS:
-            self._attempt(self._hold)  # first of all: others may have our addresses by now
+            # First of all: others may have our addresses by now.
+            self._attempt(lambda: self._hold(now_ns))
         self._watchdog.alive(now_ns)
         self._failed = ""
         self._look_for_orders(now_ns)
@@ -140,11 +141,14 @@ class Beat:
         if self._late and not again:
             self._timer = self._loop.call_later(AGAIN_S, self._listen, True)
             return
-        stalled_ns = boottime_ns() - self._beaten_ns
+        # One time for all that follows: if we are stopped in between, nobody grows older by it.
+        now_ns = boottime_ns()
+        stalled_ns = now_ns - self._beaten_ns
         if stalled_ns > _LATE_NS:  # as in `_speak`, where the first beat takes long
-            self._members.slept(stalled_ns)
+            self._members.slept(stalled_ns, now_ns)
+            self._rows.faults.begin(now_ns)
         if not self._reload(self):
-            self._attempt(self._follow)
+            self._attempt(lambda: self._follow(now_ns))
         self._expiry.tick(self._beaten_ns)
         self._report()
         self._pace = pace(len(self._members.by_ip))
@@ -176,17 +180,16 @@ class Beat:
 
     def follow_now(self) -> str:
         """Bring the maps up to date outside a beat. Returns what failed, or ""."""
-        return self._tasks.attempt(self._follow)
+        return self._tasks.attempt(lambda: self._follow(boottime_ns()))
 
-    def _follow(self) -> None:
+    def _follow(self, now_ns: int) -> None:
         """Bring the maps, routes and files up to date with what has been heard."""
-        now_ns = boottime_ns()
         if self._late:
             self._exchange.probe_the_silent(now_ns)
         self._exchange.tell_cookies(now_ns)
         since_ns = now_ns - self._started_ns
         self.settled = since_ns > GRACE_S * _SECOND_NS or self._members.all_heard()
-        changed = self._hold()
+        changed = self._hold(now_ns)
         self._undone.note("rows", self._rows.not_in_force)
         if changed:
             self._expiry.look()
@@ -203,10 +206,11 @@ class Beat:
             self._ready = True
             self._announce()
 
-    def _hold(self) -> bool:
+    def _hold(self, now_ns: int) -> bool:
         """Hold and give up addresses, and bring the maps up to date; whether they have changed."""
-        now_ns = boottime_ns()
-        self._keeper.look(now_ns, settled=self.settled)
+        cut_off = self._found in FRONT and self._members.hears_nobody(now_ns)
+        self._keeper.look(now_ns, settled=self.settled, cut_off=cut_off)
+        self._expiry.learns = self._keeper.learns(now_ns)
         returned = self._keeper.returned()
         if returned:
             self._expiry.returned(returned)
@@ -218,6 +222,8 @@ class Beat:
             prune=self.settled,
             opening=now_ns - self._started_ns < _TOGETHER_NS,
             links=self._found,
+            front_ns=self._links.answered_ns,
+            held=self._keeper.taken,
             arps=self._keeper.arps(),
             asks=self._keeper.asks(now_ns),
         )

@@ -163,8 +163,8 @@ class Exchange:
             if member is not None and member.state is not None:
                 self._orders.hear(member.state.orders)
                 heard[member.index] = member
-                if member.boot_ns == now_ns:  # it has begun, and knows nothing of us
-                    self._editions.repeat()
+        if any(member.boot_ns == now_ns for member in self._members.by_ip.values()):
+            self._editions.repeat()  # it has begun, or was away: it may know nothing of us
         self._rows.said(heard.values(), now_ns)
         self._expect_numbers(heard.values())
         if self._port.is_full(taken) and self._again is None:

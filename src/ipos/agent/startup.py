@@ -164,7 +164,7 @@ def _serve(
     parts.clock.keep(config, watched=False)
     # How long a start takes says nothing of those whom an agent before this one has heard.
     now_ns = boottime_ns()
-    members.slept(now_ns - parts.recalled_ns)
+    members.slept(now_ns - parts.recalled_ns, now_ns)
     parts.recalled_ns = now_ns
     parts.rows.converge(now_ns, prune=False, opening=True)
     setup.attach(config, pins, front, back)

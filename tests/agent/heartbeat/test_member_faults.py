@@ -44,6 +44,8 @@ class Farm:
         links: Fault = Fault.NONE,
         silent: tuple[int, ...] = (),
         pause: bool = False,
+        front_ns: int = 0,
+        held: tuple[int, ...] = (),
     ) -> None:
         """All speak and are judged; they did so a tenth of a second ago, too, but for a pause."""
         self.sequence += 1
@@ -61,7 +63,7 @@ class Farm:
                 told: State = state(number, sequence=self.sequence, **said)
                 raw = message.encode(told, KEY)
                 self.members.receive(raw, int(back(number)), now_ns, WALL_MS)
-        self.faults.look(now_ns, links)
+        self.faults.look(now_ns, links, front_ns, frozenset(held))
 
     def member(self, number: int) -> Member:
         return self.members.by_ip[back(number)]
@@ -149,6 +151,43 @@ def test_a_loose_contact_is_believed_when_it_has_held() -> None:
     assert farm.why(2) == ""
 
 
+def test_a_moment_of_deafness_takes_nobody_for_dead() -> None:
+    """A kernel asks by ARP once a second: who has just come back is not heard at once."""
+    farm = Farm()
+    now_ns = LATER_NS + 3_000 * MS
+    farm.members.slept(3_000 * MS, now_ns)
+    farm.faults.begin(now_ns)
+    for after_ms in range(100, 4_000, 100):
+        deaf = after_ms <= 1_100
+        farm.says = {2: {"hears": hearing(3)}, 3: {"hears": hearing(2)}} if deaf else {}
+        farm.beat(now_ns + after_ms * MS)
+        assert [farm.row(2), farm.row(3)] == [None, None], f"{after_ms} ms after"
+
+
+def test_who_is_deaf_for_one_beat_is_out_and_not_down() -> None:
+    farm = Farm()
+    farm.says[2] = {"hears": hearing(3)}
+    farm.beat(LATER_NS)
+    farm.says = {}
+    for after_ms in range(100, CALM_NS // MS, 100):
+        farm.beat(LATER_NS + after_ms * MS)
+        assert farm.row(2) is MAINT
+    farm.beat(LATER_NS + CALM_NS)
+    assert farm.row(2) is None
+
+
+def test_who_was_down_for_its_deafness_stays_so_until_it_has_heard_us_for_a_while() -> None:
+    farm = Farm()
+    farm.says[2] = {"hears": hearing(3)}
+    farm.beat(LATER_NS)
+    farm.beat(LATER_NS + DEAF_DOWN_NS)
+    farm.says = {}
+    farm.beat(LATER_NS + DEAF_DOWN_NS + CALM_NS - 1)
+    assert farm.row(2) is DOWN
+    farm.beat(LATER_NS + DEAF_DOWN_NS + CALM_NS)
+    assert farm.row(2) is None
+
+
 def test_an_agent_that_begins_to_speak_need_not_hear_us_yet() -> None:
     farm = Farm()
     farm.says[2] = {"hears": b"", "boot": WALL_MS}
@@ -175,10 +214,10 @@ def test_who_comes_back_need_not_be_heard_at_once() -> None:
     farm.says = {2: {"hears": hearing(3)}}
     farm.beat(away_ns + 200 * MS)
     farm.faults.begin(away_ns + 200 * MS)
-    for after_ms in range(300, 1200, 100):
+    for after_ms in range(300, 200 + OPENING_NS // MS, 100):
         farm.beat(away_ns + after_ms * MS)
         assert not farm.why(2), "nor when our own agent was stopped"
-    farm.beat(away_ns + 1200 * MS)
+    farm.beat(away_ns + 200 * MS + OPENING_NS)
     assert farm.why(2)
 
 

@@ -149,8 +149,35 @@ def test_a_sign_of_another_mac_or_of_a_stranger_is_none() -> None:
 def test_time_we_did_not_run_is_nobodys_silence() -> None:
     farm = members()
     assert hear(farm, 2)
-    farm.slept(60_000 * MS)
-    assert farm.by_ip[back(2)].age(NOW_NS + 60_000 * MS) is Age.FRESH
+    later_ns = NOW_NS + 60_000 * MS
+    farm.slept(60_000 * MS, later_ns)
+    assert farm.by_ip[back(2)].age(later_ns) is Age.FRESH
+    farm.slept(60_000 * MS, later_ns)
+    assert farm.by_ip[back(2)].age(later_ns + 900 * MS) is Age.DOWN, "nor is it heard ahead of time"
+
+
+def test_after_a_long_pause_all_have_as_long_as_any_to_be_heard() -> None:
+    """The cables of a server that stops may have been out for a while before it stopped."""
+    farm = members()
+    assert hear(farm, 2)
+    later_ns = NOW_NS + 3_700 * MS
+    farm.slept(3_000 * MS, later_ns)
+    assert farm.by_ip[back(2)].age(later_ns + 799 * MS) is not Age.DOWN
+    assert farm.by_ip[back(2)].age(later_ns + 800 * MS) is Age.DOWN
+    short = members()
+    assert hear(short, 2)
+    short.slept(300 * MS, NOW_NS + 1000 * MS)
+    assert short.by_ip[back(2)].age(NOW_NS + 1100 * MS) is Age.DOWN, "a hiccup is no excuse"
+
+
+def test_who_hears_nobody() -> None:
+    farm = members()
+    assert not farm.hears_nobody(NOW_NS), "nobody is known yet"
+    assert hear(farm, 2)
+    assert not farm.hears_nobody(NOW_NS + 400 * MS)
+    assert farm.hears_nobody(NOW_NS + 600 * MS)
+    farm.answered(back(2), state(2).mac, NOW_NS + 500 * MS)
+    assert not farm.hears_nobody(NOW_NS + 600 * MS), "a data plane answers"
 
 
 @pytest.mark.parametrize(

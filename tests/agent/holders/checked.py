@@ -15,13 +15,19 @@ class Checked(Addresses):
     before: tuple[object, ...] = ()
 
     def look(
-        self, servers: Sequence[Server], answered: Collection[int], now_ns: int, *, settled: bool
+        self,
+        servers: Sequence[Server],
+        answered: Collection[int],
+        now_ns: int,
+        *,
+        settled: bool,
+        cut_off: bool = False,
     ) -> list[Action]:
-        told = tuple(servers), settled
+        told = tuple(servers), settled, cut_off
         rests = now_ns < self.rest_ns and told == self.before and not answered
-        rests = rests and not self.slept(now_ns)
+        rests = rests and not self.slept(now_ns) and not cut_off
         known = copy.deepcopy(self._known) if rests else {}
-        done = super().look(servers, answered, now_ns, settled=settled)
+        done = super().look(servers, answered, now_ns, settled=settled, cut_off=cut_off)
         self.before = told
         if rests:
             assert done == []

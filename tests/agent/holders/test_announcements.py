@@ -172,6 +172,20 @@ def test_one_that_was_away_asks_all_others(routers: Routers) -> None:
     assert [set(one.values()) for one in asked] == [{back(2)}, {back(3)}, set()]
 
 
+def test_one_that_was_cut_off_asks_all_others_when_it_hears_them_again(routers: Routers) -> None:
+    routers.beat()
+    routers.work()
+    for _ in range(3):
+        routers.keeper.look(routers.now_ns, settled=True, cut_off=True)
+        assert routers.keeper.learns(routers.now_ns)
+        assert routers.keeper.returned() == {}
+    routers.beat()
+    assert not routers.keeper.learns(routers.now_ns)
+    asked = [routers.keeper.returned() for _ in range(3)]
+    assert [set(one.values()) for one in asked] == [{back(2)}, {back(3)}, set()]
+    assert routers.keeper.taken == frozenset(), "several announce one address"
+
+
 def test_the_file_is_of_static_routes_and_written_when_it_changes(tmp_path: Path) -> None:
     file, seen = tmp_path / "run" / "bird.conf", tmp_path / "seen"
     command = ["sh", "-c", f'echo "$IPOS_ADDRESSES" >> {seen}']

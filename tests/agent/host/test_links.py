@@ -32,15 +32,17 @@ def test_a_next_hop_that_stops_to_answer_is_silent() -> None:
     for now_ms in range(100, 3000, 100):
         list(hops.due(now_ms * MS))
     assert not hops.silent(3000 * MS), "one that never answered proves nothing"
-    hops.answered(ROUTER, MAC)
+    assert hops.answered_ns == 0
+    hops.answered(ROUTER, MAC, 3000 * MS)
+    assert hops.answered_ns == 3000 * MS
     assert list(hops.due(4000 * MS)) == [(ROUTER, MAC)]
-    hops.answered(ROUTER, MAC)
+    hops.answered(ROUTER, MAC, 4000 * MS)
     assert list(hops.due(4000 * MS + ASK_NS - 1)) == [], "four times a second is enough"
     asked = [now for now in range(5000, 6000, 100) if list(hops.due(now * MS))]
     assert asked == list(range(5000, 6000, 100)), "and more often without an answer"
     assert not hops.silent(5000 * MS + SILENT_NS - 1)
     assert hops.silent(5000 * MS + SILENT_NS)
-    hops.answered(ROUTER, MAC)
+    hops.answered(ROUTER, MAC, 6000 * MS)
     assert not hops.silent(6000 * MS)
 
 
@@ -48,7 +50,7 @@ def test_a_pause_of_ours_is_no_silence_of_theirs() -> None:
     hops = NextHops()
     hops.expect([ROUTER])
     list(hops.due(0))
-    hops.answered(ROUTER, MAC)
+    hops.answered(ROUTER, MAC, 0)
     list(hops.due(1000 * MS))
     assert not hops.silent(9000 * MS), f"asked once, and {ASKED_LEAST} questions are the least"
 
@@ -57,11 +59,11 @@ def test_one_router_of_two_is_enough() -> None:
     hops = NextHops()
     hops.expect([ROUTER, OTHER])
     list(hops.due(0))
-    hops.answered(ROUTER, MAC)
-    hops.answered(OTHER, MAC)
+    hops.answered(ROUTER, MAC, 0)
+    hops.answered(OTHER, MAC, 0)
     for now_ms in range(1000, 3000, 100):
         list(hops.due(now_ms * MS))
-        hops.answered(OTHER, MAC)
+        hops.answered(OTHER, MAC, now_ms * MS)
     assert not hops.silent(3000 * MS)
     hops.expect([ROUTER])
     assert hops.silent(3000 * MS)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from ipos.abi import rows
+from ipos.agent.heartbeat.member_faults import ALONE_NS
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.rows.convergence import Convergence
 from ipos.agent.view.snapshot import Snapshot
@@ -97,12 +98,21 @@ def test_a_change_is_written_at_once_and_so_is_silence(running: Running) -> None
     assert not running.speak(NOW_NS + 400 * MS)
     running.members.hear_myself(state(1, sequence=90), NOW_NS + 1300 * MS)
     assert running.rows.converge(NOW_NS + 1300 * MS, prune=True, opening=False)
-    states = server_rows(dict(running.tables.server_rows.items()))
-    assert [states[n].state for n in (1, 2, 3)] == [
-        rows.ServerState.READY,
-        rows.ServerState.DOWN,
-        rows.ServerState.DOWN,
-    ]
+    ready, out, down = rows.ServerState.READY, rows.ServerState.MAINT, rows.ServerState.DOWN
+    assert states(running) == [ready, out, out], "it may be this server that is cut off"
+    running.members.hear_myself(state(1, sequence=91), NOW_NS + 1300 * MS + ALONE_NS)
+    assert running.rows.converge(NOW_NS + 1300 * MS + ALONE_NS, prune=True, opening=False)
+    assert states(running) == [ready, down, down]
+    running.speak(NOW_NS + 9000 * MS)
+    running.members.hear_myself(state(1, sequence=92), NOW_NS + 10_000 * MS)
+    running.members.by_ip[back(3)].heard_ns += 1000 * MS
+    assert running.rows.converge(NOW_NS + 10_000 * MS, prune=True, opening=False)
+    assert states(running) == [ready, down, ready], "s3 is heard"
+
+
+def states(running: Running) -> list[rows.ServerState]:
+    found = server_rows(dict(running.tables.server_rows.items()))
+    return [found[number].state for number in (1, 2, 3)]
 
 
 def test_another_weight_is_written_at_once(running: Running) -> None:

@@ -10,7 +10,7 @@ it is asked in vain for ever.
 import dataclasses
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -147,6 +147,17 @@ class ConnectionRows(Closing):
         self.ledger.book()
         self.shares.book()
         self.taken.book(self.settings)
+
+    def forget_forwarded(self, before_ns: int) -> Iterator[None]:
+        """The accepted rows of Forward that have not been used since then, in pieces."""
+        for found in self.forward.walk(before_ns):
+            for turn, (key, row) in enumerate(found, start=1):
+                if row.acknowledged and self.forward.take(key, expiry_rules.is_accepted):
+                    self.ledger.closed(row.server)
+                    self.ledger.count("FORGOTTEN")
+                if turn % ACTIONS == 0:
+                    yield
+            yield
 
     def tell_unattached(self, key: bytes, row: Owned) -> None:
         older_ms = self.limits.unattached_ns // 1_000_000

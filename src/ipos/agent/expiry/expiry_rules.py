@@ -300,6 +300,15 @@ def has_ended(row: Left, iss: int) -> bool:
     return (row.state in (CLOSED, RESET) and told == iss) or (row.state == RESET and not told)
 
 
+def is_first(row: Held) -> bool:
+    """Whether a connection waits for its first request to be decided or taken: nobody has it."""
+    return not (row.moving or row.live or row.answer)
+
+
+def is_accepted(row: Forwarded) -> bool:
+    return bool(row.acknowledged)
+
+
 def is_unaccepted(row: Forwarded) -> bool:
     return not row.acknowledged
 

@@ -46,6 +46,30 @@ class HeldRows:
                     yield
             yield
 
+    def forget(self, before_ns: int) -> Iterator[None]:
+        """First requests from before that, in pieces; their clients hear nothing.
+
+        Other servers had their addresses meanwhile: some have these requests by now.
+        """
+        for old in self._rows.holding.walk(before_ns):
+            for turn, (key, row) in enumerate(old, start=1):
+                if expiry_rules.is_first(row):
+                    self._forget(key)
+                if turn % ACTIONS == 0:
+                    yield
+            yield
+
+    def _forget(self, key: bytes) -> None:
+        row = self._rows.holding.take_by(
+            key, lambda row: expiry_rules.is_first(row) and self._take_out(key, row)
+        )
+        if row is None:
+            return
+        self._give_back(key, expiry_rules.pieces(row.chunks))
+        if row.complete:
+            self._withdraw(key)
+        self._rows.ledger.count("FORGOTTEN")
+
     def _held_fate(self, key: bytes, row: Held) -> Fate:
         fate = expiry_rules.held(row, self._rows.now_ns, self._rows.limits)
         if fate is not Fate.LOOK:
@@ -82,6 +106,9 @@ class HeldRows:
     def _take(self, key: bytes, row: Held) -> bool:
         if self._held_fate(key, row) in _STAY:
             return False
+        return self._take_out(key, row)
+
+    def _take_out(self, key: bytes, row: Held) -> bool:
         ends, programs = expiry_rules.ENDS.read(key), self._rows.programs
         return notices.take_held(self._rows.settings, ends, row, programs)
 

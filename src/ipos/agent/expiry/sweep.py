@@ -57,10 +57,13 @@ class Sweep(Closing):
     servers.
 
     Made inside the server's network namespace. `interfaces` are front and back, `key` the farm's
-    key of state datagrams, `send` how a datagram leaves. header_ns and idle_ns of `limits` are the
-    running settings' instead. timed_out is told the key and service of heads that do not end in
-    time. `connections` are counted by the same beat. heard: see `Ghosts`.
+    key of state datagrams, `send` how a datagram leaves. learns: this server was away, and does not
+    know yet what others did meanwhile, so no client is told anything. header_ns and idle_ns of
+    `limits` are the running settings' instead. timed_out is told the key and service of heads that
+    do not end in time. `connections` are counted by the same beat. heard: see `Ghosts`.
     """
+
+    learns = False
 
     def __init__(
         self,
@@ -89,6 +92,7 @@ class Sweep(Closing):
         )  # fmt: skip
         self._found_again = found_again
         self._returns = deque[tuple[int, Mapping[bytes, IPv4Address]]]()
+        self._returned_ns = 0
         self._time_wait = TimeWait(self._remembers_end)
         self._lost = DeadOwners(rows.maps["servers"], rows.forward, rows.holding, self._reset)
         self._due = asyncio.Event()
@@ -99,6 +103,8 @@ class Sweep(Closing):
         while True:
             await self._due.wait()
             self._due.clear()
+            if self.learns and not self._returns:
+                continue
             self._passed_ns = sys.maxsize  # while it goes on, the next one is not due
             try:
                 # TCP may still have a packet of a row without a socket, on another CPU.
@@ -151,10 +157,10 @@ class Sweep(Closing):
     def returned(self, holders: Mapping[bytes, IPv4Address]) -> None:
         """This server was away. holders: who had its addresses meanwhile, by service IP.
 
-        What it knew of connections may have changed. Its rows of Forward are removed before any
-        client is told that an owner is dead; the owners are asked for when packets come. About the
-        connections that it owns it asks the other servers which they have ended, and asks again a
-        while later, because they end some as long as packets come to them.
+        What it knew of connections may have changed. Its rows of Forward and the first requests
+        that it holds are removed before a client is told anything; the owners are asked for when
+        packets come. About the connections that it owns it asks the other servers which they have
+        ended, and asks again a while later, because they end some as long as packets come to them.
         """
         self._returns += [(0, dict(holders)), (boottime_ns() + ASK_AGAIN_NS, dict(holders))]
         self._due.set()
@@ -166,7 +172,9 @@ class Sweep(Closing):
                 continue
             self._returns.remove((due_ns, holders))
             if not due_ns:
-                yield from self._forget_all(before_ns)
+                self._returned_ns = before_ns
+                yield from self._rows.forget_forwarded(before_ns)
+                yield from self._held.forget(before_ns)
             for found in self._rows.local.walk(before_ns):
                 for turn, (key, row) in enumerate(found, start=1):
                     holder = holders.get(expiry_rules.ENDS.read(key).service_ip)
@@ -175,17 +183,6 @@ class Sweep(Closing):
                     if turn % ACTIONS == 0:
                         yield
                 yield
-
-    def _forget_all(self, before_ns: int) -> Iterator[None]:
-        """The rows of Forward that have not been used since, but for offers."""
-        for found in self._rows.forward.walk(before_ns):
-            for turn, (key, row) in enumerate(found, start=1):
-                if row.acknowledged and self._rows.forward.take(key, _is_accepted):
-                    self._rows.ledger.closed(row.server)
-                    self._rows.ledger.count("FORGOTTEN")
-                if turn % ACTIONS == 0:
-                    yield
-            yield
 
     def _remembers_end(
         self, client: bytes, service: bytes, client_port: bytes, service_port: bytes
@@ -211,7 +208,7 @@ class Sweep(Closing):
     def _close_silent(self, key: bytes) -> None:
         """Reset a client that has sent nothing. What it sends now is answered by a reset again."""
         row = self._rows.temporary.take(key, self._is_silent)
-        if row is None:
+        if row is None or row.created_ns < self._returned_ns:  # it may be another server's by now
             return
         self._rows.remember(key, row, expiry_rules.RESET)
         self._rows.ledger.count("SILENT_CLOSED")
@@ -376,10 +373,6 @@ class Sweep(Closing):
         self._rows.close()
         self._sockets.close()
         self._time_wait.close()
-
-
-def _is_accepted(row: Forwarded) -> bool:
-    return bool(row.acknowledged)
 
 
 def _is_of(row: Owned | None, iss: int) -> bool:

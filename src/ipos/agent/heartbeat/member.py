@@ -70,7 +70,7 @@ class Member:
 
     `boot_ns` is when its agent was first heard, or again after a silence; `deaf_ns` since when it
     says that it does not hear us, 0 for one that does. recalled: `state` is what the maps and the
-    last snapshot say of it.
+    last snapshot say of it. paused: we did not run since it was heard.
     """
 
     back_ip: IPv4Address
@@ -83,6 +83,7 @@ class Member:
     boot_ns: int = 0
     deaf_ns: int = 0
     recalled: bool = False
+    paused: bool = False
     standing: Standing = _FINE
     apart_ms: int = 0
     """Our clock minus its own, when its last state came: the time on the way is in it."""
@@ -110,14 +111,14 @@ class Member:
         before = self.state
         silent_ns = now_ns - self.heard_ns
         begins = before is None or before.boot != state.boot or silent_ns > self.stale_ns
-        if begins:
+        if begins or self.paused:
             self.boot_ns, self.deaf_ns = now_ns, 0
-        if begins or before is None or before.hears != state.hears:
+        if begins or self.paused or before is None or before.hears != state.hears:
             if state.hears is None or message.contains(state.hears, mark):
                 self.deaf_ns = 0
             elif not self.deaf_ns:
                 self.deaf_ns = now_ns
-        self.state, self.heard_ns, self.recalled = state, now_ns, False
+        self.state, self.heard_ns, self.recalled, self.paused = state, now_ns, False, False
         self.down = state.state == ServerState.DOWN  # its farewell
         self.newest = (state.boot, state.sequence)
 

@@ -29,7 +29,15 @@ from ipos.abi.layout import constant
 from ipos.abi.rows import ServerState
 from ipos.agent.heartbeat import message, parts
 from ipos.agent.heartbeat.datagram_tags import Key
-from ipos.agent.heartbeat.member import DOWN_NS, TENTH_NS, Age, Member, Trouble, hears_mark
+from ipos.agent.heartbeat.member import (
+    DOWN_NS,
+    STALE_NS,
+    TENTH_NS,
+    Age,
+    Member,
+    Trouble,
+    hears_mark,
+)
 from ipos.agent.heartbeat.message import Rejected, State, stands_the_same
 from ipos.agent.heartbeat.parts import Parts
 from ipos.agent.rows.columns import Columns
@@ -289,12 +297,43 @@ class Members:
                 found[member.index] = member.state.boot
         return found
 
-    def slept(self, gap_ns: int) -> None:
-        """We did not run for a while: silence in that time proves nothing about the others."""
+    def hears_nobody(self, now_ns: int) -> bool:
+        """Whether there are others, and none of them is heard or answers."""
+        known = [member for member in self.others() if member.state is not None]
+        return bool(known) and all(
+            member.age(now_ns) not in (Age.FRESH, Age.STALE) for member in known
+        )
+
+    def all_answer(self, now_ns: int) -> bool:
+        """Whether all others that are up hear what this server asks on back, as far as is known.
+
+        Then a connection that no server answers for is nobody's.
+        """
+        for member in self.others():
+            if member.state is None:
+                continue
+            age = member.age(now_ns)
+            if member.standing.why and not member.standing.refused:
+                return False
+            if age is not Age.DOWN and (
+                age not in (Age.FRESH, Age.STALE) or member.deaf_ns or member.recalled
+            ):
+                return False
+        return True
+
+    def slept(self, gap_ns: int, now_ns: int) -> None:
+        """We did not run for a while: silence in that time proves nothing about the others.
+
+        After a long pause nothing that was before it does: all have as long as any to be heard.
+        """
         for member in self.by_ip.values():
-            if member.state is not None:
-                member.heard_ns += gap_ns
-                member.sign_ns += gap_ns
+            if member.state is None:
+                continue
+            member.heard_ns = min(member.heard_ns + gap_ns, now_ns)
+            member.sign_ns = min(member.sign_ns + gap_ns, now_ns)
+            if gap_ns >= STALE_NS and not member.down:
+                member.sign_ns = now_ns
+            member.paused = True
 
     def _sender(self, state: State, source: int) -> Member:
         if state.farm != self.farm:

@@ -117,6 +117,7 @@ class Announcements:
         self._has_tried = False
         self._retry_ns = 0
         self._looked_ns = now_ns
+        self._cut_off = False
         self._told_ns = 0
         self._seen: tuple[int, object] | None = None
         self._listed: frozenset[int] = frozenset()
@@ -126,10 +127,14 @@ class Announcements:
         self._returned: deque[dict[bytes, IPv4Address]] = deque()
         self.counts: Counter[str] = Counter()
 
-    def look(self, now_ns: int, *, settled: bool) -> None:
-        """Take in who is there, and begin to tell routers what has changed."""
-        if now_ns - self._looked_ns >= SLEPT_NS:
+    def look(self, now_ns: int, *, settled: bool, cut_off: bool = False) -> None:
+        """Take in who is there, and begin to tell routers what has changed.
+
+        cut_off: front does not work, and no other server is heard.
+        """
+        if now_ns - self._looked_ns >= SLEPT_NS or (self._cut_off and not cut_off):
             self._was_away()
+        self._cut_off = cut_off
         self._looked_ns = now_ns
         self._take_members(now_ns)
         mine = self._members.myself
@@ -226,6 +231,15 @@ class Announcements:
     def asks(self, now_ns: int) -> frozenset[int]:
         """Cookies of any address may be of connections that have an owner already."""
         return self._listed
+
+    def learns(self, now_ns: int) -> bool:
+        """Whether other servers may have its connections by now, which it cannot hear of."""
+        return self._cut_off
+
+    @property
+    def taken(self) -> frozenset[int]:
+        """None: an address that several servers announce is not taken from another one."""
+        return frozenset()
 
     def returned(self) -> dict[bytes, IPv4Address]:
         """After this server was away: addresses, and a server that had them; once for each."""

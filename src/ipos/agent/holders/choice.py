@@ -14,10 +14,8 @@ from functools import lru_cache
 
 from ipos.abi.rows import ServerState
 from ipos.agent.heartbeat.member import Age, Member
-from ipos.agent.heartbeat.member_faults import TEXTS, Fault
+from ipos.agent.heartbeat.member_faults import FRONT, TEXTS, Fault
 from ipos.agent.heartbeat.membership import Members
-
-_FRONT = (int(Fault.FRONT_CARRIER), int(Fault.FRONT_NEIGHBOUR))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +90,21 @@ def weight(address: int, number: int) -> bytes:
     return hashlib.blake2b(said, digest_size=8).digest()
 
 
+def because(address: int, servers: Sequence[Server], *, own: bool) -> str:
+    """Why a server takes an address."""
+    if own:
+        return "it is this server's own"
+    return why_not_its_own(address, servers)
+
+
+def why_not_its_own(address: int, servers: Sequence[Server]) -> str:
+    """Why the server that lists an address does not hold it."""
+    for server in servers:
+        if address in server.lists:
+            return server.why or f"{server.name} has not taken it back yet"
+    return "no server lists it"
+
+
 def servers_of(members: Members, now_ns: int) -> list[Server]:
     """The farm's servers as this one knows them now."""
     return [
@@ -136,7 +149,7 @@ def _why_not(member: Member, name: str, age: Age) -> str:
         return f"{name} is down"
     if member.standing.refused:
         return f"{name} is refused: {member.standing.why}"
-    if member.standing.state is ServerState.DOWN and state.fault in _FRONT:
+    if member.standing.state is ServerState.DOWN and state.fault in FRONT:
         return f"{name} cannot be reached: {TEXTS[Fault(state.fault)]}"
     if state.state == ServerState.MAINT:
         return f"{name} is in maintenance"

@@ -14,8 +14,8 @@ from ipos.abi.rows import Arp
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.heartbeat.message import State
 from ipos.agent.holders.actions import Kind
-from ipos.agent.holders.choice import Server, servers_of
-from ipos.agent.holders.states import Addresses, why_not_its_own
+from ipos.agent.holders.choice import Server, servers_of, why_not_its_own
+from ipos.agent.holders.states import Addresses
 from ipos.agent.view.snapshot import Held
 
 log = structlog.get_logger()
@@ -68,6 +68,15 @@ class Keeper:
         """Addresses here whose cookies may be of connections that have an owner already."""
         return self._states.asks(now_ns)
 
+    def learns(self, now_ns: int) -> bool:
+        """Whether it may have been away or has just begun, and does not know who came after it."""
+        return self._front is not None and self._states.learns(now_ns)
+
+    @property
+    def taken(self) -> frozenset[int]:
+        """The addresses that this server answers for, because nobody else on front does."""
+        return frozenset(self._states.holds) if self._front is not None else frozenset()
+
     def returned(self) -> dict[bytes, IPv4Address]:
         """Addresses that others held while this server was away, and their back addresses: once."""
         told = {
@@ -88,18 +97,21 @@ class Keeper:
             return state
         return msgspec.structs.replace(state, holds=self._states.holds, claims=self._states.claims)
 
-    def look(self, now_ns: int, *, settled: bool) -> None:
-        """Take in which servers are there and who answers, and do what follows."""
+    def look(self, now_ns: int, *, settled: bool, cut_off: bool = False) -> None:
+        """Take in who is there and who answers, and do what follows.
+
+        cut_off: this server has no front and hears nobody.
+        """
         if self._changes < 0:
             self._states.begin(now_ns)
         answered = self._front.answered() if self._front is not None else ()
-        if self._is_at_rest(now_ns, settled=settled) and not answered:
+        if self._is_at_rest(now_ns, settled=settled) and not answered and not cut_off:
             self._states.rest(now_ns)
             return
         self._changes = self._members.changes
         self._servers = servers_of(self._members, now_ns)
         if self._front is not None:
-            self._go_on(self._front, answered, now_ns, settled=settled)
+            self._go_on(self._front, answered, now_ns, settled=settled, cut_off=cut_off)
         self._arps = self._answers()
 
     def _is_at_rest(self, now_ns: int, *, settled: bool) -> bool:
@@ -116,10 +128,12 @@ class Keeper:
         )
 
     def _go_on(
-        self, front: Front, answered: Collection[int], now_ns: int, *, settled: bool
+        self, front: Front, answered: Collection[int], now_ns: int, *, settled: bool, cut_off: bool
     ) -> None:
         """Do what follows from who is there and who answers."""
-        for one in self._states.look(self._servers, answered, now_ns, settled=settled):
+        for one in self._states.look(
+            self._servers, answered, now_ns, settled=settled, cut_off=cut_off
+        ):
             address = str(IPv4Address(one.address))
             if one.kind is Kind.ASK:
                 front.ask(one.address)

@@ -14,7 +14,8 @@
     HOLDS    a neighbour answers for another server's address    AWAY     waits before it asks again
     HOLDS    a neighbour answers for its own address             HOLDS    announces it again
     HOLDS    this server has not run for longer than others      AWAY
-             wait for one that is silent
+             wait for one that is silent, or is cut off: it has
+             no front and hears nobody
     HOLDS    its agent has begun, and another server holds it    AWAY
 
 A server gives an address up only when another server wants it. A server answers for an address only
@@ -58,6 +59,9 @@ ASKS_NS = 40_000 * _MS
 LEARN_NS = 1_300 * _MS  # who was away wants nothing: in this time all say whole states
 LISTEN_NS = 300 * _MS
 """Before a server takes its own addresses after a start, in which all others have spoken."""
+
+
+_AWAY = ("this server did not run for a while", "this server has no front and hears nobody")
 
 
 class State(Enum):
@@ -163,6 +167,10 @@ class Addresses:
         for held in self._known.values():
             held.since_ns = now_ns
 
+    def learns(self, now_ns: int) -> bool:
+        until_ns = max((one.away for one in self._known.values()), default=0)
+        return now_ns < max(until_ns, self.started_ns + LISTEN_NS)
+
     def slept(self, now_ns: int) -> bool:
         """Whether the last look is so long ago that others may have taken our addresses."""
         return now_ns - self._looked_ns >= SLEPT_NS
@@ -172,18 +180,23 @@ class Addresses:
         self._looked_ns = now_ns
 
     def state(self, address: int) -> State:
-        found = self._known.get(address)
-        return found.state if found is not None else State.AWAY
+        return self._known.get(address, _Address()).state
 
     def look(
-        self, servers: Sequence[Server], answered: Collection[int], now_ns: int, *, settled: bool
+        self,
+        servers: Sequence[Server],
+        answered: Collection[int],
+        now_ns: int,
+        *,
+        settled: bool,
+        cut_off: bool = False,
     ) -> list[Action]:
         """Go on with all addresses that some server lists.
 
         `answered` are those for which a neighbour has answered since the last look. settled: a
-        server that has not spoken by now is none.
+        server that has not spoken by now is none. cut_off: see the table.
         """
-        slept = self.slept(now_ns)
+        slept = self.slept(now_ns) or cut_off
         self._looked_ns = now_ns
         listed = {address for server in servers for address in server.lists}
         done: list[Action] = []
@@ -199,15 +212,16 @@ class Addresses:
         for address in sorted(listed):
             known = self._known.setdefault(address, _Address(since_ns=now_ns))
             own = address in mine
-            if slept and known.state is State.HOLDS and len(servers) > 1:
+            if slept and len(servers) > 1 and (known.away or known.state is State.HOLDS):
+                if known.state is State.HOLDS:
+                    done.append(Action(Kind.GIVEN_UP, address, _AWAY[cut_off]))
                 known.state, known.not_before_ns = State.AWAY, now_ns + LEARN_NS
                 known.away = known.not_before_ns
-                done.append(Action(Kind.GIVEN_UP, address, "this server did not run for a while"))
             chosen = able.choose(address)
             done += self._step(
                 address, known, servers, others, chosen, likely.choose(address),
                 own=own, answered=address in answered, now_ns=now_ns,
-                may=settled or (own and now_ns - self.started_ns >= LISTEN_NS),
+                may=not cut_off and (settled or (own and now_ns - self.started_ns >= LISTEN_NS)),
             )  # fmt: skip
             self._see(address, known, others, chosen, now_ns)
             due_ns = self._due_ns(address, known, servers, chosen, own=own)
@@ -295,7 +309,7 @@ class Addresses:
         elif now_ns >= known.not_before_ns:
             yield from self._ask(address, known, held=held, is_mine=is_mine, now_ns=now_ns)
             if address in self.holds:
-                yield Action(Kind.TAKEN, address, _because(address, servers, own=own), own)
+                yield Action(Kind.TAKEN, address, choice.because(address, servers, own=own), own)
                 yield from self._announce(address, known, now_ns)
 
     def _is_doubtful(self, known: _Address, now_ns: int) -> bool:
@@ -384,17 +398,3 @@ def _own_share(address: int, number: int) -> int:
     """A random part of the time to wait after an answer."""
     said = hashlib.blake2b(f"{address} {number}".encode(), digest_size=2).digest()
     return int.from_bytes(said, "big") * BACK_OFF_NS // 0x10000
-
-
-def _because(address: int, servers: Sequence[Server], *, own: bool) -> str:
-    if own:
-        return "it is this server's own"
-    return why_not_its_own(address, servers)
-
-
-def why_not_its_own(address: int, servers: Sequence[Server]) -> str:
-    """Why the server that lists an address does not hold it."""
-    for server in servers:
-        if address in server.lists:
-            return server.why or f"{server.name} has not taken it back yet"
-    return "no server lists it"

@@ -71,6 +71,8 @@ class NextHops:
     """The routers on front: whom to ask when, and whether they are all silent. Pure."""
 
     _hops: dict[IPv4Address, _Hop] = field(default_factory=dict)
+    answered_ns: int = 0
+    """When one of them last answered, 0 for never."""
 
     def expect(self, addresses: Iterable[IPv4Address]) -> None:
         self._hops = {address: self._hops.get(address, _Hop()) for address in addresses}
@@ -87,10 +89,10 @@ class NextHops:
             hop.unanswered += 1
             yield address, hop.mac if hop.unanswered < ASKED_LEAST else None
 
-    def answered(self, address: IPv4Address, mac: bytes) -> None:
+    def answered(self, address: IPv4Address, mac: bytes, now_ns: int) -> None:
         hop = self._hops.get(address)
         if hop is not None:
-            hop.mac, hop.unanswered = mac, 0
+            hop.mac, hop.unanswered, self.answered_ns = mac, 0, now_ns
 
     def silent(self, now_ns: int) -> bool:
         """Whether all that ever answered have stopped to."""
@@ -117,6 +119,11 @@ class Links(Closing):
         self._routes_ns: int | None = None
         self._arp = ArpSocket(front, vlan)
         self._any = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+
+    @property
+    def answered_ns(self) -> int:
+        """When a next hop on front was last found to have answered, 0 for never."""
+        return self._hops.answered_ns
 
     def look(self, now_ns: int) -> Fault:
         """What is wrong; front's faults come first."""
@@ -145,7 +152,7 @@ class Links(Closing):
             self._hops.expect(next_hops(self._front.name))
         for heard in self._arp.heard():
             if heard.operation == REPLY:
-                self._hops.answered(IPv4Address(heard.address), heard.mac)
+                self._hops.answered(IPv4Address(heard.address), heard.mac, now_ns)
         for address, known in self._hops.due(now_ns):
             self._arp.ask(int(address), int(self._asker(address)), known)
 

@@ -14,7 +14,7 @@ import structlog
 
 from ipos.abi import rows
 from ipos.abi.layout import layout
-from ipos.agent.heartbeat.member import Age, Member
+from ipos.agent.heartbeat.member import Age, Member, Standing
 from ipos.agent.heartbeat.member_faults import Fault, Faults
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.heartbeat.recall import recalled
@@ -118,13 +118,16 @@ class Convergence:
         prune: bool,
         opening: bool,
         links: Fault = Fault.NONE,
+        front_ns: int = 0,
+        held: frozenset[int] = frozenset(),
         arps: Mapping[int, rows.Arp] | None = None,
         asks: Collection[int] = (),
     ) -> bool:
         """Rewrite the maps when anybody's standing has changed; whether it has.
 
-        opening: who is there now was there before us. `links`: what is wrong with our own. asks:
-        addresses that another server held a short while ago.
+        opening: who is there now was there before us. `links`: what is wrong with our own.
+        front_ns, held: see `Faults.look`. asks: addresses that another server held a short while
+        ago.
         """
         self._writer.tidy()
         told = desired.Arps(self._arps.who if arps is None else arps, frozenset(asks))
@@ -136,7 +139,7 @@ class Convergence:
         self._is_due = True  # and so it stays when something of this fails
         if prune:
             self._members.forget_silent(now_ns)
-        if self.faults.look(now_ns, links):
+        if self.faults.look(now_ns, links, front_ns, held):
             self._members.changes += 1
         standing = {
             member.back_ip: _standing(member, now_ns) for member in self._members.by_ip.values()
@@ -210,11 +213,11 @@ class Convergence:
 
     def _report(self, standing: dict[IPv4Address, tuple[object, ...]]) -> None:
         """Only what an operator wants to be woken for."""
-        for address, (age, *_) in standing.items():
-            before = self._seen.get(address, (None,))[0]
-            if age is Age.DOWN and before is not Age.DOWN:
+        for address, now in standing.items():
+            before = self._seen.get(address, (None,))
+            if _is_dead(now) and not _is_dead(before):
                 log.warning("server is down", back_address=str(address))
-            elif before is Age.DOWN and age is Age.FRESH:
+            elif before[0] is Age.DOWN and now[0] is Age.FRESH:
                 log.warning("server is back", back_address=str(address))
             self._report_fault(address)
 
@@ -229,6 +232,11 @@ class Convergence:
             log.warning("server gets no requests", back_address=str(address), reason=why)
         else:
             log.warning("server gets requests again", back_address=str(address))
+
+
+def _is_dead(standing: tuple[object, ...]) -> bool:
+    """Whether silence has made it down, and not only out."""
+    return standing[0] is Age.DOWN and standing[-1] == Standing()
 
 
 def _standing(member: Member, now_ns: int) -> tuple[object, ...]:

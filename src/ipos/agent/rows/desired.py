@@ -101,7 +101,8 @@ def settings(
     wall_offset_ns, slept_ns: the wall clock and the boottime clock, each minus the next slower one:
     boottime and monotonic. vouch: a number that only this server's data plane knows. hold_pieces:
     of the loaded data plane's hold pool. withheld: TCP options that are offered to nobody. own: the
-    pair by which own programs are clients. servers: of the farm. all_answer: see `all_answer`.
+    pair by which own programs are clients. servers: of the farm. all_answer: see
+    `Members.all_answer`.
     """
     flags = kept
     if keys.other is not None:
@@ -143,24 +144,6 @@ def settings(
         own_front_ifindex=own[1],
         locates=locates,
         locates_source=min(locates, constant("IPOS_LOCATES_SOURCE")),
-    )
-
-
-def all_answer(members: Members, now_ns: int) -> bool:
-    """Whether every other server that is up hears what this one asks on back, as far as is known.
-
-    Then a connection that no server answers for is nobody's.
-    """
-    return all(
-        member.age(now_ns) is Age.DOWN
-        or (
-            member.age(now_ns) in (Age.FRESH, Age.STALE)
-            and not member.deaf_ns
-            and not member.recalled
-            and (not member.standing.why or member.standing.refused)
-        )
-        for member in members.others()
-        if member.state is not None
     )
 
 
@@ -279,10 +262,13 @@ def server_row(member: Member, traffic: Sent, age: Age) -> bytes:
     state = member.state
     assert state is not None
     sent, closed = traffic
+    judge = member.standing.state
+    if age is Age.DOWN and (judge is None or member.standing.refused):
+        judge = rows.ServerState.DOWN  # of others see `member_faults`
     judged = (
         (state.addresses[0] if state.addresses else 0).to_bytes(4, "big"),
         state.back_ip.to_bytes(4, "big"),
-        rows.ServerState.DOWN if age is Age.DOWN else member.standing.state or state.state,
+        judge or state.state,
         age is not Age.FRESH,
         member.heard_ns,
         sent - closed,
