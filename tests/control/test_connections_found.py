@@ -2,6 +2,7 @@
 """Connections whose first server dies, and comes back: who owns them still has them."""
 
 import os
+import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -69,13 +70,18 @@ CABLES = Absence(
 
 
 def cut(
-    farm: Farm, dead: str, away_s: float, how: Absence = POWER, drained: str | None = None
+    farm: Farm,
+    dead: str,
+    away_s: float,
+    how: Absence = POWER,
+    drained: str | None = None,
+    idle: int = 20,
 ) -> None:
     """A server is away while clients of four kinds go on, and comes back; another may be drained
-    before.
+    before. idle: connections at each server that do not ask meanwhile.
     """
     others = [one for one in SERVERS if one != dead]
-    with clients(farm, keep_alive=6, idle=20, downloads=1) as load, ExitStack() as until:
+    with clients(farm, keep_alive=6, idle=idle, downloads=1) as load, ExitStack() as until:
         wait_until("they are busy", lambda: all(one.asked > 20 for one in asking_on(load)), 30)
         if drained is not None:
             until.enter_context(empty(farm, load, drained))
@@ -146,6 +152,17 @@ def test_a_first_server_without_power_takes_none_of_the_others_connections(
     farm: Farm, dead: str
 ) -> None:
     cut(farm, dead, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dead", SERVERS)
+def test_the_same_beside_2000_idle_ones(farm: Farm, dead: str) -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most[1], most[1]))
+    try:
+        cut(farm, dead, 15, idle=667)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, most)
 
 
 @pytest.mark.slow

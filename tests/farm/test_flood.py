@@ -104,12 +104,13 @@ def test_one_source_that_guesses_is_not_looked_at(farm: Farm) -> None:
     assert farm.get().status == 200
 
 
-def test_a_flood_of_strangers_asks_the_others_no_more_than_it_may(farm: Farm) -> None:
+@pytest.mark.parametrize("count", [300_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_a_flood_of_strangers_asks_the_others_no_more_than_it_may(farm: Farm, count: int) -> None:
     """Sources are random, so it is the limit of the whole server that holds."""
     settings = farm.tables["s1"].settings.get(0)
     assert settings is not None
     before, began = farm.all_counters(), time.monotonic()
-    flood = farm.lab.popen("client1", _command(farm, "ack", 300_000))
+    flood = farm.lab.popen("client1", _command(farm, "ack", count))
     served = 0
     try:
         while flood.poll() is None:
@@ -118,7 +119,7 @@ def test_a_flood_of_strangers_asks_the_others_no_more_than_it_may(farm: Farm) ->
     finally:
         flood.kill()
         flood.wait()
-    wait_until("every segment judged", lambda: _unknown(farm, before["s1"]) >= 300_000)
+    wait_until("every segment judged", lambda: _unknown(farm, before["s1"]) >= count)
     seconds = time.monotonic() - began
     changed = grown(before["s1"], farm.counters("s1"))
     asked = changed["locate_asked"]

@@ -92,7 +92,10 @@ def address(farm: Farm) -> str:
     return farm.address("s1")
 
 
-def test_a_rolling_restart_fails_no_request(farm: Farm) -> None:
+@pytest.mark.parametrize(
+    "anew", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["agent", "data plane, too"]
+)
+def test_a_rolling_restart_fails_no_request(farm: Farm, anew: bool) -> None:
     stop = Event()
     with ThreadPoolExecutor(9) as clients:
         told = [
@@ -103,7 +106,10 @@ def test_a_rolling_restart_fails_no_request(farm: Farm) -> None:
         try:
             for server in SERVERS:
                 end(farm.lab, server)
+                if anew:
+                    farm.run(server, "ipos", "detach")
                 farm.lab.start_agent(server)
+                farm.__dict__.pop("tables", None)  # those of the server may be new ones
                 wait_until("every server ready", farm.ready)
                 assert not [one for one in (*told, fresh) if one.done()]
         finally:

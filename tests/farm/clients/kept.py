@@ -3,9 +3,11 @@
 
     kept.py ASKING IDLE PAUSE_S ADDRESS[:PORT]...
 
-All are answered once, then it says "up". Until a line comes in, the asking ones ask, PAUSE_S after
-each answer; then the idle ones ask once more. At the end comes one JSON object: how many requests
-were answered, what failed and how often, and of each server that answered the times of requests.
+All are answered once, then it says "up". The asking ones ask, PAUSE_S after each answer. After
+each line "ask" that comes in, the idle ones ask once more, and it says "asked". After any other
+line the asking ones stop and the idle ones ask once more. At the end comes one JSON object: how
+many requests were answered, what failed and how often, and of each server that answered the times
+of requests.
 """
 
 import asyncio
@@ -76,7 +78,10 @@ async def main() -> None:
             await asyncio.sleep(pause_s)
 
     running = [asyncio.create_task(goes_on(one, nth)) for nth, one in enumerate(made[:asking])]
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+    loop = asyncio.get_running_loop()
+    while await loop.run_in_executor(None, sys.stdin.readline) == "ask\n":
+        await _in_turn(made[asking:])
+        print("asked", flush=True)
     stop.set()
     await asyncio.gather(*running)
     await _in_turn(made[asking:])
