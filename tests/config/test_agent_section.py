@@ -36,6 +36,7 @@ def test_what_is_right(token: Path, section: Agent, place: tuple[str, int] | Non
     ("section", "key", "said"),
     [
         (Agent(web="0.0.0.0:9100"), "web", "needs a token"),
+        (Agent(announce_file=Path("bird.conf")), "announce_file", 'must begin with "/"'),
         (Agent(web="[::]:9100"), "web", "needs a token"),
         (Agent(web="999.0.0.1:9100"), "web", "no IP address"),
         (Agent(web="127.0.0.1:0"), "web", "no port"),

@@ -27,9 +27,9 @@ class AnycastFarm(Farm):
 
 
 @contextmanager
-def anycast_farm(name: str) -> Iterator[AnycastFarm]:
+def anycast_farm(name: str, config: str = CONFIG) -> Iterator[AnycastFarm]:
     """All servers are ready, and announced."""
-    with Lab(Settings(name=name, config=CONFIG, topology="ecmp")) as lab:
+    with Lab(Settings(name=name, config=config, topology="ecmp")) as lab:
         farm = AnycastFarm(lab)
         wait_until("every server ready", farm.ready, 30)
         assert farm.routed(*SERVERS)

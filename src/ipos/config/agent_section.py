@@ -80,6 +80,9 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
 def mistakes(section: Agent, directory: Path) -> list[tuple[str, str]]:
     """What is wrong with a section, by key. directory: where relative paths begin."""
     found: list[tuple[str, str]] = []
+    if section.announce_file is not None and not section.announce_file.is_absolute():
+        text = f'agent.announce_file is "{section.announce_file}"; it must begin with "/"'
+        found.append(("announce_file", f"{text}, because BIRD reads it, too"))
     if section.place is None:
         found += [
             (key, f"agent.{key} is for the port of agent.web, and there is none: add web")
