@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ipos.agent.holders import route_file
-from ipos.lab import bird
+from ipos.lab import Lab, LabError, bird, faults
 from ipos.lab.plan import ROUTER, Settings, nodes
 
 HOSTS = nodes(Settings(topology="ecmp"))
@@ -41,3 +41,8 @@ def test_the_agents_file_is_looked_at(tmp_path: Path) -> None:
 def test_the_routers_configuration_is_right(tmp_path: Path) -> None:
     done = read(tmp_path / "router", bird.router_text(HOSTS[ROUTER], SERVERS))
     assert done.returncode == 0, done.stderr
+
+
+def test_only_a_router_that_chooses_can_hash_anew() -> None:
+    with pytest.raises(LabError, match="--topology ecmp"):
+        faults.rehash(Lab(Settings()))
