@@ -113,7 +113,7 @@ def test_the_page(farm: Farm, tmp_path: Path) -> None:
                     wait_until(f"{table} are busy", lambda rate=rate: browser.run(rate) > 0)  # type: ignore[misc]
                 browser.run("document.getElementById('capture').requestSubmit()")
                 ladder = "document.getElementById('ladder').textContent"
-                wait_until("a ladder", lambda: "type 1 connection" in browser.run(ladder))
+                wait_until("a ladder", lambda: "type 1 connection" in browser.run(ladder), 60)
                 assert "GET /img/1 HTTP/1.1" in browser.run(ladder)
                 browser.picture(tmp_path / "busy.png")
             finally:
