@@ -55,7 +55,8 @@ class DecisionLog:
                 while self._wanted.is_set():
                     records, lost = feed.take()
                     self.lines.miss(lost)
-                    told = self._told(records, snapshot) if records else self._given_up()
+                    told = self._told(records, snapshot) if records else []
+                    told += self._given_up()
                     if told:
                         self.lines.put(told)
                     await asyncio.sleep(LOOK_S)
@@ -77,7 +78,7 @@ class DecisionLog:
         return told
 
     def _given_up(self) -> list[dict[str, Any]]:
-        """Requests that nobody will answer; looked for while there is nothing else to do."""
+        """Requests that nobody will answer; looked for every few seconds."""
         now_ns = boottime_ns()
         if now_ns - self._looked_ns < _LOOK_NS:
             return []
