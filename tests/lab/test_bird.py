@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the lab writes for BIRD, read by BIRD itself."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -46,3 +47,14 @@ def test_the_routers_configuration_is_right(tmp_path: Path) -> None:
 def test_only_a_router_that_chooses_can_hash_anew() -> None:
     with pytest.raises(LabError, match="--topology ecmp"):
         faults.rehash(Lab(Settings()))
+
+
+def test_what_operations_shows_for_bird_is_right(tmp_path: Path) -> None:
+    text = Path(__file__).parents[2].joinpath("docs/operations.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    blocks = [block for block in shown if "protocol bgp" in block]
+    assert len(blocks) == 2
+    for block in blocks:
+        begin = "" if "router id" in block else "router id 203.0.113.254;\nprotocol device { }\n"
+        done = read(tmp_path / "shown", begin + block)
+        assert done.returncode == 0, done.stderr
