@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from ipos.abi.columns import Columns, Since
 from ipos.abi.layout import constant, layout
 from ipos.agent.expiry import expiry_rules
 from ipos.agent.expiry.expiry_rules import Fate, Forwarded, Held, Limits, Owned
-from ipos.agent.rows.columns import Columns, Since
 
 MS = 1_000_000
 NOW_NS = 10_000_000 * MS

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import pytest
 
+from ipos.abi.columns import Columns, Since
 from ipos.abi.layout import counter, layout
 from ipos.agent.expiry.ended_counts import Ledger
 from ipos.agent.expiry.row_table import ROWS, RowTable
-from ipos.agent.rows.columns import Columns, Since
 from ipos.kernel.libbpf import MapType, syscall
 from ipos.kernel.libbpf.map_store import Map
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server that hears no other one: whom it takes for dead, and when."""
 
+from ipos.abi.columns import Columns
 from ipos.agent.heartbeat.member import Age
 from ipos.agent.heartbeat.member_faults import ALONE_NS, Fault
 from ipos.agent.rows import desired
-from ipos.agent.rows.columns import Columns
 from tests.agent.heartbeat.test_member_faults import DOWN, LATER_NS, MAINT, Farm
 from tests.agent.made_up_farm import MS, NOW_NS, front
 

@@ -16,8 +16,8 @@ CLOSING   one side has closed                                   when it ends
 from enum import StrEnum
 from typing import NamedTuple
 
+from ipos.abi.columns import Columns
 from ipos.abi.layout import constant
-from ipos.agent.rows.columns import Columns
 
 _ATTACHED = constant("IPOS_EP_ATTACHED")
 _HANDSHAKE = constant("IPOS_EP_HANDSHAKE")

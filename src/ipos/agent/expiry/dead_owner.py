@@ -15,13 +15,13 @@ import socket
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 
+from ipos.abi.columns import Among
 from ipos.abi.layout import constant
 from ipos.abi.rows import ServerState
 from ipos.agent.expiry import expiry_rules, notices
 from ipos.agent.expiry.expiry_rules import Forwarded, Held
 from ipos.agent.expiry.row_table import RowTable
 from ipos.agent.host.interfaces import NetworkError
-from ipos.agent.rows.columns import Among
 from ipos.closing import Closing
 from ipos.kernel.libbpf.map_store import Map
 

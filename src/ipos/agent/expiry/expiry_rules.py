@@ -30,9 +30,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
+from ipos.abi.columns import Columns, Since, SinceIn
 from ipos.abi.layout import constant, layout
 from ipos.abi.rows import EndpointState, HeadState, Options, ServerState, TemporaryState
-from ipos.agent.rows.columns import Columns, Since, SinceIn
 
 _SECOND_NS = 1_000_000_000
 _U32 = 0xFFFF_FFFF

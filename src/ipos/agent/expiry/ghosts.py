@@ -27,6 +27,7 @@ forgotten a connection has ended it:
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 
+from ipos.abi.columns import Among
 from ipos.abi.layout import constant
 from ipos.abi.rows import ServerState
 from ipos.agent.expiry import expiry_rules
@@ -35,7 +36,6 @@ from ipos.agent.expiry.expiry_rules import Known, Owned
 from ipos.agent.expiry.owner_query import Inquiry
 from ipos.agent.expiry.row_table import RowTable
 from ipos.agent.host.connection_sockets import Sockets
-from ipos.agent.rows.columns import Among
 
 Heard = Callable[[], Mapping[int, int | None]]
 """Every other server that is up, by its index: when its agent began. None: it says it is down."""

@@ -4,7 +4,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
-from ipos.agent.rows.columns import Columns, Since
+from ipos.abi.columns import Columns, Since
 from ipos.kernel.libbpf import syscall
 from ipos.kernel.libbpf.errors import MapError
 from ipos.kernel.libbpf.map_store import Map

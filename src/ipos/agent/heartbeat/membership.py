@@ -25,6 +25,7 @@ from ipaddress import IPv4Address
 
 import msgspec
 
+from ipos.abi.columns import Columns
 from ipos.abi.layout import constant
 from ipos.abi.rows import ServerState
 from ipos.agent.heartbeat import message, parts
@@ -40,7 +41,6 @@ from ipos.agent.heartbeat.member import (
 )
 from ipos.agent.heartbeat.message import Rejected, State, stands_the_same
 from ipos.agent.heartbeat.parts import Parts
-from ipos.agent.rows.columns import Columns
 from ipos.config.crosscheck import MEMBERS_MAX
 
 CLOCK_MS = 5_000

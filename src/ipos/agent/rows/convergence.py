@@ -13,13 +13,13 @@ from ipaddress import IPv4Address
 import structlog
 
 from ipos.abi import rows
+from ipos.abi.columns import Columns
 from ipos.abi.layout import layout
 from ipos.agent.heartbeat.member import Age, Member, Standing
 from ipos.agent.heartbeat.member_faults import Fault, Faults
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.heartbeat.recall import recalled
 from ipos.agent.rows import desired, pools
-from ipos.agent.rows.columns import Columns
 from ipos.agent.rows.map_writer import NotInForce, Writer
 from ipos.agent.rows.slow_start import Starts
 from ipos.agent.rows.url_rows import compile_urls

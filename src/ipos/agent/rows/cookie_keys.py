@@ -9,9 +9,9 @@ what the data plane makes tags of packets by.
 import struct
 from dataclasses import replace
 
+from ipos.abi.columns import Columns
 from ipos.abi.layout import constant
 from ipos.abi.rows import EpochKey, KeyValid, TagKey, TagKeys
-from ipos.agent.rows.columns import Columns
 from ipos.agent.rows.desired import key_words
 from ipos.handshake.keys import EPOCH_S, KeyRing, epoch_of
 from ipos.kernel.maps import Tables

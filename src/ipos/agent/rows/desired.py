@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from ipos.abi import rows
+from ipos.abi.columns import Columns
 from ipos.abi.layout import constant, layout
 from ipos.agent.heartbeat.member import Age, Member
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.heartbeat.message import Listening, State
 from ipos.agent.rows import pools, slot_tables
-from ipos.agent.rows.columns import Columns
 from ipos.agent.rows.pools import pool_row
 from ipos.agent.rows.redirect_names import name_rows
 from ipos.agent.rows.session_rows import session_row
