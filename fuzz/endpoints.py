@@ -234,7 +234,7 @@ class Bench:
 
 
 def _refusal(data: bytes, *, later: bool) -> bytes:
-    """What a whole request is answered that nobody may serve; empty for any other."""
+    """The response to a whole request that no server may serve; empty for any other."""
     if data[:1] == b"\x16" and not later:
         none = Head().feed(data).found and tls.read(tls.message(data)) is None
         refusal = Ambiguity.NO_HELLO if none else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of Figure 11, sound and damaged, against `ipos.wire`: who believes which.
+"""Frames of Figure 11, sound and damaged, against `ipos.wire`: which are believed.
 
 The oracle says what `ipos.wire.ethernet.decode` makes of a frame. What it refuses, the core must
 drop with a counter of unsound frames and without a change to any table; what it accepts, the core

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The native library against `spec.requests.locating`: packets of connections that nobody knows.
+"""The native library against `spec.requests.locating`: packets of unknown connections.
 
 One server is asked about a few connections in any order and at any time, and hears answers that are
 right, late, of another question or of another server. One has got another server's address, and

@@ -35,7 +35,7 @@ _UNKNOWN = constant("IPOS_ANSWER_UNKNOWN")
 
 @dataclass(slots=True)
 class Farm:
-    """What is drawn: who may have the request, and what our kernel's socket is like."""
+    """What is drawn: the servers that may have the request, and the state of our socket."""
 
     candidates: tuple[int, ...]
     states: dict[int, str]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A connection of ours that nobody looks at, beside the same one that is looked at throughout.
+"""A connection whose packets pass tc quickly, beside the same one with every packet looked at.
 
 Two nodes have the same connection, a client and a socket in any condition. One of them leaves
 alone what it may: packets that XDP calls settled never reach tc, and where no service reads answers

@@ -320,7 +320,7 @@ class Node:
     def choose(
         self, pool: int, client: IPv4Address, random: int, refused: Collection[int] = ()
     ) -> tuple[int, int]:
-        """(server, its application's port) for a request of this client; server 0: nobody.
+        """(server, its application's port) for a request of this client; server 0: none.
 
         `random` has 64 bits; `refused` are the servers that have refused it.
         """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who has refused a request, as the data plane is told."""
+"""The servers that refused a request, as the data plane has them."""
 
 from collections.abc import Collection
 

@@ -39,7 +39,7 @@ class Asked(Enum):
 
 
 class Stands(Enum):
-    """Where the bytes end. UNKNOWN: nobody can tell what of them, or after them, is an answer."""
+    """Where the bytes end. UNKNOWN: which of them, or after them, are an answer cannot be told."""
 
     BETWEEN = "between answers"
     INSIDE = "inside an answer"

@@ -20,7 +20,7 @@ _NUMBERS = 1 << 16  # of a move, as a notice has room for
 
 
 class Notice(Enum):
-    """Types 3, 4, 6 and 7; UNKNOWN is a 7 of who has no such connection."""
+    """Types 3, 4, 6 and 7; UNKNOWN is a 7 of a server that has no such connection."""
 
     TAKEN = 3
     CLOSED = 4
@@ -64,9 +64,9 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """`about`: the ISN, or of UNKNOWN the number of the packet. MOVED: `to` is who has it now, None
-    for nobody we know, `number` that of the move. TAKEN: `number` is that of the offer.
-    """
+    """`about`: the ISN, or of UNKNOWN the number of the packet. MOVED: `to` is the server that has
+    it now, None for an unknown one, `number` that of the move. TAKEN: `number` is that of the
+    offer."""
 
     notice: Notice
     by: int
@@ -117,10 +117,9 @@ def _moved(row: Given, told: Told) -> tuple[Fate, Given | None]:
 
 
 class Way(Enum):
-    """TOLD: its sender is told of the move again, and the client sends the packet again. ON: to
-    the server that has the connection, with one hop less. LOOP: it has gone round too often.
-    DENIED: nobody knows the connection.
-    """
+    """TOLD: its sender is told of the move again, and the client sends the packet again. ON: to the
+    server that has the connection, with one hop less. LOOP: it has gone round too often. DENIED:
+    the connection is not known here."""
 
     TOLD = "told"
     ON = "on"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An HTTP/1 request head: bytes -> what it asks for, or why nobody may serve it. Pure.
+"""An HTTP/1 request head: bytes -> what it asks for, or why no server may serve it. Pure.
 
 `read` takes the first bytes of a connection, however many there are, and reads them as RFC 9112
 section 2 to 6 has them, but nothing that nginx and HAProxy could understand differently:
@@ -148,7 +148,7 @@ def _request(reader: _Reader, cookie: bytes, *, later: bool) -> Request:
 
 
 def _preface(reader: _Reader) -> Request:
-    """Behind the empty line: who takes what came for a request of HTTP/1 reads on here."""
+    """After the empty line: a reader that takes the preface for HTTP/1 reads on here."""
     at = reader.at
     for byte, wanted in zip(reader.data[at:], b"SM\r\n\r\n", strict=False):
         if byte != wanted:
@@ -282,7 +282,7 @@ def _host(reader: _Reader, seen: _Seen) -> None:
 
 
 def _same(one: tuple[bytes, int], other: tuple[bytes, int]) -> bool:
-    """Whether they are one host. Who leaves the port out means 80 or 443."""
+    """Whether they are one host. A host without a port means port 80 or 443."""
     ports = {one[1], other[1]}
     return one[0] == other[0] and (len(ports) == 1 or ports in ({0, 80}, {0, 443}))
 

@@ -78,10 +78,9 @@ class Known:
 def returns(
     known: Known | None, iss: int, migration: int, *, room: bool, holds: bool = False
 ) -> Answer:
-    """An endpoint that comes from its owner, or from who waited with it. `room`: among those that
-    wait. `holds`: we answer for its address now, so that its client's packets come here. Who sends
-    it need not be who we know as its owner: its number says that it has gone on since.
-    """
+    """An endpoint that comes from its owner, or from a server where it waited. `room`: among those
+    that wait. `holds`: we answer for its address now, so that its client's packets come here. The
+    sender need not be the owner that we know: the number says that it has moved since."""
     if known is None:
         return Answer.WAITS if holds and room else Answer.REFUSED
     if known.iss != iss:

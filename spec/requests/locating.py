@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose connection is a packet of, that a server knows nothing of? Pure; `lib/question.h`,
-`xdp/locate.h`, `xdp/located.h` and `tc/locating.h` are it in C.
+"""Which server owns the connection of a packet that a server knows nothing of? Pure;
+`lib/question.h`, `xdp/locate.h`, `xdp/located.h` and `tc/locating.h` are it in C.
 
     who asks     `Asker`: whether a packet goes to all servers, waits, or is answered by a reset
                  `Asker.request`: whether a request opens by its cookie, where another server had
@@ -178,7 +178,7 @@ class Asked:
 
 
 def asked(what: Without, sent: int, ack: int | None, *, reset: bool = False) -> Asked:
-    """sent: our next number. Its client knows it, who acknowledges it without a reset."""
+    """sent: our next number. The client knows it, and acknowledges it without a reset."""
     if reset or ack != sent or what is Without.NOTHING:
         return Asked(what)
     return Asked(what, True) if what is Without.KEPT else Asked(Without.NOTHING)

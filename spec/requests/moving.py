@@ -42,7 +42,7 @@ class Event(Enum):
 
 
 class Head(Enum):
-    """WHOLE: may be decided. PART: goes on. UNFIT: nobody may serve it."""
+    """WHOLE: may be decided. PART: goes on. UNFIT: no server may serve it."""
 
     WHOLE = "whole"
     PART = "part"
@@ -75,7 +75,7 @@ class Around:
     """`next` and `acknowledged`: where the request begins, and what the client has of ours.
 
     `unanswered`: requests that the application was given and has not answered; None when ends of
-    its answers are not known. `other`: the server that is chosen if this one is not, None: nobody.
+    its answers are not known. `other`: the server that is chosen if this one is not, None: none.
     `room`: in the table of forwarded connections.
     """
 
@@ -112,10 +112,9 @@ def quiet(around: Around) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A connection that is decided once: nobody knows where its requests begin, and a segment has
-    come while its server is to lose it. `last`: our application has spoken since it heard anything,
-    `ever`: it has spoken at all. `head` is of what begins the segment.
-    """
+    """A connection that is decided once. It is not known where its requests begin, and a segment
+    has come while its server drains. `last`: our application has spoken since it heard anything,
+    `ever`: it has spoken at all. `head` is of what begins the segment."""
 
     socket: Socket | None
     last: bool
