@@ -58,3 +58,19 @@ def test_folders_exist(folders: str) -> None:
     for span, _ in _SPAN.findall(folders):
         parent, _, name = span.rpartition("/") if "/" in span else (parent, "", span)
         assert (ROOT / parent / name).is_dir(), span
+
+
+def test_every_folder_of_the_package_is_told() -> None:
+    told = set()
+    for folders, _ in _rows("Where things are"):
+        parent = ""
+        for span, _ in _SPAN.findall(folders):
+            parent, _, name = span.rpartition("/") if "/" in span else (parent, "", span)
+            told.add(f"{parent}/{name}")
+    package = ROOT / "src" / "ipos"
+    found = {
+        init.parent.relative_to(ROOT).as_posix()
+        for top in (package, package / "agent")
+        for init in top.glob("*/__init__.py")
+    }
+    assert found - {"src/ipos/agent"} <= told
