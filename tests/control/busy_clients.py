@@ -46,16 +46,23 @@ class Client:
         self._waited(began)
         self.asked += 1
         assert answer.status == 200, answer.status
-        moved = self.owner not in ("", answer.served_by)
-        assert self.moves or not moved, f"{self.owner}, then {answer.served_by}"
-        self.owner = answer.served_by
+        self._served(answer.served_by)
+
+    def _served(self, by: str) -> None:
+        moved = self.owner not in ("", by)
+        assert self.moves or not moved, f"{self.owner}, then {by}"
+        self.owner = by
 
     def download(self) -> None:
         """All of a body, each byte of which is looked at."""
         self.connection.sendall(request(f"/bytes/{MEGABYTES * _BUFFER}", close=False))
         data = b""
         while b"\r\n\r\n" not in data:
-            data += self.connection.recv(1)
+            piece = self.connection.recv(1)
+            assert piece, "the stream ended in a head"
+            data += piece
+        fields = dict(line.lower().split(b": ", 1) for line in data.split(b"\r\n") if b": " in line)
+        self._served(fields[b"x-served-by"].decode())
         buffer, whole = memoryview(bytearray(_BUFFER)), bytes(range(pattern.PERIOD)) * 4200
         length = rested = 0
         while length < MEGABYTES * _BUFFER:
