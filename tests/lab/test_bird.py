@@ -51,8 +51,8 @@ def test_only_a_router_that_chooses_can_hash_anew() -> None:
 
 def test_what_operations_shows_for_bird_is_right(tmp_path: Path) -> None:
     text = Path(__file__).parents[2].joinpath("docs/operations.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    blocks = [block for block in shown if "protocol bgp" in block]
+    shown = re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    blocks = [block for kind, block in shown if not kind and "protocol bgp" in block]
     assert len(blocks) == 2
     for block in blocks:
         begin = "" if "router id" in block else "router id 203.0.113.254;\nprotocol device { }\n"
