@@ -16,6 +16,7 @@
 #include <linux/ip.h>
 #include <linux/pkt_cls.h>
 #include <linux/tcp.h>
+#include <linux/version.h>
 
 #ifdef IPOS_NATIVE
 #include "native/helpers.h"
@@ -76,9 +77,11 @@
 #ifdef IPOS_NATIVE
 #define IPOS_REPEAT(n) for (__u32 ipos_round = 0; ipos_round < (n); ipos_round++)
 #else
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0) /* of the headers: later ones have it */
 struct bpf_iter_num {
 	__u64 opaque[1];
 } __attribute__((aligned(8)));
+#endif
 extern int bpf_iter_num_new(struct bpf_iter_num *it, int start, int end) __ksym;
 extern int *bpf_iter_num_next(struct bpf_iter_num *it) __ksym;
 extern void bpf_iter_num_destroy(struct bpf_iter_num *it) __ksym;

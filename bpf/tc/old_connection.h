@@ -22,7 +22,7 @@ IPOS_APART int segment_becomes(struct __sk_buff *skb, const struct ipos_settings
 {
 	__u32 l2 = l2_length(set->front_vlan) & 31;
 	struct tcphdr *tcp = (void *)w->saved;
-	__u8 from[ETH_ALEN] __attribute__((aligned(2)));
+	__u8 from[ETH_ALEN] __attribute__((aligned(4))); /* it is copied as 4 bytes and 2 */
 
 	__builtin_memset(tcp, 0, sizeof(*tcp));
 	tcp->source = t->client_port;

@@ -94,7 +94,16 @@ def build(tree: Path, work: Path) -> Path:
         return Path(shutil.copy(found, work / found.name))
 
 
-@pytest.fixture(scope="session", params=["bookworm", "trixie"])
+_TRIXIE = pytest.param(
+    "trixie",
+    marks=pytest.mark.xfail(
+        strict=True,
+        reason="the verifier refuses ipos_ingress as clang 19 compiles it: an index of a pool",
+    ),
+)
+
+
+@pytest.fixture(scope="session", params=["bookworm", _TRIXIE])
 def debian(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Debian]:
