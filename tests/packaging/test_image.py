@@ -85,7 +85,7 @@ class Containers:
         for each in _MOUNTS:
             (folder / each).mkdir(parents=True)
         self._options = (
-            "--cgroups=disabled", "--log-driver=k8s-file", "--cap-drop=ALL",
+            "--cgroups=disabled", "--log-driver=k8s-file", "--ulimit=host", "--cap-drop=ALL",
             *(f"--cap-add={one}" for one in CAPABILITIES),
             "--security-opt=unmask=ALL", "--security-opt=no-new-privileges",
             f"--network=ns:{namespaces.path_of(lab.name, server)}",
