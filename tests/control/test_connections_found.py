@@ -121,7 +121,9 @@ def cut(
     assert all(one.asked > asked[id(one)] for one in asking_on(load) if one in kept)
     assert not grew[dead].get("owner_lost", 0) + grew[dead].get("drop_owner_down", 0), resets
     elsewhere = [one for one in by_the_dead if one.owner != holder]
-    assert grew[holder]["located"] >= len(elsewhere), "the others came to their owner directly"
+    assert grew[holder].get("located", 0) >= len(elsewhere), (
+        "the others came to their owner directly"
+    )
     assert not any(one.get("ghosts_ended", 0) for name, one in grew.items() if name != dead)
     assert returned < BACK_S
     assert len(answers.duels) * QUESTION_S < DUEL_S, "two servers answered for one address"
