@@ -339,7 +339,7 @@ def measure(bench: Bench, rounds: int, repeat: int) -> dict[str, tuple[Estimate,
     usual = frames()
     for _ in range(rounds):
         for case in cases():
-            run = partial(_fastest, bench, case, repeat)
+            run = partial(fastest, bench, case, repeat)
             bench.load(usual)
             floor = run(case.floor, REDIRECT) - run("drop", DROP)
             bench.load(case.frames)
@@ -350,7 +350,7 @@ def measure(bench: Bench, rounds: int, repeat: int) -> dict[str, tuple[Estimate,
     return {name: (estimate(ns), estimate(ratio)) for name, (ns, ratio) in found.items()}
 
 
-def _fastest(bench: Bench, case: Case, repeat: int, program: str, verdict: int) -> float:
+def fastest(bench: Bench, case: Case, repeat: int, program: str, verdict: int) -> float:
     return min(bench.run(case, program, repeat, verdict) for _ in range(3))
 
 
