@@ -248,9 +248,10 @@ def _keeps(rng: random.Random, machine: NativeMachine) -> tuple[int, str]:
         machine.table(table)[KEY] = row
     flags = rng.choice(("A", "PA", "FA", "R", "RA", "P"))
     ack = rng.choice((sent, sent, sent + 1, sent - 1, rng.randrange(1 << 32)))
-    inner = golden.ip(flags, seq=rng.randrange(1 << 32), ack=ack)
+    data = rng.choice((b"", b"more of it"))
+    inner = golden.ip(flags, data, seq=rng.randrange(1 << 32), ack=ack)
     machine.xdp(locates.asked(inner), "back")
-    said = asked(what, sent, ack if "A" in flags else None, reset="R" in flags)
+    said = asked(what, sent, ack if "A" in flags else None, data=bool(data), reset="R" in flags)
     stays = KEY in machine.table(table)
     answered = machine.counters().get("LOCATE_ANSWERED", 0)
     if (stays, answered) != (said.stays is not Without.NOTHING, int(said.answered)):

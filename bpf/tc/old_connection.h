@@ -116,10 +116,10 @@ IPOS_APART int owned_reset(struct __sk_buff *skb, struct ipos_settings *set, str
 		endpoint_end(skb, set, w, &s->tuple, ep, bpf_ktime_get_boot_ns());
 		if (!again && socket_expects(skb, &s->tuple, &next))
 			comes_behind(skb, set, IPOS_MARK_ROUND); /* see reset_behind() */
-	} else if (!again) {
-		comes_behind(skb, set, IPOS_MARK);
 	} else {
-		ep->last_seen_ns = IPOS_IN_DOUBT;
+		ep->last_seen_ns = IPOS_IN_DOUBT; /* the copy may be lost, too */
+		if (!again)
+			comes_behind(skb, set, IPOS_MARK);
 	}
 	return TC_ACT_OK;
 }

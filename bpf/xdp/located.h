@@ -35,6 +35,12 @@ IPOS_APART int unattached_asked(struct xdp_md *ctx, struct ipos_settings *set,
 		holding_release(&s->tuple);
 		return drop(COUNT_DROP_FRAME_LOCATE);
 	}
+	/*
+	 * Without data nothing goes on here that would tell the asker of the end in time: an
+	 * endpoint that waits for a request absorbs it, and closes without a word to servers.
+	 */
+	if (!in->length)
+		return drop(COUNT_DROP_FRAME_LOCATE);
 	h->hs.options |= IPOS_OPT_LOCATED;
 	__builtin_memset(ep, 0, sizeof(*ep));
 	ep->hs.iss = h->iss;

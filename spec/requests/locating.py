@@ -177,11 +177,14 @@ class Asked:
     answered: bool = False
 
 
-def asked(what: Without, sent: int, ack: int | None, *, reset: bool = False) -> Asked:
-    """sent: our next number. The client knows it, and acknowledges it without a reset."""
+def asked(what: Without, sent: int, ack: int | None, *, data: bool, reset: bool = False) -> Asked:
+    """sent: our next number. The client knows it, and acknowledges it without a reset.
+
+    A packet without data is not answered: the asker would not be told when the connection ends.
+    """
     if reset or ack != sent or what is Without.NOTHING:
         return Asked(what)
-    return Asked(what, True) if what is Without.KEPT else Asked(Without.NOTHING)
+    return Asked(what, data) if what is Without.KEPT else Asked(Without.NOTHING)
 
 
 def _signed(difference: int) -> int:

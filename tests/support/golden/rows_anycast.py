@@ -21,6 +21,7 @@ from tests.support.golden.rows_request import HOLDING, forward
 SHARED = Config(locates=8, asks=True)
 _OPEN = {"temporary": [(KEY, OPENED)]}
 _WAITS = {"holding": [(KEY, IDLE)]}
+_FIN = p.ip("FA", seq=HEAD_END, ack=SENT)
 _NEXT = p.ip("PA", p.HEAD, seq=HEAD_END, ack=SENT)
 
 
@@ -77,6 +78,8 @@ ASKED = [
            {"holding": [(KEY, {**HOLDING, "acknowledged": 0})]}, {"holding": []}),
     _stays("it is being given to another server", DATA,
            {**_WAITS, "forward": [(KEY, forward(acknowledged=0))]}),
+    _stays("it waits here, and the packet has no data", ACK, _WAITS),
+    _stays("it waits here, and the packet is a FIN", _FIN, _WAITS),
     _stays("it has been answered", DATA, {"holding": [(KEY, {**IDLE, "answer": 9})]}),
     _stays("it moves", DATA, {"holding": [(KEY, {**IDLE, "moving": 1})]}),
     _answers("it has had one, and waits here", DATA, _WAITS, p.ISS, p.IRS),
