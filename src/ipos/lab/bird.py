@@ -21,9 +21,12 @@ START_TIMEOUT_S = 10.0
 ROUTES_TIMEOUT_S = 30.0
 PORT = 179
 _ROUTER_AS, _SERVER_AS = 65000, 65001
-_HASH_POLICY = Path("/proc/sys/net/ipv4/fib_multipath_hash_policy")
-_BY_FLOW = "1\n"
-"""Addresses and ports: net/ipv4/fib_multipath_hash_policy of Linux."""
+_SYSCTLS = {
+    # Addresses, protocol and ports, of the packet itself. Policy 1 takes the hash that a client's
+    # socket has left on its packet, which crosses a veth: the router's own seed would not matter.
+    "fib_multipath_hash_fields": "55",
+    "fib_multipath_hash_policy": "3",
+}
 _TIMES = (
     "hold time 3; keepalive time 1; connect delay time 1; connect retry time 1; "
     "error wait time 1, 2;"
@@ -110,7 +113,8 @@ def _answers(place: Place) -> bool:
 def hash_by_flow(router: Place) -> None:
     """Have the router's kernel choose among next hops by addresses and ports."""
     with namespaces.entered(router.namespace):
-        _HASH_POLICY.write_text(_BY_FLOW)
+        for name, value in _SYSCTLS.items():
+            Path("/proc/sys/net/ipv4", name).write_text(f"{value}\n")
 
 
 def next_hops(router: Place) -> list[str]:
