@@ -84,13 +84,17 @@ IPOS_INLINE int client_locate(struct xdp_md *ctx, const struct ipos_settings *se
 	return verdict == LOCATE_SEND ? question_send(ctx, set, w, s) : verdict;
 }
 
-#define LATE_SPAN (1U << 20) /* a late segment is no further from the end of its connection */
+#define LATE_SPAN (1U << 20) /* a late segment is no further before the end of its connection */
+#define LATE_BEYOND 65535U   /* nor behind it, where it had not been taken */
 
-/* Whether a segment is a late one of the connection that has ended. */
+/*
+ * Whether a segment is a late one of the connection that has ended.  Linux begins the next one on
+ * ports that are in TIME_WAIT 65,537 numbers behind the last.
+ */
 IPOS_INLINE int is_late(const struct ipos_temporary *t, const struct segment *s)
 {
 	return (t->state == IPOS_TEMP_CLOSED || t->state == IPOS_TEMP_RESET) &&
-	       segment_end(s) - t->client_end + LATE_SPAN <= 2 * LATE_SPAN;
+	       segment_end(s) - t->client_end + LATE_SPAN <= LATE_SPAN + LATE_BEYOND;
 }
 
 /* Whether other servers may have packets of connections to this address, before and after us. */

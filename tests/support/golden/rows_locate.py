@@ -64,11 +64,11 @@ _ENDED_BY_US = {"temporary": [(KEY, {"state": WAS_RESET["state"], "client_end": 
 
 def _far(row: dict[str, Any]) -> dict[str, Any]:
     """A connection that has ended, on the same ports, long before in numbers."""
-    return {"temporary": [(KEY, {**row, "client_end": HEAD_END - (1 << 20) - 1})]}
+    return {"temporary": [(KEY, {**row, "client_end": HEAD_END - 65_536})]}
 
 
 def _near(row: dict[str, Any]) -> dict[str, Any]:
-    return {"temporary": [(KEY, {**row, "client_end": HEAD_END - (1 << 20)})]}
+    return {"temporary": [(KEY, {**row, "client_end": HEAD_END - 65_535})]}
 
 
 ASKS = [
