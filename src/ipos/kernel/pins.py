@@ -14,14 +14,14 @@ the data plane, whoever loaded it. `IPOS_PIN_DIR` replaces `/sys/fs/bpf/ipos`.
 """
 
 import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+from ipos import locks
 from ipos.kernel.libbpf import syscall
 from ipos.kernel.libbpf.errors import NotLoaded, PinError, explain
 
@@ -154,17 +154,15 @@ def ensure_bpffs(path: Path) -> None:
 @contextmanager
 def locked(pin_dir: Path) -> Iterator[None]:
     """Hold the pin directory alone; two loaders of one data plane must not interleave."""
-    try:
-        fd = os.open(pin_dir, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise NotLoaded(
-            f"no data plane is pinned at {pin_dir}: {explain(error.errno or 0)}", error.errno or 0
-        ) from None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locks.locked(pin_dir))
+        except OSError as error:
+            raise NotLoaded(
+                f"no data plane is pinned at {pin_dir}: {explain(error.errno or 0)}",
+                error.errno or 0,
+            ) from None
         yield
-    finally:
-        os.close(fd)
 
 
 def make_directories(pin_dir: Path) -> None:

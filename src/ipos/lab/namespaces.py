@@ -81,9 +81,8 @@ def entered(path: Path) -> Iterator[None]:
             _setns(target)
         finally:
             os.close(target)
-        try:
-            yield
-        finally:
-            _setns(home)
+        yield
     finally:
+        # Whether it had come away or not: an interrupt tells nobody.
+        _setns(home)
         os.close(home)

@@ -5,7 +5,6 @@ The manifest is written before anything is made and says `starting` until all of
 the next command knows a lab that was interrupted.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ipos import locks
 from ipos.lab.places import ROOT
 from ipos.lab.plan import Settings
 
@@ -60,13 +60,8 @@ def locked(name: str) -> Iterator[None]:
     directory = ROOT / name
     while True:
         directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # Whoever held the lock may have removed the directory: then this is a lock on nothing.
-        if directory.exists() and os.path.samestat(os.fstat(descriptor), directory.stat()):
-            break
-        os.close(descriptor)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
+        with locks.locked(directory) as descriptor:
+            # Whoever held the lock may have removed the directory: then this is a lock on nothing.
+            if directory.exists() and os.path.samestat(os.fstat(descriptor), directory.stat()):
+                yield
+                return
