@@ -13,7 +13,13 @@ settings.register_profile("ipos", deadline=None)
 settings.load_profile("ipos")
 
 
+SLOW_S = 3600
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(SLOW_S))
     if os.geteuid() == 0:
         return
     skip = pytest.mark.skip(reason="farm tests need root: network namespaces and BPF")
@@ -42,6 +48,8 @@ class _Failed:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             self._found[report.nodeid] = "farm" in report.keywords
+            # Named at once too: a run that is cut off never comes to its summary.
+            print(f"\nfailed: {report.nodeid}", flush=True)
 
     def pytest_sessionfinish(self) -> None:
         self._file.write_text(json.dumps(self._found))

@@ -7,6 +7,14 @@ import pytest
 
 from scripts import suite
 
+_INI = """
+[pytest]
+markers =
+  farm
+  alone
+  slow
+timeout = 1
+"""
 _HEAD = """
 import pathlib, pytest
 def once(name):
@@ -25,6 +33,12 @@ _BROKEN = """
 def test_broken():
     assert False
 """
+_ENDLESS = """
+@pytest.mark.farm
+def test_endless():
+    import threading
+    once("endless") or threading.Event().wait()
+"""
 _PLAIN = """
 def test_plain():
     assert once("plain")
@@ -35,10 +49,11 @@ def test_plain():
     ("tests", "status", "unsteady"),
     [
         (_UNSTEADY, 0, ["test_made_up.py::test_unsteady"]),
+        (_ENDLESS, 0, ["test_made_up.py::test_endless"]),
         (_UNSTEADY + _BROKEN, 1, ["test_made_up.py::test_unsteady"]),
         (_UNSTEADY + _PLAIN, 1, []),
     ],
-    ids=["passes", "broken", "plain"],
+    ids=["passes", "endless", "broken", "plain"],
 )
 def test_a_failed_farm_test_runs_once_more(
     tests: str, status: int, unsteady: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str],
@@ -47,7 +62,7 @@ def test_a_failed_farm_test_runs_once_more(
     monkeypatch.chdir(tmp_path)
     conftest = Path(__file__).parents[1] / "conftest.py"
     (tmp_path / "conftest.py").write_text(conftest.read_text().replace("os.geteuid()", "0"))
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  farm\n  alone\n  slow\n")
+    (tmp_path / "pytest.ini").write_text(_INI)
     (tmp_path / "test_made_up.py").write_text(_HEAD + tests)
     assert suite.main(["-q", "-n0", "-p", "no:cacheprovider"]) == status
     said_of = [line.split()[1] for line in capfd.readouterr().out.splitlines() if _is_told(line)]
