@@ -6,7 +6,8 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -154,8 +155,64 @@ def folders() -> Iterator[str]:
             yield f"{name(folder)} has {count} files, more than {FOLDER_FILES}"
 
 
+def circles() -> Iterator[str]:
+    """The folders of the agent import each other in one direction, and none its own modules."""
+    package = ROOT / "src/ipos/agent"
+    sources = {
+        path.relative_to(package).as_posix(): path.read_text(encoding="utf-8")
+        for path in tracked("src/ipos/agent/*.py")
+    }
+    yield from circles_in("ipos.agent", sources)
+
+
+def circles_in(package: str, sources: Mapping[str, str]) -> Iterator[str]:
+    """By path below the package. Pure. The package's own modules count as the folder "."."""
+    arrows: dict[str, dict[str, str]] = {}
+    for path, text in sources.items():
+        for module in imported(ast.parse(text)):
+            parts = module.removeprefix(f"{package}.").split(".")
+            if not module.startswith(f"{package}."):
+                continue
+            to = parts[0] if any(one.startswith(f"{parts[0]}/") for one in sources) else "."
+            if to != folder_of(path):
+                arrows.setdefault(folder_of(path), {}).setdefault(to, f"{path} imports {module}")
+    for start in sorted(arrows):
+        way = way_back(start, arrows)
+        if way and start == min(way):
+            told = "; ".join(arrows[one][to] for one, to in pairwise([*way, start]))
+            yield f"folders of {package} import each other in a circle: {told}"
+
+
+def folder_of(path: str) -> str:
+    return path.split("/")[0] if "/" in path else "."
+
+
+def way_back(start: str, arrows: Mapping[str, Iterable[str]]) -> list[str]:
+    """The folders of a shortest circle from and to `start`; none when there is no circle."""
+    ways = [[start]]
+    seen = set()
+    for way in ways:
+        for to in arrows.get(way[-1], ()):
+            if to == start:
+                return way
+            if to not in seen:
+                seen.add(to)
+                ways.append([*way, to])
+    return []
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The full names of what a module imports, for type checkers only as well."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
 def main() -> int:
     found = [*sizes(), *stems(), *includes(), *imports(), *waits(), *prose(), *folders()]
+    found += circles()
     for problem in found:
         print(problem)
     return 1 if found else 0

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ipos.abi.rows import ServerState, SettingsFlags
-from ipos.agent.view import snapshot
+from ipos.agent.snapshot import snapshot
 from ipos.kernel.pins import directory_name
 from tests.support.farm import ELSEWHERE, HERE, THIRD, Farm, read_answer, request
 

@@ -11,7 +11,7 @@ from ipos.agent.http.agent_control import Wanted
 from ipos.agent.rows import desired, pools
 from ipos.agent.rows.map_writer import Writer
 from ipos.agent.rows.url_rows import compile_urls
-from ipos.agent.view.snapshot import Snapshot, advertised
+from ipos.agent.snapshot.snapshot import Snapshot, advertised
 from ipos.agent.view.table_views import View
 from ipos.agent.view.watchers import Feed, Watching
 from ipos.errors import IposError

@@ -14,7 +14,7 @@ import pytest
 
 from ipos.abi.rows import ServerState, SettingsFlags
 from ipos.agent.heartbeat import datagram_tags, message
-from ipos.agent.view import snapshot
+from ipos.agent.snapshot import snapshot
 from ipos.handshake.keys import FarmKeys
 from ipos.kernel import data_plane
 from ipos.kernel.maps import switch

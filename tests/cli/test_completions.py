@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ipos.agent.view import snapshot
+from ipos.agent.snapshot import snapshot
 from ipos.lab.places import ROOT
 from tests.agent.running import Running
 

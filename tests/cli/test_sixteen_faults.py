@@ -16,8 +16,8 @@ import pytest
 
 from ipos.agent.heartbeat import message
 from ipos.agent.host import health_checks, paths
-from ipos.agent.view import snapshot
-from ipos.agent.view.snapshot import Snapshot, advertised
+from ipos.agent.snapshot import snapshot
+from ipos.agent.snapshot.snapshot import Snapshot, advertised
 from ipos.config import absences
 from ipos.config.health_check import Check
 from ipos.config.schema import Listener, Service

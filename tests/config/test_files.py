@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from ipos.config import ConfigError, load, parse
 from ipos.config.crosscheck import SECRET_MAX
 from ipos.doctor.site import Site, read_site
-from tests.agent.host.test_state_file import STRANGE, make
 from tests.config.mistakes_table import GOOD
+from tests.config.test_state_file import STRANGE, make
 
 
 def sentence(file: Path) -> str:

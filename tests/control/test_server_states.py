@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from ipos.abi.rows import Edition, Server
-from ipos.agent.view import snapshot
+from ipos.agent.snapshot import snapshot
 from ipos.lab import agents, faults
 from tests.support.farm import Farm, wait_until
 

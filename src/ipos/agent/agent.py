@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from ipos.agent import startup, tasks
+from ipos.agent import startup
 from ipos.agent.beat import Beat
 from ipos.agent.drain.emptying import Emptying
 from ipos.agent.examination.examiner import Examiner, host
@@ -39,6 +39,7 @@ from ipos.agent.http.agent_control import AgentControl, Reloads
 from ipos.agent.http.history import History
 from ipos.agent.http.readiness import Readiness, unready
 from ipos.agent.http.web_port import WebPort, open_port
+from ipos.agent.loop import tasks
 from ipos.agent.reload import Reload
 from ipos.agent.rows import desired
 from ipos.agent.startup import Parts
@@ -198,8 +199,8 @@ class Agent:
         self._prepare_to_leave(stack, keeper)
         self._snapshot = SnapshotFile(
             paths.snapshot_file(), parts.file, parts.config, parts.members, parts.rows,
-            parts.observer, parts.own_programs, parts.checks, parts.decisions, keeper, undone,
-            self._tasks,
+            parts.observer, parts.own_programs, parts.checks, parts.decisions.counts, keeper,
+            undone, self._tasks,
         )  # fmt: skip
         self._exchange = Exchange(
             parts.config, parts.front, parts.back, parts.datagram_keys, port, prober,

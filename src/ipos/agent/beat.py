@@ -30,10 +30,10 @@ from ipos.agent.host.links import Links
 from ipos.agent.host.own_state import boottime_ns
 from ipos.agent.host.routing import Routing
 from ipos.agent.host.systemd import Watchdog
+from ipos.agent.loop.tasks import Tasks, wait_for
+from ipos.agent.loop.undone import Undone
 from ipos.agent.rows import desired
 from ipos.agent.rows.convergence import Convergence
-from ipos.agent.tasks import Tasks, wait_for
-from ipos.agent.undone import Undone
 from ipos.agent.view.snapshot_file import SnapshotFile
 from ipos.errors import IposError
 

@@ -35,8 +35,8 @@ from ipos.agent.heartbeat.probe import Prober
 from ipos.agent.holders.announcements import Announcements
 from ipos.agent.holders.keeper import Keeper
 from ipos.agent.host.health_checks import Checks
-from ipos.agent.host.interfaces import Interface
 from ipos.agent.host.own_state import Observer, boottime_ns
+from ipos.agent.network.interfaces import Interface
 from ipos.agent.rows import desired
 from ipos.agent.rows.convergence import Convergence
 from ipos.config.schema import Config

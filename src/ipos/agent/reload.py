@@ -13,13 +13,13 @@ import structlog
 from ipos.agent import setup
 from ipos.agent.beat import Beat
 from ipos.agent.exchange import Exchange
-from ipos.agent.host.interfaces import interface
 from ipos.agent.host.routing import Routing
 from ipos.agent.host.systemd import READY, notify, reloading
 from ipos.agent.http.agent_control import Reloads
+from ipos.agent.loop.tasks import Tasks
+from ipos.agent.loop.undone import Undone
+from ipos.agent.network.interfaces import interface
 from ipos.agent.startup import Parts
-from ipos.agent.tasks import Tasks
-from ipos.agent.undone import Undone
 from ipos.agent.view.snapshot_file import SnapshotFile
 from ipos.config.changes import refused
 from ipos.config.crosscheck import read_secret, secret_path

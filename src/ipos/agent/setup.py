@@ -9,8 +9,8 @@ import structlog
 
 from ipos.abi.layout import constant
 from ipos.agent.host import paths
-from ipos.agent.host.interfaces import Interface, Network, NetworkError
 from ipos.agent.network import own_pair
+from ipos.agent.network.interfaces import Interface, Network, NetworkError
 from ipos.agent.rows.desired import key_words
 from ipos.config import ownprograms
 from ipos.config.remarks import remarks

@@ -20,15 +20,15 @@ from ipos.agent.heartbeat.datagram_tags import StateKeys
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.host import paths
 from ipos.agent.host.health_checks import Checks
-from ipos.agent.host.interfaces import Interface, Network, interface
 from ipos.agent.host.own_state import Observer, boottime_ns
 from ipos.agent.host.socket_count import Connections
+from ipos.agent.loop.undone import Undone
+from ipos.agent.network.interfaces import Interface, Network, interface
 from ipos.agent.rows.clock import WallClock
 from ipos.agent.rows.convergence import Convergence
-from ipos.agent.undone import Undone
-from ipos.agent.view import snapshot
+from ipos.agent.snapshot import snapshot
+from ipos.agent.snapshot.snapshot import Snapshot
 from ipos.agent.view.own_programs import OwnPrograms
-from ipos.agent.view.snapshot import Snapshot
 from ipos.config.crosscheck import read_secret, secret_path
 from ipos.config.schema import Config
 from ipos.errors import IposError

@@ -8,7 +8,7 @@ from typing import Any
 def servers(incomplete: str) -> list[str]:
     """Servers of the farm, as the agent last wrote them down."""
     from ipos.agent.host.paths import snapshot_file
-    from ipos.agent.view import snapshot
+    from ipos.agent.snapshot import snapshot
 
     return _beginning(incomplete, [one.server for one in snapshot.read(snapshot_file()).servers])
 

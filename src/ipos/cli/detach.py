@@ -12,8 +12,8 @@ from ipos.errors import IposError
 
 if TYPE_CHECKING:
     from ipos.abi.rows import Settings
-    from ipos.agent.heartbeat.farewell import Voice
-    from ipos.agent.view.snapshot import Snapshot
+    from ipos.agent.holders.farewell import Voice
+    from ipos.agent.snapshot.snapshot import Snapshot
     from ipos.kernel.maps import Tables
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -28,7 +28,7 @@ def detach() -> None:
     """
     from ipos.abi.layout import constant
     from ipos.agent.host.paths import snapshot_file
-    from ipos.agent.view import snapshot
+    from ipos.agent.snapshot import snapshot
     from ipos.kernel import data_plane
     from ipos.kernel.maps import Tables
     from ipos.kernel.pins import find_pin_directory, is_on_hooks, pinned
@@ -63,7 +63,7 @@ def detach() -> None:
 
 
 def _voice(said: "Snapshot", settings: "Settings") -> "Voice | None":
-    from ipos.agent.heartbeat.farewell import Voice
+    from ipos.agent.holders.farewell import Voice
 
     try:
         return Voice(said, settings)
@@ -74,7 +74,7 @@ def _voice(said: "Snapshot", settings: "Settings") -> "Voice | None":
 
 def _hand_over(voice: "Voice", tables: "Tables", back: str, index: int) -> None:
     """What cannot be handed over is taken by others when they hear that this server is down."""
-    from ipos.agent.heartbeat import farewell
+    from ipos.agent.holders import farewell
 
     try:
         left = farewell.hand_over(voice, tables, back, index, time.sleep)
@@ -103,8 +103,8 @@ def _expect_no_agent() -> None:
 
 
 def _restore(front: str, back: str) -> None:
-    from ipos.agent.host.interfaces import Network
     from ipos.agent.host.paths import changes_file, ready_file, serving_file, snapshot_file
+    from ipos.agent.network.interfaces import Network
 
     Network(changes_file()).restore(front, back)
     for file in (snapshot_file(), ready_file(), serving_file()):

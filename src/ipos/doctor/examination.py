@@ -34,7 +34,7 @@ def _attached(facts: Facts) -> Facts:
 def farm_findings() -> list[Finding]:
     """What a running agent says is wrong with servers of the farm, this one included."""
     from ipos.agent.host.paths import agent_pid, snapshot_file
-    from ipos.agent.view.snapshot import read
+    from ipos.agent.snapshot.snapshot import read
 
     if not agent_pid():
         return []

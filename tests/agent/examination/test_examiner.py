@@ -14,7 +14,7 @@ from ipos.agent.examination.findings_message import FINDINGS_MAX, Question, Said
 from ipos.agent.heartbeat.datagrams import Source
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.host.own_state import boottime_ns
-from ipos.agent.tasks import Tasks
+from ipos.agent.loop.tasks import Tasks
 from tests.agent.made_up_farm import KEY, back, datagram, state
 
 BAD = Said("mtu", "The MTU of back is 1400.")

@@ -10,9 +10,9 @@ import pytest
 from ipos.abi.columns import Columns, Since
 from ipos.abi.layout import counter, layout
 from ipos.agent.expiry.ended_counts import Ledger
-from ipos.agent.expiry.row_table import ROWS, RowTable
+from ipos.agent.expiry.row_table import RowTable
 from ipos.kernel.libbpf import MapType, syscall
-from ipos.kernel.libbpf.map_store import Map
+from ipos.kernel.libbpf.map_store import BLOCK, Map
 
 pytestmark = pytest.mark.farm
 
@@ -34,7 +34,7 @@ def row(server: int, last_seen_ns: int = 0) -> bytes:
 
 @pytest.fixture
 def raw() -> Iterator[Map]:
-    with Map(syscall.map_create(MapType.HASH, 16, FORWARD.size, 3 * ROWS, "rows")) as made:
+    with Map(syscall.map_create(MapType.HASH, 16, FORWARD.size, 3 * BLOCK, "rows")) as made:
         yield made
 
 
@@ -77,23 +77,23 @@ def fill(raw: Map, count: int) -> None:
 
 
 def test_a_walk_finds_every_old_row_once(raw: Map, table: RowTable[Seen]) -> None:
-    fill(raw, 2 * ROWS)
-    batches = list(table.walk(ROWS))
+    fill(raw, 2 * BLOCK)
+    batches = list(table.walk(BLOCK))
     assert len(batches) > 1
     found = [(key, seen) for batch in batches for key, seen in batch]
-    assert sorted(int.from_bytes(key, "big") for key, _ in found) == list(range(ROWS))
+    assert sorted(int.from_bytes(key, "big") for key, _ in found) == list(range(BLOCK))
     assert all(seen.last_seen_ns == int.from_bytes(key, "big") for key, seen in found)
 
 
 def test_a_stroll_does_so_in_several_passes_and_then_rests(raw: Map, table: RowTable[Seen]) -> None:
-    fill(raw, 2 * ROWS)
+    fill(raw, 2 * BLOCK)
     found: list[int] = []
     passes = 0
     while batch := table.stroll(1 << 60, now_ns=100, again_ns=50):
-        assert len(batch) < 1.5 * ROWS
+        assert len(batch) < 1.5 * BLOCK
         found += [seen.last_seen_ns for _, seen in batch]
         passes += 1
-    assert sorted(found) == list(range(2 * ROWS))
+    assert sorted(found) == list(range(2 * BLOCK))
     assert passes > 1
     assert table.stroll(1 << 60, now_ns=149, again_ns=50) == []
     assert table.stroll(1 << 60, now_ns=150, again_ns=50) != []

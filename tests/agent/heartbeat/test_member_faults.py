@@ -15,7 +15,7 @@ from ipos.agent.heartbeat.member_faults import (
 )
 from ipos.agent.heartbeat.message import State
 from ipos.agent.rows import desired, pools
-from ipos.agent.view.snapshot import advertised
+from ipos.agent.snapshot.snapshot import advertised
 from tests.agent.made_up_farm import KEY, MS, NOW_NS, WALL_MS, back, config, front, members, state
 
 MAINT, DOWN = ServerState.MAINT, ServerState.DOWN

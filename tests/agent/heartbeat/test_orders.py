@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ipos import state_file
 from ipos.abi.rows import ServerState
 from ipos.agent.heartbeat import orders
 from ipos.agent.heartbeat.message import Order
 from ipos.agent.heartbeat.orders import Kept, Orders
-from ipos.agent.host import state_file
 from ipos.errors import IposError
 
 some = st.builds(

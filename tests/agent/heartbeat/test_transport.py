@@ -9,7 +9,7 @@ import pytest
 
 from ipos.agent.heartbeat.message import PORT
 from ipos.agent.heartbeat.transport import Port, audience
-from ipos.agent.host.interfaces import Interface, NetworkError
+from ipos.agent.network.interfaces import Interface, NetworkError
 from ipos.lab import namespaces
 
 ME = IPv4Address("10.77.0.1")

@@ -14,7 +14,7 @@ from ipos.agent.heartbeat.member import Standing
 from ipos.agent.holders import announcements, route_file
 from ipos.agent.holders.announcements import RETRY_NS, SETTLE_NS, Announcements
 from ipos.agent.holders.states import SLEPT_NS
-from ipos.agent.undone import Undone
+from ipos.agent.loop.undone import Undone
 from tests.agent.made_up_farm import KEY, MS, NOW_NS, WALL_MS, back, front, members, state
 
 ANY = int(IPv4Address("198.51.100.1"))

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from ipos.abi.layout import constant, counter, layout
-from ipos.agent.expiry.row_table import FEW, ROWS
 from ipos.agent.host.socket_count import AGAIN_NS, Connections
 from ipos.kernel.libbpf import MapType, syscall
-from ipos.kernel.libbpf.map_store import Map
+from ipos.kernel.libbpf.map_store import BLOCK, FIRST_BLOCK, Map
 from ipos.kernel.pins import BPFFS, ensure_bpffs
 
 pytestmark = pytest.mark.farm
@@ -99,5 +98,5 @@ def test_a_hundred_thousand_rows_in_pieces(plane: tuple[Plane, Connections]) -> 
     pieces = count(connections, 1)
     took = time.thread_time() - begun
     assert connections.now() == 100_000
-    assert pieces >= (100_000 - 2 * FEW) // ROWS, "others have their turn in between"
+    assert pieces >= (100_000 - 2 * FIRST_BLOCK) // BLOCK, "others have their turn in between"
     print(f"counted in {1000 * took:.0f} ms of CPU time")

@@ -12,7 +12,7 @@ import pytest
 
 from ipos.abi.rows import ServerState
 from ipos.agent.http.readiness import Readiness, unready
-from ipos.agent.undone import Undone
+from ipos.agent.loop.undone import Undone
 from ipos.agent.view.table_views import View
 from tests.agent.running import Running
 

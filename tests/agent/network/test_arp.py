@@ -9,8 +9,8 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from ipos.agent.host.interfaces import interface
 from ipos.agent.network.arp import REPLY, ArpSocket, Heard
+from ipos.agent.network.interfaces import interface
 from ipos.lab import namespaces
 
 pytestmark = pytest.mark.farm

@@ -9,7 +9,7 @@ from ipos.abi import rows
 from ipos.agent.heartbeat.member_faults import ALONE_NS
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.rows.convergence import Convergence
-from ipos.agent.view.snapshot import Snapshot
+from ipos.agent.snapshot.snapshot import Snapshot
 from ipos.config.schema import Config, Service
 from ipos.kernel.maps import Tables
 from tests.agent.made_up_farm import (

@@ -8,8 +8,8 @@ import pytest
 
 from ipos.abi.rows import ServerState
 from ipos.agent.heartbeat.message import Leaving
+from ipos.agent.snapshot.snapshot import Held
 from ipos.agent.view.drain_report import NoSuchReport, drain_report, only_server_of
-from ipos.agent.view.snapshot import Held
 from ipos.agent.view.table_views import View
 from ipos.cli.drain import _seconds, _sentence
 from ipos.config.schema import Pool, Route

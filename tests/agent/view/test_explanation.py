@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from ipos.abi import rows
+from ipos.agent.snapshot.snapshot import Held
 from ipos.agent.view.explanation import Explanation, explain
 from ipos.agent.view.rules_in_force import Unexplained
-from ipos.agent.view.snapshot import Held
 from ipos.config.schema import Pool, Route, Service
 from tests.agent.running import Running
 

@@ -11,8 +11,8 @@ from ipos.abi.rows import DecisionFlags, SettingsFlags
 from ipos.agent.access.access_log import AccessLog
 from ipos.agent.access.answered import Requests
 from ipos.agent.host.own_state import boottime_ns, wall_offset_ns
+from ipos.agent.snapshot.snapshot import Snapshot
 from ipos.agent.view.events import event
-from ipos.agent.view.snapshot import Snapshot
 from ipos.agent.view.watchers import LOOK_S, Watching
 from ipos.config.schema import Config
 from ipos.errors import IposError

@@ -22,7 +22,6 @@ from ipos.agent.drain.reasons import ENDPOINT, Endpoint, Why, why
 from ipos.agent.drain.shedding import Shedding
 from ipos.agent.expiry import expiry_rules, notices
 from ipos.agent.expiry.ended_counts import Ledger
-from ipos.agent.expiry.row_table import FEW, ROWS
 from ipos.agent.heartbeat.message import Leaving, Order
 from ipos.agent.host.connection_sockets import Sockets
 from ipos.agent.host.own_state import boottime_ns
@@ -184,7 +183,7 @@ class Emptying(Closing):
         for table in self._maps.values():
             position: bytes | None = None
             while True:
-                keys, values, position = table.block(position, FEW if position is None else ROWS)
+                keys, values, position = table.block(position)
                 key, value = table.key_size, table.value_size
                 yield [
                     (
@@ -220,7 +219,7 @@ class Emptying(Closing):
         position: bytes | None = None
         table, idle = self._holding, 0
         while True:
-            keys, values, position = table.block(position, FEW if position is None else ROWS)
+            keys, values, position = table.block(position)
             for at in range(len(keys) // table.key_size):
                 raw = values[at * table.value_size : (at + 1) * table.value_size]
                 row = expiry_rules.HELD.read(raw)

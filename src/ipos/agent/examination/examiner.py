@@ -26,7 +26,7 @@ from ipos.agent.heartbeat.member import Age, Member
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.heartbeat.message import PORT
 from ipos.agent.host.own_state import boottime_ns
-from ipos.agent.tasks import Tasks
+from ipos.agent.loop.tasks import Tasks
 
 FRESH_NS = 2_000_000_000
 """So long an examination is as good as a new one."""

@@ -21,7 +21,7 @@ from ipos.abi.rows import ServerState
 from ipos.agent.expiry import expiry_rules, notices
 from ipos.agent.expiry.expiry_rules import Forwarded, Held
 from ipos.agent.expiry.row_table import RowTable
-from ipos.agent.host.interfaces import NetworkError
+from ipos.agent.network.interfaces import NetworkError
 from ipos.closing import Closing
 from ipos.kernel.libbpf.map_store import Map
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from ipos.abi.layout import constant, layout
 from ipos.abi.rows import Options, Settings, SettingsFlags
 from ipos.agent.expiry.expiry_rules import HANDSHAKE, Ends, Handshake, Held, Owned
-from ipos.agent.host.interfaces import NetworkError
+from ipos.agent.network.interfaces import NetworkError
 from ipos.closing import Closing
 from ipos.handshake.options import OUR_WINDOW_SCALE, Timestamps, write_timestamps
 from ipos.handshake.segment import Flag, Segment

@@ -9,11 +9,6 @@ from ipos.kernel.libbpf import syscall
 from ipos.kernel.libbpf.errors import MapError
 from ipos.kernel.libbpf.map_store import Map
 
-ROWS = 4096
-"""About as many are read at once."""
-FEW = 64
-"""And at first so many: most tables are small, and making room for rows costs more than none."""
-
 R = TypeVar("R", bound=tuple[Any, ...])
 Old = list[tuple[bytes, R]]
 
@@ -69,7 +64,7 @@ class RowTable(Generic[R]):
         """The rows of the whole table, in batches, that are at these places of their batch."""
         position: bytes | None = None
         while True:
-            keys, values, position = self._block(position)
+            keys, values, position = self._table.block(position)
             yield self._rows(keys, values, which(values))
             if position is None:
                 return
@@ -80,11 +75,8 @@ class RowTable(Generic[R]):
             if now_ns < self._due_ns:
                 return []
             self._due_ns = now_ns + again_ns
-        keys, values, self._position = self._block(self._position)
+        keys, values, self._position = self._table.block(self._position)
         return self._rows(keys, values, self._since.before(values, before_ns))
-
-    def _block(self, position: bytes | None) -> tuple[bytes, bytes, bytes | None]:
-        return self._table.block(position, FEW if position is None else ROWS)
 
     def _rows(self, keys: bytes, values: bytes, places: list[int]) -> Old[R]:
         key, value = self._table.key_size, self._table.value_size

@@ -13,9 +13,9 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from ipos.agent.host import sockdiag
-from ipos.agent.host.interfaces import NetworkError
 from ipos.agent.host.load import read
+from ipos.agent.network import sockdiag
+from ipos.agent.network.interfaces import NetworkError
 
 INTERVAL_NS = 1_000_000_000
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from ipos import state_file
 from ipos.abi.rows import ServerState
 from ipos.agent.heartbeat.message import Order
-from ipos.agent.host import state_file
 from ipos.errors import IposError
 
 SAID_MAX = 16

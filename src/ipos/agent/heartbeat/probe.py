@@ -16,7 +16,7 @@ from ipaddress import IPv4Address
 
 from ipos.abi.rows import Settings, SettingsFlags
 from ipos.agent.heartbeat.message import State
-from ipos.agent.host.interfaces import NetworkError
+from ipos.agent.network.interfaces import NetworkError
 from ipos.closing import Closing
 from ipos.wire import (
     Frame,

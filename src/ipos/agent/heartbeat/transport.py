@@ -16,7 +16,7 @@ from ipaddress import IPv4Address
 
 from ipos.agent.heartbeat.datagrams import Inbox, Source
 from ipos.agent.heartbeat.message import PORT
-from ipos.agent.host.interfaces import Interface, NetworkError
+from ipos.agent.network.interfaces import Interface, NetworkError
 from ipos.closing import Closing
 
 PIECE = 256

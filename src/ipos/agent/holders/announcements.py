@@ -25,8 +25,8 @@ from ipos.agent.heartbeat.message import State
 from ipos.agent.holders import route_file
 from ipos.agent.holders.states import SLEPT_NS
 from ipos.agent.host import paths
-from ipos.agent.undone import Undone
-from ipos.agent.view.snapshot import Held
+from ipos.agent.loop.undone import Undone
+from ipos.agent.snapshot.snapshot import Held
 from ipos.config.schema import Config
 from ipos.errors import IposError
 from ipos.files import FileError, read_bounded, write_whole

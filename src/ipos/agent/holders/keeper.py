@@ -16,7 +16,7 @@ from ipos.agent.heartbeat.message import State
 from ipos.agent.holders.actions import Kind
 from ipos.agent.holders.choice import Server, servers_of, why_not_its_own
 from ipos.agent.holders.states import Addresses
-from ipos.agent.view.snapshot import Held
+from ipos.agent.snapshot.snapshot import Held
 
 log = structlog.get_logger()
 

@@ -4,8 +4,8 @@
 Questions have no sender's address, so no neighbour learns from them which server has an address.
 """
 
-from ipos.agent.host.interfaces import Interface
 from ipos.agent.network.arp import ArpSocket
+from ipos.agent.network.interfaces import Interface
 from ipos.closing import Closing
 
 

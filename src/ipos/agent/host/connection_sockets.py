@@ -12,8 +12,8 @@ import socket
 import struct
 from contextlib import suppress
 
-from ipos.agent.host import sockdiag
-from ipos.agent.host.interfaces import NetworkError
+from ipos.agent.network import sockdiag
+from ipos.agent.network.interfaces import NetworkError
 from ipos.closing import Closing
 
 _TCP_LISTEN = 10

@@ -17,8 +17,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from ipos.agent.heartbeat.member_faults import Fault
-from ipos.agent.host.interfaces import Interface
 from ipos.agent.network.arp import REPLY, ArpSocket
+from ipos.agent.network.interfaces import Interface
 from ipos.closing import Closing
 
 CUT_NS = 150_000_000

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from ipos.agent.host import sockdiag
+from ipos.agent.network import sockdiag
 from ipos.config.schema import Service
 
 _TCP_LISTEN = 1 << 10

@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from ipaddress import IPv4Address
 
-from ipos.agent.host.interfaces import Network
-from ipos.agent.undone import Undone
+from ipos.agent.loop.undone import Undone
+from ipos.agent.network.interfaces import Network
 from ipos.errors import IposError
 
 Spawn = Callable[[Coroutine[None, None, None]], asyncio.Task[None]]

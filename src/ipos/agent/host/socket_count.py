@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ipos.abi.layout import constant, counter, layout
-from ipos.agent.expiry.row_table import FEW, ROWS
 from ipos.closing import Closing
 from ipos.kernel.libbpf.map_store import Map
 
@@ -50,7 +49,7 @@ class Connections(Closing):
             for table in self._tables:
                 position: bytes | None = None
                 while True:
-                    _, rows, position = table.block(position, FEW if position is None else ROWS)
+                    _, rows, position = table.block(position)
                     found += rows[_STATE.offset :: table.value_size].count(_ATTACHED)
                     if position is None:
                         break

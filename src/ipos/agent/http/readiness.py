@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ipos.abi import rows
-from ipos.agent.undone import Undone
+from ipos.agent.loop.undone import Undone
 from ipos.agent.view.table_views import View
 
 PATH = "/v1/ready"

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ipos.agent.host.interfaces import Interface, NetworkError
+from ipos.agent.network.interfaces import Interface, NetworkError
 from ipos.closing import Closing
 
 REPLY = 2

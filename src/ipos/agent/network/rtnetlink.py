@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from ipos.agent.host import sockdiag
+from ipos.agent.network import sockdiag
 from ipos.closing import Closing
 
 _NEW_LINK, _DELETE_LINK = 16, 17

@@ -5,9 +5,9 @@ import secrets
 import time
 
 from ipos.abi.rows import Options, SettingsFlags
-from ipos.agent.host.interfaces import Interface
 from ipos.agent.host.own_state import slept_ns, wall_offset_ns
 from ipos.agent.network import own_pair
+from ipos.agent.network.interfaces import Interface
 from ipos.agent.rows import desired
 from ipos.agent.rows.cookie_keys import CookieKeys, SessionKeys, tag_keys
 from ipos.config import ownprograms

@@ -18,12 +18,12 @@ from ipos.abi.layout import layout
 from ipos.agent.heartbeat.member import Age, Member, Standing
 from ipos.agent.heartbeat.member_faults import Fault, Faults
 from ipos.agent.heartbeat.membership import Members
-from ipos.agent.heartbeat.recall import recalled
 from ipos.agent.rows import desired, pools
 from ipos.agent.rows.map_writer import NotInForce, Writer
 from ipos.agent.rows.slow_start import Starts
 from ipos.agent.rows.url_rows import compile_urls
-from ipos.agent.view.snapshot import Snapshot
+from ipos.agent.snapshot.recall import recalled
+from ipos.agent.snapshot.snapshot import Snapshot
 from ipos.config.schema import Config, Route
 from ipos.kernel.libbpf.map_store import Map
 from ipos.kernel.maps import Tables

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from ipos.abi import rows
-from ipos.agent.view.snapshot import Advertised
+from ipos.agent.snapshot.snapshot import Advertised
 from ipos.agent.view.table_views import View
 from ipos.errors import IposError
 

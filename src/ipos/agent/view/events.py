@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ipos.abi.rows import Decision, DecisionFlags, Outcome
-from ipos.agent.view.snapshot import Snapshot
+from ipos.agent.snapshot.snapshot import Snapshot
 from ipos.kernel import decisions
 
 EVENTS = {

@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from ipos.agent.view.snapshot import Snapshot
+from ipos.agent.snapshot.snapshot import Snapshot
 from ipos.agent.view.table_views import View, server_list, service_list
 from ipos.kernel import build
 from ipos.kernel.data_plane import objects_directory

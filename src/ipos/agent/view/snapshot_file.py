@@ -7,9 +7,9 @@ least every ten seconds. A thread writes it, because the directory may be on a d
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from ipos.agent.access.decision_log import DecisionLog
 from ipos.agent.heartbeat.member import Age
 from ipos.agent.heartbeat.member_faults import TEXTS
 from ipos.agent.heartbeat.membership import Members
@@ -18,13 +18,13 @@ from ipos.agent.holders.announcements import Announcements
 from ipos.agent.holders.keeper import Keeper
 from ipos.agent.host.health_checks import Checks
 from ipos.agent.host.own_state import Observer, boottime_ns
+from ipos.agent.loop.tasks import Tasks
+from ipos.agent.loop.undone import Undone
 from ipos.agent.rows import pools
 from ipos.agent.rows.convergence import Convergence
-from ipos.agent.tasks import Tasks
-from ipos.agent.undone import Undone
-from ipos.agent.view import snapshot
+from ipos.agent.snapshot import snapshot
+from ipos.agent.snapshot.snapshot import Snapshot
 from ipos.agent.view.own_programs import OwnPrograms
-from ipos.agent.view.snapshot import Snapshot
 from ipos.config import absences
 from ipos.config.schema import Config
 from ipos.errors import IposError
@@ -33,7 +33,10 @@ _KEEP_NS = 10_000_000_000
 
 
 class SnapshotFile:
-    """The snapshot of one agent. `source` is the configuration's file."""
+    """The snapshot of one agent. `source` is the configuration's file.
+
+    `lines` counts those of the access log, by what became of them.
+    """
 
     def __init__(
         self,
@@ -45,7 +48,7 @@ class SnapshotFile:
         observer: Observer,
         own_programs: OwnPrograms,
         checks: Checks,
-        decisions: DecisionLog,
+        lines: Callable[[], dict[str, int]],
         keeper: Keeper | Announcements,
         undone: Undone,
         tasks: Tasks,
@@ -57,7 +60,7 @@ class SnapshotFile:
         self._observer = observer
         self._own_programs = own_programs
         self._checks = checks
-        self._decisions = decisions
+        self._lines = lines
         self._keeper = keeper
         self._undone = undone
         self._tasks = tasks
@@ -115,7 +118,7 @@ class SnapshotFile:
             labels=[known[key].label if key in known else "" for key in self._rows.numbers],
             servers=snapshot.advertised(self._members),
             datagrams=dict(self._members.counts),
-            access_log=self._decisions.counts(),
+            access_log=self._lines(),
             troubles=[*(one.text for one in troubles if one.member), *remarks],
             strangers=[one.text for one in troubles if not one.member],
             absences=self._absences(),

@@ -15,8 +15,8 @@ from ipos.abi import rows
 from ipos.abi.layout import constant
 from ipos.agent.host.paths import snapshot_file
 from ipos.agent.rows.url_reader import installed, pool_of_service
-from ipos.agent.view import snapshot
-from ipos.agent.view.snapshot import Advertised, Snapshot
+from ipos.agent.snapshot import snapshot
+from ipos.agent.snapshot.snapshot import Advertised, Snapshot
 from ipos.kernel import data_plane
 from ipos.kernel.maps import Tables
 from ipos.kernel.pins import find_pin_directory

@@ -17,6 +17,10 @@ from ipos.kernel.libbpf.map_buffers import Block, Element, Same
 from ipos.kernel.libbpf.syscall import MapType
 
 _PER_CPU: Final = {MapType.PERCPU_HASH, MapType.PERCPU_ARRAY, MapType.LRU_PERCPU_HASH}
+BLOCK: Final = 4096
+"""About as many rows are read at once on a walk."""
+FIRST_BLOCK: Final = 64
+"""And at first so many: most tables are small, and making room for rows costs more than none."""
 _BATCH: Final = 1024
 _MAX_BATCH: Final = 1 << 20
 _UNSUPPORTED: Final = {errno.EINVAL, errno.EOPNOTSUPP, 524}  # 524: the kernel's own ENOTSUPP
@@ -170,11 +174,16 @@ class Map(Closing):
         self._expect(per_cpu=True)
         return ((key, self._split(raw)) for key, raw in self._pairs())
 
-    def block(self, position: bytes | None, count: int) -> tuple[bytes, bytes, bytes | None]:
+    def block(
+        self, position: bytes | None, count: int | None = None
+    ) -> tuple[bytes, bytes, bytes | None]:
         """About `count` pairs of a hash: (all keys, all values, position of the rest or None).
 
-        For walks too long for one go: the position stays good while others write.
+        For walks too long for one go: the position stays good while others write. Without `count`
+        the first block has `FIRST_BLOCK` pairs, the others have `BLOCK`.
         """
+        if count is None:
+            count = FIRST_BLOCK if position is None else BLOCK
         while True:
             try:
                 position_after, keys, values, ended = syscall.map_lookup_block(

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 
 from ipos.abi import rows
 from ipos.agent.heartbeat.message import State
-from ipos.agent.view.snapshot import Advertised, Snapshot
+from ipos.agent.snapshot.snapshot import Advertised, Snapshot
 
 _NOTHING = Advertised(0, "", "", [], [], [])
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ipos.agent.host.interfaces import Network, NetworkError, interface
 from ipos.agent.network import own_pair
+from ipos.agent.network.interfaces import Network, NetworkError, interface
 from ipos.errors import IposError
 from ipos.lab import namespaces
 

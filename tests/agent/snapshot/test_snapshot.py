@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from ipos.agent.heartbeat.message import Application, Listening
-from ipos.agent.view.snapshot import Advertised, Snapshot
+from ipos.agent.snapshot.snapshot import Advertised, Snapshot
 
 ONE = Advertised(2, "s2", "10.77.0.2", [7], ["web"], [Listening(0, 80)])
 BEFORE = Snapshot(farm="shop", servers=[ONE], datagrams={"accepted": 5, "tag": 1})

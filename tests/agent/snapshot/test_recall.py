@@ -6,8 +6,8 @@ from ipaddress import IPv4Address
 from ipos.abi import rows
 from ipos.agent.heartbeat.member import Age
 from ipos.agent.heartbeat.membership import Members
-from ipos.agent.heartbeat.recall import recalled
-from ipos.agent.view.snapshot import Advertised, Snapshot
+from ipos.agent.snapshot.recall import recalled
+from ipos.agent.snapshot.snapshot import Advertised, Snapshot
 from tests.agent.made_up_farm import KEY, MS, NOW_NS, WALL_MS, back, datagram, front, state
 
 LONG_AGO_NS = NOW_NS - 3_600_000 * MS

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ipos import state_file
 from ipos.agent.heartbeat.message import Application, Leaving, Listening
-from ipos.agent.host import state_file
 from ipos.kernel.pins import pin_directory
 
 if TYPE_CHECKING:  # the commands that read a snapshot need none of the agent

@@ -26,7 +26,7 @@ from ipos.agent.heartbeat import message
 from ipos.agent.heartbeat.message import Rejected, State
 from ipos.agent.heartbeat.transport import Port
 from ipos.agent.holders import announcements
-from ipos.agent.view.snapshot import Snapshot
+from ipos.agent.snapshot.snapshot import Snapshot
 from ipos.closing import Closing
 from ipos.config import load, read_secret, secret_path
 from ipos.errors import IposError

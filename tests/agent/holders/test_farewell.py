@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ipos.abi.rows import Settings
-from ipos.agent.heartbeat.farewell import Voice
-from ipos.agent.view.snapshot import Advertised, Snapshot
+from ipos.agent.holders.farewell import Voice
+from ipos.agent.snapshot.snapshot import Advertised, Snapshot
 from ipos.errors import IposError
 
 CONFIG = """\

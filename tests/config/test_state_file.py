@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ipos import state_file
 from ipos.agent.heartbeat.message import Order
-from ipos.agent.host import state_file
-from ipos.agent.host.interfaces import Changes
-from ipos.agent.view.snapshot import Snapshot
+from ipos.agent.network.interfaces import Changes
+from ipos.agent.snapshot.snapshot import Snapshot
 from ipos.errors import IposError
 from ipos.files import FileError, read_bounded, write_whole
 

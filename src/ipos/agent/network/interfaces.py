@@ -25,7 +25,7 @@ from pathlib import Path
 
 import msgspec
 
-from ipos.agent.host import state_file
+from ipos import state_file
 from ipos.agent.network import own_pair
 from ipos.agent.network.rtnetlink import RtNetlink
 from ipos.errors import IposError
