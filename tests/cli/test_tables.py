@@ -158,7 +158,7 @@ def test_local(pins: Path) -> None:
         "iss": 1000,
         "options": ["sack", "timestamps"],
         "state": "attached",
-        "next_request_sequence_number": None,
+        "next_request_sequence_number": 2001,
     }
     assert answer(pins, "table", "forward-connect") == []
 

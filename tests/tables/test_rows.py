@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, fields, replace
 from ipaddress import IPv4Address, IPv6Address
 from math import inf, nan
 from typing import Any
@@ -57,10 +57,13 @@ FIGURE_12: dict[str, tuple[list[str], list[str]]] = {
             *["state", "weight", "age"],
         ],
     ),
-    "listening": (["server_ip", "tcp_port"], ["server_ip", "tcp_port", "process", "health"]),
+    "listening": (
+        ["server_ip", "tcp_port"],
+        ["server_ip", "tcp_port", "process", "health", "application_port"],
+    ),
     "application": (
-        ["process_id"],
-        ["process_id", "memory_required", "cpu_utilisation", "name", "server"],
+        ["server", "process_id"],
+        ["server", "process_id", "memory_required", "cpu_utilisation", "name"],
     ),
     "url": (["url", "server_ip"], ["url", "server_ip", "service", "weight"]),
     "cookie": (["cookie_id"], ["cookie_id", "server_ip", "expiry"]),
@@ -89,7 +92,7 @@ ENDPOINT = EndpointRow(
     iss=0xFFFF_FFFF,
     options=ControlFlags.SACK | ControlFlags.TIMESTAMPS,
     state="attached",
-    next_request_sequence_number=None,
+    next_request_sequence_number=0xFFFF_FFFE,
 )
 SERVER = ServerRow(
     server_ip=IPv4Address("203.0.113.1"),
@@ -102,7 +105,11 @@ SERVER = ServerRow(
     age=0.1,
 )
 LISTENING = ListeningRow(
-    server_ip=IPv4Address("203.0.113.1"), tcp_port=80, process=815, health=Health.UP
+    server_ip=IPv4Address("203.0.113.1"),
+    tcp_port=80,
+    process=815,
+    health=Health.UP,
+    application_port=8080,
 )
 APPLICATION = ApplicationRow(
     process_id=815, memory_required=64 << 20, cpu_utilisation=0.5, name="nginx", server="s1"
@@ -154,11 +161,17 @@ def test_json_of_a_forward_row() -> None:
 def test_json_of_what_is_no_number_or_text() -> None:
     as_json = ENDPOINT.as_json()
     assert as_json["options"] == ["sack", "timestamps"]
-    assert as_json["next_request_sequence_number"] is None
+    assert as_json["next_request_sequence_number"] == 0xFFFF_FFFE
     assert replace(ENDPOINT, options=ControlFlags.NONE).as_json()["options"] == []
     assert type(SERVER.as_json()["state"]) is str
     assert SERVER.as_json()["state"] == "ready"
     assert LISTENING.as_json()["health"] == "up"
+
+
+def test_no_column_of_a_connection_is_ever_null() -> None:
+    for kind in (ForwardRow, EndpointRow, ServerRow, ApplicationRow, UrlRow, CookieRow):
+        notes = [str(field.type) for field in fields(kind)]
+        assert not [note for note in notes if "None" in note], kind
 
 
 def test_keys() -> None:
@@ -195,6 +208,10 @@ IMPOSSIBLE: list[tuple[Callable[[], Any], str]] = [
     (lambda: replace(FORWARD, last_seen=inf), "ForwardRow.last_seen must be 0.0 to 9"),
     (lambda: replace(ENDPOINT, iss=1 << 32), "EndpointRow.iss must be 0 to 4294967295"),
     (lambda: replace(ENDPOINT, state=""), "EndpointRow.state must not be empty"),
+    (
+        lambda: replace(ENDPOINT, next_request_sequence_number=None),  # type: ignore[arg-type]
+        "EndpointRow.next_request_sequence_number must be int, not None",
+    ),
     (
         lambda: replace(ENDPOINT, next_request_sequence_number=-1),
         "EndpointRow.next_request_sequence_number must be 0 to 4294967295, not -1",

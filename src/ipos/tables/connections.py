@@ -55,4 +55,4 @@ class EndpointRow(ConnectionRow):
     iss: SequenceNumber
     options: ControlFlags
     state: str
-    next_request_sequence_number: SequenceNumber | None  # None: unknown, the connection stays
+    next_request_sequence_number: SequenceNumber  # the next request begins here, and not before

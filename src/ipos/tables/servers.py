@@ -57,24 +57,31 @@ class ServerRow(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListeningRow(Row):
-    """Listening sockets: an application ready for connections."""
+    """Listening sockets: an application ready for connections.
+
+    A socket that serves no service has its own port as the advertised one, too.
+    """
 
     KEY: ClassVar[tuple[str, ...]] = ("server_ip", "tcp_port")
 
     server_ip: Address
-    tcp_port: Port
-    process: ProcessId | None  # a key of Application information; None: its process is hidden
+    tcp_port: Port  # advertised: clients connect to it
+    process: ProcessId | None  # in Application information; None: its process is hidden
     health: Health
+    application_port: Port  # where the process listens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplicationRow(Row):
-    """Application information: what a listening process and its children need."""
+    """Application information: what a listening process and its children need.
 
-    KEY: ClassVar[tuple[str, ...]] = ("process_id",)
+    The figure's key is the process alone; servers number their processes independently.
+    """
 
+    KEY: ClassVar[tuple[str, ...]] = ("server", "process_id")
+
+    server: str  # the server's name
     process_id: ProcessId
     memory_required: Count  # bytes
     cpu_utilisation: Fraction  # of the main board, all cores
     name: str
-    server: str  # the server's name

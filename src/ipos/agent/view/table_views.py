@@ -6,7 +6,7 @@ needed.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
@@ -35,6 +35,7 @@ from ipos.tables import (
 from ipos.wire.control import ControlFlags
 
 _SECOND_NS = 1_000_000_000
+_WORD = 0xFFFF_FFFF
 STATES = {
     rows.ServerState.READY: ServerState.READY,
     rows.ServerState.DRAIN: ServerState.DRAIN,
@@ -90,8 +91,25 @@ def _forward(view: View) -> Iterator[Row]:
 
 def _endpoints(items: Iterable[tuple[rows.Tuple, rows.Endpoint]]) -> Iterator[Row]:
     for key, row in items:
-        state = row.state.name.lower()
-        yield _endpoint(key, row.endpoint_ip, row.endpoint_port, row.cookie, row.hs, state)
+        state, following = row.state.name.lower(), next_request(row)
+        yield _endpoint(
+            key, row.endpoint_ip, row.endpoint_port, row.cookie, row.hs, state, following
+        )
+
+
+def next_request(row: rows.Endpoint) -> int:
+    """The sequence number that the connection's next request begins at, as far as it is known.
+
+    Where requests are read, it is behind the request that was read last, or behind what is known of
+    its body; else, and where there will be none, it is the next byte that our kernel expects.
+    """
+    if row.follow in (rows.Follow.NOT, rows.Follow.OPAQUE):
+        return row.rcv_nxt or _first_byte(row.hs)
+    return (row.request_end + row.body_left) & _WORD
+
+
+def _first_byte(handshake: rows.Handshake) -> int:
+    return (handshake.irs + 1) & _WORD
 
 
 def _temporary(view: View) -> Iterator[Row]:
@@ -106,7 +124,10 @@ def _temporary(view: View) -> Iterator[Row]:
             reference, handshake, state = 0, temporary.hs, temporary.state.name.lower()
         else:
             continue
-        yield _endpoint(key, key.service_ip, key.service_port, reference, handshake, state)
+        yield _endpoint(
+            *(key, key.service_ip, key.service_port, reference, handshake, state),
+            _first_byte(handshake),
+        )
 
 
 def _endpoint(
@@ -116,6 +137,7 @@ def _endpoint(
     reference: int,
     handshake: rows.Handshake,
     state: str,
+    following: int,
 ) -> EndpointRow:
     return EndpointRow(
         client_ip=key.client_ip,
@@ -128,7 +150,7 @@ def _endpoint(
         iss=handshake.iss,
         options=ControlFlags(int(handshake.options)),
         state=state,
-        next_request_sequence_number=None,
+        next_request_sequence_number=following,
     )
 
 
@@ -156,31 +178,37 @@ def _server(view: View) -> Iterator[Row]:
 
 def _listening(view: View) -> Iterator[Row]:
     services = view.tables.services
-    ports = {}
+    ports: dict[int, list[tuple[int, str]]] = {}
     for index, name in enumerate(view.snapshot.services):
         service = services.get(index)
         if service is not None and service.used:
-            ports[service.application_port] = name
+            ports.setdefault(service.application_port, []).append((service.port, name))
     for server in view.snapshot.servers:
         if server.addresses:
-            yield from _sockets(server, ports)
+            yield from sockets(server, ports)
 
 
-def _sockets(server: Advertised, services: Mapping[int, str]) -> Iterator[Row]:
-    """One row per port: the figure's key. A socket of a service's address comes first."""
+def sockets(
+    server: Advertised, services: Mapping[int, Collection[tuple[int, str]]]
+) -> Iterator[ListeningRow]:
+    """One row per advertised port: the figure's key. Sockets of services come first.
+
+    `services` are the port and the name of each, by its application's port.
+    """
     seen: set[int] = set()
-    for one in server.listening:
-        if one.port in seen:
-            continue
-        seen.add(one.port)
-        name = services.get(one.port)
-        up = name is None or name in server.services
-        yield ListeningRow(
-            server_ip=IPv4Address(server.addresses[0]),
-            tcp_port=one.port,
-            process=one.pid or None,
-            health=Health.MPTCP if one.mptcp else Health.UP if up else Health.DOWN,
-        )
+    for one in sorted(server.listening, key=lambda one: one.port not in services):
+        for port, name in services.get(one.port, [(one.port, "")]):
+            if port in seen:
+                continue
+            seen.add(port)
+            up = not name or name in server.services
+            yield ListeningRow(
+                server_ip=IPv4Address(server.addresses[0]),
+                tcp_port=port,
+                process=one.pid or None,
+                health=Health.MPTCP if one.mptcp else Health.UP if up else Health.DOWN,
+                application_port=one.port,
+            )
 
 
 def _application(view: View) -> Iterator[Row]:

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Columns of Figure 12 that are worked out of several members of a row."""
+
+from ipaddress import IPv4Address
+
+import pytest
+
+from ipos.abi import rows
+from ipos.agent.heartbeat.message import Listening
+from ipos.agent.snapshot.snapshot import Advertised
+from ipos.agent.view.table_views import next_request, sockets
+from ipos.tables import Health
+
+HANDSHAKE = rows.Handshake(1000, 2000, 1460, 7, rows.Options(0), 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("follow", "row", "expected"),
+    [
+        (rows.Follow.NOT, {"rcv_nxt": 2500}, 2500),
+        (rows.Follow.NOT, {}, 2001),
+        (rows.Follow.LENGTH, {"request_end": 2100, "rcv_nxt": 2050}, 2100),
+        (rows.Follow.LENGTH, {"request_end": 2100, "body_left": 5000}, 7100),
+        (rows.Follow.LENGTH, {"request_end": 0xFFFF_FFF0, "body_left": 0x20}, 0x10),
+        (rows.Follow.CHUNKED, {"request_end": 2100, "body_left": 7}, 2107),
+        (rows.Follow.OPAQUE, {"request_end": 2100, "rcv_nxt": 9000}, 9000),
+    ],
+)
+def test_the_next_request_is_never_unknown(
+    follow: rows.Follow, row: dict[str, int], expected: int
+) -> None:
+    endpoint = rows.Endpoint(
+        hs=HANDSHAKE,
+        follow=follow,
+        rcv_nxt=row.get("rcv_nxt", 0),
+        request_end=row.get("request_end", 0),
+        body_left=row.get("body_left", 0),
+    )
+    assert next_request(endpoint) == expected
+
+
+def test_a_socket_has_the_port_that_is_advertised_and_its_own() -> None:
+    server = Advertised(
+        *(1, "s1", "10.77.0.1", [int(IPv4Address("203.0.113.1"))], ["web"]),
+        listening=[
+            Listening(0, 80, 700, "other"),
+            Listening(0, 22, 600, "sshd"),
+            Listening(0x7F000001, 8080, 800, "nginx"),
+        ],
+    )
+    found = {
+        row.tcp_port: (row.application_port, row.process, row.health)
+        for row in sockets(server, {8080: [(80, "web"), (81, "admin")]})
+    }
+    assert found == {
+        80: (8080, 800, Health.UP),
+        81: (8080, 800, Health.DOWN),
+        22: (22, 600, Health.UP),
+    }
