@@ -6,6 +6,8 @@
 #include <linux/bpf.h>
 #include "abi/limits.h"
 
+#define IPOS_PAUSE_NS 600000000ULL /* more than two states that are lost in a row take */
+
 struct ipos_edition { /* map `editions`, by server index: what the agent knows of it */
 	__u64 boot;   /* of the newest state that the agent has read whole; 0: of none */
 	__u64 sequence;
@@ -28,6 +30,8 @@ struct ipos_heard {
 	__s64 closed;
 	__u32 cpu_permille;
 	__u32 zero;
+	__u64 last_ns;	/* when the last frame of type 13, or probe, with a right tag came */
+	__u64 since_ns; /* since when none came later than IPOS_PAUSE_NS after the one before */
 };
 
 #endif /* IPOS_ABI_HEARD_H */

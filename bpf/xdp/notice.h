@@ -163,12 +163,13 @@ IPOS_INLINE int back_notice(struct xdp_md *ctx, struct ipos_settings *set, struc
  * answer; the server that asked finds its own nonce in it, so no answer can be played back.
  */
 IPOS_APART int back_probe(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
-			  const struct segment *s)
+			  const struct segment *s, __u32 index)
 {
 	struct ipos_probe *probe = (void *)w->words + IPOS_HEADER_LEN;
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ipos_header *h = (void *)w->words;
 	struct ethhdr *eth = data;
+	struct ipos_heard *row;
 	__u64 tag, sent;
 
 	if (bpf_xdp_load_bytes(ctx, s->l2 + IPOS_HEADER_LEN, probe, sizeof(*probe)))
@@ -193,6 +194,9 @@ IPOS_APART int back_probe(struct xdp_md *ctx, struct ipos_settings *set, struct 
 	__builtin_memcpy(probe->tag, &tag, IPOS_TAG_LEN);
 	if (bpf_xdp_store_bytes(ctx, s->l2, h, IPOS_HEADER_LEN + sizeof(*probe)))
 		return drop(COUNT_DROP_EMIT);
+	row = bpf_map_lookup_elem(&heard, &index);
+	if (row)
+		server_noticed(row, bpf_ktime_get_boot_ns());
 	count(COUNT_PROBE_ANSWERED);
 	count(COUNT_FRAMES_SENT);
 	return bpf_redirect(ctx->ingress_ifindex, 0);
@@ -332,7 +336,7 @@ IPOS_INLINE int back_frame(struct xdp_md *ctx, struct ipos_settings *set, struct
 		return back_notice(ctx, set, w, s, &from);
 	case IPOS_PROBE:
 	case IPOS_PROBE_ANSWER:
-		return back_probe(ctx, set, w, s);
+		return back_probe(ctx, set, w, s, from.server);
 	case IPOS_LOCATE:
 		verdict = back_locate(ctx, set, w, s, &from);
 		return verdict == UNATTACHED ? unattached_asked(ctx, set, w, s) : verdict;

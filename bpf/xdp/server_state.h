@@ -43,6 +43,19 @@ IPOS_INLINE int state_write(struct ipos_server *server, struct ipos_heard *row,
 }
 
 /*
+ * Note that a server was heard.  An agent that had no CPU for a while learns from it whether the
+ * whole machine was away or only itself: a data plane that hears the others has answered them.
+ */
+IPOS_INLINE void server_noticed(struct ipos_heard *row, __u64 now)
+{
+	bpf_spin_lock(&row->lock);
+	if (now - row->last_ns > IPOS_PAUSE_NS)
+		row->since_ns = now;
+	row->last_ns = now;
+	bpf_spin_unlock(&row->lock);
+}
+
+/*
  * The header of a frame of type 13 is in w->words, and sound.  Without tags no frame is believed.
  * Whose state it is the tag says, by back address, agent and edition, and not the MAC address
  * alone: that another's frame came from it makes no row.  Returns a counter.
@@ -74,8 +87,11 @@ IPOS_FUNCTION int state_take(struct xdp_md *ctx, struct ipos_scratch *w, __u32 l
 	row = bpf_map_lookup_elem(&heard, &index);
 	t = bpf_map_lookup_elem(&traffic, &index);
 	server = server_at(index);
-	if (!known || !row || !t || !server || !known->boot || server->back_ip != h->client_ip ||
-	    known->boot != bpf_be64_to_cpu(n->boot) || known->edition != bpf_ntohl(n->edition))
+	if (!known || !row || !t || !server || server->back_ip != h->client_ip)
+		return COUNT_DROP_STATE_UNKNOWN;
+	server_noticed(row, now);
+	if (!known->boot || known->boot != bpf_be64_to_cpu(n->boot) ||
+	    known->edition != bpf_ntohl(n->edition))
 		return COUNT_DROP_STATE_UNKNOWN;
 	if (bpf_be64_to_cpu(n->sequence) <= known->sequence)
 		return COUNT_DROP_STATE_OLD;

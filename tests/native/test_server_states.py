@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from ipos.abi.layout import layout
+from ipos.abi.layout import constant, layout
 from spec.server_state import Edition, ServerStates
 from tests.support.golden import packets as p
+from tests.support.golden import probes
 from tests.support.golden.machine import Config, NativeMachine, configure, mac
 from tests.support.golden.server_states import BOOT, EDITION, SEQUENCE, numbers
 
 BACKS = {p.MAC2: "10.77.0.2", p.MAC3: "10.77.0.3"}
 INDICES = {"10.77.0.2": 2, "10.77.0.3": 3}
+PAUSE_NS = constant("IPOS_PAUSE_NS")
 
 
 def compare(seed: int) -> set[str]:
@@ -111,5 +113,35 @@ def test_the_row_says_what_had_been_sent_by_then() -> None:
         assert machine.table("heard")[2]["sent"] == (1 << 32) + 5
         assert (row["state"], row["stale"]) == (1, 0), "these are the agent's to write"
         assert layout("ipos_heard").field("lock").offset == 0, "where the kernel wants it"
+    finally:
+        machine.close()
+
+
+def test_the_row_says_since_when_there_was_no_pause() -> None:
+    """Whatever the numbers are: an agent without CPU reads no new edition."""
+    machine = NativeMachine()
+
+    def times() -> tuple[int, int]:
+        row = machine.table("heard")[2]
+        return row["since_ns"], row["last_ns"]
+
+    try:
+        configure(machine, Config())
+        tell(machine, {IPv4Address("10.77.0.2"): Edition(BOOT, SEQUENCE, EDITION)})
+        machine.xdp(numbers(), "back")
+        begun = machine.now_ns()
+        assert times() == (begun, begun)
+        machine.node.clock(begun + PAUSE_NS)
+        machine.xdp(numbers(edition=EDITION + 1), "back")
+        assert times() == (begun, begun + PAUSE_NS)
+        machine.node.clock(begun + 2 * PAUSE_NS)
+        machine.xdp(probes.probe(8), "back")
+        assert times() == (begun, begun + 2 * PAUSE_NS)
+        machine.xdp(numbers(tag=bytes(8)), "back")
+        machine.xdp(probes.probe(8, tag=b"no tag.."), "back")
+        machine.xdp(numbers(key=p.OTHER_FRAME_KEY), "back")
+        machine.node.clock(later := begun + 3 * PAUSE_NS + 1)
+        machine.xdp(numbers(sent_s=p.SENT_S + 1), "back")
+        assert times() == (later, later)
     finally:
         machine.close()

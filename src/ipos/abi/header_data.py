@@ -5,7 +5,7 @@ Written by `make abi` from bpf/abi.
 """
 
 CONSTANTS: dict[str, int] = {
-    "IPOS_ABI": 9,
+    "IPOS_ABI": 10,
     "IPOS_SERVERS_MAX": 1024,
     "IPOS_MEMBERS_MAX": 1000,
     "IPOS_SERVICES_MAX": 64,
@@ -98,6 +98,7 @@ CONSTANTS: dict[str, int] = {
     "IPOS_SESSION_DAYS": 64,
     "IPOS_NAME_MAX": 96,
     "IPOS_REDIRECT_MAX": 224,
+    "IPOS_PAUSE_NS": 600000000,
     "IPOS_AMBIGUITIES_MAX": 32,
     "IPOS_SYN_REFUSERS_MAX": 5,
     "IPOS_IN_DOUBT": 0,
@@ -1073,7 +1074,7 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
         ),
     ),
     "ipos_heard": (
-        64,
+        80,
         8,
         (
             ("lock", 0, "I", None),
@@ -1086,6 +1087,8 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
             ("closed", 48, "q", None),
             ("cpu_permille", 56, "I", None),
             ("zero", 60, "I", None),
+            ("last_ns", 64, "Q", None),
+            ("since_ns", 72, "Q", None),
         ),
     ),
     "ipos_request": (

@@ -1032,6 +1032,8 @@ class Heard:
     sent: int = 0
     closed: int = 0
     cpu_permille: int = 0
+    last_ns: int = 0
+    since_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,10 +119,7 @@ class Beat:
             return
         now_ns = boottime_ns()
         gap_ns, self._beaten_ns = now_ns - self._beaten_ns, now_ns
-        if gap_ns > _LATE_NS:
-            # We were stopped or had no CPU: that we heard nobody proves nothing about the others.
-            self._members.slept(gap_ns, now_ns)
-            self._rows.faults.begin(now_ns)
+        self._wake(gap_ns, now_ns)
         if gap_ns >= SLEPT_NS:
             # First of all: others may have our addresses by now.
             self._attempt(lambda: self._hold(now_ns))
@@ -132,6 +129,17 @@ class Beat:
         if self._pace.speaks(time.time()):
             self._attempt(self._exchange.speak)
         self._timer = self._loop.call_later(LISTEN_S, self._listen)
+
+    def _wake(self, gap_ns: int, now_ns: int) -> None:
+        """Go on after a time without a beat."""
+        if gap_ns <= _LATE_NS:
+            return
+        # We were stopped or had no CPU: that we heard nobody proves nothing about the others.
+        self._members.slept(gap_ns, now_ns)
+        self._rows.faults.begin(now_ns)
+        if gap_ns >= SLEPT_NS and self._exchange.heard_since(now_ns) <= now_ns - gap_ns:
+            # Those that are heard by our data plane have asked it, and it has answered.
+            self._keeper.ran(now_ns)
 
     def _listen(self, again: bool = False) -> None:
         if self._tasks.stopping.is_set():
@@ -143,10 +151,7 @@ class Beat:
             return
         # One time for all that follows: if we are stopped in between, nobody grows older by it.
         now_ns = boottime_ns()
-        stalled_ns = now_ns - self._beaten_ns
-        if stalled_ns > _LATE_NS:  # as in `_speak`, where the first beat takes long
-            self._members.slept(stalled_ns, now_ns)
-            self._rows.faults.begin(now_ns)
+        self._wake(now_ns - self._beaten_ns, now_ns)  # the first beat takes long
         if not self._reload(self):
             self._attempt(lambda: self._follow(now_ns))
         self._expiry.tick(self._beaten_ns)

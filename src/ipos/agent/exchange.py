@@ -182,6 +182,10 @@ class Exchange:
         indices = (member.index for member in self._members.by_ip.values())
         return self._said.first(max(indices) + 1, locked=True)
 
+    def heard_since(self, now_ns: int) -> int:
+        """Since when our data plane has heard another one without a pause; now if it does not."""
+        return self._members.heard_since(self._frames_heard(), now_ns)
+
     def _expect_numbers(self, members: Iterable[Member]) -> None:
         """Tell our data plane which states are read whole: it takes the numbers that follow."""
         for member in members:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from ipos.abi.layout import layout
-from ipos.agent.heartbeat.membership import Members
+from ipos.agent.heartbeat.membership import PAUSE_NS, Members
 from tests.agent.made_up_farm import MS, NOW_NS, WALL_MS, back, datagram, members, state
 
 
@@ -81,3 +81,13 @@ def test_numbers_are_no_news_but_of_one_who_was_down() -> None:
     farm.hear_numbers(rows_of({}, {}, numbers(12), numbers(13)), later + MS)
     assert not farm.by_ip[back(2)].down
     assert not farm.is_quiet(later + MS)
+
+
+def test_since_when_another_server_is_heard_without_a_pause() -> None:
+    farm, now_ns = hearing(), NOW_NS + 10 * PAUSE_NS
+    silent = {"last_ns": now_ns - PAUSE_NS - 1, "since_ns": NOW_NS}
+    heard = {"last_ns": now_ns - PAUSE_NS, "since_ns": NOW_NS + 5}
+    myself = {"last_ns": now_ns, "since_ns": 1}
+    assert farm.myself.index == 1
+    assert farm.heard_since(rows_of({}, myself, silent, heard), now_ns) == NOW_NS + 5
+    assert farm.heard_since(rows_of({}, myself, silent, silent), now_ns) == now_ns

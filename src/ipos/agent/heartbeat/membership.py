@@ -47,9 +47,11 @@ CLOCK_MS = 5_000
 """How far a sender's clock may be from ours; cookies bear somewhat more."""
 FORGET_NS = 3 * CLOCK_MS * 1_000_000
 INDEX_MAX = constant("IPOS_SERVERS_MAX") - 1
+PAUSE_NS = constant("IPOS_PAUSE_NS")
 TROUBLE_NS = 5_000_000_000
 TROUBLES_MAX = 16
 _NEWEST = Columns("ipos_heard", ("boot", "sequence"), tuple)
+_WHEN = Columns("ipos_heard", ("last_ns", "since_ns"), tuple)
 _NUMBERS = Columns(
     "ipos_heard",
     (
@@ -198,6 +200,14 @@ class Members:
             member.hear(state, now_ns, self._my_mark)
             found[index] = sent, closed
         return found
+
+    def heard_since(self, heard: bytes, now_ns: int) -> int:
+        """Since when our data plane has heard another server without a pause; now if it does not.
+
+        `heard`: as of `hear_numbers`.
+        """
+        times = [_WHEN.read_at(heard, member.index) for member in self.others()]
+        return min((since for last, since in times if now_ns - last <= PAUSE_NS), default=now_ns)
 
     def troubles(self, now_ns: int) -> list[Trouble]:
         """Those of the last few seconds."""

@@ -127,6 +127,10 @@ class Announcements:
         self._returned: deque[dict[bytes, IPv4Address]] = deque()
         self.counts: Counter[str] = Counter()
 
+    def ran(self, now_ns: int) -> None:
+        """The agent had no CPU until now, but the data plane ran, so nobody took us for dead."""
+        self._looked_ns = now_ns
+
     def look(self, now_ns: int, *, settled: bool, cut_off: bool = False) -> None:
         """Take in who is there, and begin to tell routers what has changed.
 

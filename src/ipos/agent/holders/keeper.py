@@ -97,6 +97,10 @@ class Keeper:
             return state
         return msgspec.structs.replace(state, holds=self._states.holds, claims=self._states.claims)
 
+    def ran(self, now_ns: int) -> None:
+        """The agent had no CPU until now, but the data plane ran, so nobody took us for dead."""
+        self._states.rest(now_ns)
+
     def look(self, now_ns: int, *, settled: bool, cut_off: bool = False) -> None:
         """Take in who is there and who answers, and do what follows.
 

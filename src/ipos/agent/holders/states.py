@@ -15,7 +15,7 @@
     HOLDS    a neighbour answers for its own address             HOLDS    announces it again
     HOLDS    this server has not run for longer than others      AWAY
              wait for one that is silent, or is cut off: it has
-             no front and hears nobody
+             no front and hears nobody (see `Keeper.ran`)
     HOLDS    its agent has begun, and another server holds it    AWAY
 
 A server gives an address up only when another server wants it. A server answers for an address only
