@@ -3,6 +3,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,13 @@ def pytest_configure(config: pytest.Config) -> None:
     told = config.getoption("--tell-failed")
     if told is not None and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Failed(told))
+
+
+def pytest_sessionfinish() -> None:
+    if "tests.support.shared" in sys.modules:
+        from tests.support import shared
+
+        shared.end()
 
 
 class _Failed:

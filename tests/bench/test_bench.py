@@ -42,7 +42,9 @@ def test_an_unknown_suite_is_named_with_those_there_are() -> None:
 
 
 @pytest.mark.farm
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_stopped_benchmark_takes_its_labs_down(number: signal.Signals) -> None:
     before = set(state.names())
     command = [sys.executable, "-m", "bench", "connections", "--pairs", "90", "--seconds", "1"]

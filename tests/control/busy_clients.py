@@ -149,7 +149,8 @@ def clients(
     all_of_them = Clients()
     with ExitStack() as stack:
         for first in SERVERS:
-            kinds = ["keep-alive"] * keep_alive + ["idle"] * idle
+            # The many first: a server that has few connections gets all for a while.
+            kinds = ["idle"] * idle + ["keep-alive"] * keep_alive
             for kind in [*kinds, *["download"] * downloads]:
                 connection = stack.enter_context(farm.connect(server=first))
                 connection.settimeout(patience_s)

@@ -149,7 +149,9 @@ def asking_on(load: Clients) -> list[Client]:
     return [one for one in load.found if one.kind == "keep-alive"]
 
 
-@pytest.mark.parametrize("dead", SERVERS)
+@pytest.mark.parametrize(
+    "dead", ["s1", *(pytest.param(one, marks=pytest.mark.slow) for one in ("s2", "s3"))]
+)
 def test_a_first_server_without_power_takes_none_of_the_others_connections(
     farm: Farm, dead: str
 ) -> None:
@@ -187,10 +189,8 @@ def test_a_server_without_its_cables_takes_nobody_for_dead(farm: Farm, away_s: f
     cut(farm, "s2", away_s, CABLES)
 
 
-@pytest.mark.parametrize(
-    "dead", [pytest.param("s1", marks=pytest.mark.slow), "s2",
-             pytest.param("s3", marks=pytest.mark.slow)]
-)  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.parametrize("dead", SERVERS)
 def test_the_same_where_clients_and_servers_share_one_lan(one_lan: Farm, dead: str) -> None:
     """A question is a broadcast there, too."""
     cut(one_lan, dead, 3)

@@ -44,8 +44,15 @@ def test_json_is_all_there_is_on_stdout_and_nothing_stays(name: str) -> None:
 
 
 @pytest.mark.farm
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("when", ["building", "real traffic"])
+@pytest.mark.parametrize(
+    ("when", "number"),
+    [
+        ("building", signal.SIGINT),
+        ("real traffic", signal.SIGTERM),
+        pytest.param("building", signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("real traffic", signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupted_demo_leaves_nothing(name: str, number: signal.Signals, when: str) -> None:
     demo = subprocess.Popen(
         [IPOS, "demo", "--seconds", "30", "--name", name],

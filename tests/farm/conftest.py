@@ -8,21 +8,16 @@ import pytest
 
 from ipos.lab import Lab, Settings, faults
 from tests.farm import applied
-from tests.support.farm import CONFIG, Farm
-
-
-@pytest.fixture(scope="session")
-def _session_farm() -> Iterator[Farm]:
-    with Lab(Settings(name=f"ft{os.getpid()}", config=CONFIG)) as lab:
-        yield Farm(lab)
+from tests.support.farm import Farm
+from tests.support.shared import farm_with
 
 
 @pytest.fixture
-def farm(_session_farm: Farm) -> Iterator[Farm]:
-    """The session's farm, every server ready, every table of connections empty."""
-    _session_farm.wait_idle()
-    yield _session_farm
-    faults.set_loss(_session_farm.lab, 0)
+def farm() -> Iterator[Farm]:
+    """The process's farm, every server ready, every table of connections empty."""
+    with farm_with() as found:
+        yield found
+        faults.set_loss(found.lab, 0)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 """`ipos drain`: a server loses its connections, and none of their clients notices."""
 
 import json
-import os
 import select
 import socket
 import subprocess
@@ -16,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from ipos.lab import Lab, Settings
 from tests.support.farm import SERVERS, Farm, read_answer, request, wait_until
+from tests.support.shared import farm_with
 
 pytestmark = pytest.mark.farm
 
@@ -54,8 +53,8 @@ IDLE, GREETED, ONCE = 30, 25, 8002
 
 @pytest.fixture(scope="module")
 def _module_farm() -> Iterator[Farm]:
-    with Lab(Settings(name=f"ft{os.getpid()}-d", config=CONFIG)) as lab:
-        yield Farm(lab)
+    with farm_with(CONFIG) as made:
+        yield made
 
 
 @pytest.fixture

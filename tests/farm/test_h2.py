@@ -5,7 +5,6 @@ h2load and curl send their HEADERS with the preface, so the path decides. A clie
 the server's SETTINGS has named no path: such a connection goes where any path may go.
 """
 
-import os
 import re
 import struct
 import time
@@ -16,9 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ipos.abi import rows
-from ipos.lab import Lab, Settings, faults
+from ipos.lab import faults
 from ipos.selection.sessions import learned_hash
 from tests.support.farm import SERVERS, Farm, grown, wait_until
+from tests.support.shared import farm_with
 
 pytestmark = pytest.mark.farm
 
@@ -77,8 +77,8 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("00000004000000000
 
 @pytest.fixture(scope="module")
 def farm() -> Iterator[Farm]:
-    with Lab(Settings(name=f"h2{os.getpid()}", config=CONFIG)) as lab:
-        yield Farm(lab)
+    with farm_with(CONFIG) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)

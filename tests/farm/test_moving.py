@@ -3,7 +3,6 @@
 
 import hashlib
 import json
-import os
 import socket
 import sys
 import time
@@ -14,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from ipos.lab import Lab, Settings, faults, pattern
+from ipos.lab import faults, pattern
 from tests.farm.alternation import ENDLESS, REFUSED, UNFINISHED, asked, chunked, in_turn, posted
 from tests.farm.test_heads import send_with_fin
 from tests.support.farm import SERVERS, Answer, Farm, read_answer, wait_until
+from tests.support.shared import farm_with
 
 pytestmark = pytest.mark.farm
 
@@ -48,8 +48,8 @@ pool = "only-{server}"
 
 @pytest.fixture(scope="module")
 def _module_farm() -> Iterator[Farm]:
-    with Lab(Settings(name=f"ft{os.getpid()}-m", config=CONFIG)) as lab:
-        yield Farm(lab)
+    with farm_with(CONFIG) as made:
+        yield made
 
 
 @pytest.fixture

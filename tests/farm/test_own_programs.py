@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs on the servers themselves as clients: what is refused, and what to use instead."""
 
-import os
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from ipos.lab import Lab, Settings, agents, cgroups
+from ipos.lab import agents, cgroups
 from tests.support.farm import Farm, wait_until
+from tests.support.shared import farm_with
 
 pytestmark = pytest.mark.farm
 
@@ -36,8 +36,8 @@ BACK_OF_S3 = "10.77.0.3"
 
 @pytest.fixture(scope="module")
 def farm() -> Iterator[Farm]:
-    with Lab(Settings(name=f"own{os.getpid()}", config=CONFIG)) as lab:
-        yield Farm(lab)
+    with farm_with(CONFIG) as made:
+        yield made
 
 
 def who(farm: Farm, server: str, *arguments: str) -> str:

@@ -5,16 +5,15 @@ What is dropped a client sends again after 200 ms at the earliest, and twice as 
 """
 
 import json
-import os
 import socket
 from collections.abc import Iterator
 
 import pytest
 
-from ipos.lab import Lab, Settings
 from tests.farm.alternation import asked, chunked, posted
 from tests.farm.test_moving import CONFIG, _one
 from tests.support.farm import SERVERS, Farm, read_answer
+from tests.support.shared import farm_with
 from tests.support.usertcp import UserTcp
 
 pytestmark = pytest.mark.farm
@@ -24,8 +23,8 @@ FEW = 4  # drops, of a process that has its socket just when the next segment co
 
 @pytest.fixture(scope="module")
 def _module_farm() -> Iterator[Farm]:
-    with Lab(Settings(name=f"ft{os.getpid()}-p", config=CONFIG)) as lab:
-        yield Farm(lab)
+    with farm_with(CONFIG) as made:
+        yield made
 
 
 @pytest.fixture

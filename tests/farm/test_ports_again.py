@@ -5,7 +5,6 @@ What is left of the old connection, in the servers' tables, in their kernels and
 tracking, must neither swallow an answer nor refuse the new one.
 """
 
-import os
 import random
 import socket
 from collections import Counter
@@ -14,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ipos.lab import Lab, Settings
 from tests.farm.alternation import ENDLESS, REFUSED, asked, posted
 from tests.farm.test_moving import CONFIG
 from tests.support.farm import SERVERS, Farm, grown, read_answer
+from tests.support.shared import farm_with
 
 pytestmark = pytest.mark.farm
 
@@ -31,8 +30,8 @@ UPLOAD = 100_000
 
 @pytest.fixture(scope="module")
 def _module_farm() -> Iterator[Farm]:
-    with Lab(Settings(name=f"pa{os.getpid()}", config=CONFIG)) as lab:
-        yield Farm(lab)
+    with farm_with(CONFIG) as made:
+        yield made
 
 
 @pytest.fixture
@@ -71,7 +70,7 @@ def _answered(
         end(connection)
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(1500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [20, pytest.param(1500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("sent", "status"), [(ENDLESS, 431), (REFUSED, 400)], ids=["431", "400"])
 @pytest.mark.parametrize("end", [_reset, _vanish], ids=["reset", "vanished"])
 def test_a_refusal_on_the_port_of_a_connection_that_has_moved(

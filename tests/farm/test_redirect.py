@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sessions by name: clients are sent to their server's own name, and stay with it."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
-from ipos.lab import Lab, Settings
 from tests.support.farm import ANY, SERVERS, Answer, Farm, read_answer, wait_until
+from tests.support.shared import farm_with
 
 pytestmark = pytest.mark.farm
 
@@ -41,8 +40,8 @@ OTHER, NARROW = 8001, 8002
 
 @pytest.fixture(scope="module")
 def _module_farm() -> Iterator[Farm]:
-    with Lab(Settings(name=f"answer{os.getpid()}", config=CONFIG)) as lab:
-        yield Farm(lab)
+    with farm_with(CONFIG) as made:
+        yield made
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def test_curl_sees_a_refusal_as_an_answer(farm: Farm, port: int) -> None:
 def test_curl_sees_refusals_through_a_lossy_wire(farm: Farm) -> None:
     faults.set_loss(farm.lab, 5, [("client1", "front"), ("s1", "front")])
     try:
-        for _ in range(40):
+        for _ in range(20):
             assert _curl(farm, ANY, "-H", "Host:").endswith("400")
     finally:
         faults.set_loss(farm.lab, 0)

@@ -2,7 +2,6 @@
 """Routes by host and path with real nginx: the right pool answers, at every first server."""
 
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -10,8 +9,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ipos.lab import Lab, Settings
 from tests.support.farm import SERVERS, Farm, read_answer
+from tests.support.shared import farm_with
 
 pytestmark = pytest.mark.farm
 
@@ -51,8 +50,8 @@ def routes(rules: tuple[tuple[str, str, str], ...]) -> str:
 @pytest.fixture(scope="module")
 def farm() -> Iterator[Farm]:
     config = SERVICE + routes(ROUTES)
-    with Lab(Settings(name=f"route{os.getpid()}", config=config)) as lab:
-        yield Farm(lab)
+    with farm_with(config) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policies with real traffic: by weight, by the client's address, up to a limit, from the start."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,9 +11,9 @@ from itertools import cycle, islice
 import pytest
 
 from ipos.abi.rows import RAMP_FULL, ServerState
-from ipos.lab import Lab, Settings
 from ipos.selection import source
 from tests.support.farm import SERVERS, Farm, read_answer, request, wait_until
+from tests.support.shared import farm_with
 
 pytestmark = pytest.mark.farm
 
@@ -57,11 +56,12 @@ CLIENTS = [f"10.99.0.{number}" for number in range(100, 140)]
 
 @pytest.fixture(scope="module")
 def farm() -> Iterator[Farm]:
-    with Lab(Settings(name=f"select{os.getpid()}", config=CONFIG)) as lab:
-        made = Farm(lab)
+    with farm_with(CONFIG) as made:
         for address in CLIENTS:
             made.run("client1", "ip", "address", "add", f"{address}/32", "dev", "front")
         yield made
+        for address in CLIENTS:
+            made.run("client1", "ip", "address", "del", f"{address}/32", "dev", "front")
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 
 import asyncio
 import json
-import os
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,8 +13,9 @@ import pytest
 from ipos.abi.layout import constant
 from ipos.abi.rows import ServerState
 from ipos.kernel.decisions import reasons
-from ipos.lab import Lab, Settings, faults
+from ipos.lab import faults
 from tests.support.farm import SERVERS, Farm, read_answer, request, wait_until
+from tests.support.shared import farm_with
 
 INSERT, LEARN, SOURCE, EITHER = 8101, 8102, 8103, 8104
 LEARNED = "SESSION"
@@ -60,9 +60,7 @@ class Session:
 
 @pytest.fixture(scope="module")
 def farm() -> Iterator[Farm]:
-    with Lab(Settings(name=f"session{os.getpid()}", config=CONFIG)) as lab:
-        made = Farm(lab)
-        made.wait_idle()
+    with farm_with(CONFIG) as made:
         yield made
 
 

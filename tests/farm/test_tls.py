@@ -8,15 +8,14 @@ makes it so.
 """
 
 import itertools
-import os
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
-from ipos.lab import Lab, Settings
 from tests.support.farm import SERVERS, Farm, request
+from tests.support.shared import farm_with
 from tests.support.usertcp import UserTcp
 
 pytestmark = pytest.mark.farm
@@ -58,8 +57,8 @@ MSS = 1380
 
 @pytest.fixture(scope="module")
 def farm() -> Iterator[Farm]:
-    with Lab(Settings(name=f"tls{os.getpid()}", config=CONFIG)) as lab:
-        yield Farm(lab)
+    with farm_with(CONFIG) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ def rules(tcp_ports: Iterable[int], udp_ports: Iterable[int]) -> str:
     udp = ", ".join(str(port) for port in sorted(set(udp_ports)))
     udp_rule = f"udp dport {{ {udp} }} accept" if udp else ""
     return f"""\
+flush ruleset
 table inet filter {{
     chain input {{
         type filter hook input priority filter
