@@ -10,7 +10,7 @@
 
 /* ---- version --------------------------------------------------------------------------------- */
 
-IPOS_TABLE __u8 http_version_text[8] = "HTTP/1.1";
+IPOS_TABLE __u8 http_version_text[8] IPOS_BYTES = "HTTP/1.1";
 
 IPOS_FUNCTION int http_version(struct ipos_scratch *w, __u32 length)
 {

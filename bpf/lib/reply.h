@@ -122,7 +122,7 @@ IPOS_APART int reply_send(struct xdp_md *ctx, struct ipos_scratch *w, const stru
 	__u32 tcp_len = reply_header(w, s, r) & 63, l2 = s->l2 & 31;
 	__u32 frame_len = bpf_xdp_get_buff_len(ctx);
 	__u32 new_len = l2 + sizeof(struct iphdr) + tcp_len;
-	void *data, *end;
+	void *data, *end, *ip;
 
 	if (tcp_len < sizeof(struct tcphdr) || tcp_len > 60)
 		return XDP_DROP;
@@ -132,11 +132,12 @@ IPOS_APART int reply_send(struct xdp_md *ctx, struct ipos_scratch *w, const stru
 	}
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
-	if (data + l2 + sizeof(struct iphdr) > end || data + sizeof(struct ethhdr) > end)
+	ip = data + l2;
+	IPOS_OPAQUE(ip); /* else a compiler takes the second of these bounds for the first's, too */
+	if (data + sizeof(struct ethhdr) > end || ip + sizeof(struct iphdr) > end)
 		return XDP_DROP;
 	mac_swap(data);
-	ip_write(data + l2, s->tuple.service_ip, s->tuple.client_ip,
-		 sizeof(struct iphdr) + tcp_len);
+	ip_write(ip, s->tuple.service_ip, s->tuple.client_ip, sizeof(struct iphdr) + tcp_len);
 	if (bpf_xdp_store_bytes(ctx, l2 + sizeof(struct iphdr), w->frame, tcp_len)) {
 		count(COUNT_DROP_EMIT);
 		return XDP_DROP;

@@ -63,12 +63,13 @@
 #define IPOS_APART static __attribute__((noinline, unused))
 /*
  * A function the verifier looks at once, by itself, instead of at every call: its pointers
- * may be NULL for all it knows.  Everything with a loop is one.
+ * may be NULL for all it knows.  Everything with a loop is one.  It is weak, so that the compiler
+ * knows no more of it at a call than the verifier does: no bound of what it returns.
  */
 #ifdef IPOS_NATIVE
 #define IPOS_FUNCTION static __attribute__((noinline, unused))
 #else
-#define IPOS_FUNCTION __attribute__((noinline))
+#define IPOS_FUNCTION __attribute__((noinline, weak))
 #endif
 /*
  * The statement that follows, up to `n` times.  The verifier looks at it until nothing new comes
@@ -91,6 +92,12 @@ extern void bpf_iter_num_destroy(struct bpf_iter_num *it) __ksym;
 		     (bpf_iter_num_new(&ipos_rounds, 0, (n)), /* its BTF needs a mention */ \
 		      (void)bpf_iter_num_destroy, (void *)0); \
 	     bpf_iter_num_next(&ipos_rounds);)
+#endif
+/* Of an array of chars: bytes, with no zero behind them. */
+#if __has_attribute(nonstring)
+#define IPOS_BYTES __attribute__((nonstring))
+#else
+#define IPOS_BYTES
 #endif
 /* A table.  libbpf gives only global ones their place in .rodata; without it the BTF is refused. */
 #ifdef IPOS_NATIVE
@@ -128,9 +135,24 @@ extern void bpf_iter_num_destroy(struct bpf_iter_num *it) __ksym;
 /* Keeps the compiler from folding two bounds of `x` into one the verifier cannot read. */
 #define IPOS_OPAQUE(x) asm volatile("" : "+r"(x))
 
+/*
+ * `i` as a place in an array of `n`, a power of two.  The compiler cannot take this mask away, as
+ * it does with one that it has proved needless by what the verifier does not follow: a bound of a
+ * function that is looked at by itself, or of a loop, where it counts a pointer instead of `i`.
+ */
+#define IPOS_PLACE(i, n) \
+	({ \
+		__u64 ipos_place = (i); \
+		IPOS_OPAQUE(ipos_place); \
+		ipos_place % (n); \
+	})
+
 /* Memory is read again: a loop's state that a register held would never converge. */
 #define IPOS_RELOAD() asm volatile("" : : : "memory")
 
+/* libbpf 1.6 and later have them, too. */
+#undef likely
+#undef unlikely
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 

@@ -122,13 +122,13 @@ IPOS_INLINE __u32 draw_again(__u32 random, __u32 nth)
 
 IPOS_INLINE const struct ipos_candidate *pool_at(const struct ipos_pool *pool, __u32 i)
 {
-	return &pool->candidates[i & (IPOS_CANDIDATES_MAX - 1)];
+	return &pool->candidates[IPOS_PLACE(i, IPOS_CANDIDATES_MAX)];
 }
 
 /* The place in the pool of one of the usable. */
 IPOS_INLINE __u32 usable_at(const struct ipos_scratch *w, __u32 nth)
 {
-	return w->usable[nth & (IPOS_CANDIDATES_MAX - 1)];
+	return w->usable[IPOS_PLACE(nth, IPOS_CANDIDATES_MAX)];
 }
 
 IPOS_INLINE const struct ipos_candidate *candidate_at(const struct ipos_pool *pool,
@@ -180,9 +180,9 @@ IPOS_FUNCTION int pool_place(const struct ipos_pool *pool, __u32 server)
 /* Takes a candidate among the usable ones. */
 IPOS_INLINE void candidate_add(struct ipos_scratch *w, const struct ipos_pool *pool, __u32 i)
 {
-	const struct ipos_candidate *one = &pool->candidates[i & (IPOS_CANDIDATES_MAX - 1)];
+	const struct ipos_candidate *one = pool_at(pool, i);
 
-	w->usable[w->found++ & (IPOS_CANDIDATES_MAX - 1)] = i;
+	w->usable[IPOS_PLACE(w->found++, IPOS_CANDIDATES_MAX)] = i;
 	w->weights += one->weight;
 	if (one->ramp < w->ramp_least)
 		w->ramp_least = one->ramp;
@@ -253,7 +253,7 @@ IPOS_FUNCTION int candidates_keep(struct ipos_scratch *w, const struct ipos_pool
 	for (__u32 i = w->zero; i < IPOS_CANDIDATES_MAX && i < n; i++) {
 		IPOS_CONVERGES;
 		if (candidate_started(candidate_at(pool, w, i), most, part & 0xff))
-			candidate_take(w, pool, w->usable[i]);
+			candidate_take(w, pool, usable_at(w, i));
 	}
 	return w->found;
 }

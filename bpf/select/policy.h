@@ -159,12 +159,18 @@ IPOS_FUNCTION int choose_of_two(struct ipos_scratch *w, const struct ipos_pool *
 	return j < 0 ? i : better_of_two(pool, i, j);
 }
 
-IPOS_INLINE int as_few_as_best(const struct ipos_scratch *w, const struct ipos_pool *pool, __u32 i)
+/* The score of one of the usable. */
+IPOS_INLINE __u64 *score_at(struct ipos_scratch *w, __u32 nth)
 {
-	__u32 best = w->best & (IPOS_CANDIDATES_MAX - 1);
+	return &w->scores[IPOS_PLACE(nth, IPOS_CANDIDATES_MAX)];
+}
 
-	return w->scores[i] * candidate_at(pool, w, best)->weight ==
-	       w->scores[best] * candidate_at(pool, w, i)->weight;
+IPOS_INLINE int as_few_as_best(struct ipos_scratch *w, const struct ipos_pool *pool, __u32 i)
+{
+	__u32 best = w->best;
+
+	return *score_at(w, i) * candidate_at(pool, w, best)->weight ==
+	       *score_at(w, best) * candidate_at(pool, w, i)->weight;
 }
 
 /* Of all, the one with the fewest per weight; equals are drawn by weight. */
@@ -182,14 +188,14 @@ IPOS_FUNCTION int choose_least_connections(struct ipos_scratch *w, struct ipos_p
 	for (__u32 i = w->zero; i < IPOS_CANDIDATES_MAX && i < w->found; i++) {
 		const struct ipos_candidate *one = candidate_at(pool, w, i);
 		struct ipos_server *server;
-		__u32 best = w->best & (IPOS_CANDIDATES_MAX - 1);
+		__u64 score;
 
 		IPOS_CONVERGES;
 		server = server_at(one->server);
-		w->scores[i & (IPOS_CANDIDATES_MAX - 1)] =
-			server ? connections_by(server, one->server, firsts) : 0;
-		if (w->scores[i] * candidate_at(pool, w, best)->weight <
-		    w->scores[best] * one->weight) {
+		score = server ? connections_by(server, one->server, firsts) : 0;
+		*score_at(w, i) = score;
+		if (score * candidate_at(pool, w, w->best)->weight <
+		    *score_at(w, w->best) * one->weight) {
 			w->best = i;
 			w->tied = 0;
 		}

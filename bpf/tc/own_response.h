@@ -22,12 +22,12 @@
 /* A response, in fields because its Content-Length is only known where it is written. */
 #define ANSWER_STRUCT(name, status) \
 	struct name { \
-		__u16 length; \
-		char head[sizeof(ANSWER_HEAD(status)) - 1]; \
+		__u64 length; \
+		char head[sizeof(ANSWER_HEAD(status)) - 1] IPOS_BYTES; \
 		char digits[2]; \
-		char end[4]; \
-		char body[ANSWER_BODY_MAX]; \
-	} __attribute__((packed))
+		char end[4] IPOS_BYTES; \
+		char body[ANSWER_BODY_MAX] IPOS_BYTES; \
+	} __attribute__((packed, aligned(8)))
 
 ANSWER_STRUCT(bad_request, "400 Bad Request");
 ANSWER_STRUCT(timed_out, "408 Request Timeout");
@@ -42,6 +42,12 @@ ANSWER_STRUCT(unavailable, UNAVAILABLE);
 			{ '0' + (sizeof(text) - 1) / 10, '0' + (sizeof(text) - 1) % 10 }, \
 			"\r\n\r\n", text \
 	}
+
+/* Both are at a multiple of eight, or a compiler calls memcpy(), which there is none of. */
+#define ANSWER_COPY(chunk, answer) \
+	__builtin_memcpy(__builtin_assume_aligned((chunk)->bytes, 8), \
+			 __builtin_assume_aligned((answer)->head, 8), \
+			 sizeof(*(answer)) - sizeof(__u64))
 
 static const struct bad_request bad_requests[IPOS_AMBIGUITIES_MAX] = {
 	ANSWER_TEXT("400 Bad Request", "refused\n"),
@@ -149,26 +155,26 @@ IPOS_FUNCTION int answer_refusal(struct ipos_holding *h, __u32 why)
 	if (why == IPOS_AMBIGUOUS_TOO_LONG) {
 		tally_refused(h->service, IPOS_REFUSED_BY_431);
 		count(COUNT_DROP_HEAD_TOO_LONG);
-		__builtin_memcpy(chunk->bytes, too_large.head, sizeof(too_large) - 2);
+		ANSWER_COPY(chunk, &too_large);
 		return answer_begin(h, too_large.length);
 	}
 	if (why == ANSWER_LATE) {
 		tally_refused(h->service, IPOS_REFUSED_BY_408);
 		count(COUNT_HEAD_TIMEOUT);
-		__builtin_memcpy(chunk->bytes, timed_out.head, sizeof(timed_out) - 2);
+		ANSWER_COPY(chunk, &timed_out);
 		return answer_begin(h, timed_out.length);
 	}
 	if (why == ANSWER_NOBODY) {
 		tally_refused(h->service, IPOS_REFUSED_BY_503);
 		tally_nobody(h->pool, h->rule);
 		count(COUNT_UNAVAILABLE);
-		__builtin_memcpy(chunk->bytes, unavailable.head, sizeof(unavailable) - 2);
+		ANSWER_COPY(chunk, &unavailable);
 		return answer_begin(h, unavailable.length);
 	}
 	why &= IPOS_AMBIGUITIES_MAX - 1;
 	count(IPOS_COUNTERS_AMBIGUOUS + why);
 	tally_refused(h->service, IPOS_REFUSED_BY_400);
-	__builtin_memcpy(chunk->bytes, bad_requests[why].head, sizeof(struct bad_request) - 2);
+	ANSWER_COPY(chunk, &bad_requests[why]);
 	return answer_begin(h, bad_requests[why].length);
 }
 

@@ -11,7 +11,7 @@
 
 #define REDIRECT_END_LEN 4 /* two empty lines' worth of CR and LF */
 
-static const char redirect_end[REDIRECT_END_LEN] = "\r\n\r\n";
+static const char redirect_end[REDIRECT_END_LEN] IPOS_BYTES = "\r\n\r\n";
 
 /*
  * Where the request target is in the head's first `length` bytes, in w->bytes: a SPAN; 0 when it
@@ -27,7 +27,7 @@ IPOS_FUNCTION int target_span(struct ipos_scratch *w, __u32 length)
 		__u8 c;
 
 		IPOS_CONVERGES;
-		c = w->bytes[i & (IPOS_CHUNK - 1)];
+		c = w->bytes[IPOS_PLACE(i, IPOS_CHUNK)];
 		if (w->cursor == i && w->state && c != '/')
 			return 0;
 		if (c != ' ')

@@ -94,16 +94,7 @@ def build(tree: Path, work: Path) -> Path:
         return Path(shutil.copy(found, work / found.name))
 
 
-_TRIXIE = pytest.param(
-    "trixie",
-    marks=pytest.mark.xfail(
-        strict=True,
-        reason="the verifier refuses ipos_ingress as clang 19 compiles it: an index of a pool",
-    ),
-)
-
-
-@pytest.fixture(scope="session", params=["bookworm", _TRIXIE])
+@pytest.fixture(scope="session", params=["bookworm", "trixie"])
 def debian(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Debian]:
