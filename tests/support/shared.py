@@ -9,11 +9,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ipos.errors import IposError
 from ipos.lab import Lab, Settings
 from tests.support.farm import CONFIG, Farm
 
-_labs: list[Lab] = []
-"""One, or none yet."""
+_farms: list[Farm] = []
+"""One, or none yet. It keeps the descriptors of its maps."""
 
 
 @contextmanager
@@ -22,23 +23,23 @@ def farm_with(config: str = CONFIG) -> Iterator[Farm]:
 
     For tests that leave it as they found it. If one does not, the next file gets another lab.
     """
-    if _labs:
-        try:
-            Farm(_labs[0]).wait_idle()
-            if _labs[0].settings.config != config:
-                _labs[0].change(config)
-        except AssertionError as error:
-            print(f"another lab is made: {error}")
-            end()
-    if not _labs:
-        _labs.append(Lab(Settings(name=f"ft{os.getpid()}", config=config)))
-        _labs[0].up()
-    farm = Farm(_labs[0])
-    farm.wait_idle()
-    yield farm
+    try:
+        for farm in _farms:
+            farm.wait_idle()
+            if farm.lab.settings.config != config:
+                farm.lab.change(config)
+    except (AssertionError, IposError) as error:
+        print(f"another lab is made: {error}")
+        end()
+    if not _farms:
+        lab = Lab(Settings(name=f"ft{os.getpid()}", config=config))
+        lab.up()
+        _farms.append(Farm(lab))
+    _farms[0].wait_idle()
+    yield _farms[0]
 
 
 def end() -> None:
     """Take the lab down, if there is one."""
-    while _labs:
-        _labs.pop().down()
+    while _farms:
+        _farms.pop().lab.down()
