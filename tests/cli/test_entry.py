@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ipos.cli import entry, text_table
+from ipos.cli import main as main_module
 from ipos.errors import IposError
 
 
@@ -133,6 +134,33 @@ def test_an_interrupt_at_any_moment_prints_no_traceback_of_ours() -> None:
             running.send_signal(signal.SIGINT)
             _, said = running.communicate(timeout=60)
         assert not re.search(r'ipos/cli/(?!entry\.py", line 1\d,)', said), said
+
+
+def test_an_interrupt_while_a_class_is_made_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python turns it into a RuntimeError there, and libraries make classes when they are used."""
+
+    class Interrupted:
+        def __set_name__(self, owner: type, name: str) -> None:
+            raise KeyboardInterrupt
+
+    def root() -> None:
+        type("Made", (), {"one": Interrupted()})
+
+    monkeypatch.setattr(main_module, "root", root)
+    monkeypatch.setattr(sys, "argv", ["ipos", "status"])
+    with pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == 128 + signal.SIGINT
+
+
+def test_a_fault_of_ours_is_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    def root() -> None:
+        raise ValueError("ours")
+
+    monkeypatch.setattr(main_module, "root", root)
+    monkeypatch.setattr(sys, "argv", ["ipos", "status"])
+    with pytest.raises(ValueError, match="ours"):
+        entry.main()
 
 
 def test_what_is_not_for_a_terminal_is_not_sent_there() -> None:

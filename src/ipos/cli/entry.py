@@ -55,6 +55,19 @@ def main() -> None:
         _fail(f"{_what(error)}: run it as root")
     except OSError as error:
         _fail(_what(error))
+    except Exception as error:
+        if not _is_interrupt(error):
+            raise
+        _end(_INTERRUPTED)
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether it is or comes from a Ctrl-C: Python and libraries raise others in its place, as
+    RuntimeError while a class is made.
+    """
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _have_streams() -> None:
