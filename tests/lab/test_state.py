@@ -3,6 +3,7 @@
 
 import contextlib
 import fcntl
+import json
 import sys
 from pathlib import Path
 from types import FrameType
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from ipos import locks
+from ipos.cli.lab import list_labs
+from ipos.cli.output import Output
 from ipos.lab import state
 
 FILES = {module.__file__ for module in (state, locks, contextlib)}
@@ -63,3 +66,24 @@ def test_whoever_is_interrupted_can_take_the_lock_again(
             sys.settrace(before)
     assert interrupt.left > 0
     assert step > 100, "every step was interrupted once"
+
+
+@pytest.mark.parametrize(
+    "settings", [{"name": "new", "topology": "ring"}, {"name": "new", "colour": "green"}]
+)
+def test_a_lab_of_another_version_is_listed_as_such(
+    settings: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(state, "ROOT", tmp_path)
+    for name, content in (
+        ("cut", '{"settings": '),
+        ("new", json.dumps({"settings": settings, "complete": True})),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text(content)
+    list_labs(Output.JSON)
+    listed = {row["name"]: row["state"] for row in json.loads(capsys.readouterr().out)}
+    assert listed == {"cut": "broken", "new": "other version"}

@@ -160,7 +160,8 @@ def list_labs(output: OutputOption = Output.TEXT) -> None:
     for name in state.names():
         manifest = state.read(name)
         if manifest is None:
-            rows.append({"name": name, "state": "broken"})
+            foreign = state.is_foreign(name)
+            rows.append({"name": name, "state": "other version" if foreign else "broken"})
             continue
         settings = manifest.settings
         rows.append(

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ipos import locks
+from ipos.lab.errors import LabError
 from ipos.lab.places import ROOT
 from ipos.lab.plan import Settings
 
@@ -30,12 +31,23 @@ def _file(name: str) -> Path:
 
 
 def read(name: str) -> Manifest | None:
-    """The manifest of a lab; None if there is none or it was cut off while being written."""
+    """The manifest of a lab; None if there is none, it was cut off while being written, or it says
+    what this version does not know.
+    """
     try:
         content = json.loads(_file(name).read_text())
         return Manifest(Settings(**content["settings"]), content["complete"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, LabError):
         return None
+
+
+def is_foreign(name: str) -> bool:
+    """Whether the manifest is whole, but another version of ipOS made it."""
+    try:
+        content = json.loads(_file(name).read_text())
+    except (OSError, ValueError):
+        return False
+    return read(name) is None and isinstance(content, dict) and "settings" in content
 
 
 def write(manifest: Manifest) -> None:
