@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Columns of Figure 12 that are worked out of several members of a row."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -8,8 +9,9 @@ import pytest
 from ipos.abi import rows
 from ipos.agent.heartbeat.message import Listening
 from ipos.agent.snapshot.snapshot import Advertised
-from ipos.agent.view.table_views import next_request, sockets
+from ipos.agent.view.table_views import next_request, service_list, sockets
 from ipos.tables import Health
+from tests.agent.running import Running
 
 HANDSHAKE = rows.Handshake(1000, 2000, 1460, 7, rows.Options(0), 0, 0)
 
@@ -57,3 +59,12 @@ def test_a_socket_has_the_port_that_is_advertised_and_its_own() -> None:
         81: (8080, 800, Health.DOWN),
         22: (22, 600, Health.UP),
     }
+
+
+def test_a_server_that_is_gone_may_serve_nothing() -> None:
+    running = Running()
+    gone, row = next(one for one in running.view().servers() if str(one[1].address)[-1] == "3")
+    for state, left in ((rows.ServerState.DRAIN, 3), (rows.ServerState.DOWN, 2)):
+        running.tables.servers.put(gone, replace(row, state=state))
+        (service,) = service_list(running.view())
+        assert len(service["servers"]) == left

@@ -140,7 +140,7 @@ class AgentControl:
             if alone:
                 raise IposError(
                     f"{server} is the last server that can serve {alone}: drain it after another "
-                    "is ready, or say --force"
+                    f"is ready, or all the same by `ipos drain {server} --force`"
                 )
         self._orders.give(server, wanted.state, wanted.deadline_s)
         await self._save()

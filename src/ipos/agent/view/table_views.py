@@ -324,7 +324,11 @@ def _state(server: rows.Server, said: Advertised | None) -> ServerState:
 def service_list(view: View) -> list[dict[str, Any]]:
     """The services and who may serve them, keyed as `ipos status -o json` prints them."""
     found = []
-    addresses = {index: str(server.address) for index, server in view.servers()}
+    addresses = {
+        index: str(server.address)
+        for index, server in view.servers()
+        if server.state is not rows.ServerState.DOWN
+    }
     for index, name in enumerate(view.snapshot.services):
         service = view.tables.services.get(index)
         if service is None or not service.used:
@@ -339,7 +343,9 @@ def service_list(view: View) -> list[dict[str, Any]]:
                 "select": service.select.name.lower(),
                 "policy": pool.policy.name.lower().replace("_", "-"),
                 "application": f"{service.application_ip}:{service.application_port}",
-                "servers": [addresses.get(one.server, "-") for one in pool.candidates],
+                "servers": [
+                    addresses[one.server] for one in pool.candidates if one.server in addresses
+                ],
             }
         )
     return found
