@@ -45,6 +45,8 @@ enum ipos_decision_flags {
 	IPOS_DECISION_LOGGED = 1,   /* drawn for the access log */
 	IPOS_DECISION_HOST_CUT = 2, /* the host is longer than what is here of it */
 	IPOS_DECISION_PATH_CUT = 4,
+	IPOS_DECISION_UNFINISHED = 8, /* ANSWERED: the connection has ended before the answer */
+	IPOS_DECISION_BY_CLIENT = 16, /* and the client has reset it */
 };
 
 #define IPOS_DECISION_HOST_MAX 64
@@ -65,7 +67,9 @@ struct ipos_decision { /* ring `decisions` */
 	struct ipos_tuple tuple;
 	__u8 host_len; /* 0: it names none, or none was read */
 	__u8 path_len;
-	__u8 zero[6];
+	__u8 method;  /* enum ipos_method */
+	__u8 version; /* of HTTP: 10, 11 or 20; 0: none was read */
+	__u8 zero[4];
 	__u8 host[IPOS_DECISION_HOST_MAX]; /* lower case, without port; zero padded */
 	__u8 path[IPOS_DECISION_PATH_MAX]; /* normalised, without query */
 	__u64 bytes;			   /* ANSWERED: of the answer, its head included */

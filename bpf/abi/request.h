@@ -114,15 +114,29 @@ enum ipos_alpn { /* what a ClientHello offers (RFC 7301) */
 		 IPOS_ALPN_OTHER = 4,
 };
 
-struct ipos_request {  /* in `scratch`: what the head at hand says */
-	__u8 grammar;  /* enum ipos_grammar */
-	__u8 progress; /* enum ipos_progress */
-	__u8 refusal;  /* enum ipos_ambiguity */
-	__u8 body;     /* enum ipos_body */
-	__u8 flags;    /* enum ipos_request_flags */
-	__u8 alpn;     /* enum ipos_alpn, of a ClientHello */
-	__u8 mode;     /* enum ipos_mode: what it may be */
-	__u8 zero;
+/* of HTTP/1 */
+enum ipos_method {
+	IPOS_METHOD_NONE = 0, /* none was read, or another one */
+	IPOS_METHOD_GET = 1,
+	IPOS_METHOD_HEAD = 2,
+	IPOS_METHOD_POST = 3,
+	IPOS_METHOD_PUT = 4,
+	IPOS_METHOD_DELETE = 5,
+	IPOS_METHOD_CONNECT = 6,
+	IPOS_METHOD_OPTIONS = 7,
+	IPOS_METHOD_TRACE = 8,
+	IPOS_METHOD_PATCH = 9,
+};
+
+struct ipos_request {	  /* in `scratch`: what the head at hand says */
+	__u8 grammar;	  /* enum ipos_grammar */
+	__u8 progress;	  /* enum ipos_progress */
+	__u8 refusal;	  /* enum ipos_ambiguity */
+	__u8 body;	  /* enum ipos_body */
+	__u8 flags;	  /* enum ipos_request_flags */
+	__u8 alpn;	  /* enum ipos_alpn, of a ClientHello */
+	__u8 mode;	  /* enum ipos_mode: what it may be */
+	__u8 method;	  /* enum ipos_method */
 	__u16 host_len;	  /* 0: it names none */
 	__u16 path_len;	  /* 0: it has none */
 	__u16 cookie_len; /* 0: no cookie of the service's session */

@@ -50,16 +50,18 @@ IPOS_FUNCTION int http_version(struct ipos_scratch *w, __u32 length)
 
 /* ---- most request lines --------------------------------------------------------------------- */
 
-/* How many bytes a method has that most requests have, its space included; 0 for any other. */
-IPOS_INLINE __u32 method_usual(__u64 x)
+/* A method that most requests have, as the first word of a head begins with it; NONE: another. */
+IPOS_INLINE __u8 method_usual(__u64 x)
 {
-	if (bytes_first(x, 4) == WORD('G', 'E', 'T', ' ', 0, 0, 0, 0) ||
-	    bytes_first(x, 4) == WORD('P', 'U', 'T', ' ', 0, 0, 0, 0))
-		return 4;
-	return bytes_first(x, 5) == WORD('P', 'O', 'S', 'T', ' ', 0, 0, 0) ||
-			       bytes_first(x, 5) == WORD('H', 'E', 'A', 'D', ' ', 0, 0, 0)
-		       ? 5
-		       : 0;
+	if (bytes_first(x, 4) == WORD('G', 'E', 'T', ' ', 0, 0, 0, 0))
+		return IPOS_METHOD_GET;
+	if (bytes_first(x, 5) == WORD('P', 'O', 'S', 'T', ' ', 0, 0, 0))
+		return IPOS_METHOD_POST;
+	if (bytes_first(x, 4) == WORD('P', 'U', 'T', ' ', 0, 0, 0, 0))
+		return IPOS_METHOD_PUT;
+	if (bytes_first(x, 5) == WORD('H', 'E', 'A', 'D', ' ', 0, 0, 0))
+		return IPOS_METHOD_HEAD;
+	return IPOS_METHOD_NONE;
 }
 
 /*
@@ -69,17 +71,19 @@ IPOS_INLINE __u32 method_usual(__u64 x)
 IPOS_FUNCTION int http_first_line(struct ipos_scratch *w, __u32 length)
 {
 	struct http_parser *p;
+	__u8 c, method;
 	__u32 at, n;
-	__u8 c;
 
 	if (!w)
 		return IPOS_READ_REFUSED;
 	p = http_parser(w);
 	at = w->end;
-	n = method_usual(http_word(w, at));
-	if (!n || at + n >= length || w->bytes[(at + n) & (IPOS_CHUNK - 1)] != '/')
+	method = method_usual(http_word(w, at));
+	n = method == IPOS_METHOD_GET || method == IPOS_METHOD_PUT ? 4 : 5;
+	if (!method || at + n >= length || w->bytes[(at + n) & (IPOS_CHUNK - 1)] != '/')
 		return IPOS_READ_MORE;
-	if (w->bytes[at & (IPOS_CHUNK - 1)] == 'H')
+	w->request.method = method;
+	if (method == IPOS_METHOD_HEAD)
 		w->request.flags |= IPOS_REQUEST_HEAD;
 	p->phase = HTTP_PATH;
 	p->dots = PATH_NAME;

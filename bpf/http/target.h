@@ -11,6 +11,32 @@
 /* the last segment so far */
 enum path_dots { PATH_SLASH, PATH_DOT, PATH_DOTDOT, PATH_NAME };
 
+/* A method by its bytes, zero padded: enum ipos_method. */
+IPOS_INLINE __u8 method_of(__u64 word)
+{
+	switch (word) {
+	case WORD('G', 'E', 'T', 0, 0, 0, 0, 0):
+		return IPOS_METHOD_GET;
+	case WORD('H', 'E', 'A', 'D', 0, 0, 0, 0):
+		return IPOS_METHOD_HEAD;
+	case WORD('P', 'O', 'S', 'T', 0, 0, 0, 0):
+		return IPOS_METHOD_POST;
+	case WORD('P', 'U', 'T', 0, 0, 0, 0, 0):
+		return IPOS_METHOD_PUT;
+	case WORD('D', 'E', 'L', 'E', 'T', 'E', 0, 0):
+		return IPOS_METHOD_DELETE;
+	case WORD('C', 'O', 'N', 'N', 'E', 'C', 'T', 0):
+		return IPOS_METHOD_CONNECT;
+	case WORD('O', 'P', 'T', 'I', 'O', 'N', 'S', 0):
+		return IPOS_METHOD_OPTIONS;
+	case WORD('T', 'R', 'A', 'C', 'E', 0, 0, 0):
+		return IPOS_METHOD_TRACE;
+	case WORD('P', 'A', 'T', 'C', 'H', 0, 0, 0):
+		return IPOS_METHOD_PATCH;
+	}
+	return IPOS_METHOD_NONE;
+}
+
 IPOS_FUNCTION int http_method(struct ipos_scratch *w, __u32 length)
 {
 	struct http_parser *p;
@@ -27,11 +53,12 @@ IPOS_FUNCTION int http_method(struct ipos_scratch *w, __u32 length)
 		if (!(http_class[c] & IS_METHOD)) {
 			if (c != ' ' || !n)
 				return http_bad(w, c, IPOS_AMBIGUOUS_METHOD);
-			if (p->word[0] == WORD('H', 'E', 'A', 'D', 0, 0, 0, 0))
+			w->request.method = method_of(p->word[0]);
+			if (w->request.method == IPOS_METHOD_HEAD)
 				w->request.flags |= IPOS_REQUEST_HEAD;
-			else if (p->word[0] == WORD('C', 'O', 'N', 'N', 'E', 'C', 'T', 0))
+			else if (w->request.method == IPOS_METHOD_CONNECT)
 				p->seen |= HTTP_SEEN_CONNECT;
-			else if (p->word[0] == WORD('O', 'P', 'T', 'I', 'O', 'N', 'S', 0))
+			else if (w->request.method == IPOS_METHOD_OPTIONS)
 				p->seen |= HTTP_SEEN_OPTIONS;
 			else if (p->word[0] == WORD('P', 'R', 'I', 0, 0, 0, 0, 0) &&
 				 w->request.mode != IPOS_MODE_LATER)

@@ -35,6 +35,11 @@ IPOS_INLINE void decision_request(struct ipos_decision *d, const struct ipos_req
 	}
 	d->host_len = host;
 	d->path_len = path;
+	d->method = r->method;
+	if (r->grammar == IPOS_GRAMMAR_H2)
+		d->version = 20;
+	else if (r->grammar == IPOS_GRAMMAR_HTTP1)
+		d->version = r->flags & IPOS_REQUEST_HTTP10 ? 10 : 11;
 	__builtin_memcpy(d->host, r->host, sizeof(d->host));
 	__builtin_memcpy(d->path, r->path, sizeof(d->path));
 }
@@ -85,9 +90,12 @@ IPOS_FUNCTION int decision_write(const struct ipos_scratch *w, const struct ipos
 	return 0;
 }
 
-/* The answer that is owed since ep->asked_ns is over, and `answers` with it. */
+/*
+ * The answer that is owed for so long is over, and `answers` with it; or, as `flags` say, its
+ * connection is.
+ */
 IPOS_FUNCTION int answered_write(const struct ipos_tuple *t, const struct ipos_endpoint *ep,
-				 __u64 took_ns, __u32 answers)
+				 __u64 took_ns, __u32 answers, __u32 flags)
 {
 	struct ipos_settings *set = settings_now();
 	struct ipos_decision *d;
@@ -105,13 +113,15 @@ IPOS_FUNCTION int answered_write(const struct ipos_tuple *t, const struct ipos_e
 	d->service = ep->service;
 	d->server = set->self;
 	d->first = ep->first;
-	d->flags = IPOS_DECISION_LOGGED;
+	d->flags = IPOS_DECISION_LOGGED | flags;
 	d->when_ns = bpf_ktime_get_boot_ns();
 	d->tuple = *t;
 	d->bytes = ep->answer_bytes;
 	d->took_ns = took_ns;
-	d->first_us = ep->first_us;
-	d->status = ep->answer_status;
+	if (ep->timed & IPOS_ANSWER_BEGUN) {
+		d->first_us = ep->first_us;
+		d->status = ep->answer_status;
+	}
 	d->answers = answers;
 	bpf_ringbuf_submit(d, 0);
 	return 0;

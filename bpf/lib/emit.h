@@ -10,6 +10,7 @@
 #include "lib/capture.h"
 #include "lib/rows.h"
 #include "lib/frame.h"
+#include "lib/measure.h"
 #include "lib/reply.h"
 
 #define IPOS_ROUNDS 32
@@ -121,10 +122,13 @@ IPOS_APART int notice_beside(struct __sk_buff *skb, const struct ipos_settings *
 	return unlikely(tagged) ? bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), tci) : 0;
 }
 
-/* The end of an endpoint we own: the row goes, the first server is told. */
+/*
+ * The end of an endpoint we own: the row goes, the first server is told.  `by` is of enum
+ * ipos_decision_flags: who ends it.
+ */
 IPOS_INLINE void endpoint_end(struct __sk_buff *skb, const struct ipos_settings *set,
 			      struct ipos_scratch *w, const struct ipos_tuple *t,
-			      struct ipos_endpoint *ep, __u64 now)
+			      struct ipos_endpoint *ep, __u64 now, __u32 by)
 {
 	__u32 end = ep->client_fin_seen ? ep->client_fin : ep->rcv_nxt;
 	struct notice n = { .endpoint_ip = ep->endpoint_ip,
@@ -137,6 +141,7 @@ IPOS_INLINE void endpoint_end(struct __sk_buff *skb, const struct ipos_settings 
 	closed_remember(t, &ep->hs, end, now, IPOS_TEMP_CLOSED);
 	if (ep->flags & IPOS_EP_WAITING)
 		holding_release(t);
+	answers_end(t, ep, by);
 	/* Both ways of a connection may end it at once, on two CPUs: one of them tells. */
 	if (endpoint_delete(t))
 		return;

@@ -144,7 +144,7 @@ IPOS_APART int answer_timed(const struct ipos_tuple *t, struct ipos_endpoint *ep
 		return 0;
 	timed(ep->service, IPOS_TIMED_REQUEST, took);
 	if (unlikely(ep->timed & IPOS_ANSWER_LOGGED))
-		answered_write(t, ep, took, answers);
+		answered_write(t, ep, took, answers, 0);
 	ep->answer_bytes = 0;
 	if (ep->asked == ep->answered) {
 		ep->asked_ns = ep->timed = 0;
@@ -152,6 +152,21 @@ IPOS_APART int answer_timed(const struct ipos_tuple *t, struct ipos_endpoint *ep
 		ep->asked_ns = now;
 		ep->timed &= IPOS_ANSWER_LOGGED;
 	}
+	return 0;
+}
+
+/* The connection ends.  An answer that it still owes is told of, once, if it is for the log. */
+IPOS_FUNCTION int answers_end(const struct ipos_tuple *t, struct ipos_endpoint *ep, __u32 flags)
+{
+	__u64 since;
+
+	if (!t || !ep || likely(!(ep->timed & IPOS_ANSWER_LOGGED)))
+		return 0;
+	/* Both ways of a connection may end it at once, on two CPUs. */
+	since = __sync_lock_test_and_set(&ep->asked_ns, 0);
+	if (since)
+		answered_write(t, ep, bpf_ktime_get_boot_ns() - since,
+			       (__u16)(ep->asked - ep->answered), IPOS_DECISION_UNFINISHED | flags);
 	return 0;
 }
 

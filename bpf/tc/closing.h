@@ -57,7 +57,7 @@ IPOS_APART int fin_acknowledged(struct __sk_buff *skb, struct ipos_settings *set
 		state = kernel_state(skb, &s->tuple);
 		if (state == BPF_TCP_CLOSING || state == BPF_TCP_FIN_WAIT1)
 			reset_kernel(skb, set, s, segment_end(s));
-		endpoint_end(skb, set, w, &s->tuple, ep, now);
+		endpoint_end(skb, set, w, &s->tuple, ep, now, 0);
 		return 1;
 	}
 	if (s->flags & TCP_FIN &&

@@ -134,7 +134,7 @@ IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 	if (seq_before(ep->snd_nxt, end))
 		ep->snd_nxt = end;
 	if (s->flags & TCP_RST) {
-		endpoint_end(skb, set, w, &s->tuple, ep, bpf_ktime_get_boot_ns());
+		endpoint_end(skb, set, w, &s->tuple, ep, bpf_ktime_get_boot_ns(), 0);
 		return TC_ACT_OK;
 	}
 	egress_timed(skb, s, ep);
@@ -143,7 +143,7 @@ IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 		ep->server_fin_seen = 1;
 	}
 	if (ep->client_fin_seen && ep->server_fin_acked && !seq_before(s->ack, ep->client_fin))
-		endpoint_end(skb, set, w, &s->tuple, ep, bpf_ktime_get_boot_ns());
+		endpoint_end(skb, set, w, &s->tuple, ep, bpf_ktime_get_boot_ns(), 0);
 	return unlikely(news) ? learn_detour(skb, set) : TC_ACT_OK;
 }
 

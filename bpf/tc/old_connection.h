@@ -62,7 +62,7 @@ IPOS_APART int owned_syn(struct __sk_buff *skb, struct ipos_settings *set, struc
 	if (ep->flags & IPOS_EP_HANDSHAKE && kernel_has(skb, &s->tuple))
 		return TC_ACT_OK; /* which connection tracking has seen */
 	if (!socket_stands(skb, &s->tuple, &at)) {
-		endpoint_end(skb, set, w, &s->tuple, ep, bpf_ktime_get_boot_ns());
+		endpoint_end(skb, set, w, &s->tuple, ep, bpf_ktime_get_boot_ns(), 0);
 		return shot(COUNT_DROP_BAD_FLAGS);
 	}
 	r.seq = at.rcv_nxt - OLD_BYTES;
@@ -113,7 +113,8 @@ IPOS_APART int owned_reset(struct __sk_buff *skb, struct ipos_settings *set, str
 
 	skb->mark = 0;
 	if (reset_taken(skb, s)) {
-		endpoint_end(skb, set, w, &s->tuple, ep, bpf_ktime_get_boot_ns());
+		endpoint_end(skb, set, w, &s->tuple, ep, bpf_ktime_get_boot_ns(),
+			     IPOS_DECISION_BY_CLIENT);
 		if (!again && socket_expects(skb, &s->tuple, &next))
 			comes_behind(skb, set, IPOS_MARK_ROUND); /* see reset_behind() */
 	} else {

@@ -67,9 +67,18 @@ class Outcome(Enum):
     PREFACE = "preface"
 
 
+METHODS = (
+    b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH",
+)  # fmt: skip
+"""Those that the data plane knows by name, in the order of ``enum ipos_method`` from 1 on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a head asks for. An empty `host` or `path`: it names none. `length` in bytes."""
+    """What a head asks for. An empty `host` or `path`: it names none. `length` in bytes.
+
+    An empty `method`: it is none of METHODS.
+    """
 
     outcome: Outcome = Outcome.MORE
     refusal: Ambiguity | None = None
@@ -80,3 +89,4 @@ class Request:
     content_length: int = 0
     flags: Flag = NO_FLAGS
     length: int = 0
+    method: bytes = b""

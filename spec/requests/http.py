@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 
 from spec.requests import url
 from spec.requests.head import HEAD_MAX
-from spec.requests.head_result import Ambiguity, Body, Flag, Outcome, Request
+from spec.requests.head_result import METHODS, Ambiguity, Body, Flag, Outcome, Request
 from spec.requests.reader import More, Reader
 
 COOKIE_MAX = 128  # bytes of a session cookie's value
@@ -367,6 +367,7 @@ def _together(seen: _Seen, path: url.Path | None, flags: Flag, length: int) -> R
     name = seen.authority[0] if seen.authority is not None else seen.host
     return replace(
         Request(Outcome.DONE),
+        method=seen.method if seen.method in METHODS else b"",
         host=name or b"",
         path=path.text if path else b"",
         cookie=seen.cookie or b"",

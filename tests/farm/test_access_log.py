@@ -5,6 +5,8 @@ data plane has timed of them."""
 import json
 import os
 import re
+import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +49,8 @@ path = "/"
 servers = ["s1"]
 """
 Line = dict[str, Any]
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER by which a close is a reset."""
 
 
 @pytest.fixture(scope="module")
@@ -231,13 +235,21 @@ def test_each_request_is_told_by_who_serves_it(farm: Farm, logs: dict[str, Path]
         with farm.connect(80, "s3") as connection:
             connection.sendall(b"GET /refused HTTP/1.1\r\n\r\n")
             read_answer(connection)
-        found = wait_until("five lines", lambda: told if len(told := lines(logs)) == 5 else [])
+        with farm.connect(80, "s1") as connection:
+            connection.sendall(request("/bytes/50000000", close=False))
+            connection.recv(100)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        found = wait_until("six lines", lambda: told if len(told := lines(logs)) == 6 else [])
     by_path = {line["path"]: line for line in found}
     where = {path: (line["server"], line["status"]) for path, line in by_path.items()}
     assert where == {
         "/bytes/20000": ("s1", 200), "/img/moved": ("s2", 404), "/slow/0.1": ("s1", 200),
-        "/img/away": ("s2", 404), "/refused": (None, 400),
+        "/img/away": ("s2", 404), "/refused": (None, 400), "/bytes/50000000": ("s1", 200),
     }  # fmt: skip
+    cut = by_path["/bytes/50000000"]
+    assert cut["ended_by"] == "client", "of a reset connection, without waiting for a minute"
+    assert 0 < cut["first_byte"] <= cut["took"] < 10
+    assert cut["method"] == "GET"
     assert 20_000 < by_path["/bytes/20000"]["bytes"] < 21_000
     slow = by_path["/slow/0.1"]
     assert 0.1 <= slow["first_byte"] <= slow["took"] < 10
@@ -249,9 +261,10 @@ def test_each_request_is_told_by_who_serves_it(farm: Farm, logs: dict[str, Path]
 @pytest.mark.parametrize(
     ("form", "pattern"),
     [
-        ("combined", r'^10\.99\.0\.11 - - \[[^]]+\] "- //farm\.example/a -" 404 \d+ "-" "-" \d+$'),
+        ("combined", (r'^10\.99\.0\.11 - - \[[^]]+\] '
+                     r'"GET http://farm\.example/a HTTP/1\.1" 404 \d+ "-" "-" \d+$')),
         ("haproxy", (r"^10\.99\.0\.11:\d+ \[[^]]+\] web s1/s1 0/0/0/\d+/\d+ 404 \d+ - - ---- "
-                    r'0/0/0/0/0 0/0 "- //farm\.example/a -"$')),
+                    r'0/0/0/0/0 0/0 "GET http://farm\.example/a HTTP/1\.1"$')),
     ],
 )  # fmt: skip
 def test_other_programs_formats(farm: Farm, logs: dict[str, Path], form: str, pattern: str) -> None:

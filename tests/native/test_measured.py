@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ipos.abi.layout import constant
-from ipos.abi.rows import Decided, Decision, Outcome, Timed
+from ipos.abi.rows import Decided, Decision, DecisionFlags, Outcome, Timed
 from ipos.agent.view.measures import quantile_s
 from ipos.kernel import decisions
 from ipos.kernel.tallies import Tallies, bounds_s
@@ -176,3 +176,28 @@ def test_the_bytes_of_a_connection_that_is_decided_once(machine: NativeMachine) 
     server.says(b"250 OK\r\n", SENT + 10, "FPA")
     (record,) = server.told
     assert (record.bytes, record.status) == (SENT + 18 - (p.ISS + 1), 0)
+
+
+def test_an_answer_that_a_reset_cuts_off_is_told_once(machine: NativeMachine) -> None:
+    asked = local(**{**FOLLOWED, "answered": 0, "asked_ns": 0, "timed": LOGGED})
+    server = Server(machine, KEPT, asked)
+    server.at(3_000)
+    server.says(HEAD + b"01234", SENT)
+    server.at(5_000)
+    server.says(b"", SENT + len(HEAD) + 5, "RA")
+    (record,) = server.told
+    assert record.flags == DecisionFlags.LOGGED | DecisionFlags.UNFINISHED
+    assert (record.bytes, record.status, record.first_us) == (len(HEAD) + 5, 200, 3_000)
+    assert record.took_ns == 5_000 * US
+    assert server.took(Timed.REQUEST) == [], "it is no time of an answer"
+
+
+def test_a_client_that_resets_before_an_answer(machine: NativeMachine) -> None:
+    asked = local(**{**FOLLOWED, "answered": 0, "asked_ns": 0, "timed": LOGGED})
+    server = Server(machine, KEPT, {**asked})
+    server.at(7_000)
+    ran = machine.node.ingress(p.client("R", seq=HEAD_END), machine.ifindex("front"))
+    (record,) = map(decisions.decode, ran.decided)
+    assert DecisionFlags.BY_CLIENT | DecisionFlags.UNFINISHED in record.flags
+    assert (record.bytes, record.status, record.first_us) == (0, 0, 0)
+    assert record.took_ns == 7_000 * US

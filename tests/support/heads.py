@@ -17,6 +17,7 @@ from ipos.abi.layout import constant, layout
 from native.library import Node
 from spec.requests import http
 from spec.requests.head import HEAD_MAX, Head, Mode
+from spec.requests.head_result import METHODS as KNOWN
 from spec.requests.head_result import Ambiguity, Body, Flag, Outcome, Request
 
 CHUNK = constant("IPOS_CHUNK")
@@ -116,6 +117,7 @@ def core(node: Node, pieces: list[bytes], mode: Mode = Mode.HTTP) -> Request:
         _number(raw, "content_length", 8),
         Flag(raw[at["flags"]]),
         _number(raw, "head_len", 4),
+        (b"", *KNOWN)[raw[at["method"]]],
     )
 
 

@@ -260,6 +260,21 @@ class Alpn(IntFlag):
     OTHER = 4
 
 
+class Method(IntEnum):
+    """`enum ipos_method`."""
+
+    NONE = 0
+    GET = 1
+    HEAD = 2
+    POST = 3
+    PUT = 4
+    DELETE = 5
+    CONNECT = 6
+    OPTIONS = 7
+    TRACE = 8
+    PATCH = 9
+
+
 class Role(IntEnum):
     """`enum ipos_role`."""
 
@@ -432,6 +447,8 @@ class DecisionFlags(IntFlag):
     LOGGED = 1
     HOST_CUT = 2
     PATH_CUT = 4
+    UNFINISHED = 8
+    BY_CLIENT = 16
 
 
 class Decided(IntEnum):
@@ -1048,6 +1065,7 @@ class Request:
     flags: RequestFlags = RequestFlags(0)
     alpn: Alpn = Alpn(0)
     mode: Mode = Mode(0)
+    method: Method = Method(0)
     host_len: int = 0
     path_len: int = 0
     cookie_len: int = 0
@@ -1381,6 +1399,8 @@ class Decision:
     tuple: Tuple = Tuple()
     host_len: int = 0
     path_len: int = 0
+    method: Method = Method(0)
+    version: int = 0
     host: bytes = bytes(64)
     path: bytes = bytes(128)
     bytes: int = 0

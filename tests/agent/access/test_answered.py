@@ -3,6 +3,8 @@
 
 from typing import Any
 
+import pytest
+
 from ipos.abi.layout import constant, header
 from ipos.agent.access import answered
 from ipos.agent.access.answered import Requests
@@ -37,6 +39,23 @@ def test_a_request_is_complete_when_it_is_answered() -> None:
     assert log.take("ANSWERED", **TIMES) == [{"path": "/a", **DONE}]
     assert log.take("STAYS", "/b") == []
     assert log.take("ANSWERED", **TIMES) == [{"path": "/b", **DONE}]
+
+
+@pytest.mark.parametrize(
+    ("by", "first_us", "told"),
+    [
+        (16, 1500, {"first_byte": 0.0015, "ended_by": "client"}),
+        (0, 0, {"first_byte": None, "ended_by": "server"}),
+    ],
+)
+def test_a_connection_that_ends_before_the_answer(
+    by: int, first_us: int, told: dict[str, Any]
+) -> None:
+    log = Log()
+    log.take("NEW", "/a")
+    ended = log.take("ANSWERED", **{**TIMES, "first_us": first_us, "flags": 1 | 8 | by})
+    assert ended == [{"path": "/a", **DONE, **told}]
+    assert log.requests.give_up(10**18, lambda key: False) == []
 
 
 def test_pipelined_requests_in_their_order() -> None:

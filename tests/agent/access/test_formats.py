@@ -14,10 +14,16 @@ from ipos.agent.access.formats import FORMATS, as_combined, as_haproxy
 
 TOLD: dict[str, Any] = {
     "time": 1_700_000_000.25, "event": "stays", "client": "198.51.100.7:40001",
-    "service_address": "203.0.113.1:80", "service": "web", "host": "www.example.org",
+    "service_address": "203.0.113.1:80", "service": "web", "method": "GET",
+    "version": "1.1", "host": "www.example.org",
     "path": "/img/a.png", "pool": "images", "server": "s2", "reason": "the policy's choice",
     "status": 200, "bytes": 5120, "first_byte": 0.0124, "took": 0.081,
 }  # fmt: skip
+HAPROXY = re.compile(  # as its manual describes a line, and log readers parse one
+    r"^(?:\d+\.){3}\d+:\d+ \[\d\d/\w{3}/\d{4}(?::\d\d){3}\.\d{3}\] \S+ \S+/\S+ "
+    r"(?:-?\d+/){4}\+?-?\d+ -?\d+ \+?\d+ \S+ \S+ [-A-Za-z]{4} (?:\d+/){4}\+?\d+ \d+/\d+ "
+    r'"(?:<BADREQ>|\w+ (?:\w+://[^/" ]+)?[^" ]+ HTTP/\d\.\d)"$'
+)
 COMBINED = re.compile(  # as goaccess and others read it
     r'^(\S+) (\S+) (\S+) \[([^]]+)\] "([^"\\]*(?:\\.[^"\\]*)*)" (\S+) (\S+) '
     r'"([^"]*)" "([^"]*)" (\S+)$'
@@ -26,8 +32,8 @@ COMBINED = re.compile(  # as goaccess and others read it
 
 def test_combined() -> None:
     assert as_combined(TOLD).decode() == (
-        '198.51.100.7 - - [14/Nov/2023:22:13:20 +0000] "- //www.example.org/img/a.png -" '
-        '200 5120 "-" "-" 81000\n'
+        "198.51.100.7 - - [14/Nov/2023:22:13:20 +0000] "
+        '"GET http://www.example.org/img/a.png HTTP/1.1" 200 5120 "-" "-" 81000\n'
     )
     unknown = {**TOLD, "host": None, "path": None, "status": None, "bytes": None, "took": None}
     assert '"-" - - "-" "-" -\n' in as_combined(unknown).decode()
@@ -36,12 +42,31 @@ def test_combined() -> None:
 def test_haproxy() -> None:
     assert as_haproxy(TOLD).decode() == (
         "198.51.100.7:40001 [14/Nov/2023:22:13:20.250] web images/s2 0/0/0/12/81 200 5120 - - ---- "
-        '0/0/0/0/0 0/0 "- //www.example.org/img/a.png -"\n'
+        '0/0/0/0/0 0/0 "GET http://www.example.org/img/a.png HTTP/1.1"\n'
     )
     refused = {**TOLD, "server": None, "pool": None, "status": 503, "bytes": None,
                "first_byte": None, "took": None}  # fmt: skip
     assert " web web/<NOSRV> 0/0/-1/-1/-1 503 0 - - SC-- " in as_haproxy(refused).decode()
     assert " PR-- " in as_haproxy({**refused, "status": 400}).decode()
+    unread = {**refused, "status": 400, "host": None, "path": None}
+    for told in (TOLD, refused, unread, {**TOLD, "path": "/a b"}, {**TOLD, "host": None}):
+        assert HAPROXY.match(as_haproxy(told).decode().rstrip()), told
+
+
+@pytest.mark.parametrize(
+    ("by", "first_byte", "state"),
+    [("client", 0.0124, "CD--"), ("client", None, "CH--"), ("server", None, "SH--")],
+)
+def test_haproxy_says_who_has_ended_it(by: str, first_byte: float | None, state: str) -> None:
+    told = {**TOLD, "ended_by": by, "first_byte": first_byte, "status": None}
+    line = as_haproxy(told).decode()
+    assert f" {state} " in line
+    assert HAPROXY.match(line.rstrip())
+
+
+def test_another_method_and_http_2_are_told_as_far_as_they_are_known() -> None:
+    told = {**TOLD, "method": None, "version": "2.0"}
+    assert '"- http://www.example.org/img/a.png HTTP/2.0"' in as_combined(told).decode()
 
 
 @pytest.mark.parametrize("form", sorted(FORMATS))

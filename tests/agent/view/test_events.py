@@ -53,6 +53,8 @@ def test_a_decision_in_words() -> None:
         "client": "10.99.0.11:40001",
         "service_address": "203.0.113.1:80",
         "service": "web",
+        "method": None,
+        "version": None,
         "host": None,
         "path": None,
         "route": None,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Puts decisions and the answers to them together: one entry for each request. Pure.
 
-A request waits here for its answer, at most MOST of them. A request whose connection has ended
-without an answer has none: it is told without times.
+A request waits here for its answer, at most MOST of them. One whose connection ends before its
+answer does has a line that says who has ended it. One that nobody tells of is told without times.
 """
 
 from collections import OrderedDict
@@ -77,12 +77,18 @@ class Requests:
         self._count -= len(found)
         if not waiting:
             self._waiting.pop(decision.tuple, None)
-        times = {
+        times: Told = {
             "status": decision.status or None,
             "bytes": decision.bytes,
             "first_byte": round(decision.first_us / 1e6, 6),
             "took": round(decision.took_ns / 1e9, 6),
         }
+        if rows.DecisionFlags.UNFINISHED in decision.flags:
+            by_client = rows.DecisionFlags.BY_CLIENT in decision.flags
+            times |= {
+                "first_byte": times["first_byte"] if decision.first_us else None,
+                "ended_by": "client" if by_client else "server",
+            }
         done = [one.told | times for one in found] or [told | times]
         return [done[0], *(one | {"bytes": 0} for one in done[1:])]
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A line of the access log for a request, in the formats that other programs read. Pure.
 
-The data plane reads neither a request's method and version nor its other fields. What it does not
-know is "-" or -1, as these formats have it.
+The data plane reads a request's method, version, host and path, and none of its other fields. What
+it does not know is "-" or -1, as these formats have it.
 """
 
 import json
@@ -40,13 +40,12 @@ def as_haproxy(told: Told) -> bytes:
     when = moment.strftime("%d/%b/%Y:%H:%M:%S.") + f"{moment.microsecond // 1000:03d}"
     server = told["server"]
     pool = told.get("pool") or told["service"] or "-"
-    state = "----" if server else ("PR--" if told.get("status") in (400, 408, 431) else "SC--")
     first, took = _ms(told.get("first_byte")), _ms(told.get("took"))
     fields = (
         told["client"], f"[{when}]", told["service"] or "-", f"{pool}/{server or '<NOSRV>'}",
         f"0/0/{0 if server else -1}/{first}/{took}", _or(told.get("status"), "-1"),
-        _or(told.get("bytes"), "0"), "-", "-", state, "0/0/0/0/0", "0/0",
-        f'"{_request(told)}"',
+        _or(told.get("bytes"), "0"), "-", "-", _ended(told), "0/0/0/0/0", "0/0",
+        f'"{_request(told, "<BADREQ>")}"',
     )  # fmt: skip
     return " ".join(fields).encode() + b"\n"
 
@@ -59,11 +58,24 @@ FORMATS: Mapping[Format, Callable[[Told], bytes]] = {
 }
 
 
-def _request(told: Told) -> str:
+def _ended(told: Told) -> str:
+    """HAProxy's termination state: who has ended it, and in which phase."""
+    if not told["server"]:
+        return "PR--" if told.get("status") in (400, 408, 431) else "SC--"
+    if told.get("ended_by") is None:
+        return "----"
+    phase = "H" if told.get("first_byte") is None else "D"
+    return f"{'C' if told['ended_by'] == 'client' else 'S'}{phase}--"
+
+
+def _request(told: Told, unread: str = "-") -> str:
+    """The request's line, its target in the absolute form, which has the host."""
     if told.get("path") is None:
-        return "-"
-    host = told.get("host")
-    return _escaped(f"- {'//' + host if host else ''}{told['path']} -")
+        return unread
+    host, version = told.get("host"), told.get("version")
+    target = f"{'http://' + host if host else ''}{told['path'].replace(' ', '%20')}"
+    protocol = f"HTTP/{version}" if version else "-"
+    return _escaped(f"{told.get('method') or '-'} {target} {protocol}")
 
 
 def _escaped(text: str) -> str:

@@ -18,6 +18,7 @@ EVENTS = {
     Outcome.STAYS: "stays",
     Outcome.ANSWERED: "answered",
 }
+_VERSIONS = {10: "1.0", 11: "1.1", 20: "2.0"}
 RuleName = Callable[[int], str | None]
 """A rule's number to what its `[[route]]` says; None for 0 and for one that is gone."""
 
@@ -37,6 +38,8 @@ def event(record: bytes, snapshot: Snapshot, wall_offset_ns: int, rule: RuleName
         "client": f"{key.client_ip}:{key.client_port}",
         "service_address": f"{key.service_ip}:{key.service_port}",
         "service": _name(snapshot.services, decision.service),
+        "method": decision.method.name if decision.method else None,
+        "version": _VERSIONS.get(decision.version),
         "host": _text(decision.host[: decision.host_len]),
         "path": _text(decision.path[: decision.path_len]),
         "route": decision.rule or None,
