@@ -122,6 +122,7 @@ def test_the_page(farm: Farm, tmp_path: Path) -> None:
             browser.resize(width, 900, dark=width == 700)
             assert browser.run("document.documentElement.scrollWidth") <= width
             browser.picture(tmp_path / f"{width}.png")
+        _shows_many(browser, tmp_path)
 
 
 @contextmanager
@@ -167,6 +168,31 @@ def test_top_drains_a_server_under_load(
 async def _becomes(true: Callable[[], bool]) -> None:
     """Until something is so: in a thread, because the screen goes on."""
     await asyncio.to_thread(wait_until, "it is so", true)
+
+
+_SIXTY_FOUR = """{
+  const real = ask;
+  ask = async (path, ...more) => {
+    const said = await real(path, ...more), many = Array.from({length: 64}, (_, n) => n);
+    if (path === "/v1/status")
+      said.servers = many.map(n => ({...said.servers[n % 3], server: "www-" + n}));
+    return said;
+  };
+}"""
+
+
+def _shows_many(browser: Browser, tmp_path: Path) -> None:
+    """A large farm is to be seen at a glance, and why an order was refused without scrolling."""
+    browser.run(_SIXTY_FOUR)
+    shown = "document.querySelectorAll('.many .server:not([open])').length"
+    wait_until("64 servers, folded", lambda: browser.run(shown) == 64)
+    browser.run("tell('a refusal')")
+    for width, height in ((400, 5000), (1280, 3000)):
+        browser.resize(width, 900)
+        assert browser.run("document.documentElement.scrollWidth") <= width
+        assert browser.run("document.documentElement.scrollHeight") < height
+        assert 0 < browser.run("document.getElementById('told').getBoundingClientRect().top") < 900
+        browser.picture(tmp_path / f"many-{width}.png")
 
 
 _TOLD = "document.getElementById('told').textContent"
