@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 from urllib.parse import quote
 
+from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
@@ -20,10 +21,14 @@ from ipos.top.looks import SORTS, Looks, Row
 Ask = Callable[..., Any]
 _TABLES = {
     "servers": ("server", "state", "weight", "conns", "cpu", "free", "cpu of late"),
-    "services": ("service", "port", "policy", "req/s", "refused/s", "half", "p99", "servers"),
-    "routes": ("service", "route", "req/s", "refused/s"),
+    "services": ("service", "req/s", "refused/s", "half", "p99", "port", "policy", "servers"),
+    "routes": ("req/s", "refused/s", "service", "route"),
     "counted": ("counter", "per second", "total", "of late"),
 }
+"""Rates stand before what may be long, so that 80 columns have them."""
+_NUMBERS = {"weight", "conns", "cpu", "free", "req/s", "refused/s", "half", "p99", "port",
+            "per second", "total"}  # fmt: skip
+_STATES = {"ready": "green", "down": "bold red", "out": "bold red"}
 _OURS = ("drain", "weigh", "sort", "filter", "quit", "leave")
 
 
@@ -66,7 +71,8 @@ class Top(App[None]):
 
     async def on_mount(self) -> None:
         for name, header in _TABLES.items():
-            self.query_one(f"#{name}", DataTable).add_columns(*header)
+            columns = (_cell(column, column) if column in _NUMBERS else column for column in header)
+            self.query_one(f"#{name}", DataTable).add_columns(*columns)
         self.query_one("#servers", DataTable).focus()
         await self.look()
         self.set_interval(self._every, self.look)
@@ -101,10 +107,13 @@ class Top(App[None]):
             last, _ = table.coordinate_to_cell_key(Coordinate(table.row_count - 1, 0))
             table.remove_row(last)
         for at, row in enumerate(rows):
+            cells = [_cell(*each) for each in zip(_TABLES[name], row, strict=True)]
             if at >= table.row_count:
-                table.add_row(*row)
-            elif tuple(table.get_row_at(at)) != row:
-                for column, cell in enumerate(row):
+                table.add_row(*cells)
+                continue
+            before = table.get_row_at(at)
+            for column, cell in enumerate(cells):
+                if cell != before[column]:
                     table.update_cell_at(Coordinate(at, column), cell, update_width=True)
 
     def _chosen(self) -> str:
@@ -166,3 +175,10 @@ class Top(App[None]):
         else:
             path = f"/v1/servers/{quote(server, safe='')}/weight"
             await self._order(path, {"weight": int(said) if said else None})
+
+
+def _cell(column: str, text: str) -> Text:
+    """Numbers stand at the right, and states have their colours."""
+    if column == "state":
+        return Text(text, style=_STATES.get(text, "yellow"))
+    return Text(text, justify="right" if column in _NUMBERS else "left")

@@ -79,16 +79,16 @@ class Looks:
         ]
 
     def services(self, only: str = "") -> list[Row]:
-        """Rows of: service, port, policy, requests and refusals a second, two times that half and
-        99 of 100 requests do not exceed, servers that may get its connections.
+        """Rows of: service, requests and refusals a second, two times that half and 99 of 100
+        requests do not exceed, port, policy, servers that may get its connections.
         """
         names = {row["address"]: row["server"] for row in self.status["servers"]}
         return [
             (
                 row["service"],
+                *self._traffic.service(row["service"]),
                 str(row["port"]),
                 row["policy"],
-                *self._traffic.service(row["service"]),
                 some_of(names.get(one, one) for one in row["servers"]),
             )
             for row in self.status["services"]
@@ -96,8 +96,12 @@ class Looks:
         ]
 
     def routes(self, only: str = "") -> list[Row]:
-        """Rows of: service, route, requests and refusals a second; the busiest first."""
-        return [row for row in self._traffic.routes() if only in row[0] or only in row[1]]
+        """Rows of: requests and refusals a second, service, route; the busiest first."""
+        return [
+            (*rates, service, route)
+            for service, route, *rates in self._traffic.routes()
+            if only in service or only in route
+        ]
 
     def counted(self, only: str = "") -> list[Row]:
         """Rows of: counter, rate a second, total, rate of late; the busiest first."""
