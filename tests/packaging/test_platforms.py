@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image, compose file, Ansible role, DaemonSet and Nomad job: they agree with each other and with
-the unit, and their own tools find no fault in them.
+"""Image, compose file, Ansible role, DaemonSet, Nomad job and Grafana's dashboard: they agree with
+each other and with the unit, and their own tools find no fault in them.
 
 The tools are installed into a virtual environment under build/, which needs a package index. There
 is no `nomad` to be had from one, so a job is checked by a reader of its language alone.
@@ -138,6 +138,29 @@ def test_the_role_writes_what_the_agent_takes_and_changes_nothing_twice(
 def test_kubernetes_has_a_schema_for_the_daemon_set(tools: Path) -> None:
     said = _run(tools, "kubernetes-validate", "--strict", DAEMON_SET)
     assert said.count("passed") == 2
+
+
+@pytest.mark.slow
+def test_grafanas_schema_has_all_of_the_dashboard(tools: Path, tmp_path: Path) -> None:
+    """Grafana's own types are read by Grafana's own reader; a key or a value of others is found."""
+    check, file = (
+        Path(__file__).with_name("dashboard_types.py"),
+        PACKAGING / "grafana" / "ipos.json",
+    )
+    assert _run(tools, tools / "python", check, file).startswith("no fault in ")
+    sound = file.read_text()
+    for before, after, said in (
+        ('"type": "query"', '"type": "question"', "type_val: 'question' is none of"),
+        ('"schemaVersion":', '"schemaVersio":', "schemaVersio: the schema has no such key"),
+        ('"refresh": 2', '"refresh": "often"', "refresh: 'often' is none of"),
+    ):
+        assert before in sound
+        (tmp_path / "wrong.json").write_text(sound.replace(before, after, 1))
+        done = subprocess.run(
+            [tools / "python", check, tmp_path / "wrong.json"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (done.returncode, said in done.stdout) == (1, True), done.stdout + done.stderr
 
 
 @pytest.mark.slow
