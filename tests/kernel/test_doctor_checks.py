@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ipos.doctor import CHECKS, Facts, Interface, Listener, checks, examine, farm_checks
+from ipos.doctor.examination import attached
 from ipos.doctor.firewall import parse_iptables
 from ipos.doctor.netdev import XdpFeature
 from ipos.doctor.site import Place, Site
@@ -261,3 +262,11 @@ def test_strict_loose_setting_is_named() -> None:
     )
     assert "nf_conntrack_tcp_loose is 0" in (checks.firewall(facts) or "")
     assert checks.firewall(replace(facts, sysctls={})) is None
+
+
+def test_who_may_not_read_a_programs_name_takes_it_for_ours() -> None:
+    """As an agent with no more than the rights of its unit, which knows that it has attached."""
+    for program, says in (("", False), ("id 28982", False), ("katran", True)):
+        facts = replace(HEALTHY, front=replace(HEALTHY.front, xdp=program))
+        assert (checks.xdp_slot(attached(facts)) is not None) == says
+    assert checks.xdp_slot(replace(HEALTHY, front=replace(HEALTHY.front, xdp="id 28982")))

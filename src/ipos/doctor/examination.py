@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ipos.doctor.checks import OUR_XDP, Finding, examine
-from ipos.doctor.facts import Facts, collect
+from ipos.doctor.facts import UNNAMED, Facts, collect
 from ipos.doctor.site import read_site
 from ipos.errors import IposError
 
@@ -17,17 +17,21 @@ def examination(
     """Every finding. Names and ports replace those of the configuration.
 
     ours: the caller knows that our programs are on both interfaces. Who may not open programs by
-    their numbers, as the agent's unit may not, would see none there.
+    their numbers, as the agent's unit may not, would see none there, or one without a name.
     """
     site = read_site(config)
     facts = collect(site, front or site.front, back or front or site.back, ports or site.ports)
     if ours:
-        facts = _attached(facts)
+        facts = attached(facts)
     return [*examine(facts), *farm_findings(), *config_findings(config)]
 
 
-def _attached(facts: Facts) -> Facts:
-    front, back = (replace(each, xdp=each.xdp or OUR_XDP) for each in (facts.front, facts.back))
+def attached(facts: Facts) -> Facts:
+    """With our programs on both interfaces, unless one of another name is known to be there."""
+    front, back = (
+        replace(each, xdp=each.xdp if each.xdp and not each.xdp.startswith(UNNAMED) else OUR_XDP)
+        for each in (facts.front, facts.back)
+    )
     return replace(facts, front=front, back=back)
 
 

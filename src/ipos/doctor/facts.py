@@ -41,11 +41,15 @@ _SYSCTLS: Final = (
 )
 _PER_INTERFACE: Final = ("arp_ignore", "arp_announce", "rp_filter")
 _COMMAND_S: Final = 10
+UNNAMED = "id "
+"""How an XDP program is called whose name may not be read; its number follows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """`xdp` is the name of the XDP program on it, empty for none; `mtu` 0: no such interface.
+    """`xdp` is the name of the XDP program on it, or UNNAMED and its number; empty for none.
+
+    `mtu` 0: no such interface.
 
     rps: receive packet steering spreads its packets over processors. untags: the NIC takes VLAN
     tags off before XDP sees a frame. vlans: there are VLAN devices on it. carrier:
@@ -170,7 +174,7 @@ def _interface(name: str) -> Interface:
     return Interface(
         name,
         mtu,
-        program or (f"id {number}" if number else ""),
+        program or (f"{UNNAMED}{number}" if number else ""),
         _steers_packets(name),
         _untags(name),
         _has_vlans(name),
