@@ -32,7 +32,7 @@ def own_release() -> str:
 @pytest.fixture(scope="session")
 def package() -> Path:
     expect_tools("dh")
-    run("make", "-s", "deb", cwd=ROOT)
+    run("make", "-s", "deb", cwd=ROOT, timeout_s=1800)
     (found,) = (ROOT / "build" / "deb").glob("ipos_*.deb")
     return found
 
