@@ -8,7 +8,7 @@ numbers of the old ones. So one compiled format is applied to all the bytes of a
 
 import struct
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 from ipos.abi.layout import Integer, layout
@@ -46,6 +46,10 @@ class Columns(Generic[R]):
     def read_at(self, values: bytes, place: int) -> R:
         """Of the value at this place of a batch."""
         return self._make(self._struct.unpack_from(values, place * self._struct.size))
+
+    def read_all(self, values: bytes) -> Iterator[tuple[Any, ...]]:
+        """Of all values of a batch, as plain tuples."""
+        return self._struct.iter_unpack(values)
 
     def write(self, row: R) -> bytes:
         return self._struct.pack(*row)

@@ -239,7 +239,10 @@ class Agent:
         )
         self._keeper_of_addresses = keeper
         self._readiness = Readiness(
-            paths.serving_file(), str(parts.members.me), lambda: unready(self.view()), parts.undone
+            paths.serving_file(),
+            str(parts.members.me),
+            lambda: unready(self._recently()),
+            parts.undone,
         )
         stack.callback(self._readiness.close)
 
@@ -283,6 +286,7 @@ class Agent:
     def _sample(self, now_ns: int) -> None:
         parts = self._parts
         counters = {counter.name.lower(): n for counter, n in parts.tables.counters()}
+        parts.members.take_numbers()
         servers = {
             member.state.server: (member.state.tcp_connections, member.state.cpu_permille / 1000)
             for member in parts.members.by_ip.values()
@@ -339,6 +343,9 @@ class Agent:
         name = slots[service] if service < len(slots) else ""
         index = self._parts.members.myself.index
         self._parts.decisions.timed_out(key, service, name, index)
+
+    def _recently(self) -> View:
+        return View(self._parts.tables, self._snapshot.recent(), boottime_ns())
 
     def view(self) -> View:
         """What there is to see at this moment."""

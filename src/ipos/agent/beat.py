@@ -8,6 +8,13 @@
 All servers speak at the same tenth of a second of the wall clock, so each of them finds all states
 in its socket when it listens: it wakes up twice for one beat, however many servers there are. Both
 steps are timers of the event loop, and nothing in them waits.
+
+To wake up costs more than most of what is done then. So the agent listens at every second beat
+only, while it *rests*: all servers are heard, nothing is new and nothing is to be done. The data
+plane takes the numbers that they say meanwhile. In a small farm a datagram wakes the agent; in a
+large one it is read at the beat that is skipped. Up to `FEW` servers is small: datagrams of more
+servers would wake the agent more often than the beats that are saved. As soon as a server is late
+or something is new, the agent listens at each beat.
 """
 
 import asyncio
@@ -20,7 +27,7 @@ from ipos.agent.exchange import Exchange
 from ipos.agent.expiry.sweep import Sweep
 from ipos.agent.heartbeat.member_faults import FRONT, Fault
 from ipos.agent.heartbeat.membership import Members
-from ipos.agent.heartbeat.message import Order
+from ipos.agent.heartbeat.order_file import OrderFile
 from ipos.agent.heartbeat.orders import Kept
 from ipos.agent.heartbeat.pace import pace
 from ipos.agent.holders.announcements import Announcements
@@ -30,12 +37,11 @@ from ipos.agent.host.links import Links
 from ipos.agent.host.own_state import boottime_ns
 from ipos.agent.host.routing import Routing
 from ipos.agent.host.systemd import Watchdog
-from ipos.agent.loop.tasks import Tasks, wait_for
+from ipos.agent.loop.tasks import Tasks
 from ipos.agent.loop.undone import Undone
 from ipos.agent.rows import desired
 from ipos.agent.rows.convergence import Convergence
 from ipos.agent.view.snapshot_file import SnapshotFile
-from ipos.errors import IposError
 
 LISTEN_S = 0.003
 """From our own state to listening: on a LAN, and by clocks that agree, all states are there."""
@@ -43,16 +49,14 @@ AGAIN_S = 0.02
 """From listening to listening again: a clock may differ a little, a server may be busy."""
 GRACE_S = 3.0
 """How long a member that has not spoken yet keeps the rows that were found at the start."""
-RETRY_S = 1.0
-"""How long after a full disk has refused the orders they are saved again."""
+FEW = 8
+"""Each server says its whole state once a second."""
 _LATE_NS = 300_000_000
 _SECOND_NS = 1_000_000_000
 _TOGETHER_NS = 5 * _SECOND_NS
 """Servers of one farm start together. In this time none of them counts as a new one, which would
 get only a part of its requests (`slow_start_ms`).
 """
-_LOOK_NS = 250_000_000
-"""How often the file of orders is looked at: `ipos server set` writes it when no agent runs."""
 
 log = structlog.get_logger()
 
@@ -83,7 +87,7 @@ class Beat:
     ) -> None:
         self._exchange = exchange
         self._members = members
-        self._orders = orders
+        self._orders = OrderFile(orders, undone, tasks)
         self._rows = rows
         self._routing = routing
         self._expiry = expiry
@@ -98,9 +102,11 @@ class Beat:
         self._watchdog = Watchdog()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._started_ns = self._beaten_ns = self._looked_ns = self._refreshed_ns = 0
+        self._started_ns = self._beaten_ns = self._refreshed_ns = 0
         self._pace = pace(0)
-        self._late = self._ready = self._saving = self._reading = False
+        self._late = self._ready = self._spoke = False
+        self._rests = self._skipped = False
+        self._changes = 0
         self._failed = self._reported = ""
         self._found = Fault.NONE
         self.settled = False
@@ -113,6 +119,7 @@ class Beat:
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._exchange.wake(None)
 
     def _speak(self) -> None:
         if self._tasks.stopping.is_set():
@@ -125,10 +132,47 @@ class Beat:
             self._attempt(lambda: self._hold(now_ns))
         self._watchdog.alive(now_ns)
         self._failed = ""
-        self._look_for_orders(now_ns)
-        if self._pace.speaks(time.time()):
+        self._orders.look(now_ns)
+        self._spoke = self._pace.speaks(time.time())
+        if self._spoke:
             self._attempt(self._exchange.speak)
-        self._timer = self._loop.call_later(LISTEN_S, self._listen)
+        if self._may_skip(now_ns):
+            self._skipped = True
+            self._end()
+            return
+        self._skipped = False
+        self._timer = self._loop.call_later(LISTEN_S if self._spoke else 0, self._listen)
+
+    def _may_skip(self, now_ns: int) -> bool:
+        """Whether nothing is to be heard and to be done at this beat, as far as is known."""
+        if not self._rests or self._skipped:
+            return False
+        if self._spoke and len(self._members.by_ip) > FEW:
+            return False
+        links = [Fault.NONE]
+        self._attempt(lambda: links.append(self._glance(now_ns)))
+        return links[-1] == self._found and not (
+            self._failed or self._is_news or self._orders.is_due or self._reload(self)
+        )
+
+    def _glance(self, now_ns: int) -> Fault:
+        """What is looked at ten times a second by an agent that rests, too."""
+        if not self._spoke:  # no datagram wakes us
+            self._exchange.hear(self._hear_more, frames=False)
+        return self._links.look(now_ns)
+
+    @property
+    def _is_news(self) -> bool:
+        return self._members.changes != self._changes
+
+    def _woken(self) -> None:
+        """A datagram has come while we rest."""
+        if self._tasks.stopping.is_set():
+            return
+        self._attempt(lambda: self._exchange.hear(self._hear_more, frames=False))
+        if self._is_news and self._timer is not None:
+            self._timer.cancel()
+            self._listen()
 
     def _wake(self, gap_ns: int, now_ns: int) -> None:
         """Go on after a time without a beat."""
@@ -152,8 +196,16 @@ class Beat:
         # One time for all that follows: if we are stopped in between, nobody grows older by it.
         now_ns = boottime_ns()
         self._wake(now_ns - self._beaten_ns, now_ns)  # the first beat takes long
+        self._rests = False
         if not self._reload(self):
             self._attempt(lambda: self._follow(now_ns))
+        self._exchange.wake(
+            self._woken if self._rests and len(self._members.by_ip) <= FEW else None
+        )
+        self._end()
+
+    def _end(self) -> None:
+        """The end of a beat."""
         self._expiry.tick(self._beaten_ns)
         self._report()
         self._pace = pace(len(self._members.by_ip))
@@ -161,7 +213,8 @@ class Beat:
         self._timer = self._loop.call_later(self._pace.until_next(time.time()), self._speak)
 
     def _hear(self) -> None:
-        self._exchange.hear(self._hear_more)
+        # At a beat at which no server speaks only a late one is looked for.
+        self._exchange.hear(self._hear_more, frames=self._spoke or self._late)
 
     def _hear_more(self) -> None:
         if not self._tasks.stopping.is_set():
@@ -202,14 +255,21 @@ class Beat:
             self._exchange.address()
             self._snapshot.save()
         self.route()
-        if self._orders.is_unsaved and not self._saving:
-            self._saving = True
-            self._tasks.spawn(self._save_orders())
+        self._orders.save()
         if changed or now_ns - self._refreshed_ns > _SECOND_NS:
             self.refresh()
         if self.settled and not self._ready and self._routing.is_complete and self._keeps(since_ns):
             self._ready = True
             self._announce()
+        self._changes = self._members.changes
+        self._rests = (
+            self._ready
+            and not (self._late or changed or self._failed or self._undone.reasons())
+            and self._found is Fault.NONE
+            and self._rows.rests
+            and self._keeper.rests
+            and self._exchange.rests
+        )
 
     def _hold(self, now_ns: int) -> bool:
         """Hold and give up addresses, and bring the maps up to date; whether they have changed."""
@@ -241,30 +301,7 @@ class Beat:
         """Do what is done once a second."""
         self._refreshed_ns = boottime_ns()
         self._refresh(self._refreshed_ns)
+        self._exchange.renew()
 
     def route(self) -> None:
         self._routing.begin(self._snapshot.config.server.addresses, settled=self.settled)
-
-    def _look_for_orders(self, now_ns: int) -> None:
-        """Read the file of orders when it has changed; in a thread, because it is on a disk."""
-        if now_ns - self._looked_ns < _LOOK_NS or self._reading:
-            return
-        self._looked_ns = now_ns
-        if self._orders.has_changed():
-            self._reading = True
-            self._tasks.in_thread(self._orders.read, self._take_orders)
-
-    def _take_orders(self, found: list[Order]) -> None:
-        self._reading = False
-        self._orders.take(found)
-
-    async def _save_orders(self) -> None:
-        """Write the file of orders in a thread; after a failure, wait before the next attempt."""
-        try:
-            await asyncio.to_thread(self._orders.save)
-            self._undone.note("orders", "")
-        except (IposError, OSError) as error:
-            self._undone.note("orders", f"orders hold and will be saved later: {error}")
-            await wait_for(self._tasks.stopping, RETRY_S)
-        finally:
-            self._saving = False

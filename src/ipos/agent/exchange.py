@@ -16,8 +16,7 @@ from ipaddress import IPv4Address
 import msgspec
 
 from ipos.abi import rows as abi_rows
-from ipos.abi.codec import Codec
-from ipos.abi.rows import ServerState
+from ipos.abi.rows import ServerState, SettingsFlags
 from ipos.agent.drain.emptying import Emptying
 from ipos.agent.examination import findings_message
 from ipos.agent.examination.examiner import Examiner
@@ -43,7 +42,6 @@ from ipos.config.schema import Config
 from ipos.kernel.libbpf.map_store import Map
 from ipos.kernel.maps import Tables
 
-_SETTINGS = Codec(abi_rows.Settings)
 _OTHER_KINDS = (*query_message.KINDS, learned_cookies.KIND, *findings_message.KINDS)
 """First bytes of the datagrams on our port that are not states."""
 
@@ -90,9 +88,10 @@ class Exchange:
         self._examiner = examiner
         self._said = said
         self._editions = Editions()
-        self._settings, self._raw_settings = abi_rows.Settings(), b""
+        self._settings: abi_rows.Settings | None = None
         self._known: dict[int, tuple[int, int]] = {}
         self._again: asyncio.Handle | None = None
+        self._woken: Callable[[], None] | None = None
         self.again_ms = OFTEN.again_ms
         self.take(config)
 
@@ -130,30 +129,50 @@ class Exchange:
             state = msgspec.structs.replace(state, state=int(ServerState.DRAIN))
         state, whole = self._editions.tell(state)
         self._members.hear_myself(state, now_ns)
-        frame = None if whole or not self._is_lan else self._numbers(state)
+        frame = None
+        if self._settings is not None and self._is_lan and not whole:
+            frame = probe.numbers(self._settings, state)
         if frame is None:
             self._port.tell(message.datagrams(state, self._key))
         else:
             self._prober.send(frame)
+        self._rows.said([self._members.myself], now_ns)
 
-    def _numbers(self, state: message.State) -> bytes | None:
-        """The frame that says what has changed, under the key of now."""
-        raw = self._tables.settings_rows.get(0)
-        if raw is None:
-            return None
-        if raw != self._raw_settings:
-            self._raw_settings, self._settings = raw, _SETTINGS.decode(raw)
-        return probe.numbers(self._settings, state)
+    @property
+    def says_numbers(self) -> bool:
+        """Whether one frame says to all other data planes what has changed."""
+        return self._is_lan and self._settings is not None
 
-    def hear(self, again: Callable[[], None]) -> None:
+    @property
+    def rests(self) -> bool:
+        """Whether our data plane takes what the others say, and nothing is to be told them."""
+        return self.says_numbers and not self._learns
+
+    def wake(self, woken: Callable[[], None] | None) -> None:
+        """Call this whenever a datagram waits; None: nobody is to be called."""
+        if (woken is None) is (self._woken is None):
+            return
+        loop = asyncio.get_running_loop()
+        if woken is not None:
+            loop.add_reader(self._port.fileno(), woken)
+        else:
+            loop.remove_reader(self._port.fileno())
+        self._woken = woken
+
+    def renew(self) -> None:
+        """Frames are made under the settings and keys of now, which change with a reload."""
+        settings = self._tables.settings.get(0)
+        has_tags = settings is not None and SettingsFlags.AUTHENTICATE in settings.flags
+        self._settings = settings if has_tags else None
+
+    def hear(self, again: Callable[[], None], *, frames: bool = True) -> None:
         """Read what waits in the socket, and write the rows of the servers that have spoken.
 
-        When more may wait than one read takes, `again` is called soon.
+        When more may wait than one read takes, `again` is called soon. frames: see also who has
+        spoken to our data plane.
         """
         now_ns, wall_ms = boottime_ns(), _wall_ms()
-        self._rows.heard(self._members.hear_numbers(self._frames_heard(), now_ns))
-        me = self._members.myself
-        heard = {} if me.state is None else {me.index: me}
+        heard: dict[int, Member] = {}
         taken = self._port.take()
         for data, source in taken:
             if data[:1] in _OTHER_KINDS:
@@ -163,7 +182,9 @@ class Exchange:
             if member is not None and member.state is not None:
                 self._orders.hear(member.state.orders)
                 heard[member.index] = member
-        if any(member.boot_ns == now_ns for member in self._members.by_ip.values()):
+        if frames:
+            self._members.hear_numbers(self._frames_heard(), now_ns)
+        if self._members.begun_ns == now_ns:
             self._editions.repeat()  # it has begun, or was away: it may know nothing of us
         self._rows.said(heard.values(), now_ns)
         self._expect_numbers(heard.values())
@@ -179,8 +200,8 @@ class Exchange:
 
     def _frames_heard(self) -> bytes:
         """The rows that our data plane has written, of all members."""
-        indices = (member.index for member in self._members.by_ip.values())
-        return self._said.first(max(indices) + 1, locked=True)
+        last = max([member.index for member in self._members.by_ip.values()])
+        return self._said.first(last + 1, locked=True)
 
     def heard_since(self, now_ns: int) -> int:
         """Since when our data plane has heard another one without a pause; now if it does not."""

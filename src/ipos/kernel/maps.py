@@ -201,11 +201,6 @@ class Tables:
         return self._array("settings", Codec(rows.Settings))
 
     @functools.cached_property
-    def settings_rows(self) -> Table[int, bytes]:
-        """The settings as the map has them."""
-        return Table(self._open("settings"), Index(), Raw())
-
-    @functools.cached_property
     def tag_keys(self) -> Table[int, rows.TagKeys]:
         return self._array("tag_keys", Codec(rows.TagKeys))
 

@@ -9,9 +9,8 @@ import pytest
 
 from ipos.abi.layout import constant
 from ipos.abi.rows import ServerState
-from ipos.agent.heartbeat import membership as members_module
 from ipos.agent.heartbeat import message, parts
-from ipos.agent.heartbeat.member import ASK_NS, Age
+from ipos.agent.heartbeat.member import ASK_NS, FORGET_NS, Age
 from ipos.agent.heartbeat.membership import INDEX_MAX, Members
 from ipos.agent.heartbeat.message import (
     APPLICATIONS_MAX,
@@ -227,7 +226,7 @@ def test_nothing_can_be_played_back_after_a_silence() -> None:
 def test_a_clock_set_back_is_forgiven_when_the_old_time_is_forgotten() -> None:
     farm = members()
     assert hear(farm, 2)
-    later_ns = NOW_NS + members_module.FORGET_NS + MS
+    later_ns = NOW_NS + FORGET_NS + MS
     wall = WALL_MS + 15_001
     assert hear(farm, 2, later_ns, wall, boot=WALL_MS - 90_000, sent_ms=wall)
 

@@ -32,15 +32,16 @@ def test_numbers_that_the_data_plane_has_heard_are_a_state() -> None:
     farm = hearing()
     assert farm.by_ip[back(2)].index == 2
     later = NOW_NS + 100 * MS
-    assert farm.hear_numbers(rows_of({}, {}, numbers(11), {}), later) == {2: (9, 4)}
+    farm.hear_numbers(rows_of({}, {}, numbers(11, last_ns=later), {}), later)
+    assert farm.take_numbers() == {2: (9, 4)}
     member = farm.by_ip[back(2)]
     assert member.state == state(
         2, sequence=11, edition=1, tcp_connections=5, cpu_permille=6, memory_available=7,
         bandwidth_available=8,
     )  # fmt: skip
     assert (member.heard_ns, member.newest) == (later, (WALL_MS - 1000, 11))
-    again = farm.hear_numbers(rows_of({}, {}, numbers(11), {}), later + 100 * MS)
-    assert (again, member.heard_ns) == ({}, later), "it has said nothing since"
+    farm.hear_numbers(rows_of({}, {}, numbers(11), {}), later + 100 * MS)
+    assert (farm.take_numbers(), member.heard_ns) == ({}, later), "it has said nothing since"
 
 
 @pytest.mark.parametrize(
@@ -50,17 +51,30 @@ def test_numbers_that_the_data_plane_has_heard_are_a_state() -> None:
 )
 def test_numbers_of_another_state_are_none(row: dict[str, int]) -> None:
     farm = hearing()
-    assert farm.hear_numbers(rows_of({}, {}, row, {}), NOW_NS + MS) == {}
+    farm.hear_numbers(rows_of({}, {}, row, {}), NOW_NS + MS)
+    assert farm.take_numbers() == {}
     assert farm.by_ip[back(2)].heard_ns == NOW_NS
 
 
 def test_one_who_says_no_edition_or_was_recalled_is_heard_in_full_alone() -> None:
     farm = members()
     farm.receive(datagram(2, sequence=10), int(back(2)), NOW_NS, WALL_MS)
-    assert farm.hear_numbers(rows_of({}, {}, numbers(11), {}), NOW_NS) == {}
+    farm.hear_numbers(rows_of({}, {}, numbers(11), {}), NOW_NS)
+    assert farm.take_numbers() == {}
     farm = members()
     farm.recall({back(2): (2, state(2, edition=1), NOW_NS)}, NOW_NS)
-    assert farm.hear_numbers(rows_of({}, {}, numbers(11), {}), NOW_NS) == {}, "who knows since when"
+    farm.hear_numbers(rows_of({}, {}, numbers(11), {}), NOW_NS)
+    assert farm.take_numbers() == {}, "who knows since when"
+
+
+def test_a_server_was_heard_when_the_data_plane_has_heard_it() -> None:
+    farm = hearing()
+    member, later = farm.by_ip[back(2)], NOW_NS + 200 * MS
+    farm.hear_numbers(rows_of({}, {}, numbers(11, last_ns=later - 90 * MS), {}), later)
+    assert member.heard_ns == later - 90 * MS
+    assert farm.is_somebody_late(later), "it has missed this beat"
+    farm.hear_numbers(rows_of({}, {}, numbers(12, last_ns=later - 2 * MS), {}), later + 20 * MS)
+    assert not farm.is_somebody_late(later), "its clock is a little ahead of ours"
 
 
 def test_numbers_are_no_news_but_of_one_who_was_down() -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ipos.abi.rows import ServerState
 from ipos.agent.heartbeat import message
-from ipos.agent.heartbeat.message import State
+from ipos.agent.heartbeat.message import Rejected, State
 
 ASK_NS = 250_000_000
 """Two datagrams and a half: its data plane is asked before anybody calls it stale. Later by as much
@@ -21,6 +21,10 @@ DOWN_NS = 800_000_000
 
 TENTH_NS = 100_000_000
 
+CLOCK_MS = 5_000
+"""How far a sender's clock may be from ours; cookies bear somewhat more."""
+FORGET_NS = 3 * CLOCK_MS * 1_000_000
+
 
 class Age(Enum):
     """How old what we know of a member is."""
@@ -30,14 +34,6 @@ class Age(Enum):
     STALE = "stale"
     SUSPECTED = "suspected"
     DOWN = "down"
-
-
-class Trouble(NamedTuple):
-    """Whose datagrams are not believed, and why. `member`: it should be one of ours."""
-
-    text: str
-    member: bool
-    when_ns: int
 
 
 class Standing(NamedTuple):
@@ -106,6 +102,32 @@ class Member:
     def stale_ns(self) -> int:
         return max(STALE_NS, 2 * self.again_ns + TENTH_NS)
 
+    def check_time(self, state: State, now_ns: int, wall_ms: int) -> None:
+        """Rejected says why its next state is not believed: of another time, or of another."""
+        if abs(wall_ms - state.sent_ms) > CLOCK_MS:
+            apart_s = round(abs(wall_ms - state.sent_ms) / 1000)
+            raise Rejected(
+                "clock",
+                f"the clock of {state.server} and ours are {apart_s} s apart, which is too much "
+                "for it to be believed; set the clocks of all servers by NTP",
+            )
+        before = self.state
+        if (
+            before is not None
+            and before.mac != state.mac
+            and before.boot < state.boot
+            and not self.recalled
+            and now_ns - self.heard_ns < DOWN_NS
+        ):
+            raise Rejected(
+                "duplicate",
+                f"two machines have this back address, {before.mac.hex(':')} and then "
+                f"{state.mac.hex(':')}, which is not believed; give it an address of its own",
+            )
+        forgotten = now_ns - self.heard_ns > FORGET_NS
+        if (state.boot, state.sequence) <= self.newest and not forgotten:
+            raise Rejected("replayed", "a state datagram that is not newer than the last one")
+
     def hear(self, state: State, now_ns: int, mark: bytes) -> None:
         """Take its word. `mark` is ours, see `hears_mark`."""
         before = self.state
@@ -121,6 +143,15 @@ class Member:
         self.state, self.heard_ns, self.recalled, self.paused = state, now_ns, False, False
         self.down = state.state == ServerState.DOWN  # its farewell
         self.newest = (state.boot, state.sequence)
+
+    def hear_again(self, newest: tuple[int, int], last_ns: int, now_ns: int, mark: bytes) -> None:
+        """It has said numbers at `last_ns`, and that nothing else is new."""
+        if self.state is None:
+            return
+        before_ns = self.heard_ns
+        if self.down or self.paused or now_ns - before_ns > self.stale_ns:
+            self.hear(self.state, now_ns, mark)
+        self.heard_ns, self.newest = max(before_ns, last_ns), newest
 
     def age(self, now_ns: int) -> Age:
         if self.state is None:

@@ -25,45 +25,25 @@ from ipaddress import IPv4Address
 
 import msgspec
 
-from ipos.abi.columns import Columns
 from ipos.abi.layout import constant
 from ipos.abi.rows import ServerState
-from ipos.agent.heartbeat import message, parts
+from ipos.agent.heartbeat import heard_rows, message, parts
 from ipos.agent.heartbeat.datagram_tags import Key
 from ipos.agent.heartbeat.member import (
-    DOWN_NS,
+    ASK_NS,
     STALE_NS,
     TENTH_NS,
     Age,
     Member,
-    Trouble,
     hears_mark,
 )
 from ipos.agent.heartbeat.message import Rejected, State, stands_the_same
 from ipos.agent.heartbeat.parts import Parts
+from ipos.agent.heartbeat.troubles import Trouble, Troubles
 from ipos.config.crosscheck import MEMBERS_MAX
 
-CLOCK_MS = 5_000
-"""How far a sender's clock may be from ours; cookies bear somewhat more."""
-FORGET_NS = 3 * CLOCK_MS * 1_000_000
 INDEX_MAX = constant("IPOS_SERVERS_MAX") - 1
 PAUSE_NS = constant("IPOS_PAUSE_NS")
-TROUBLE_NS = 5_000_000_000
-TROUBLES_MAX = 16
-_NEWEST = Columns("ipos_heard", ("boot", "sequence"), tuple)
-_WHEN = Columns("ipos_heard", ("last_ns", "since_ns"), tuple)
-_NUMBERS = Columns(
-    "ipos_heard",
-    (
-        "tcp_connections",
-        "memory_available",
-        "bandwidth_available",
-        "sent",
-        "closed",
-        "cpu_permille",
-    ),
-    tuple,
-)
 _NAMED = ("version", "tag", "clock", "duplicate", "full")
 
 
@@ -84,11 +64,16 @@ class Members:
     _my_number: int = field(init=False)
     _my_mark: bytes = field(init=False)
     _expected: set[IPv4Address] = field(default_factory=set)
-    _troubles: dict[int, Trouble] = field(default_factory=dict)
+    _troubles: Troubles = field(default_factory=Troubles)
     changes: int = 0
     """Rises when anybody says anything but numbers, begins or is gone."""
     _is_news: bool = True
     _parts: Parts = field(default_factory=Parts)
+    _heard: bytes = b""
+    begun_ns: int = 0
+    """When a server was last heard that had begun, or was heard again after a silence."""
+    _calm: tuple[int, int] = (-1, 0)
+    """While `changes` is this and it is not later than that, all is calm."""
 
     def __post_init__(self) -> None:
         self._my_number = int(self.me)
@@ -145,7 +130,8 @@ class Members:
         return self._by_number[self._my_number]
 
     def others(self) -> list[Member]:
-        return [member for member in self.by_ip.values() if member.back_ip != self.me]
+        myself = self._by_number.get(self._my_number)
+        return [member for member in self.by_ip.values() if member is not myself]
 
     def hear_myself(self, state: State, now_ns: int) -> None:
         """Our own row needs no network."""
@@ -163,7 +149,7 @@ class Members:
             if state is None:
                 return None
             member = self._sender(state, source)
-            self._check_time(member, state, now_ns, wall_ms)
+            member.check_time(state, now_ns, wall_ms)
         except Rejected as rejected:
             self.counts[rejected.reason] += 1
             if rejected.reason in _NAMED:
@@ -175,30 +161,45 @@ class Members:
         self._note(member.down or not stands_the_same(member.state, state))
         member.hear(state, now_ns, self._my_mark)
         member.apart_ms = wall_ms - state.sent_ms
+        self._see_begin(member, now_ns)
         return member
 
-    def hear_numbers(self, heard: bytes, now_ns: int) -> dict[int, tuple[int, int]]:
-        """Take in what servers have said to our data plane: the rows of `heard`, of all indices.
+    def _see_begin(self, member: Member, now_ns: int) -> None:
+        if member.boot_ns == now_ns:
+            self.begun_ns = now_ns
 
-        Of one that was recalled, or has begun anew, a whole state must come first. Returns by index
-        what we had sent each of them by then, and how much of it was closed.
+    def hear_numbers(self, heard: bytes, now_ns: int) -> None:
+        """See who has spoken to our data plane: the rows of `heard`, of all indices.
+
+        Of one that was recalled, or has begun anew, a whole state must come first. The numbers
+        themselves are read by `take_numbers`: the data plane has them already.
+        """
+        self._heard = heard
+        newest = heard_rows.newest(heard)
+        for member in self.by_ip.values():
+            said, before = newest[member.index], member.newest
+            if said <= before or said[0] != before[0]:
+                continue
+            state = member.state
+            if state is None or member.recalled or not state.edition:
+                continue
+            self._note(member.down)
+            last_ns, _ = heard_rows.times(heard, member.index)
+            member.hear_again((said[0], said[1]), last_ns, now_ns, self._my_mark)
+            self._see_begin(member, now_ns)
+
+    def take_numbers(self) -> dict[int, tuple[int, int]]:
+        """Have in all states the numbers that were heard last.
+
+        Returns by index what we had sent each of these servers by then, and how much was closed.
         """
         found = {}
         for member in self.by_ip.values():
-            state, index = member.state, member.index
-            if state is None or member.recalled or not state.edition:
+            state, index, (_, sequence) = member.state, member.index, member.newest
+            if state is None or member.recalled or sequence <= state.sequence:
                 continue
-            boot, sequence = newest = _NEWEST.read_at(heard, index)
-            if boot != state.boot or newest <= member.newest:
-                continue
-            connections, memory, bandwidth, sent, closed, cpu = _NUMBERS.read_at(heard, index)
-            self._note(member.down)
-            state = msgspec.structs.replace(
-                state, sequence=sequence, tcp_connections=connections, cpu_permille=cpu,
-                memory_available=memory, bandwidth_available=bandwidth,
-            )  # fmt: skip
-            member.hear(state, now_ns, self._my_mark)
-            found[index] = sent, closed
+            fields, found[index] = heard_rows.numbers(self._heard, index)
+            member.state = msgspec.structs.replace(state, sequence=sequence, **fields)
         return found
 
     def heard_since(self, heard: bytes, now_ns: int) -> int:
@@ -206,22 +207,17 @@ class Members:
 
         `heard`: as of `hear_numbers`.
         """
-        times = [_WHEN.read_at(heard, member.index) for member in self.others()]
+        times = [heard_rows.times(heard, member.index) for member in self.others()]
         return min((since for last, since in times if now_ns - last <= PAUSE_NS), default=now_ns)
 
     def troubles(self, now_ns: int) -> list[Trouble]:
         """Those of the last few seconds."""
-        since_ns = now_ns - TROUBLE_NS
-        return [one for _, one in sorted(self._troubles.items()) if one.when_ns > since_ns]
+        return self._troubles.lately(now_ns)
 
     def _name(self, source: int, why: str, now_ns: int) -> None:
-        """Whoever can send can fill this, so it is short."""
         is_member = source in self._by_number
-        if source not in self._troubles and len(self._troubles) >= TROUBLES_MAX:
-            oldest = min(self._troubles, key=lambda one: self._troubles[one].when_ns)
-            del self._troubles[oldest]
         if is_member or self.discover:
-            self._troubles[source] = Trouble(f"{IPv4Address(source)}: {why}", is_member, now_ns)
+            self._troubles.name(source, why, now_ns, member=is_member)
 
     def _state(self, datagram: bytes, source: int, now_ns: int) -> State | None:
         """A datagram's, None while other parts of it are to come."""
@@ -242,9 +238,14 @@ class Members:
         )
 
     def is_somebody_late(self, since_ns: int) -> bool:
-        """Whether one who is up has said nothing since then."""
+        """Whether one who is up has said nothing since then, or shortly before.
+
+        Clocks differ a little, so some servers speak before we do.
+        """
+        due_ns = since_ns - TENTH_NS // 2
         return any(
-            member.heard_ns + max(0, member.again_ns - TENTH_NS) < since_ns
+            member.heard_ns < due_ns
+            and member.heard_ns + max(0, member.again_ns - TENTH_NS) < due_ns
             and member.state is not None
             and not member.down
             for member in self.by_ip.values()
@@ -252,12 +253,23 @@ class Members:
 
     def is_calm(self, now_ns: int) -> bool:
         """Whether all have spoken lately, or are down and known to be: time changes nothing."""
-        return all(
-            member.state is not None
-            and (member.down or member.heard_ns > now_ns - member.ask_ns)
-            and not (member.recalled and member.down and address not in self._expected)
-            for address, member in self.by_ip.items()
-        )
+        changes, until_ns = self._calm
+        if changes == self.changes and now_ns < until_ns:
+            return True
+        until_ns = now_ns + ASK_NS
+        for address, member in self.by_ip.items():
+            if member.state is None:
+                return False
+            if member.down:
+                if member.recalled and address not in self._expected:
+                    return False
+                continue
+            silent_ns = member.heard_ns + member.ask_ns
+            if silent_ns <= now_ns:
+                return False
+            until_ns = min(until_ns, silent_ns)
+        self._calm = self.changes, until_ns
+        return True
 
     def is_quiet(self, now_ns: int) -> bool:
         """All is calm, and since this was last asked nobody has said anything but numbers.
@@ -361,31 +373,6 @@ class Members:
             raise Rejected("full", f"a farm has at most {MEMBERS_MAX} servers, so it is left out")
         index = _free([member.index for member in self.by_ip.values()])
         return Member(IPv4Address(source), index)
-
-    def _check_time(self, member: Member, state: State, now_ns: int, wall_ms: int) -> None:
-        if abs(wall_ms - state.sent_ms) > CLOCK_MS:
-            apart_s = round(abs(wall_ms - state.sent_ms) / 1000)
-            raise Rejected(
-                "clock",
-                f"the clock of {state.server} and ours are {apart_s} s apart, which is too much "
-                "for it to be believed; set the clocks of all servers by NTP",
-            )
-        before = member.state
-        if (
-            before is not None
-            and before.mac != state.mac
-            and before.boot < state.boot
-            and not member.recalled
-            and now_ns - member.heard_ns < DOWN_NS
-        ):
-            raise Rejected(
-                "duplicate",
-                f"two machines have this back address, {before.mac.hex(':')} and then "
-                f"{state.mac.hex(':')}, which is not believed; give it an address of its own",
-            )
-        forgotten = now_ns - member.heard_ns > FORGET_NS
-        if (state.boot, state.sequence) <= member.newest and not forgotten:
-            raise Rejected("replayed", "a state datagram that is not newer than the last one")
 
 
 def _free(taken: Collection[int]) -> int:

@@ -51,6 +51,9 @@ class Port(Closing):
                 "running on this server?"
             ) from None
 
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
     def address(self, audience: Collection[str]) -> None:
         """Set the servers to which `tell` sends."""
         self._audience = [(one, PORT) for one in audience]

@@ -127,6 +127,11 @@ class Announcements:
         self._returned: deque[dict[bytes, IPv4Address]] = deque()
         self.counts: Counter[str] = Counter()
 
+    @property
+    def rests(self) -> bool:
+        """Whether routers are told all there is to tell."""
+        return self._task is None and self._wanted == self._told
+
     def ran(self, now_ns: int) -> None:
         """The agent had no CPU until now, but the data plane ran, so nobody took us for dead."""
         self._looked_ns = now_ns

@@ -49,6 +49,8 @@ class Keeper:
         self._servers: list[Server] = []
         self._changes = -1
         self._is_calm = self._settled = False
+        self.rests = False
+        """Whether there was nothing to do at the last look."""
         self._arps = self._answers()
         self.counts: Counter[str] = Counter()
 
@@ -108,10 +110,13 @@ class Keeper:
         """
         if self._changes < 0:
             self._states.begin(now_ns)
-        answered = self._front.answered() if self._front is not None else ()
+        # Routers answer our questions as next hops: those are no service addresses.
+        answered = self._front.answered() & self._arps.keys() if self._front is not None else ()
         if self._is_at_rest(now_ns, settled=settled) and not answered and not cut_off:
             self._states.rest(now_ns)
+            self.rests = True
             return
+        self.rests = False
         self._changes = self._members.changes
         self._servers = servers_of(self._members, now_ns)
         if self._front is not None:

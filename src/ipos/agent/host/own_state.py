@@ -8,7 +8,6 @@ from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from ipos.abi.rows import Options
 from ipos.agent.heartbeat.message import LISTENERS_MAX, Listening, State
 from ipos.agent.heartbeat.orders import Orders
 from ipos.agent.host import listeners, load, tcp_options
@@ -68,8 +67,7 @@ class Observer:
         self._listening: list[Listening] = []
         self._listed: list[Process] = []
         self._elsewhere: list[str] = []
-        self._withheld = Options(0)
-        self.remarks: list[str] = []
+        self._options, self._withheld = tcp_options.Withheld(), 0
         self._asked_ns = self._sampled_ns = 0
         self._memory_left = self._bandwidth_left = 0
         self._processes: dict[int, Process] = {}
@@ -96,13 +94,11 @@ class Observer:
             self._asked_ns, self._found = now_ns, self._listeners.now()
         if now_ns - self._sampled_ns >= _SAMPLE_NS:
             self._sampled_ns = now_ns
-            self._withheld = tcp_options.withheld()
+            self._withheld = int(self._options.now())
             self._memory_left = self._memory.available()
             self._bandwidth_left = self._bandwidth.sample(now_ns)
         self._name_processes(self._found, now_ns)
         self._judge()
-        options = tcp_options.remark(self._withheld)
-        self.remarks = [*self._elsewhere, *([options] if options else [])]
         server = self.config.server
         return State(
             farm=self.config.farm.name,
@@ -126,9 +122,15 @@ class Observer:
             weight=orders.weight_of(server.name),
             fault=fault,
             hears=hears,
-            withheld=int(self._withheld),
+            withheld=self._withheld,
             again_ms=self.again_ms,
         )
+
+    @property
+    def remarks(self) -> list[str]:
+        """What an operator should know."""
+        options = self._options.remark
+        return [*self._elsewhere, *([options] if options else [])]
 
     def _name_processes(self, found: frozenset[listeners.Listener], now_ns: int) -> None:
         """Look through /proc only for new sockets, and at most once a second."""

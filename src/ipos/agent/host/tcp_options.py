@@ -6,9 +6,11 @@ over. Each server says what its kernel refuses, and no server offers that. So on
 affects the whole farm.
 """
 
+from contextlib import suppress
 from pathlib import Path
 
 from ipos.abi.rows import Options
+from ipos.agent.host.load import Steady
 
 SYSCTLS = {
     "tcp_timestamps": Options.TIMESTAMPS,
@@ -18,17 +20,28 @@ SYSCTLS = {
 PROC = Path("/proc/sys/net/ipv4")
 
 
-def withheld(proc: Path = PROC) -> Options:
-    """What is turned off in this network namespace."""
-    found = Options(0)
-    for name, option in SYSCTLS.items():
-        try:
-            value = (proc / name).read_text()
-        except OSError:  # a kernel without the choice takes the option
-            continue
-        if value.strip() == "0":
-            found |= option
-    return found
+class Withheld:
+    """What is turned off in this network namespace, asked again and again."""
+
+    def __init__(self, proc: Path = PROC) -> None:
+        self._files: list[tuple[Steady, Options]] = []
+        for name, option in SYSCTLS.items():
+            with suppress(OSError):  # a kernel without the choice takes the option
+                self._files.append((Steady(proc / name), option))
+        self._said: list[bytes] = []
+        self._found = Options(0)
+        self.remark: str | None = None
+        """What an operator should know of it."""
+
+    def now(self) -> Options:
+        said = [file.read() for file, _ in self._files]
+        if said != self._said:
+            self._said, self._found = said, Options(0)
+            for value, (_, option) in zip(said, self._files, strict=True):
+                if value.strip() == b"0":
+                    self._found |= option
+            self.remark = remark(self._found)
+        return self._found
 
 
 def remark(turned_off: Options) -> str | None:

@@ -81,6 +81,8 @@ class Convergence:
         self._links = Fault.NONE
         self._arps = desired.Arps({})
         self.settled = False
+        self.rests = False
+        """Whether there was nothing to write at the last look, and time alone changes nothing."""
         self.faults = Faults(members, now_ns, shared=config.farm.announce == "bgp")
         self.not_in_force = ""
         self._retry_ns = 0
@@ -107,10 +109,6 @@ class Convergence:
             said[member.index] = desired.server_row(member, sent, member.age(now_ns))
         self._writer.servers(said)
 
-    def heard(self, sent: Mapping[int, desired.Sent]) -> None:
-        """The data plane has written rows itself, when so much had been sent to these servers."""
-        self._sent |= sent
-
     def converge(
         self,
         now_ns: int,
@@ -135,7 +133,9 @@ class Convergence:
         quiet = quiet and told == self._arps
         self._links = links
         if quiet and not self._is_due and prune == self.settled:
+            self.rests = True
             return False
+        self.rests = False
         self._is_due = True  # and so it stays when something of this fails
         if prune:
             self._members.forget_silent(now_ns)
@@ -192,6 +192,8 @@ class Convergence:
         )
 
     def _write(self, now_ns: int, ramps: Mapping[tuple[str, int], int], *, prune: bool) -> None:
+        # The data plane writes rows itself. This writes all, so it must know what those say.
+        self._sent |= self._members.take_numbers()
         wanted = desired.plan(
             self._config, self.slots, self.numbers, self._members, self._sent, now_ns, ramps,
             self._arps,

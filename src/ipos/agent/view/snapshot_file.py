@@ -30,6 +30,7 @@ from ipos.config.schema import Config
 from ipos.errors import IposError
 
 _KEEP_NS = 10_000_000_000
+_SECOND_NS = 1_000_000_000
 
 
 class SnapshotFile:
@@ -65,6 +66,7 @@ class SnapshotFile:
         self._undone = undone
         self._tasks = tasks
         self._started_ns = boottime_ns()
+        self._recent: tuple[Snapshot, int] | None = None
         self._saved = Snapshot()
         self._saved_ns = 0
         self._writing: asyncio.Task[None] | None = None
@@ -102,8 +104,19 @@ class SnapshotFile:
         finally:
             self._writing = None
 
+    def recent(self) -> Snapshot:
+        """The last one, if it was made within a second: to make one takes its time."""
+        if self._recent is None or boottime_ns() - self._recent[1] > _SECOND_NS:
+            return self.now()
+        return self._recent[0]
+
     def now(self) -> Snapshot:
         """What the commands would be told at this moment."""
+        made = self._made()
+        self._recent = made, boottime_ns()
+        return made
+
+    def _made(self) -> Snapshot:
         known = pools.definitions(self.config)
         troubles = self._members.troubles(boottime_ns())
         remarks = (*self._observer.remarks, *self._own_programs.remarks)
