@@ -93,6 +93,8 @@ struct bpf_sock *bpf_skc_lookup_tcp(void *ctx, struct bpf_sock_tuple *tuple, __u
 				    __u64 netns, __u64 flags);
 struct bpf_sock *bpf_sk_lookup_tcp(void *ctx, struct bpf_sock_tuple *tuple, __u32 size, __u64 netns,
 				   __u64 flags);
+struct bpf_sock *bpf_sk_lookup_udp(void *ctx, struct bpf_sock_tuple *tuple, __u32 size, __u64 netns,
+				   __u64 flags);
 struct bpf_tcp_sock *bpf_tcp_sock(struct bpf_sock *sk);
 void *bpf_skc_to_tcp_sock(void *sk);
 void *bpf_skc_to_tcp_timewait_sock(void *sk);
@@ -122,6 +124,7 @@ long bpf_skb_change_head(struct __sk_buff *skb, __u32 len, __u64 flags);
 long bpf_skb_vlan_pop(struct __sk_buff *skb);
 long bpf_skb_vlan_push(struct __sk_buff *skb, __u16 protocol, __u16 tci);
 long bpf_skb_change_type(struct __sk_buff *skb, __u32 type);
+long bpf_l3_csum_replace(struct __sk_buff *skb, __u32 offset, __u64 from, __u64 to, __u64 size);
 long bpf_l4_csum_replace(struct __sk_buff *skb, __u32 offset, __u64 from, __u64 to, __u64 flags);
 __s64 bpf_csum_diff(const void *from, __u32 from_size, const void *to, __u32 to_size, __u32 seed);
 

@@ -219,6 +219,11 @@ __s64 bpf_csum_diff(const void *from, __u32 from_size, const void *to, __u32 to_
 	return carry(sum);
 }
 
+long bpf_l3_csum_replace(struct __sk_buff *skb, __u32 offset, __u64 from, __u64 to, __u64 size)
+{
+	return bpf_l4_csum_replace(skb, offset, from, to, size);
+}
+
 long bpf_l4_csum_replace(struct __sk_buff *skb, __u32 offset, __u64 from, __u64 to, __u64 flags)
 {
 	__u16 sum;
@@ -227,8 +232,12 @@ long bpf_l4_csum_replace(struct __sk_buff *skb, __u32 offset, __u64 from, __u64 
 	if (((flags & 15) != 2 && (flags & 15) != 4 && ((flags & 15) || from)) ||
 	    bpf_skb_load_bytes(skb, offset, &sum, 2))
 		return -EINVAL;
+	if (flags & BPF_F_MARK_MANGLED_0 && !sum)
+		return 0; /* UDP without a checksum */
 	sum = fold_sum(
 		carry((__u64)(__u16)~sum + (flags & 15 ? (__u32) ~(__u32)from : 0) + (__u32)to));
+	if (flags & BPF_F_MARK_MANGLED_0 && !sum)
+		sum = 0xffff;
 	return bpf_skb_store_bytes(skb, offset, &sum, 2, 0);
 }
 

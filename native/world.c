@@ -56,8 +56,11 @@ __u32 bpf_get_prandom_u32(void)
 
 /* ---- sockets -------------------------------------------------------------------------------- */
 
+/* A UDP socket of the node's kernel: its state is that of no TCP listener or connection. */
+#define UDP_SOCKET BPF_TCP_CLOSE
+
 /* An exact four-tuple before a listener on the address before one on any. */
-static struct bpf_sock *lookup(struct bpf_sock_tuple *tuple, int full)
+static struct bpf_sock *lookup(struct bpf_sock_tuple *tuple, int full, __u32 listening)
 {
 	struct native_node *n = native_now();
 	int best = -1, best_rank = 0;
@@ -68,7 +71,9 @@ static struct bpf_sock *lookup(struct bpf_sock_tuple *tuple, int full)
 
 		if (s->service_port != tuple->ipv4.dport)
 			continue;
-		if (s->state == BPF_TCP_LISTEN) {
+		if ((s->state == UDP_SOCKET) != (listening == UDP_SOCKET))
+			continue;
+		if (s->state == listening) {
 			if (s->service_ip && s->service_ip != tuple->ipv4.daddr)
 				continue;
 			rank = s->service_ip ? 2 : 1;
@@ -100,14 +105,21 @@ struct bpf_sock *bpf_skc_lookup_tcp(void *ctx, struct bpf_sock_tuple *tuple, __u
 				    __u64 netns, __u64 flags)
 {
 	(void)ctx, (void)size, (void)netns, (void)flags;
-	return lookup(tuple, 0);
+	return lookup(tuple, 0, BPF_TCP_LISTEN);
 }
 
 struct bpf_sock *bpf_sk_lookup_tcp(void *ctx, struct bpf_sock_tuple *tuple, __u32 size, __u64 netns,
 				   __u64 flags)
 {
 	(void)ctx, (void)size, (void)netns, (void)flags;
-	return lookup(tuple, 1);
+	return lookup(tuple, 1, BPF_TCP_LISTEN);
+}
+
+struct bpf_sock *bpf_sk_lookup_udp(void *ctx, struct bpf_sock_tuple *tuple, __u32 size, __u64 netns,
+				   __u64 flags)
+{
+	(void)ctx, (void)size, (void)netns, (void)flags;
+	return lookup(tuple, 0, UDP_SOCKET);
 }
 
 struct bpf_tcp_sock *bpf_tcp_sock(struct bpf_sock *sk)

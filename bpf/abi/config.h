@@ -18,6 +18,7 @@ enum ipos_settings_flags {
 	IPOS_ALL_ANSWER = 32,	 /* every server that is up hears our questions: without an
 					 * answer a connection has no owner, and is reset */
 	IPOS_DRAINS = 64,	 /* this server is to lose its connections: see tc/join.h */
+	IPOS_FLOWS = 128,	 /* some service is UDP */
 };
 
 struct ipos_settings { /* map `settings`, one element */
@@ -170,11 +171,11 @@ struct ipos_service { /* map `services`, by index */
 	__be16 port;	       /* clients connect to this */
 	__be32 application_ip; /* our own listener; 0: any address */
 	__be16 application_port;
-	__u16 listening;  /* index in `pools`: all that could serve some request */
-	__u32 log;	  /* logged if a random number is not above it; 0: none */
-	__u8 mode;	  /* enum ipos_mode */
-	__u8 own_refused; /* 1: a program of this server's own may not connect to it */
-	__u8 zero[2];
+	__u16 listening;    /* index in `pools`: all that could serve some request */
+	__u32 log;	    /* logged if a random number is not above it; 0: none */
+	__u8 mode;	    /* enum ipos_mode */
+	__u8 own_refused;   /* 1: a program of this server's own may not connect to it */
+	__u16 flow_idle_s;  /* UDP: a flow is over after so many seconds without a datagram */
 	__be32 listener_ip; /* the address of ours where its application listens, if
 					 * that is not any; 0: it is, or is `application_ip` */
 };

@@ -240,7 +240,32 @@ struct ipos_decision { /* ring `decisions` */
 	X(232, STATE_HEARD, "states of other servers that were stored (type 13)") \
 	X(233, DROP_STATE_UNKNOWN, \
 	  "states of a server or an edition that this server's agent does not know") \
-	X(234, DROP_STATE_OLD, "states that are no newer than the last one of their server")
+	X(234, DROP_STATE_OLD, "states that are no newer than the last one of their server") \
+	X(205, DROP_FLOW_NO_SERVER, "a datagram of a UDP service that no server is ready for") \
+	X(206, DROP_FLOW_LONG, \
+	  "a datagram that may not be split and is too long for a frame; its sender is told") \
+	X(207, DROP_FLOW_NO_LISTENER, \
+	  "a datagram from another server that nothing here listens for") \
+	X(208, DROP_FLOW_EVICTED, \
+	  "a datagram whose flow's row was evicted before it could leave; it is the first again") \
+	X(209, DROP_FLOW_APPLICATION, \
+	  "a fragment for an application at another address or port than its client asked") \
+	X(210, FLOW_NEW, "flows of UDP services that were given a server") \
+	X(211, FLOW_AGAIN, \
+	  "flows given another server: theirs refused, is down or in maintenance") \
+	X(212, FLOW_OFFERED, "flows told to their servers (type 1 of UDP sent)") \
+	X(213, FLOW_ACKNOWLEDGED, "flows that their servers have acknowledged (type 3 received)") \
+	X(214, FLOW_REFUSED, "flows that we refused (type 7 of UDP sent)") \
+	X(215, FLOW_KEPT, "answered flows that got a row which is never evicted") \
+	X(216, FLOW_FULL, "answered flows that may be evicted, because Flow has no room") \
+	X(217, FLOW_SHARE, \
+	  "answered flows that may be evicted, because their client's network has used its share") \
+	X(218, FLOW_SOURCE, \
+	  "datagrams of applications that got the source that their client asked") \
+	X(219, FLOW_SPLIT, "datagrams and fragments that travelled in two fragments") \
+	X(220, FLOW_FRAGMENT_LOST, \
+	  "fragments of UDP whose first one was not seen: left to this server's kernel") \
+	X(221, FLOW_EXPIRED, "rows of flows taken away because no datagram came in time")
 
 #define IPOS_COUNTERS_MAX 256
 #define IPOS_COUNTERS_AMBIGUOUS 32 /* + enum ipos_ambiguity: AMBIGUOUS_* */

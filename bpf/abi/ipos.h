@@ -16,6 +16,7 @@
 #include "abi/heard.h"
 #include "abi/request.h"
 #include "abi/connection.h"
+#include "abi/flow.h"
 #include "abi/event.h"
 #include "abi/measured.h"
 

@@ -32,6 +32,7 @@
  * on a frame that the agent runs through tc: what is held had its time to go on
  */
 #define IPOS_MARK_LATE 0x69704f5c
+#define IPOS_MARK_FLOW 0x69704f5f /* on a datagram whose flow has just been offered */
 /*
  * on a piece of a held request for our own kernel: no other bytes may take its place
  */
@@ -102,6 +103,7 @@ static inline __attribute__((always_inline, unused)) void verdicts_differ(__u32 
 	case IPOS_MARK_LATE:
 	case IPOS_MARK_TELL:
 	case IPOS_MARK_AFTER:
+	case IPOS_MARK_FLOW:
 	case IPOS_META_SETTLED:
 		break;
 	}

@@ -97,17 +97,29 @@ IPOS_INLINE __u16 header_sum(const struct ipos_header *h)
 }
 
 /* In two words, as a tag reads it: what was just written in smaller pieces is read slowly. */
-IPOS_INLINE void header_write(void *at, const struct ipos_tuple *t, __u32 endpoint_ip,
-			      __u16 endpoint_port, __u8 type)
+IPOS_INLINE void header_write_of(void *at, const struct ipos_tuple *t, __u32 endpoint_ip,
+				 __u16 endpoint_port, __u8 type, __u8 protocol)
 {
 	__u64 first = t->client_ip | (__u64)t->client_port << 32 | (__u64)endpoint_ip << 48;
 	__u64 second = endpoint_ip >> 16 | (__u64)endpoint_port << 16 | (__u64)type << 32 |
-		       (__u64)IPOS_TCP << 40;
+		       (__u64)protocol << 40;
 	__u16 sum =
 		fold((first & 0xffffffff) + (first >> 32) + (second & 0xffffffff) + (second >> 32));
 
 	AT64(at, 0) = first;
 	AT64(at, 8) = second | (__u64)(__u16)~sum << 48;
+}
+
+/* The same of a TCP connection. */
+IPOS_INLINE void header_write(void *at, const struct ipos_tuple *t, __u32 endpoint_ip,
+			      __u16 endpoint_port, __u8 type)
+{
+	header_write_of(at, t, endpoint_ip, endpoint_port, type, IPOS_TCP);
+}
+
+IPOS_INLINE __u8 protocol_of(const struct ipos_tuple *t)
+{
+	return t->protocol == IPPROTO_UDP ? IPOS_UDP : IPOS_TCP;
 }
 
 IPOS_INLINE int header_checksum_right(const struct ipos_header *h)
@@ -277,7 +289,7 @@ IPOS_APART int notice_write(const struct ipos_settings *set, struct ipos_scratch
 	l2_write(w->frame, to, set->back_mac, vlan, set->ethertype);
 	h = (void *)w->frame + l2;
 	trailer = (void *)(h + 1);
-	header_write(h, t, n->endpoint_ip, n->endpoint_port, n->type);
+	header_write_of(h, t, n->endpoint_ip, n->endpoint_port, n->type, protocol_of(t));
 	trailer->service_ip = t->service_ip;
 	trailer->service_port = t->service_port;
 	trailer->reason = bpf_htons(n->reason);

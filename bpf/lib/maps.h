@@ -78,6 +78,21 @@ IPOS_MAP(questions, LRU_HASH, struct ipos_tuple, struct ipos_question, 65536);
 /* Writer: data plane.  Fixed size; the last slot is of all sources. */
 IPOS_MAP(locates, ARRAY, __u32, struct ipos_guesses, IPOS_GUESSES_SLOTS);
 
+/*
+ * Writer: data plane; the agent takes idle rows away.  Full: the flow stays in `udp_new`, where it
+ * can be evicted.
+ */
+IPOS_MAP_FLAGS(udp_flows, HASH, struct ipos_tuple, struct ipos_flow, IPOS_FLOW_ROWS,
+	       BPF_F_NO_PREALLOC);
+/* Writer: data plane.  Evicts the least recently used: its next datagram is the first again. */
+IPOS_MAP(udp_new, LRU_HASH, struct ipos_tuple, struct ipos_flow, IPOS_FLOW_NEW_ROWS);
+IPOS_MAP(udp_owned, LRU_HASH, struct ipos_tuple, struct ipos_owned, IPOS_FLOW_OWNED_ROWS);
+IPOS_MAP(udp_fragments, LRU_HASH, struct ipos_fragment_key, struct ipos_fragment, 16384);
+/* Writer: data plane.  Fixed size.  As `hold_used`, of rows of `udp_flows`. */
+IPOS_MAP(udp_used, ARRAY, __u32, __u32, IPOS_SHARES_SLOTS);
+/* Writer: agent.  Fixed size.  As `hold_returned`. */
+IPOS_MAP(udp_returned, ARRAY, __u32, __u32, IPOS_SHARES_SLOTS);
+
 /* Writer: data plane, and the agent for what it hears.  The least recently used row goes. */
 IPOS_MAP(cookies, LRU_HASH, struct ipos_cookie_key, struct ipos_cookie, 131072);
 IPOS_MAP(learning, LRU_HASH, struct ipos_tuple, struct ipos_learning, 16384);

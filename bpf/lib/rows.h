@@ -45,6 +45,14 @@ IPOS_INLINE struct ipos_address *address_parsed(const struct segment *s, enum pa
 				       : address_of(s->tuple.service_ip, s->tuple.service_port);
 }
 
+IPOS_INLINE int denied(__u32 ip)
+{
+	struct ipos_prefix key = { .prefix_len = 32, .ip = ip };
+	const struct ipos_gates *g = gates_now();
+
+	return (!g || !g->deny_empty) && bpf_map_lookup_elem(&deny, &key) != NULL;
+}
+
 IPOS_INLINE int interface_is(__u32 ifindex, __u16 vlan, __u32 wanted, __u16 wanted_vlan)
 {
 	return ifindex == wanted && vlan == wanted_vlan;

@@ -6,6 +6,7 @@
 #include "lib/emit.h"
 #include "lib/measure.h"
 #include "tc/arp_out.h"
+#include "tc/flow_out.h"
 #include "tc/cookie_news.h"
 #include "tc/line_out.h"
 #include "tc/mss.h"
@@ -215,8 +216,12 @@ IPOS_INLINE int egress_frame(struct __sk_buff *skb)
 		arp_leaves(skb, s.l2);
 		return TC_ACT_OK;
 	}
-	if (what != PARSED_IP || parse_ip(data, end, skb->len, &s) != PARSED_TCP)
+	if (what != PARSED_IP)
 		return TC_ACT_OK;
+	if (parse_ip(data, end, skb->len, &s) != PARSED_TCP)
+		return s.tuple.protocol == IPPROTO_UDP && set->flags & IPOS_FLOWS
+			       ? flow_leaves(skb, s.l2)
+			       : TC_ACT_OK;
 	/* What a socket sends after its first bytes matters only where responses are read. */
 	if (likely((set->flags & (IPOS_ANSWERS_UNREAD | IPOS_CAPTURE)) == IPOS_ANSWERS_UNREAD) &&
 	    s.length && !(s.flags & (TCP_SYN | TCP_FIN | TCP_RST)) && skb->mark != IPOS_MARK_OURS &&

@@ -12,6 +12,7 @@
  */
 #include "abi/verdict.h"
 #include "tc/cookie_news.h"
+#include "tc/flow_frame.h"
 #include "tc/line_in.h"
 #include "tc/locating.h"
 #include "tc/own_frame.h"
@@ -211,6 +212,16 @@ IPOS_INLINE int follow_whole(struct __sk_buff *skb, struct ipos_settings *set,
 	return ep ? closing(skb, set, w, s, ep) : TC_ACT_OK;
 }
 
+/* Whether a frame of ours, which XDP has checked, is about a UDP flow. */
+IPOS_INLINE int is_flow_frame(const struct __sk_buff *skb, const struct segment *s)
+{
+	__u8 protocol = 0;
+
+	return !bpf_skb_load_bytes(skb, s->l2 + offsetof(struct ipos_header, protocol), &protocol,
+				   1) &&
+	       protocol == IPOS_UDP;
+}
+
 IPOS_INLINE int ingress(struct __sk_buff *skb)
 {
 	struct ipos_scratch *w = scratch_of(IPOS_PROG_INGRESS);
@@ -236,6 +247,8 @@ IPOS_INLINE int ingress(struct __sk_buff *skb)
 	if (skb->vlan_present) /* the kernel has taken the tag out of the frame */
 		s.vlan = skb->vlan_tci & 0xfff;
 	if (what == PARSED_IPOS) {
+		if (is_flow_frame(skb, &s))
+			return flow_frame(skb, s.l2, s.vlan);
 		verdict = own_frame(skb, set, w, &s);
 		goto decided;
 	}
@@ -250,6 +263,10 @@ IPOS_INLINE int ingress(struct __sk_buff *skb)
 	else if (what == PARSED_ICMP && skb->ifindex != set->front_ifindex &&
 		 s.vlan == set->front_vlan)
 		return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
+	else if (set->flags & IPOS_FLOWS && s.vlan == set->front_vlan)
+		return what == PARSED_ICMP		 ? flow_icmp(skb, s.l2)
+		       : s.tuple.protocol == IPPROTO_UDP ? flow_packet(skb, s.l2)
+							 : TC_ACT_OK;
 decided:
 	if (verdict == FOLLOW)
 		verdict = follow_whole(skb, set, w, &s);

@@ -7,6 +7,7 @@
 #define IPOS_XDP_BACK_H
 
 #include "lib/measure.h"
+#include "xdp/flow_back.h"
 #include "xdp/located.h"
 #include "xdp/server_state.h"
 
@@ -324,6 +325,8 @@ IPOS_INLINE int back_frame(struct xdp_md *ctx, struct ipos_settings *set, struct
 	s->tuple.client_ip = h->client_ip;
 	s->tuple.client_port = h->client_port;
 	s->tuple.protocol = IPPROTO_TCP;
+	if (h->protocol == IPOS_UDP && !to_all)
+		return flow_back(ctx, s->l2);
 	if (h->protocol != IPOS_TCP || (to_all && !is_for_all(h->type)))
 		return drop(COUNT_DROP_FRAME_TYPE);
 	switch (h->type) {

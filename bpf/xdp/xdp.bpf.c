@@ -4,14 +4,6 @@
 #include "xdp/arp_in.h"
 #include "xdp/notice.h"
 
-IPOS_INLINE int denied(__u32 ip)
-{
-	struct ipos_prefix key = { .prefix_len = 32, .ip = ip };
-	const struct ipos_gates *g = gates_now();
-
-	return (!g || !g->deny_empty) && bpf_map_lookup_elem(&deny, &key) != NULL;
-}
-
 /* Where clients come in, or this server's own programs. */
 IPOS_INLINE int front_is(const struct ipos_settings *set, __u32 ifindex, __u16 vlan)
 {
@@ -44,6 +36,10 @@ IPOS_INLINE int xdp_frame(struct xdp_md *ctx, struct ipos_settings *set, struct 
 		if (what >= PARSED_TCP && what != PARSED_ICMP &&
 		    interface_is(ctx->ingress_ifindex, s.vlan, set->back_ifindex, set->back_vlan) &&
 		    address_parsed(&s, what))
+			return drop(COUNT_DROP_BACK_DIRECT);
+		if (what == PARSED_OTHER && s.tuple.protocol == IPPROTO_UDP &&
+		    interface_is(ctx->ingress_ifindex, s.vlan, set->back_ifindex, set->back_vlan) &&
+		    set->back_ifindex != set->front_ifindex && flow_direct(ctx, s.l2, s.l4))
 			return drop(COUNT_DROP_BACK_DIRECT);
 		if (what == PARSED_OTHER && interface_is(ctx->ingress_ifindex, s.vlan,
 							 set->front_ifindex, set->front_vlan)) {

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HEADERS = Path(__file__).resolve().parents[2] / "bpf"
+WORKING_SPACE = ("scratch", "flow_work")
+"""Maps whose values are no concern of anybody else's."""
 CONCERNS = (
     "limits",
     "verdict",
@@ -24,6 +26,7 @@ CONCERNS = (
     "heard",
     "request",
     "connection",
+    "flow",
     "event",
     "measured",
 )
@@ -110,7 +113,7 @@ def read() -> Headers:
     found = parse("\n".join(texts))
     for file in sorted(HEADERS.glob("*/*.h")):
         for name, kind, key, value in _MAP.findall(file.read_text()):
-            if name != "scratch":
+            if name not in WORKING_SPACE:
                 found.maps[name] = (kind, key, value)
     return found
 

@@ -14,10 +14,12 @@ from ipos.wire.fields import Layout
 from ipos.wire.header import HEADER, Header, PacketType, Protocol
 from ipos.wire.packets import (
     CONNECTION_INFORMATION,
+    FLOW_OFFER,
     SHAPES,
     TRAILER,
     ConnectionPacket,
     DataPacket,
+    FlowOffer,
     NoticePacket,
     Packet,
     Shape,
@@ -70,7 +72,8 @@ _DATA = DataPacket(
 _ACKNOWLEDGEMENT = NoticePacket.answering(_CONNECTION, PacketType.ACKNOWLEDGEMENT)
 
 _TAGGED = {
-    PacketType.CONNECTION: "header, connection information, control block up to the tag",
+    PacketType.CONNECTION: "header, connection information, control block up to the tag; of UDP, "
+    "the offer up to the tag and both MAC addresses",
     PacketType.PACKET: "header, inner IP and TCP headers with their options, short payloads",
     PacketType.LOCATE: "header, inner IP and TCP headers with their options, short payloads",
     **dict.fromkeys(
@@ -131,6 +134,12 @@ def document() -> str:
                 prose(ControlBlock),
                 _layout(CONTROL_BLOCK),
                 f"Flags: {', '.join(flags)}.",
+            ),
+            section(
+                "Flow offer",
+                "Ours, after the figure's 36 bytes of a UDP flow's type 1.",
+                prose(FlowOffer),
+                _layout(FLOW_OFFER),
             ),
             section(
                 "Trailer",
@@ -198,14 +207,19 @@ def _lengths() -> tuple[str, str]:
     information = CONNECTION_INFORMATION.size
     rows = [
         ("1, TCP", header + information + CONTROL_BLOCK.size, 0),
-        ("1, UDP", header + information, 0),
+        ("1, UDP", header + information, FLOW_OFFER.size),
         ("2 and 5, TCP", f"{header} + 40 + data", constant("IPOS_TAG_LEN")),
         ("2 and 5, UDP", f"{header} + 28 + data", constant("IPOS_TAG_LEN")),
         *((_numbers(shape), header, shape.layout.size) for shape in SHAPES),
     ]
+    paragraph = (
+        "With TCP options the inner headers are longer by them. A later fragment of UDP has 20 "
+        "bytes of inner headers. A datagram of UDP that is too long for one frame travels as two "
+        "fragments, in two frames."
+    )
     return (
         table(("Type", "Figure's length", "Trailer"), rows),
-        "With TCP options the inner headers are longer by them. UDP is not served yet.",
+        paragraph,
     )
 
 

@@ -14,6 +14,8 @@ from tests.support.golden import (
     rows_anycast,
     rows_arp,
     rows_close,
+    rows_flow,
+    rows_flow_owner,
     rows_frames,
     rows_front,
     rows_gates,
@@ -43,7 +45,7 @@ MODULES = (
     rows_migration, rows_owner, rows_close, rows_old_connection,
     rows_frames, rows_front, rows_gates, rows_move, rows_traffic, rows_urgent, rows_refused,
     rows_approved, rows_offered_again, rows_arp, rows_anycast, rows_locate, rows_states,
-    rows_taken,
+    rows_taken, rows_flow, rows_flow_owner,
 )  # fmt: skip
 ROWS = [row for module in MODULES for row in module.ROWS]
 

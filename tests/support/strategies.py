@@ -13,6 +13,7 @@ from ipos.wire import (
     ControlBlock,
     ControlFlags,
     DataPacket,
+    FlowOffer,
     Frame,
     Header,
     LearnedPacket,
@@ -70,7 +71,10 @@ CONNECTION_TCP = ConnectionPacket(
     control_block=CONTROL,
 )
 CONNECTION_UDP = ConnectionPacket(
-    header=header(PacketType.CONNECTION, Protocol.UDP), server_ip=SERVICE, server_port=53
+    header=header(PacketType.CONNECTION, Protocol.UDP),
+    server_ip=SERVICE,
+    server_port=53,
+    offer=FlowOffer(sent_s=1_600_000_020, number=0x123),
 )
 INNER_TCP = bytes(
     IP(src=str(CLIENT), dst=str(SERVICE))
@@ -84,7 +88,7 @@ ACKNOWLEDGEMENT = NoticePacket.answering(CONNECTION_TCP, PacketType.ACKNOWLEDGEM
 NONCE = bytes(range(0x20, 0x2C))
 PROBE = ProbePacket(header=header(PacketType.PROBE), nonce=NONCE)
 
-EXAMPLES = (CONNECTION_TCP, DATA_TCP, DATA_UDP, ACKNOWLEDGEMENT, PROBE)
+EXAMPLES = (CONNECTION_TCP, CONNECTION_UDP, DATA_TCP, DATA_UDP, ACKNOWLEDGEMENT, PROBE)
 
 
 def frame(packet: Packet, vlan: VlanTag | None = None) -> Frame:
@@ -131,11 +135,15 @@ control_blocks = st.builds(
 
 @st.composite
 def connections(draw: st.DrawFn) -> ConnectionPacket:
-    """TCP and UDP; only TCP ones can be authenticated."""
+    """TCP and UDP."""
     head = draw(headers(PacketType.CONNECTION))
-    block = draw(control_blocks) if head.protocol is Protocol.TCP else None
+    tcp = head.protocol is Protocol.TCP
     return ConnectionPacket(
-        header=head, server_ip=draw(addresses), server_port=draw(u16), control_block=block
+        header=head,
+        server_ip=draw(addresses),
+        server_port=draw(u16),
+        control_block=draw(control_blocks) if tcp else None,
+        offer=None if tcp else FlowOffer(sent_s=draw(u32), number=draw(u16)),
     )
 
 

@@ -55,6 +55,8 @@ TRUNCATIONS = [
     (CONNECTION_TCP, 36 + 103, "migration_number", 36 + 96),
     (CONNECTION_TCP, 175, "tag", 36 + 124),
     (CONNECTION_UDP, 35, "server_port", 34),
+    (CONNECTION_UDP, 39, "sent_s", 36),
+    (CONNECTION_UDP, 49, "tag", 42),
     (DATA_TCP, 30, "inner_ip_header", 30),
     (DATA_TCP, 69, "inner_tcp_header", 50),
     (DATA_TCP, 81, "inner_tcp_options", 70),
@@ -165,7 +167,7 @@ def test_a_second_vlan_tag_is_no_ethertype_of_ours() -> None:
 OVER_LONG = [
     # a frame of this length, with so many bytes behind it, is refused at this offset
     (CONNECTION_TCP, 1, 176),
-    (CONNECTION_UDP, 60 - 36 + 1, 60),
+    (CONNECTION_UDP, 60 - 50 + 1, 60),
     (DATA_TCP, 1, 14 + 16 + 70 + 8),
     (ACKNOWLEDGEMENT, 60 - 50 + 1, 60),
 ]
@@ -251,12 +253,10 @@ def test_authentication_comes_before_interpretation() -> None:
     assert refusal(with_block(0, b"\x02"), KEY).field == "tag"
 
 
-def test_udp_connections_cannot_be_authenticated() -> None:
+def test_udp_connections_are_authenticated() -> None:
     raw = ethernet.encode(frame(CONNECTION_UDP))
     error = refusal(ethernet.pad(raw), KEY)
-    assert (error.field, error.offset) == ("tag", 36)
-    with pytest.raises(ValueError, match="holds no tag"):
-        ethernet.encode(frame(CONNECTION_UDP), KEY)
+    assert (error.field, error.offset) == ("tag", 42)
 
 
 def test_wire_errors_are_sentences_for_users() -> None:

@@ -20,6 +20,7 @@ from ipos.wire import (
     Packet,
     PacketType,
     ProbePacket,
+    Protocol,
     StatePacket,
     VlanTag,
     ethernet,
@@ -72,7 +73,11 @@ GOLDEN: dict[str, tuple[Packet, bytes, int]] = {
         built(ETHER, ipos(1), INFORMATION_TCP, control_block()),
         176,
     ),
-    "UDP connection (11f)": (CONNECTION_UDP, built(ETHER, ipos(1, 2), INFORMATION_UDP), 36),
+    "UDP connection (11f)": (
+        CONNECTION_UDP,
+        built(ETHER, ipos(1, 2), INFORMATION_UDP, bytes.fromhex("5f5e10140123") + bytes(8)),
+        36 + 14,
+    ),
     "TCP packet (11g)": (
         DATA_TCP,
         built(ETHER, ipos(2), INNER_TCP, bytes(8)),
@@ -166,6 +171,22 @@ def test_an_icmp_error_travels_as_a_packet_of_the_connection() -> None:
         DataPacket(header=header(PacketType.PACKET), inner=inner)
     )
     assert ethernet.encode(ethernet.decode(golden, KEY), KEY).hex() == golden.hex()
+
+
+def test_tag_of_a_udp_connection_covers_its_offer_and_both_ends() -> None:
+    covered = built(ipos(1, 2), INFORMATION_UDP, bytes.fromhex("5f5e10140123"))
+    ends = ethernet.encode(frame(CONNECTION_UDP))[:12]
+    golden = built(ETHER, covered, siphash64(KEY, covered + ends).to_bytes(8, "little"))
+    assert ethernet.encode(frame(CONNECTION_UDP), KEY).hex() == golden.hex()
+
+
+def test_later_fragment_of_udp_has_no_ports() -> None:
+    inner = bytes(IP(src="10.99.0.7", dst="203.0.113.1", proto=17, frag=181) / (b"x" * 24))
+    tag = packet_tag(built(ipos(2, 2), inner[:20]), inner[20:])
+    golden = built(ETHER, ipos(2, 2), inner, tag)
+    data = DataPacket(header=header(PacketType.PACKET, Protocol.UDP), inner=inner)
+    assert ethernet.decode(golden, KEY) == frame(data)
+    assert ethernet.encode(frame(data), KEY).hex() == golden.hex()
 
 
 def test_tag_of_a_udp_packet_covers_it() -> None:

@@ -85,6 +85,7 @@ class SettingsFlags(IntFlag):
     KEYS_CHANGE = 16
     ALL_ANSWER = 32
     DRAINS = 64
+    FLOWS = 128
 
 
 class KeyValid(IntFlag):
@@ -404,6 +405,15 @@ class Silent(IntEnum):
     NO = 0
     WAITS = 1
     OVER = 2
+
+
+class FlowState(IntEnum):
+    """`enum ipos_flow_state`."""
+
+    OFFERED = 0
+    ACKNOWLEDGED = 1
+    ANSWERED = 2
+    REFUSED = 3
 
 
 class Outcome(IntEnum):
@@ -804,6 +814,7 @@ class Service:
     log: int = 0
     mode: Mode = Mode(0)
     own_refused: bool = False
+    flow_idle_s: int = 0
     listener_ip: IPv4Address = NOWHERE
 
 
@@ -1378,6 +1389,78 @@ class Captured:
     length: int = 0
     captured: int = 0
     outbound: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """`struct ipos_flow`: maps `udp_flows` and `udp_new`, at the first server."""
+
+    STRUCT: ClassVar[str] = "ipos_flow"
+    COUNTED: ClassVar[dict[str, str]] = {"refused": "refusals"}
+    last_seen_ns: int = 0
+    offered_ns: int = 0
+    destination_ip: IPv4Address = NOWHERE
+    destination_port: int = 0
+    server: int = 0
+    service: int = 0
+    offer: int = 0
+    state: FlowState = FlowState(0)
+    refused: tuple[int, ...] = ()
+    packets: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """`struct ipos_owned`: Map `udp_owned`, LRU, at the owner, by two keys: the flow's, and the
+    same with the application's port and no service address, which says what the client asked last.
+    """
+
+    STRUCT: ClassVar[str] = "ipos_owned"
+    last_seen_ns: int = 0
+    answered_ns: int = 0
+    service_ip: IPv4Address = NOWHERE
+    service_port: int = 0
+    first: int = 0
+    service: int = 0
+    packets: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentKey:
+    """`struct ipos_fragment_key`: map `udp_fragments`: of one IP packet."""
+
+    STRUCT: ClassVar[str] = "ipos_fragment_key"
+    source: int = 0
+    destination: int = 0
+    id: int = 0
+    outbound: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """`struct ipos_fragment`: what its first fragment said."""
+
+    STRUCT: ClassVar[str] = "ipos_fragment"
+    seen_ns: int = 0
+    service_ip: IPv4Address = NOWHERE
+    client_port: int = 0
+    service_port: int = 0
+    port: int = 0
+    server: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FlowOffer:
+    """`struct ipos_flow_offer`: After a UDP flow's header in type 1; of the size of a notice's
+    trailer.
+    """
+
+    STRUCT: ClassVar[str] = "ipos_flow_offer"
+    service_ip: IPv4Address = NOWHERE
+    service_port: int = 0
+    sent_s: int = 0
+    offer: int = 0
+    tag: bytes = bytes(8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from ipos.agent.examination.examiner import Examiner, host
 from ipos.agent.exchange import Exchange
 from ipos.agent.expiry.silent_clients import SilentClients
 from ipos.agent.expiry.sweep import Sweep
+from ipos.agent.flows.idle_flows import IdleFlows
 from ipos.agent.heartbeat import probe, transport
 from ipos.agent.heartbeat.learned_cookies import CookieGossip
 from ipos.agent.holders import announcements
@@ -179,6 +180,7 @@ class Agent:
                 connections=parts.connections,
                 found_again=parts.config.farm.announce != "none"
                 and bool(parts.config.farm.locates_per_s),
+                flows=IdleFlows(parts.maps),
             )
         )
         links = stack.enter_context(

@@ -13,7 +13,7 @@ from ipos.abi.layout import constant
 from ipos.config import agent_section, locate
 from ipos.config.errors import Mistake
 from ipos.config.health_check import Check
-from ipos.config.modes import check_modes
+from ipos.config.modes import check_flows, check_modes
 from ipos.config.routes import check_routes
 from ipos.config.schema import Config, Service, Session
 from ipos.files import FileError, read_bounded
@@ -53,6 +53,7 @@ def crosscheck(config: Config, file: Path, places: dict[locate.Path, int]) -> li
     _pools(config, say)
     check_routes(config, places, say)
     check_modes(config, say)
+    check_flows(config, say)
     _not_yet(config, say)
     return mistakes
 
@@ -303,8 +304,6 @@ def _not_yet(config: Config, say: _Say) -> None:
     """What the data plane does not do is refused: half a rule would answer from a wrong server."""
     for position, service in enumerate(config.service):
         here = ("service", position)
-        if service.protocol == "udp":
-            say((*here, "protocol"), f'{_of(service.name)} protocol "udp"; only "tcp" is served')
         if service.decide == "request" and service.select == "connection":
             say(
                 (*here, "decide"),

@@ -69,7 +69,10 @@ MEANINGS: dict[str, str] = {
     "environment variable `IPOS_ADDRESSES`. Without this key, it is `birdc configure`.",
     "Service.name": "Names the service in routes and messages.",
     "Service.port": "The port that clients connect to.",
-    "Service.protocol": "The transport.",
+    "Service.protocol": "The transport. A client's flow of UDP is given a server by its first "
+    "datagram.",
+    "Service.idle_s": "How long a flow of UDP may be silent before its client's next datagram "
+    "begins another one; 60 without this key.",
     "Service.select": "When a server is chosen: by the request, or as soon as a client connects. "
     "Protocols in which the server speaks first need the second.",
     "Service.decide": "How often a server is chosen: once for a connection, or for each of its "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which requests a service needs to read, and which settings contradict its `mode`."""
+"""Which requests a service needs to read, and what contradicts its `mode` or `protocol`."""
 
 from collections.abc import Callable, Iterator
 
@@ -40,6 +40,56 @@ def check_modes(config: Config, say: _Say) -> None:
                 f'service "{service.name}" has mode = "{service.mode}", which {reads}, and {what}; '
                 'say mode = "http", or leave one of them out',
             )
+
+
+def check_flows(config: Config, say: _Say) -> None:
+    """A sentence for every key that means nothing where there are no connections, or no flows."""
+    for position, service in enumerate(config.service):
+        here = ("service", position)
+        if service.protocol != "udp":
+            if service.idle_s is not None:
+                say(
+                    (*here, "idle_s"),
+                    f'service "{service.name}" has idle_s, which is for protocol = "udp"; the time '
+                    "of connections is farm.idle_s",
+                )
+            continue
+        for key in _of_connections(config, service):
+            say(
+                (*here, key),
+                f'service "{service.name}" has protocol = "udp" and {key}, which needs a '
+                "connection; leave it out",
+            )
+        for number, route in _routes(config, service):
+            if not route.takes_all:
+                say(
+                    ("route", number),
+                    f'service "{service.name}" has protocol = "udp", and datagrams have no host or '
+                    "path to look at; its route may have neither",
+                )
+        if service.application is not None and service.application.ip.is_loopback:
+            say(
+                (*here, "application"),
+                f'service "{service.name}" has protocol = "udp" and an application on '
+                f"{service.application.ip}, from where no answer can leave; let it listen on "
+                "0.0.0.0 or on an address of the server",
+            )
+
+
+def _of_connections(config: Config, service: Service) -> Iterator[str]:
+    """Keys of a UDP service that only TCP has a use for."""
+    if service.select == "connection":
+        yield "select"
+    if service.decide == "request":
+        yield "decide"
+    if service.mode != "auto":
+        yield "mode"
+    if _session_asks(service):
+        yield "session"
+    if service.check is not None:
+        yield "check"
+    if service.access_log:
+        yield "access_log"
 
 
 def _contradictions(config: Config, service: Service) -> Iterator[str]:

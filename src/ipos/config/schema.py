@@ -18,6 +18,7 @@ from ipos.config.agent_section import Agent
 from ipos.config.health_check import Check
 from ipos.selection.policies import Policy
 
+FLOW_IDLE_S = 60
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
 INTERFACE_PATTERN = r"^[^\s/:\x00-\x1f\x7f]{1,15}$"
 
@@ -309,6 +310,9 @@ class Service(Struct, frozen=True, forbid_unknown_fields=True):
         | None
     ) = None
     session: Session | None = None
+    idle_s: Annotated[int, Meta(ge=1, le=65_535, description="seconds from 1 to 65535")] | None = (
+        None
+    )
     check: Check | None = None
     access_log: Annotated[
         float, Meta(ge=0, le=1, description="a share of the decisions from 0 to 1, such as 0.01")
@@ -318,6 +322,13 @@ class Service(Struct, frozen=True, forbid_unknown_fields=True):
     def listener(self) -> Listener:
         """Where the application listens on each server."""
         return self.application or Listener(IPv4Address(0), self.port)
+
+    @property
+    def flow_idle_s(self) -> int:
+        """After so many seconds without a datagram a flow of UDP is over; 0: it is not UDP."""
+        if self.protocol != "udp":
+            return 0
+        return FLOW_IDLE_S if self.idle_s is None else self.idle_s
 
 
 class Pool(Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,7 +6,7 @@ header, a body, and our trailer behind the figure's bytes::
 
     type        Ethernet  ipOS  body                                trailer      length
     1, TCP      14        16    server IP:port 6, control block 140 -            176
-    1, UDP      14        16    server IP:port 6                    -            36
+    1, UDP      14        16    server IP:port 6                    offer 14     36
     2, 5        14        16    inner IP packet                     tag 8        38 + inner
     3, 4, 6, 7  14        16    -                                   20, tag incl. 50
     8, 9        14        16    -                                   20, tag incl. 50
@@ -31,6 +31,7 @@ from ipos.wire.header import Header, PacketType, Protocol
 from ipos.wire.packets import (
     ConnectionPacket,
     DataPacket,
+    FlowOffer,
     LearnedPacket,
     LocatedPacket,
     NoticePacket,
@@ -44,6 +45,7 @@ __all__ = [
     "ControlBlock",
     "ControlFlags",
     "DataPacket",
+    "FlowOffer",
     "Frame",
     "Header",
     "LearnedPacket",

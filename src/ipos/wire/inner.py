@@ -24,6 +24,7 @@ ICMP_HEADER_SIZE = 8
 _TOTAL_LENGTH = slice(2, 4)
 _FRAGMENT = slice(6, 8)
 _MORE_FRAGMENTS_OR_OFFSET = 0x3FFF
+_OFFSET = 0x1FFF
 _PROTOCOL = 9
 _TCP_DATA_OFFSET = 12
 
@@ -35,8 +36,9 @@ _IP_PROTOCOL = {Protocol.TCP: 6, Protocol.UDP: 17}
 def take(cursor: Cursor, protocol: Protocol) -> tuple[bytes, int]:
     """The IPv4 packet at the cursor, whole, and the size of its IP and transport headers.
 
-    ``WireError`` if it is truncated, no IPv4, a fragment, of another protocol than the ipOS header
-    says, or if its headers do not fit into its own total length.
+    A fragment of UDP is a packet like any other; a later one has no transport header. ``WireError``
+    if it is truncated, no IPv4, a fragment of TCP, of another protocol than the ipOS header says,
+    or if its headers do not fit into its own total length.
     """
     start = cursor.offset
     ip = cursor.take("inner_ip_header", IPV4_HEADER_SIZE)
@@ -45,7 +47,8 @@ def take(cursor: Cursor, protocol: Protocol) -> tuple[bytes, int]:
     ip_size = (ip[0] & 0xF) * 4
     if ip_size < IPV4_HEADER_SIZE:
         raise WireError("inner_header_length", start, f"{ip_size} bytes are no IPv4 header")
-    if int.from_bytes(ip[_FRAGMENT], "big") & _MORE_FRAGMENTS_OR_OFFSET:
+    fragment = int.from_bytes(ip[_FRAGMENT], "big") & _MORE_FRAGMENTS_OR_OFFSET
+    if fragment and protocol is not Protocol.UDP:
         raise WireError(
             "inner_fragment", start + _FRAGMENT.start, "a fragment is not a whole packet"
         )
@@ -56,7 +59,7 @@ def take(cursor: Cursor, protocol: Protocol) -> tuple[bytes, int]:
             f"must be {_IP_PROTOCOL[protocol]} ({protocol.name}) or 1 (ICMP), not {ip[_PROTOCOL]}",
         )
     options = cursor.take("inner_ip_options", ip_size - IPV4_HEADER_SIZE)
-    transport = _take_transport_header(cursor, ip[_PROTOCOL])
+    transport = b"" if fragment & _OFFSET else _take_transport_header(cursor, ip[_PROTOCOL])
     headers_size = ip_size + len(transport)
     total = int.from_bytes(ip[_TOTAL_LENGTH], "big")
     if total < headers_size:

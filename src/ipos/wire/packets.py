@@ -40,31 +40,51 @@ class _Shaped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FlowOffer:
+    """What follows the 36 bytes of a UDP flow's type 1.
+
+    ``sent_s`` is when, in seconds since 1970. ``number`` says which offer of the flow it is, in 12
+    bits: its answer repeats them. The tag covers header, connection information, the offer up to
+    the tag, and the transport's addresses.
+    """
+
+    sent_s: Annotated[int, At(0, 4)]
+    number: Annotated[int, At(4, 2)]
+
+    def __post_init__(self) -> None:
+        FLOW_OFFER.check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionPacket:
     """Figures 11e and 11f, type 1: an endpoint on its way to its owner.
 
-    ``server_ip`` and ``server_port`` are the service address the client connected to. A UDP flow
-    has no control block, and with it no room for a tag: see `encode`.
+    ``server_ip`` and ``server_port`` are the service address the client connected to. A TCP
+    connection has a control block, a UDP flow an offer behind the figure's bytes.
     """
 
     header: Header
     server_ip: Annotated[IPv4Address, At(0, 4)]
     server_port: Annotated[int, At(4, 2)]
     control_block: ControlBlock | None = None
+    offer: FlowOffer | None = None
 
     def __post_init__(self) -> None:
         CONNECTION_INFORMATION.check(self)
         _require_type(self.header, frozenset({PacketType.CONNECTION}))
         if (self.control_block is not None) != (self.header.protocol is Protocol.TCP):
             raise ValueError("a connection has a control block if, and only if, it is TCP")
+        if (self.offer is not None) != (self.header.protocol is Protocol.UDP):
+            raise ValueError("a connection has an offer if, and only if, it is UDP")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataPacket:
     """Figures 11g and 11h, types 2 and 5: the client's IPv4 packet, whole and untouched.
 
-    Or an ICMP error about the connection. The tag covers the header, the inner headers and, after
-    zeros up to a multiple of eight bytes, a payload of at most `TAGGED_PAYLOAD_MAX` bytes. All
+    Or an ICMP error about the connection, or a fragment of a UDP datagram. The tag covers the
+    header, the inner headers and, after zeros up to a multiple of eight bytes, a payload of at most
+    `TAGGED_PAYLOAD_MAX` bytes. All
     packets that carry a request to be taken over have such a payload. With a longer one it covers
     the headers only.
     """
@@ -88,8 +108,10 @@ class NoticePacket(_Shaped):
 
     The service address completes the key of the row; ``iss`` keeps a delayed notice from ending a
     later connection on the same ports (zero for UDP). ``reason`` is the low 16 bits of the
-    migration number in types 3 and 6, so an answer belongs to one offer. The tag covers the
-    transport's addresses too, which are the sender and the receiver of the notice.
+    migration number in types 3 and 6, so an answer belongs to one offer; of a UDP flow, the number
+    of the offer in the upper 12 bits, and in type 3 below them 1 if the application has answered
+    the client. The tag covers the transport's addresses too, which are the sender and the receiver
+    of the notice.
     """
 
     header: Header
@@ -104,6 +126,8 @@ class NoticePacket(_Shaped):
     ) -> NoticePacket:
         """The notice that repeats a connection packet's header, as types 3 and 7 do."""
         block = connection.control_block
+        if connection.offer is not None:
+            reason |= (connection.offer.number & 0xFFF) << 4
         if answer is PacketType.ACKNOWLEDGEMENT and block is not None:
             reason = block.migration_number & 0xFFFF
         return cls(
@@ -192,12 +216,14 @@ Packet = (
 )
 
 CONNECTION_INFORMATION = Layout(ConnectionPacket, 6)
+FLOW_OFFER = Layout(FlowOffer, 14, computed={"tag": At(6, TAG_SIZE)})
 TRAILER = Layout(NoticePacket, 20, computed={"tag": At(12, TAG_SIZE)})
 PROBE = Layout(ProbePacket, 20, computed={"tag": At(12, TAG_SIZE)})
 LEARNED = Layout(LearnedPacket, 20, computed={"tag": At(12, TAG_SIZE)})
 LOCATED = Layout(LocatedPacket, 28, computed={"tag": At(20, TAG_SIZE)})
 STATE = Layout(StatePacket, 56, computed={"tag": At(48, TAG_SIZE)})
 _BLOCK_TAG = CONTROL_BLOCK.place("tag")
+_OFFER_TAG = FLOW_OFFER.place("tag")
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,13 +261,11 @@ def encode(packet: Packet, key: bytes | None = None, ends: bytes = b"") -> bytes
     """ipOS header, body and trailer. ``key`` is the farm's frame key, None with authentication off.
 
     ``ends`` are the transport's addresses as they stand in its frame, receiver first.
-    ``ValueError`` for a UDP connection packet and a key: its 36 bytes hold no tag, and one that
-    could not be told from a forgery is not sent.
     """
     head = ipos_header.encode(packet.header)
     match packet:
         case ConnectionPacket():
-            return head + _encode_connection(packet, head, key)
+            return head + _encode_connection(packet, head, key, ends)
         case DataPacket():
             _, headers_size = inner_packet.take(Cursor(packet.inner), packet.header.protocol)
             return head + packet.inner + _data_tag(key, head, packet.inner, headers_size)
@@ -260,36 +284,45 @@ def decode(cursor: Cursor, key: bytes | None = None, ends: bytes = b"") -> Packe
     if header.type in DATA_TYPES:
         return _decode_data(cursor, header, head, key)
     if header.type is PacketType.CONNECTION:
-        return _decode_connection(cursor, header, head, key)
+        return _decode_connection(cursor, header, head, key, ends)
     return _decode_shaped(cursor, header, head, key, ends)
 
 
-def _encode_connection(packet: ConnectionPacket, head: bytes, key: bytes | None) -> bytes:
+def _encode_connection(
+    packet: ConnectionPacket, head: bytes, key: bytes | None, ends: bytes
+) -> bytes:
     information = CONNECTION_INFORMATION.encode(packet)
     block = packet.control_block
     if block is None:
-        if key is not None:
-            raise ValueError("a UDP connection packet holds no tag, and authentication is on")
-        return information
+        assert packet.offer is not None
+        offer = FLOW_OFFER.encode(packet.offer)
+        covered = head + information + offer[: _OFFER_TAG.offset] + ends
+        return information + FLOW_OFFER.encode(packet.offer, tag=tag(key, covered))
     covered = head + information + CONTROL_BLOCK.encode(block)[: _BLOCK_TAG.offset]
     return information + CONTROL_BLOCK.encode(block, tag=connection_tag(key, covered))
 
 
 def _decode_connection(
-    cursor: Cursor, header: Header, head: bytes, key: bytes | None
+    cursor: Cursor, header: Header, head: bytes, key: bytes | None, ends: bytes
 ) -> ConnectionPacket:
     start = cursor.offset
     information = CONNECTION_INFORMATION.take(cursor)
-    block = None
+    block, offer = None, None
     if header.protocol is Protocol.TCP:
         base = cursor.offset
         raw = CONTROL_BLOCK.take(cursor)
         expected = connection_tag(key, head + information + raw[: _BLOCK_TAG.offset])
         verify(key, raw[_BLOCK_TAG.offset :], expected, base + _BLOCK_TAG.offset)
         block = CONTROL_BLOCK.decode(raw, base)
-    elif key is not None:
-        raise WireError("tag", cursor.offset, "a UDP connection packet holds none")
-    return CONNECTION_INFORMATION.decode(information, start, header=header, control_block=block)
+    else:
+        base = cursor.offset
+        raw = FLOW_OFFER.take(cursor)
+        expected = tag(key, head + information + raw[: _OFFER_TAG.offset] + ends)
+        verify(key, raw[_OFFER_TAG.offset :], expected, base + _OFFER_TAG.offset)
+        offer = FLOW_OFFER.decode(raw, base)
+    return CONNECTION_INFORMATION.decode(
+        information, start, header=header, control_block=block, offer=offer
+    )
 
 
 def _decode_data(cursor: Cursor, header: Header, head: bytes, key: bytes | None) -> DataPacket:

@@ -67,7 +67,7 @@ def packet_tag(key: bytes | None, headers: bytes, payload: bytes) -> bytes:
 
 
 def tag(key: bytes | None, covered: bytes) -> bytes:
-    """The 8-byte tag of every type but 1, 2 and 5."""
+    """The 8-byte tag of every type but 2, 5 and the 1 of a TCP connection."""
     if key is None:
         return bytes(TAG_SIZE)
     return siphash64(key, covered).to_bytes(TAG_SIZE, "little")

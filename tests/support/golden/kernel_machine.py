@@ -192,6 +192,8 @@ class KernelMachine:
         for wanted in sockets:
             if wanted.state is SocketState.LISTEN:
                 self._listener(wanted)
+            elif wanted.state is SocketState.CLOSE:
+                self._udp(wanted)
             elif wanted.state is SocketState.ESTABLISHED:
                 self._established(wanted)
             else:
@@ -203,6 +205,12 @@ class KernelMachine:
         made.listen(wanted.backlog)
         for _ in range(wanted.queued):
             self._socket().connect((str(wanted.service), wanted.service_port))
+
+    def _udp(self, wanted: Socket) -> None:
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sockets.append(made)
+        made.setsockopt(socket.SOL_IP, _IP_TRANSPARENT, 1)
+        made.bind((str(wanted.service), wanted.service_port))
 
     def _established(self, wanted: Socket) -> None:
         """Without a packet: TCP_REPAIR is how checkpoints of processes come back."""

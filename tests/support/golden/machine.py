@@ -22,7 +22,7 @@ from ipos.wire.tags import packet_key
 from native.library import Node
 from native.shapes import Rows
 from native.values import Assignment, Outcome, Socket, SocketState, Tc, Xdp
-from tests.support.golden import packets
+from tests.support.golden import flows, packets
 from tests.support.pools import pool
 
 NOW_NS = 3_000_000_000_000
@@ -38,10 +38,14 @@ SIZES = {
     "hold_free": 16,
     "deny": 16,
     "questions": 1024,
+    "udp_flows": 4,
+    "udp_new": 1024,
+    "udp_owned": 1024,
+    "udp_fragments": 1024,
 }
 """Small enough for a row to fill a table."""
 
-CONNECTIONS = ("forward", "local", "connect", "temporary", "holding", "questions")
+CONNECTIONS = ("forward", "local", "connect", "temporary", "holding", "questions", *flows.TABLES)
 SERVERS = {1: (packets.SERVICE, packets.BACK), 2: (packets.S2, packets.MAC2),
            3: (packets.S3, packets.MAC3)}  # fmt: skip
 APPLICATION_IP = "127.0.0.1"
@@ -115,6 +119,7 @@ class Config:
     locates_source: int = 1000
     all_answer: bool = False
     asks: bool = False  # the address was another server's a short while ago
+    flows: flows.Flows | None = None  # a UDP service
 
 
 class Machine(Protocol):
@@ -207,6 +212,7 @@ def _flags(config: Config) -> int:
         | constant("IPOS_KEYS_CHANGE") * config.keys_change
         | constant("IPOS_ALL_ANSWER") * config.all_answer
         | constant("IPOS_DRAINS") * config.drains
+        | constant("IPOS_FLOWS") * (config.flows is not None)
     )
 
 
@@ -250,6 +256,8 @@ def configure(machine: Machine, config: Config) -> None:
         machine.table("hold_used")[slot] = config.held[pieces]
     _configure_servers(machine, config)
     _configure_service(machine, config)
+    if config.flows is not None:
+        flows.configure(machine, config.flows, SERVERS)
     for epoch in packets.COOKIE_KEYS:
         valid = epoch in config.key_epochs
         machine.table("cookie_keys")[epoch % constant("IPOS_EPOCHS")] = {

@@ -82,6 +82,10 @@ def _swapped(frame: bytes, one: int, other: int) -> bytes:
 _SOUND = p.packet(REQUEST)
 _FRAGMENT = p.ip_checksum_right(REQUEST[:6] + b"\x20\x00" + REQUEST[8:])
 
+_FOR_UDP = {"1": "DROP_FRAME_TAG", "2": "DROP_FRAME_SHORT", "4": "DROP_FRAME_TYPE",
+            "8": "DROP_FRAME_TYPE", "9": "DROP_FRAME_TYPE"}  # fmt: skip
+"""What is wrong with a frame of a TCP connection if its header says UDP."""
+
 FRAMES = [
     *_refuses("from the front side", "DROP_FRAME_ON_FRONT", where="front"),
     *_refuses("from a third interface", "DROP_FRAME_ON_FRONT", where="elsewhere"),
@@ -95,7 +99,12 @@ FRAMES = [
     ],
     *_refuses("with a wrong header checksum", "DROP_FRAME_CHECKSUM", chksum=0x1234),
     *_refuses("of a protocol we do not know", "DROP_FRAME_TYPE", protocol=3),
-    *_refuses("for UDP", "DROP_FRAME_TYPE", protocol=2),
+    *[
+        Row(about=f"type {kind} for UDP", steps=[rx("back", frame, "drop")],
+            counts={counter: 1}, before=TABLES)
+        for kind, frame in framed(protocol=2).items()
+        if (counter := _FOR_UDP.get(kind))
+    ],
     _broken("type 1 with a wrong tag",
             offers.connection(to=p.BACK, by=p.MAC2, endpoint=p.SERVICE, tag=bytes(16)),
             "DROP_FRAME_TAG"),

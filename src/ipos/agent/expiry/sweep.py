@@ -14,10 +14,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
 from ipos.abi.layout import constant, layout
+from ipos.abi.rows import Settings
 from ipos.agent.expiry import expiry_rules, grace, notices, query_message
 from ipos.agent.expiry.connection_rows import ACTIONS, ConnectionRows
 from ipos.agent.expiry.dead_owner import DeadOwners
@@ -52,6 +54,15 @@ ASK_AGAIN_NS = 6_000_000_000
 """By then a server that was away has its addresses back, and routers know it."""
 
 
+class Flows(Protocol):
+    """What ends the idle flows of UDP services: `ipos.agent.flows`."""
+
+    def steps(
+        self, settings: Settings, now_ns: int, ended: Callable[[str], None]
+    ) -> Iterator[None]: ...
+    def close(self) -> None: ...
+
+
 class Sweep(Closing):
     """Removes old rows from the tables pinned in a directory, and answers questions of other
     servers.
@@ -77,8 +88,10 @@ class Sweep(Closing):
         heard: Heard = dict,
         *,
         found_again: bool = False,
+        flows: Flows | None = None,
     ) -> None:
         self._rows = rows = ConnectionRows(maps, interfaces, limits or Limits())
+        self._flows = flows
         self._held = HeldRows(rows, lambda key, number: self._lost.tell(key, number), timed_out)
         self._connections = connections
         self._suspects: deque[tuple[RowTable[Owned], bytes]] = deque()
@@ -148,6 +161,8 @@ class Sweep(Closing):
             if self._suspects:
                 yield from self._check_sockets()
             yield from self._reap_forward()
+            if self._flows is not None:
+                yield from self._flows.steps(self._rows.settings, now_ns, self._rows.ledger.count)
             for _ in range(self._time_wait.sweep(now_ns)):
                 self._rows.ledger.count("TIME_WAIT_SWEPT")
         finally:
@@ -371,6 +386,8 @@ class Sweep(Closing):
     def close(self) -> None:
         self._lost.close()
         self._rows.close()
+        if self._flows is not None:
+            self._flows.close()
         self._sockets.close()
         self._time_wait.close()
 

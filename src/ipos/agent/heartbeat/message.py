@@ -51,9 +51,9 @@ class Rejected(IposError):
 
 
 class Listening(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A listening TCP socket: address as a number, port, and its process (0: hidden).
+    """A listening socket: address as a number, port, and its process (0: hidden).
 
-    mptcp: it takes no connection of the farm.
+    mptcp: it takes no connection of the farm. udp: of UDP, else of TCP.
     """
 
     ip: Word
@@ -61,10 +61,11 @@ class Listening(msgspec.Struct, frozen=True, array_like=True, gc=False):
     pid: int = 0
     process: str = ""
     mptcp: bool = False
+    udp: bool = False
 
-    def takes_at(self, port: int) -> bool:
-        """Whether it takes connections of the farm at this port."""
-        return self.port == port and not self.mptcp
+    def takes_at(self, port: int, *, udp: bool = False) -> bool:
+        """Whether it takes connections of the farm at this port, or flows."""
+        return self.port == port and not self.mptcp and self.udp == udp
 
 
 class Application(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The listening TCP sockets of this network namespace, from sock_diag(7).
+"""The listening sockets of this network namespace, from sock_diag(7): TCP, and UDP of services.
 
 The kernel filters by state, so thousands of connections cost nothing, and the query is small enough
 to be made ten times a second. No netlink message says which process has a socket: it is found by
@@ -9,9 +9,9 @@ its inode among the open files in /proc, and remembered.
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ipos.agent.network import sockdiag
 from ipos.config.schema import Service
 
 _TCP_LISTEN = 1 << 10
+_UDP_UNCONNECTED = 1 << 7
 _SKV6ONLY = 11
 _ULP_INFO = 19
 _ULP_NAME = 1
@@ -34,13 +35,15 @@ ANY = IPv4Address(0)
 class Listener:
     """A listening socket that takes IPv4; ip 0.0.0.0 is any address.
 
-    mptcp: the kernel gives it no endpoint (`net/core/filter.c`: EINVAL).
+    mptcp: the kernel gives it no endpoint (`net/core/filter.c`: EINVAL). udp: it takes datagrams of
+    any client.
     """
 
     ip: IPv4Address
     port: int
     inode: int
     mptcp: bool = False
+    udp: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +62,38 @@ class Listeners:
         self._answers: list[bytes] = []
         self._found: frozenset[Listener] = frozenset()
 
-    def now(self) -> frozenset[Listener]:
-        """All of them, dual-stack IPv6 sockets included. OSError when the kernel cannot say."""
-        families = (socket.AF_INET, socket.AF_INET6)
+    def now(self, udp_ports: Collection[int] = ()) -> frozenset[Listener]:
+        """All of them, dual-stack IPv6 sockets included; of UDP those at these ports.
+
+        OSError when the kernel cannot say.
+        """
+        families = [(socket.AF_INET, False), (socket.AF_INET6, False)]
+        if udp_ports:
+            families += [(socket.AF_INET, True), (socket.AF_INET6, True)]
         try:
-            answers = [self._ask(family) for family in families]
+            answers = [self._ask(*family) for family in families]
         except OSError:
             self.close()  # what is left of an answer must not be taken for the next
             raise
         if answers != self._answers:
-            parsed = [_parse_all(*each) for each in zip(families, answers, strict=True)]
-            found = frozenset().union(*parsed)
+            parsed = [
+                _parse_all(family, answer, udp=udp)
+                for (family, udp), answer in zip(families, answers, strict=True)
+            ]
+            found = frozenset(
+                one for each in parsed for one in each if not one.udp or one.port in udp_ports
+            )
             # Lengths of queues are in the answers, too: the same sockets are the same object.
             self._answers, self._found = answers, self._found if found == self._found else found
         return self._found
 
-    def _ask(self, family: int) -> bytes:
+    def _ask(self, family: int, udp: bool) -> bytes:
         """The messages of an answer end to end, without the last, which says so."""
         if self._netlink is None:
             self._netlink = sockdiag.channel()
-        body = _REQUEST.pack(family, socket.IPPROTO_TCP, _ASK_INFO, _TCP_LISTEN)
+        protocol = socket.IPPROTO_UDP if udp else socket.IPPROTO_TCP
+        states = _UDP_UNCONNECTED if udp else _TCP_LISTEN
+        body = _REQUEST.pack(family, protocol, _ASK_INFO, states)
         flags = sockdiag.REQUEST | sockdiag.DUMP
         self._netlink.send(sockdiag.message(sockdiag.BY_FAMILY, flags, body))
         found = b""
@@ -108,7 +123,13 @@ def is_served(service: Service, found: Iterable[Listener], own: Iterable[IPv4Add
     """
     wanted = service.listener
     places = {ANY, wanted.ip} if wanted.ip != ANY else {ANY, *own}
-    return any(one.port == wanted.port and one.ip in places and not one.mptcp for one in found)
+    return any(
+        one.port == wanted.port
+        and one.ip in places
+        and not one.mptcp
+        and one.udp == (service.protocol == "udp")
+        for one in found
+    )
 
 
 def elsewhere(
@@ -118,6 +139,7 @@ def elsewhere(
     if is_served(service, found, own):
         return None
     port = service.listener.port
+    found = [one for one in found if one.udp == (service.protocol == "udp")]
     there = sorted({one.ip for one in found if one.port == port and not one.mptcp})
     if not there and any(one.port == port for one in found):
         return (
@@ -178,13 +200,13 @@ def _end_of_dump(answer: bytes) -> int:
     return position
 
 
-def _parse_all(family: int, messages: bytes) -> Iterator[Listener]:
+def _parse_all(family: int, messages: bytes, *, udp: bool) -> Iterator[Listener]:
     position = 0
     while position < len(messages):
         size, *_ = sockdiag.HEADER.unpack_from(messages, position)
         found = _parse(family, messages[position + sockdiag.HEADER.size : position + size])
         if found is not None:
-            yield found
+            yield replace(found, udp=True) if udp else found
         position += (size + 3) & ~3
 
 

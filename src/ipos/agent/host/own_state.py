@@ -91,7 +91,7 @@ class Observer:
         """
         self._sequence += 1
         if now_ns - self._asked_ns >= _LISTENERS_NS:
-            self._asked_ns, self._found = now_ns, self._listeners.now()
+            self._asked_ns, self._found = now_ns, self._listeners.now(self._udp_ports())
         if now_ns - self._sampled_ns >= _SAMPLE_NS:
             self._sampled_ns = now_ns
             self._withheld = int(self._options.now())
@@ -131,6 +131,9 @@ class Observer:
         """What an operator should know."""
         options = self._options.remark
         return [*self._elsewhere, *([options] if options else [])]
+
+    def _udp_ports(self) -> frozenset[int]:
+        return frozenset(one.listener.port for one in self.config.service if one.protocol == "udp")
 
     def _name_processes(self, found: frozenset[listeners.Listener], now_ns: int) -> None:
         """Look through /proc only for new sockets, and at most once a second."""
@@ -176,7 +179,9 @@ class Observer:
         rows = []
         for one in ordered[:LISTENERS_MAX]:
             process = self._processes.get(one.inode, Process(0, ""))
-            rows.append(Listening(int(one.ip), one.port, process.pid, process.name, one.mptcp))
+            rows.append(
+                Listening(int(one.ip), one.port, process.pid, process.name, one.mptcp, one.udp)
+            )
         return rows
 
 

@@ -111,6 +111,8 @@ def settings(
         flags |= rows.SettingsFlags.AUTHENTICATE
     if any(reads_answers(service) for service in config.service):
         flags &= ~rows.SettingsFlags.ANSWERS_UNREAD
+    if any(service.protocol == "udp" for service in config.service):
+        flags |= rows.SettingsFlags.FLOWS
     if all_answer:
         flags |= rows.SettingsFlags.ALL_ANSWER
     locates = min(config.farm.locates_per_s, constant("IPOS_LOCATES_FARM") // max(1, servers))
@@ -298,7 +300,8 @@ def listener_address(
     """
     if service.listener.ip != rows.NOWHERE:
         return rows.NOWHERE
-    places = {one.ip for one in listening if one.takes_at(service.listener.port)}
+    udp = service.protocol == "udp"
+    places = {one.ip for one in listening if one.takes_at(service.listener.port, udp=udp)}
     if int(rows.NOWHERE) in places:
         return rows.NOWHERE
     return IPv4Address(next((address for address in own if address in places), 0))
@@ -328,6 +331,7 @@ def _service(
         mode=mode(config, service),
         own_refused=ownprograms.is_refused(config, service),
         listener_ip=only or rows.NOWHERE,
+        flow_idle_s=service.flow_idle_s,
     )
 
 

@@ -181,7 +181,7 @@ def _listening(view: View) -> Iterator[Row]:
     ports: dict[int, list[tuple[int, str]]] = {}
     for index, name in enumerate(view.snapshot.services):
         service = services.get(index)
-        if service is not None and service.used:
+        if service is not None and service.used and service.protocol == rows.PROTOCOL_TCP:
             ports.setdefault(service.application_port, []).append((service.port, name))
     for server in view.snapshot.servers:
         if server.addresses:
@@ -196,7 +196,8 @@ def sockets(
     `services` are the port and the name of each, by its application's port.
     """
     seen: set[int] = set()
-    for one in sorted(server.listening, key=lambda one: one.port not in services):
+    listening = [one for one in server.listening if not one.udp]
+    for one in sorted(listening, key=lambda one: one.port not in services):
         for port, name in services.get(one.port, [(one.port, "")]):
             if port in seen:
                 continue
