@@ -62,6 +62,7 @@ def _decision(node: Node, rng: random.Random, table: list[int]) -> None:
         firsts=rng.choice((1, 1, 8, 255)),
         table=table,
         ramp=max((c.ramp for c in candidates), default=0),
+        returned=rng.random() < 0.2,
     )
     node.table("pools")[POOL] = {
         **pool([{"server": c.server, "port": c.server, "weight": c.weight, "ramp": c.ramp}
@@ -75,7 +76,9 @@ def _decision(node: Node, rng: random.Random, table: list[int]) -> None:
         _put(node, table, slot, rng.choice(candidates).server)
     refused = {c.server for c in candidates if rng.random() < 0.1}
     told = decide(policy, candidates, loads, request, refused)
-    chosen, port = node.choose(POOL, IPv4Address(request.client), request.random, refused)
+    chosen, port = node.choose(
+        POOL, IPv4Address(request.client), request.random, refused, returned=request.returned
+    )
     wanted = told.candidate.server if told.candidate else 0
     if chosen != wanted or port != wanted:
         raise Mismatch(f"the core chose {chosen}, the oracle {wanted}: {told.reason}")

@@ -19,7 +19,6 @@ import functools
 import struct
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Self
@@ -27,7 +26,7 @@ from typing import Final, Self
 from ipos.abi.layout import constant, header, layout
 from ipos.errors import IposError
 from native.refusers import refusers
-from native.shapes import Rows, shape_of
+from native.shapes import MapShape, Rows, shape_of
 from native.structures import (
     SIGNATURES,
     RawAsked,
@@ -65,18 +64,6 @@ def library() -> ctypes.CDLL:
         function = getattr(found, name)
         function.restype, function.argtypes = result, arguments
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class MapShape:
-    """A map as the programs declare it. Sizes in bytes, 0 for a queue's key."""
-
-    index: int
-    name: str
-    type: int
-    key_size: int
-    value_size: int
-    max_entries: int
 
 
 @functools.cache
@@ -318,15 +305,24 @@ class Node:
         return server, choice.session, bool(choice.insert)
 
     def choose(
-        self, pool: int, client: IPv4Address, random: int, refused: Collection[int] = ()
+        self,
+        pool: int,
+        client: IPv4Address,
+        random: int,
+        refused: Collection[int] = (),
+        *,
+        returned: bool = False,
     ) -> tuple[int, int]:
         """(server, its application's port) for a request of this client; server 0: none.
 
-        `random` has 64 bits; `refused` are the servers that have refused it.
+        `random` has 64 bits; `refused` are the servers that have refused it. returned: an
+        application has given the connection back.
         """
         port, by = ctypes.c_uint32(), refusers(refused)
         raw = int.from_bytes(client.packed, sys.byteorder)
-        server = library().ipos_choose(self.handle, pool, by, random, raw, ctypes.byref(port))
+        server = library().ipos_choose(
+            self.handle, pool, by, random, raw, returned, ctypes.byref(port)
+        )
         return server, port.value
 
     def read(self, pieces: Iterable[bytes], service: int = 0, mode: int = 0) -> bytes:

@@ -220,9 +220,9 @@ int ipos_decide_pool(struct native_node *n, const void *refused, __u64 now, stru
 
 /* The server of a request, by itself; `client_ip` in network order, `random` as it is drawn. */
 __u32 ipos_choose(struct native_node *n, __u32 pool, const struct ipos_refusers *refused,
-		  __u64 random, __u32 client_ip, __u32 *port)
+		  __u64 random, __u32 client_ip, __u32 among_all, __u32 *port)
 {
-	struct draw d = { .random = random, .client_ip = client_ip };
+	struct draw d = { .random = random, .client_ip = client_ip, .among_all = among_all };
 	struct choice c = {};
 
 	native_enter(n);

@@ -17,6 +17,18 @@ Row = Any
 """A dict of the struct's fields, or an integer where the map holds a plain one."""
 
 
+@dataclass(frozen=True, slots=True)
+class MapShape:
+    """A map as the programs declare it. Sizes in bytes, 0 for a queue's key."""
+
+    index: int
+    name: str
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+
+
 class Bytes(Protocol):
     """A map as bytes: of the kernel or of a native node."""
 

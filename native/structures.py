@@ -138,7 +138,7 @@ SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "ipos_run_sockops": (_INT, [_NODE, _U32, ctypes.POINTER(RawSocket), _U64, _U32]),
     "ipos_run_route": (_INT, [_NODE, _BYTES, ctypes.POINTER(RawChoice)]),
     "ipos_decide_pool": (_INT, [_NODE, ctypes.c_char_p, _U64, ctypes.POINTER(RawChoice)]),
-    "ipos_choose": (_U32, [_NODE, _U32, ctypes.c_char_p, _U64, _U32, ctypes.POINTER(_U32)]),
+    "ipos_choose": (_U32, [_NODE, _U32, ctypes.c_char_p, _U64, _U32, _U32, ctypes.POINTER(_U32)]),
     "ipos_request_open": (None, [_NODE, _U32, _U32]),
     "ipos_head_open": (None, [_NODE, _U32]),
     "ipos_head_feed": (_INT, [_NODE, _BYTES, _U32]),

@@ -14,7 +14,7 @@
 struct draw {
 	__u64 random;	 /* two numbers of 32 bits */
 	__u32 client_ip; /* network */
-	__u32 zero;
+	__u32 among_all; /* a policy that compares two at random compares all */
 };
 
 /* What a request of this client is decided by. */

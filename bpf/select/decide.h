@@ -63,6 +63,8 @@ IPOS_FUNCTION int decide(struct ipos_scratch *w, const struct ipos_tuple *t,
 		return c->server;
 	}
 	d = draw_for(t);
+	/* Of many that were taken from one server for another, each is to come to that one. */
+	d.among_all = c->returned;
 	choose(w, c->pool, refused, &d, c);
 	if (c->session == CHOICE_ELSEWHERE)
 		count(COUNT_SESSION_ELSEWHERE);

@@ -25,7 +25,7 @@ struct choice {
 	__u8 session;  /* enum choice_session */
 	__u8 insert;   /* the first response gets a session cookie */
 	__u8 redirect; /* the client is to be sent to the server's own name */
-	__u8 zero;
+	__u8 returned; /* read: an application gave the connection back, see tc/hand_back.h */
 };
 
 #define NONE IPOS_CANDIDATES_MAX /* no place in a pool */
@@ -53,15 +53,16 @@ IPOS_INLINE __u64 cpu_price(__u32 permille)
 
 /*
  * Lower is better, per weight: connections where `mean` is a usual weight, times the CPU's price.
+ * What we have sent there since the row came counts `times`.
  */
-IPOS_INLINE __u64 load_score(const struct ipos_candidate *one, __u32 mean)
+IPOS_INLINE __u64 load_score(const struct ipos_candidate *one, __u32 mean, __s64 times)
 {
 	struct ipos_server *server = server_at(one->server);
 	__s64 n;
 
 	if (!server)
 		return 0;
-	n = server_connections(server, one->server);
+	n = connections_by(server, one->server, times);
 	if (n > CONNECTIONS_MAX)
 		n = CONNECTIONS_MAX;
 	return (n * mean + one->weight) * cpu_price(server->cpu_permille);
@@ -135,8 +136,8 @@ IPOS_FUNCTION int better_of_two(const struct ipos_pool *pool, __u32 i, __u32 j)
 		score_a = cpu_score(a, firsts);
 		score_b = cpu_score(b, firsts);
 	} else {
-		score_a = load_score(a, pool->mean);
-		score_b = load_score(b, pool->mean);
+		score_a = load_score(a, pool->mean, 1);
+		score_b = load_score(b, pool->mean, 1);
 	}
 	return score_b * a->weight < score_a * b->weight ? j : i;
 }
@@ -173,9 +174,26 @@ IPOS_INLINE int as_few_as_best(struct ipos_scratch *w, const struct ipos_pool *p
 	       *score_at(w, best) * candidate_at(pool, w, i)->weight;
 }
 
-/* Of all, the one with the fewest per weight; equals are drawn by weight. */
-IPOS_FUNCTION int choose_least_connections(struct ipos_scratch *w, struct ipos_pool *pool,
-					   const struct ipos_refusers *refused, __u64 numbers)
+/* What a policy compares in all candidates, where as many servers as `firsts` choose now. */
+IPOS_FUNCTION __u64 score_among_all(const struct ipos_pool *pool, __u32 place, __u32 firsts)
+{
+	const struct ipos_candidate *one;
+	struct ipos_server *server;
+
+	if (!pool)
+		return 0;
+	one = pool_at(pool, place);
+	if (pool->policy == IPOS_LEAST_CPU)
+		return cpu_score(one, firsts);
+	if (pool->policy == IPOS_LEAST_LOADED)
+		return load_score(one, pool->mean, firsts);
+	server = server_at(one->server);
+	return server ? connections_by(server, one->server, firsts) : 0;
+}
+
+/* Of all, the one with the lowest score per weight; equals are drawn by weight. */
+IPOS_FUNCTION int choose_best(struct ipos_scratch *w, struct ipos_pool *pool,
+			      const struct ipos_refusers *refused, __u64 numbers)
 {
 	__u32 firsts, random = numbers >> 32;
 
@@ -187,12 +205,10 @@ IPOS_FUNCTION int choose_least_connections(struct ipos_scratch *w, struct ipos_p
 	w->best = w->tied = 0;
 	for (__u32 i = w->zero; i < IPOS_CANDIDATES_MAX && i < w->found; i++) {
 		const struct ipos_candidate *one = candidate_at(pool, w, i);
-		struct ipos_server *server;
 		__u64 score;
 
 		IPOS_CONVERGES;
-		server = server_at(one->server);
-		score = server ? connections_by(server, one->server, firsts) : 0;
+		score = score_among_all(pool, usable_at(w, i), firsts);
 		*score_at(w, i) = score;
 		if (score * candidate_at(pool, w, w->best)->weight <
 		    *score_at(w, w->best) * one->weight) {
@@ -307,13 +323,14 @@ IPOS_FUNCTION int choose(struct ipos_scratch *w, __u32 pool_index,
 		place = choose_first(w, pool, refused);
 		break;
 	case IPOS_LEAST_CONNECTIONS:
-		place = choose_least_connections(w, pool, refused, d->random);
+		place = choose_best(w, pool, refused, d->random);
 		break;
 	case IPOS_SOURCE_HASH:
 		place = choose_source(w, pool, pool_index, refused, d->client_ip);
 		break;
 	default:
-		place = choose_of_two(w, pool, refused, d->random);
+		place = d->among_all ? choose_best(w, pool, refused, d->random)
+				     : choose_of_two(w, pool, refused, d->random);
 	}
 	if (place < 0)
 		return 0;

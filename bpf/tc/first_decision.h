@@ -266,6 +266,7 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 		}
 		if (progress == IPOS_READ_MORE && w->request.grammar <= IPOS_GRAMMAR_HTTP1)
 			return reset_held(skb, set, w, t, h); /* never by half a head */
+		c.returned = h->live;
 		decide(w, t, &h->refused, now, &c);
 		session_note(&h->hs, &c);
 		decision_note(h, &c);

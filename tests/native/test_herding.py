@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
 
 import pytest
 
@@ -90,3 +91,21 @@ def test_least_loaded_starves_no_idle_server(make_herd: MakeHerd) -> None:
     herd.servers[2].hog = 0.3
     herd.run(1)
     assert share(herd, 3, 2) > 0.28
+
+
+@pytest.mark.parametrize("policy", [Policy.LEAST_LOADED, Policy.LEAST_CPU])
+def test_what_applications_have_given_back_comes_to_the_server_that_has_least(
+    make_herd: MakeHerd, policy: Policy
+) -> None:
+    herd = make_herd(policy, 4, rate=1, stay_s=1, work_s=0)
+    node = herd.firsts[0].node
+    for server, connections in enumerate((900, 900, 900, 0), 1):
+        row = node.table("servers")[server]
+        busy = {"tcp_connections": connections, "cpu_permille": connections // 2}
+        node.table("servers")[server] = {**row, **busy}
+    last = 4
+    client, numbers = IPv4Address("192.0.2.1"), [herd.rng.getrandbits(64) for _ in range(100)]
+    drawn = [node.choose(POOL, client, number)[0] for number in numbers]
+    assert 30 < drawn.count(last) < 70, "of two at random it is one in half of all cases"
+    given = [node.choose(POOL, client, number, returned=True)[0] for number in numbers]
+    assert given.count(last) == len(numbers)

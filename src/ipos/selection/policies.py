@@ -27,6 +27,10 @@ take it is drawn with the first number. So each of these has the same share as b
     source-hash        the client's way through the pool's table (`ipos.selection.source`)
     fixed              the first that can take it, whether it has started or not
 
+A connection that an application has given back, because its server drains or has more than its
+part, is no matter of chance: least-loaded and least-cpu then compare all candidates, and count what
+was sent since the row came `firsts` times. Equals are drawn by weight with `high`.
+
 Each draw of round-robin and weighted takes a turn of its own, so if a server cannot take a request,
 all others share it, and not only the next one in the order. What slow start draws is `low` & 255;
 where several turns are taken, the nth uses the same bits of the nth draw from `low`. With
@@ -88,6 +92,7 @@ class Policy(IntEnum):
 class Request:
     """What a decision is made by, besides the candidates and their loads.
 
+    ``returned``: an application has had its connection and has given it back.
     ``client`` is its address as a number; ``table`` has the server's index for each slot of the
     pool's source-hash table, empty where there is none; ``firsts`` is how many servers decide by
     the same rows; ``ramp`` the greatest of the pool, as its row has it;
@@ -100,6 +105,7 @@ class Request:
     firsts: int = 1
     table: Sequence[int] = ()
     ramp: int | None = None
+    returned: bool = False
 
     @property
     def high(self) -> int:
@@ -156,16 +162,27 @@ def decide(
         return Decision(chosen, _weighed(policy, chosen, able))
     if policy is Policy.LEAST_CONNECTIONS:
         return _least_connections(able, loads, request)
+    if request.returned:  # two at random would bring few of them to a server that has just come
+        return _best_of_all(policy, candidates, able, loads, request)
     return _better_of_two(policy, candidates, hits, able, loads, request)
 
 
 def score(
-    policy: Policy, candidate: Candidate, pool: Sequence[Candidate], load: Load, firsts: int = 1
+    policy: Policy,
+    candidate: Candidate,
+    pool: Sequence[Candidate],
+    load: Load,
+    firsts: int = 1,
+    times: int = 1,
 ) -> int:
-    """What the policy compares, per weight, lower is better; 0 for one that compares nothing."""
+    """What the policy compares, per weight, lower is better; 0 for one that compares nothing.
+
+    ``times``: how often least-loaded counts what has been sent since the row came.
+    """
     if policy is Policy.LEAST_LOADED:
         mean = sum(one.weight for one in pool) // max(1, len(pool))
-        return (min(load.connections, CONNECTIONS_MAX) * mean + candidate.weight) * load.cpu_price
+        connections = min(load.reckoned(times), CONNECTIONS_MAX)
+        return (connections * mean + candidate.weight) * load.cpu_price
     if policy is Policy.LEAST_CPU:
         return 16 + load.cpu_permille + load.new * firsts
     if policy is Policy.LEAST_CONNECTIONS:
@@ -241,12 +258,35 @@ def fewest(
     usable: Sequence[Candidate], loads: Mapping[int, Load], firsts: int = 1
 ) -> list[Candidate]:
     """The candidates that have the fewest connections per weight, as least-connections reckons."""
-    bearing = {c.server: loads[c.server].reckoned(firsts) for c in usable}
+    return _lowest(usable, {c.server: loads[c.server].reckoned(firsts) for c in usable})
+
+
+def _lowest(usable: Sequence[Candidate], scores: Mapping[int, int]) -> list[Candidate]:
+    """The candidates whose score is the lowest for their weight."""
     best = usable[0]
     for one in usable:
-        if bearing[one.server] * best.weight < bearing[best.server] * one.weight:
+        if scores[one.server] * best.weight < scores[best.server] * one.weight:
             best = one
-    return [c for c in usable if bearing[c.server] * best.weight == bearing[best.server] * c.weight]
+    return [c for c in usable if scores[c.server] * best.weight == scores[best.server] * c.weight]
+
+
+def _best_of_all(
+    policy: Policy,
+    pool: Sequence[Candidate],
+    usable: Sequence[Candidate],
+    loads: Mapping[int, Load],
+    request: Request,
+) -> Decision:
+    """What a policy that draws two does with a connection that an application has given back."""
+    scores = {
+        c.server: score(policy, c, pool, loads[c.server], request.firsts, times=request.firsts)
+        for c in usable
+    }
+    equals = _lowest(usable, scores)
+    chosen = equals[drawn(equals, request.high)]
+    return Decision(
+        chosen, f"{policy.title}: score {scores[chosen.server]}, the best of {len(usable)}"
+    )
 
 
 def _least_connections(
