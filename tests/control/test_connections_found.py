@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Connections whose first server dies, and comes back: who owns them still has them."""
 
+import json
 import os
 import resource
 import time
@@ -137,12 +138,18 @@ def empty(farm: Farm, load: Clients, server: str) -> Iterator[None]:
     try:
         with load.moving():
             farm.run(by, "ipos", "drain", server)
+            wait_until("it has begun", lambda: _has_looked(farm, by, server))
             load.ask_the_idle()  # what is decided once moves with its next request
             farm.run(by, "ipos", "drain", server, "--wait")
         assert not load.of(server)
         yield
     finally:
         farm.run(by, "ipos", "server", "set", server, "ready")
+
+
+def _has_looked(farm: Farm, by: str, server: str) -> bool:
+    report = json.loads(farm.run(by, "ipos", "drain", server, "-o", "json"))
+    return report["left"] is not None
 
 
 def asking_on(load: Clients) -> list[Client]:

@@ -287,8 +287,12 @@ class Farm:
         events += map(json.loads, told.splitlines())
 
     def run(self, node: str, *argv: str, timeout_s: float = 60) -> str:
-        """A command's output. It must succeed."""
-        done = self.lab.run(node, argv, capture_output=True, text=True, timeout=timeout_s)
+        """A command's output. It must succeed in time."""
+        try:
+            done = self.lab.run(node, argv, capture_output=True, text=True, timeout=timeout_s)
+        except subprocess.TimeoutExpired as late:
+            told = (late.output or b"").decode()
+            raise AssertionError(f"{argv} takes more than {timeout_s} s: {told[-4000:]}") from None
         assert done.returncode == 0, (argv, done.returncode, done.stdout, done.stderr)
         output: str = done.stdout
         return output
