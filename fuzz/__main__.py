@@ -18,6 +18,7 @@ from multiprocessing import Pool
 from fuzz import (
     approved,
     endpoints,
+    flows,
     frames,
     given,
     idle,
@@ -36,7 +37,7 @@ SHARES = (
     ("heads", 1.0),  # a million of them
     ("responses", 0.1),
     ("moves", 0.02), ("sessions", 0.05), ("given", 0.05), ("idle", 0.02), ("locating", 0.05),
-    ("settled", 0.05), ("approved", 0.002),
+    ("settled", 0.05), ("approved", 0.002), ("flows", 0.05),
 )  # fmt: skip
 _BATCH = 10_000
 _JUDGES = {
@@ -54,6 +55,7 @@ _JUDGES = {
     "locating": locating.run,
     "settled": settled.run,
     "approved": approved.run,
+    "flows": flows.run,
 }
 
 Batch = tuple[str, int, int]

@@ -11,6 +11,7 @@ import pytest
 from fuzz import (
     approved,
     endpoints,
+    flows,
     frames,
     given,
     idle,
@@ -38,6 +39,13 @@ def test_unattached_endpoints_against_the_oracle(seed: int) -> None:
 def test_frames_against_the_oracle() -> None:
     count, found = frames.run(1, 3_000)
     assert count == 3_000
+    assert not found
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_flows_of_udp_against_the_oracle(seed: int) -> None:
+    count, found = flows.run(seed, 1_500)
+    assert count >= 1_500
     assert not found
 
 

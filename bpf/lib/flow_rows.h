@@ -114,8 +114,8 @@ IPOS_FUNCTION int flow_share_refuses(__u64 hash)
 }
 
 /*
- * Its client has gone on after an answer: the flow gets a row that stays, if there is one for it.
- * Either way that is not asked again.
+ * Its client has gone on after an answer, and its state says so: the flow gets a row that stays, if
+ * there is one for it.
  */
 IPOS_FUNCTION int flow_keep(const struct ipos_tuple *t)
 {
@@ -129,7 +129,6 @@ IPOS_FUNCTION int flow_keep(const struct ipos_tuple *t)
 	f = bpf_map_lookup_elem(&udp_new, t);
 	if (!f)
 		return 0;
-	f->state = IPOS_FLOW_ANSWERED;
 	hash = network_hash(set, t->client_ip);
 	reason = flow_share_refuses(hash);
 	if (!reason && bpf_map_update_elem(&udp_flows, t, f, BPF_NOEXIST))

@@ -107,8 +107,10 @@ IPOS_APART int flow_told(struct ipos_scratch *w, struct flow_work *k, __u32 from
 		f->state = IPOS_FLOW_ACKNOWLEDGED;
 		count(COUNT_FLOW_ACKNOWLEDGED);
 	}
-	if (reason & FLOW_IS_ANSWERED)
+	if (reason & FLOW_IS_ANSWERED && f->state == IPOS_FLOW_ACKNOWLEDGED) {
+		f->state = IPOS_FLOW_ANSWERED;
 		flow_keep(&k->gram.tuple);
+	}
 	return CONSUMED;
 }
 

@@ -108,9 +108,13 @@ IPOS_INLINE int flow_here(struct __sk_buff *skb, const struct ipos_settings *set
 {
 	struct ipos_owned *o = owned_of(&k->gram.tuple);
 
-	if (f->state != IPOS_FLOW_ANSWERED && o && o->answered_ns)
+	__u16 port = f->destination_port;
+
+	if (f->state != IPOS_FLOW_ANSWERED && o && o->answered_ns) {
+		f->state = IPOS_FLOW_ANSWERED;
 		flow_keep(&k->gram.tuple);
-	owned_note(k, f->destination_port, set->self);
+	}
+	owned_note(k, port, set->self);
 	return flow_deliver(skb, k);
 }
 

@@ -95,6 +95,8 @@ def fill(tables: Tables) -> None:
         last_seen_ns=now,
     )
     tables.local.put(KEY, endpoint)
+    flow = rows.Flow(now, now, destination, 53, 2, state=rows.FlowState.ACKNOWLEDGED, packets=3)
+    tables.udp_new.put(rows.Tuple(KEY.client_ip, KEY.service_ip, 40002, 53, 17), flow)
     tables.temporary.put(
         KEY, rows.Temporary(HANDSHAKE, rows.TemporaryState.OPEN, created_ns=now, last_seen_ns=now)
     )
@@ -136,6 +138,14 @@ def answer(pins: Path, *arguments: str) -> Any:
 def test_json_has_the_columns_of_the_figure_in_order(pins: Path, name: str) -> None:
     for row in answer(pins, "table", name):
         assert tuple(row) == TABLES[name].columns()
+
+
+def test_flow(pins: Path) -> None:
+    (row,) = answer(pins, "table", "flow")
+    assert abs(row.pop("last_seen") - time.time()) < 60
+    assert row["destination_ip"] == "203.0.113.2"
+    assert (row["service_port"], row["destination_port"]) == (53, 53)
+    assert (row["state"], row["kept"], row["packets"]) == ("acknowledged", False, 3)
 
 
 def test_forward(pins: Path) -> None:

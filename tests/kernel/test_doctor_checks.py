@@ -180,6 +180,19 @@ BROKEN: list[tuple[Callable[[Facts], str | None], Facts, str]] = [
         "iptables -t filter -D INPUT -p udp -m udp --dport 7000:8000 -j DROP",
     ),
     (
+        farm_checks.udp_services,
+        replace(
+            at_site(udp_ports=(53,)),
+            ruleset=tuple(
+                parse_iptables(
+                    "*filter\n:INPUT ACCEPT [0:0]\n"
+                    "-A INPUT -p udp -m udp --dport 53 -j DROP\nCOMMIT\n"
+                )
+            ),
+        ),
+        "takes what clients send to UDP port 53 on front away from its application",
+    ),
+    (
         farm_checks.native_xdp,
         replace(HEALTHY, front=Interface("front", 1500, xdp_features=XdpFeature(0))),
         "The driver of front (front) has no native XDP",
@@ -230,7 +243,9 @@ def test_every_check_has_a_broken_host(check: Callable[[Facts], str | None]) -> 
 
 def test_who_is_not_root_is_told_what_was_not_looked_at() -> None:
     unseen = [each for each in examine(replace(HEALTHY, root=False)) if not each.seen]
-    assert {each.check for each in unseen} == {"xdp_slot", "firewall", "state_port", "checksums"}
+    assert {each.check for each in unseen} == {
+        *("xdp_slot", "firewall", "state_port", "checksums", "udp_services")
+    }
     assert not any(each.ok for each in unseen)
 
 

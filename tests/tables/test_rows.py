@@ -19,6 +19,7 @@ from ipos.tables import (
     ApplicationRow,
     CookieRow,
     EndpointRow,
+    FlowRow,
     ForwardRow,
     Health,
     ListeningRow,
@@ -36,7 +37,7 @@ ENDPOINT_COLUMNS = [
     *["iss", "options", "state", "next_request_sequence_number"],
 ]
 
-# name of the table: key, all columns
+# name of the table: key, all columns; Flow is ours
 FIGURE_12: dict[str, tuple[list[str], list[str]]] = {
     "forward": (
         CONNECTION_KEY,
@@ -67,6 +68,14 @@ FIGURE_12: dict[str, tuple[list[str], list[str]]] = {
     ),
     "url": (["url", "server_ip"], ["url", "server_ip", "service", "weight"]),
     "cookie": (["cookie_id"], ["cookie_id", "server_ip", "expiry"]),
+    "flow": (
+        CONNECTION_KEY,
+        [
+            *CONNECTION_KEY,
+            *["destination_ip", "destination_port"],
+            *["state", "kept", "packets", "last_seen"],
+        ],
+    ),
 }
 
 CONNECTION: dict[str, Any] = {
@@ -119,7 +128,17 @@ URL = UrlRow(
 )
 COOKIE = CookieRow(cookie_id="IPOS=s2", server_ip=IPv4Address("203.0.113.2"), expiry=1.8e9)
 
-EXAMPLES: list[Row] = [FORWARD, ENDPOINT, SERVER, LISTENING, APPLICATION, URL, COOKIE]
+FLOW = FlowRow(
+    **CONNECTION,
+    destination_ip=IPv4Address("203.0.113.2"),
+    destination_port=53,
+    state="answered",
+    kept=True,
+    packets=12,
+    last_seen=1_700_000_000.25,
+)
+
+EXAMPLES: list[Row] = [FORWARD, ENDPOINT, SERVER, LISTENING, APPLICATION, URL, COOKIE, FLOW]
 
 
 def test_the_tables_are_the_figures() -> None:

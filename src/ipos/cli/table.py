@@ -24,6 +24,7 @@ class Name(StrEnum):
     APPLICATION = "application"
     URL = "url"
     COOKIE = "cookie"
+    FLOW = "flow"
 
 
 @app.command()

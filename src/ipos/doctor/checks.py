@@ -247,9 +247,10 @@ CHECKS: Final[tuple[Callable[[Facts], str | None], ...]] = (
     farm_checks.configuration, interfaces, carrier, farm_checks.back_address, mtu,
     farm_checks.native_xdp, farm_checks.checksums, arp, rp_filter, back_rp_filter, rps, rx_vlan,
     xdp_slot, farm_checks.listening, farm_checks.mptcp, firewall, farm_checks.state_port,
-    farm_checks.announcements,
+    farm_checks.announcements, farm_checks.udp_services,
 )  # fmt: skip
-NEED_ROOT: Final = frozenset((xdp_slot, firewall, farm_checks.state_port, farm_checks.checksums))
+NEED_ROOT: Final = frozenset((xdp_slot, firewall, farm_checks.state_port, farm_checks.checksums,
+                            farm_checks.udp_services))  # fmt: skip
 """What nobody else may look at."""
 _NOT_SEEN: Final = "This needs root, and was not looked at."
 

@@ -42,6 +42,22 @@ def state_port(facts: Facts) -> str | None:
     )
 
 
+def udp_services(facts: Facts) -> str | None:
+    """Datagrams of other servers' flows come in on front, to any service address."""
+    for port in facts.site.udp_ports:
+        for address in facts.site.addresses or (None,):
+            found = swallowed_by(
+                facts.ruleset, Packet(facts.front.name, port, address, protocol="udp")
+            )
+            if found is not None:
+                return (
+                    f"{found.rule} ({found.verdict}) takes what clients send to UDP port {port} "
+                    f"on {facts.front.name} away from its application: {found.fix}, or accept it "
+                    "before."
+                )
+    return None
+
+
 def listening(facts: Facts) -> str | None:
     """Some services may be other servers' only, so it is a fault where this one serves none."""
     places = facts.site.places

@@ -29,8 +29,9 @@ class Place:
 class Site:
     """Interfaces, ports and members of a file, as far as it holds any.
 
-    missing: there is no such file. tagged: interfaces on which the farm is in a VLAN. announcer:
-    the command that makes routers be told of addresses, where they are.
+    ports and places are of TCP services. missing: there is no such file. tagged: interfaces on
+    which the farm is in a VLAN. announcer: the command that makes routers be told of addresses,
+    where they are.
     """
 
     front: str = "front"
@@ -43,6 +44,7 @@ class Site:
     file: str = ""
     missing: bool = False
     announcer: tuple[str, ...] = ()
+    udp_ports: tuple[int, ...] = ()
 
 
 def read_site(config: Path) -> Site:
@@ -53,7 +55,9 @@ def read_site(config: Path) -> Site:
     except (OSError, ValueError, RecursionError, IposError):
         return Site(file=str(config))
     farm, server = _table(raw.get("farm")), _table(raw.get("server"))
-    services = [_table(each) for each in _list(raw.get("service"))]
+    every = [_table(each) for each in _list(raw.get("service"))]
+    services = [each for each in every if each.get("protocol") != "udp"]
+    udp = [each["port"] for each in every if each not in services and _is_port(each.get("port"))]
     places = tuple(filter(None, map(_place, services)))
     front = _interface(server.get("front"), Site().front)
     back = _interface(server.get("back"), front)
@@ -68,6 +72,7 @@ def read_site(config: Path) -> Site:
         places,
         str(config),
         announcer=_announcer(farm, _table(raw.get("agent"))),
+        udp_ports=tuple(udp),
     )
 
 

@@ -338,6 +338,14 @@ class Tables:
         return self._connections("holding", Codec(rows.Holding))
 
     @functools.cached_property
+    def udp_flows(self) -> Table[rows.Tuple, rows.Flow]:
+        return self._connections("udp_flows", Codec(rows.Flow))
+
+    @functools.cached_property
+    def udp_new(self) -> Table[rows.Tuple, rows.Flow]:
+        return self._connections("udp_new", Codec(rows.Flow))
+
+    @functools.cached_property
     def deny(self) -> Table[rows.Prefix, int]:
         return Table(self._open("deny"), Codec(rows.Prefix), Index(1))
 

@@ -11,13 +11,15 @@ Forward                                `ForwardRow`: addressed here, attached el
 Server, Listening, Application         `ServerRow`, `ListeningRow`, `ApplicationRow`: what each
                                        server advertises to all
 URL, Cookie                            `UrlRow`, `CookieRow`: how a request chooses
+Flow                                   `FlowRow`: datagrams of UDP that are addressed here; ours,
+                                       because the figure's Forward is of connections
 =====================================  =========================================================
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ipos.tables.connections import EndpointRow, ForwardRow
+from ipos.tables.connections import EndpointRow, FlowRow, ForwardRow
 from ipos.tables.requests import CookieRow, UrlRow
 from ipos.tables.row import Json, Row
 from ipos.tables.servers import ApplicationRow, Health, ListeningRow, ServerRow, ServerState
@@ -33,6 +35,7 @@ TABLES: Mapping[str, type[Row]] = MappingProxyType(
         "application": ApplicationRow,
         "url": UrlRow,
         "cookie": CookieRow,
+        "flow": FlowRow,
     }
 )
 
@@ -41,6 +44,7 @@ __all__ = [
     "ApplicationRow",
     "CookieRow",
     "EndpointRow",
+    "FlowRow",
     "ForwardRow",
     "Health",
     "Json",

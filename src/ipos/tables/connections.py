@@ -56,3 +56,15 @@ class EndpointRow(ConnectionRow):
     options: ControlFlags
     state: str
     next_request_sequence_number: SequenceNumber  # the next request begins here, and not before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowRow(ConnectionRow):
+    """At the first server: where the datagrams of a UDP flow go, be it to this server itself."""
+
+    destination_ip: Address  # the first service address of the server that answers
+    destination_port: Port  # the application's there
+    state: str  # offered, acknowledged, answered or refused
+    kept: bool  # no other flow can take its place
+    packets: Count  # datagrams so far
+    last_seen: Seconds  # Unix time of the last of them

@@ -24,6 +24,7 @@ from ipos.tables import (
     ApplicationRow,
     CookieRow,
     EndpointRow,
+    FlowRow,
     ForwardRow,
     Health,
     ListeningRow,
@@ -87,6 +88,23 @@ def _forward(view: View) -> Iterator[Row]:
             packets=row.packets,
             last_seen=view.wall_s(row.last_seen_ns),
         )
+
+
+def _flow(view: View) -> Iterator[Row]:
+    for kept, table in ((True, view.tables.udp_flows), (False, view.tables.udp_new)):
+        for key, row in table.items():
+            yield FlowRow(
+                client_ip=key.client_ip,
+                client_port=key.client_port,
+                service_ip=key.service_ip,
+                service_port=key.service_port,
+                destination_ip=row.destination_ip,
+                destination_port=row.destination_port,
+                state=row.state.name.lower(),
+                kept=kept,
+                packets=row.packets,
+                last_seen=view.wall_s(row.last_seen_ns),
+            )
 
 
 def _endpoints(items: Iterable[tuple[rows.Tuple, rows.Endpoint]]) -> Iterator[Row]:
@@ -268,6 +286,7 @@ VIEWS: Mapping[str, Callable[[View], Iterable[Row]]] = {
     "application": _application,
     "url": _url,
     "cookie": _cookie,
+    "flow": _flow,
 }
 
 
