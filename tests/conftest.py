@@ -57,7 +57,8 @@ class _Failed:
         if report.failed:
             self._found[report.nodeid] = "farm" in report.keywords
             # Named at once too: a run that is cut off never comes to its summary.
-            print(f"\nfailed: {report.nodeid}", flush=True)
+            why = getattr(getattr(report.longrepr, "reprcrash", None), "message", "")
+            print(f"\nfailed: {report.nodeid}: {why.partition(chr(10))[0][:200]}", flush=True)
 
     def pytest_sessionfinish(self) -> None:
         self._file.write_text(json.dumps(self._found))

@@ -8,11 +8,13 @@ keeps its data planes.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 
 from ipos.errors import IposError
 from ipos.lab import Lab, Settings
 from tests.support.farm import CONFIG, Farm
 
+_numbers = count()
 _farms: list[Farm] = []
 """One, or none yet. It keeps the descriptors of its maps."""
 
@@ -32,7 +34,8 @@ def farm_with(config: str = CONFIG) -> Iterator[Farm]:
         print(f"another lab is made: {error}")
         end()
     if not _farms:
-        lab = Lab(Settings(name=f"ft{os.getpid()}", config=config))
+        # Another name each time: what was once done to a lab is remembered by its name.
+        lab = Lab(Settings(name=f"ft{os.getpid()}-{next(_numbers)}", config=config))
         lab.up()
         _farms.append(Farm(lab))
     _farms[0].wait_idle()
