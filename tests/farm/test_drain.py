@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.farm import SERVERS, Farm, read_answer, request, wait_until
+from ipos.agent.expiry.expiry_rules import Limits
+from tests.farm.test_sweeping import end_unseen
+from tests.support.farm import SERVERS, Farm, grown, read_answer, request, wait_until
 from tests.support.shared import farm_with
 
 pytestmark = pytest.mark.farm
@@ -65,11 +67,12 @@ def farm(_module_farm: Farm) -> Iterator[Farm]:
         _module_farm.run("s1", "ipos", "server", "set", server, "ready")
 
 
-def drain(farm: Farm, server: str, *options: str) -> list[dict[str, Any]]:
+def drain(farm: Farm, server: str, *options: str, timeout_s: float = 60) -> list[dict[str, Any]]:
     """The reports until it is empty, asked of another server."""
     other = SERVERS[SERVERS.index(server) - 1]
     command = ("ipos", "drain", server, "--force", "--wait", "-o", "json", *options)
-    return [json.loads(line) for line in farm.run(other, *command).splitlines()]
+    told = farm.run(other, *command, timeout_s=timeout_s)
+    return [json.loads(line) for line in told.splitlines()]
 
 
 def ready(farm: Farm, server: str) -> None:
@@ -249,6 +252,16 @@ def _loads(farm: Farm) -> int:
 
 def _waiting(farm: Farm) -> int:
     return sum(farm.rows(server)["holding"] for server in SERVERS)
+
+
+def test_sockets_that_have_ended_unseen_are_not_waited_for(farm: Farm) -> None:
+    """Their rows stay for a minute otherwise, like those of clients that are idle."""
+    with farm.connect(ONCE, "s1") as connection:
+        owner = ask(connection)
+        before = farm.counters(owner)
+        end_unseen(farm, owner, "local" if owner == "s1" else "connect")
+        drain(farm, owner, timeout_s=Limits().silent_ns / 2e9)
+    assert grown(before, farm.counters(owner))["ended_unseen"] == 1
 
 
 def test_an_order_is_undone(farm: Farm) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from ipos.abi.columns import Columns, Since
 from ipos.abi.layout import constant, layout
+from ipos.abi.rows import Settings, SettingsFlags
 from ipos.agent.expiry import expiry_rules
 from ipos.agent.expiry.expiry_rules import Fate, Forwarded, Held, Limits, Owned
 
@@ -252,3 +253,12 @@ def test_columns_in_another_order_are_refused() -> None:
 def test_the_connection_of_a_later_request_that_is_old_is_ended_where_it_has_an_owner() -> None:
     assert expiry_rules.waiting(None) is Fate.RELEASE
     assert expiry_rules.waiting(owned()) is Fate.LATE
+
+
+def test_a_server_that_drains_asks_its_kernel_sooner() -> None:
+    settings = Settings(idle_s=7, flags=SettingsFlags.AUTHENTICATE)
+    usual = LIMITS.in_force(settings)
+    assert (usual.idle_ns, usual.silent_ns) == (7_000 * MS, LIMITS.silent_ns)
+    draining = usual.in_force(dataclasses.replace(settings, flags=SettingsFlags.DRAINS))
+    assert draining.silent_ns == LIMITS.draining_ns < LIMITS.silent_ns
+    assert LIMITS.in_force(settings) == usual, "and no longer than it drains"

@@ -7,7 +7,6 @@ which rows it has taken away. Until then a table is asked in vain. If the data p
 it is asked in vain for ever.
 """
 
-import dataclasses
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -39,7 +38,6 @@ _MAPS = (
     *("settings", "servers", "traffic", "counters"),
 )
 _SETTINGS = Codec(Settings)
-_SECOND_NS = 1_000_000_000
 
 
 class TakenRows:
@@ -97,15 +95,15 @@ class CountedTables:
 class ConnectionRows(Closing):
     """The tables pinned in a directory, opened inside the server's network namespace.
 
-    `interfaces` are front and back. header_ns and idle_ns of `limits` are the running settings'
-    instead. `settings`, `limits` and now_ns are the pass's, from `begin` on.
+    `interfaces` are front and back; see `Limits.in_force` for `limits`. `settings`, `limits` and
+    now_ns are the pass's, from `begin` on.
     """
 
     settings: Settings
 
     def __init__(self, maps: Path, interfaces: tuple[str, str], limits: Limits) -> None:
         self.front, self.back = interfaces
-        self.limits = limits
+        self._usual = self.limits = limits
         self.programs = maps.parent / "progs"
         self.maps = at = {name: Map.open(maps / name) for name in _MAPS}
         counted = CountedTables(at, self.programs)
@@ -127,13 +125,7 @@ class ConnectionRows(Closing):
         if raw != self._raw_settings:
             self._raw_settings = raw
             self.settings = _SETTINGS.decode(raw)
-            self.limits = dataclasses.replace(
-                self.limits,
-                header_ns=self.settings.header_timeout_ms * 1_000_000,
-                idle_ns=self.settings.idle_s * _SECOND_NS,
-                waiting_ns=self.settings.waiting_s * _SECOND_NS,
-                first_byte_ns=self.settings.silent_s * _SECOND_NS,
-            )
+            self.limits = self._usual.in_force(self.settings)
         self.now_ns = now_ns
         self._servers = {}
         return True

@@ -26,13 +26,21 @@ on it.
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import NamedTuple
 
 from ipos.abi.columns import Columns, Since, SinceIn
 from ipos.abi.layout import constant, layout
-from ipos.abi.rows import EndpointState, HeadState, Options, ServerState, TemporaryState
+from ipos.abi.rows import (
+    EndpointState,
+    HeadState,
+    Options,
+    ServerState,
+    Settings,
+    SettingsFlags,
+    TemporaryState,
+)
 
 _SECOND_NS = 1_000_000_000
 _U32 = 0xFFFF_FFFF
@@ -64,6 +72,20 @@ class Limits:
     idle_ns: int = 3600 * _SECOND_NS
     again_ns: int = 5 * _SECOND_NS
     """No table but `holding` is walked anew before this."""
+    draining_ns: int = 5 * _SECOND_NS
+    """In place of silent_ns while the server drains: it waits for its last connection."""
+
+    def in_force(self, settings: Settings) -> "Limits":
+        """With what the running settings say."""
+        drains = SettingsFlags.DRAINS in settings.flags
+        return replace(
+            self,
+            header_ns=settings.header_timeout_ms * 1_000_000,
+            idle_ns=settings.idle_s * _SECOND_NS,
+            waiting_ns=settings.waiting_s * _SECOND_NS,
+            first_byte_ns=settings.silent_s * _SECOND_NS,
+            silent_ns=min(self.silent_ns, self.draining_ns) if drains else self.silent_ns,
+        )
 
     @property
     def owned_ns(self) -> int:
