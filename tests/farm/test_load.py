@@ -15,7 +15,6 @@ from tests.support.farm import ANY, ELSEWHERE, SERVERS, Farm, grown, request
 pytestmark = pytest.mark.farm
 
 FEW_PORTS = "20000 20999"
-ALL_PORTS = "1024 65535"
 _RANGE = "net.ipv4.ip_local_port_range"
 _CLOSING = "net.ipv4.tcp_max_tw_buckets"
 
@@ -46,10 +45,10 @@ def few_ports(farm: Farm) -> Iterator[None]:
     wrk closes when it has the answer. Where nginx is late with its FIN, the client is the first to
     close and would keep the port for a minute, until it has none left.
     """
-    before = farm.run("client1", "sysctl", "-n", _CLOSING).strip()
+    before = farm.run("client1", "sysctl", _RANGE, _CLOSING).splitlines()
     farm.run("client1", "sysctl", "-qw", f"{_RANGE}={FEW_PORTS}", f"{_CLOSING}=0")
     yield
-    farm.run("client1", "sysctl", "-qw", f"{_RANGE}={ALL_PORTS}", f"{_CLOSING}={before}")
+    farm.run("client1", "sysctl", "-qw", *(line.replace(" = ", "=") for line in before))
 
 
 def _sound(farm: Farm, before: dict[str, dict[str, int]]) -> None:

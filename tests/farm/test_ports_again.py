@@ -5,6 +5,7 @@ What is left of the old connection, in the servers' tables, in their kernels and
 tracking, must neither swallow an answer nor refuse the new one.
 """
 
+import os
 import random
 import socket
 from collections import Counter
@@ -13,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from ipos.lab import Lab, Settings
 from tests.farm.alternation import ENDLESS, REFUSED, asked, posted
 from tests.farm.test_moving import CONFIG
 from tests.support.farm import SERVERS, Farm, grown, read_answer
-from tests.support.shared import farm_with
 
 pytestmark = pytest.mark.farm
 
@@ -30,8 +31,9 @@ UPLOAD = 100_000
 
 @pytest.fixture(scope="module")
 def _module_farm() -> Iterator[Farm]:
-    with farm_with(CONFIG) as made:
-        yield made
+    # Of its own: nobody else's connections are to be in TIME_WAIT at its ports.
+    with Lab(Settings(name=f"pa{os.getpid()}", config=CONFIG)) as lab:
+        yield Farm(lab)
 
 
 @pytest.fixture
