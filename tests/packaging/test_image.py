@@ -7,6 +7,7 @@ packaging/oci/compose.yaml gives them.
 """
 
 import os
+import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -79,13 +80,13 @@ class Containers:
 
     def __init__(self, store: Store, image: str, lab: Lab, server: str, folder: Path) -> None:
         self.folder = folder
-        self._podman = ("podman", *store.options)
+        self._podman = ("podman", *store.options, "--runtime=runc", "--cgroup-manager=cgroupfs")
         self._image = image
         self._name = f"{lab.name}-{server}"
         for each in _MOUNTS:
             (folder / each).mkdir(parents=True)
         self._options = (
-            "--cgroups=disabled", "--log-driver=k8s-file", "--ulimit=host", "--cap-drop=ALL",
+            "--cgroupns=host", "--log-driver=k8s-file", *_own_limits(), "--cap-drop=ALL",
             *(f"--cap-add={one}" for one in CAPABILITIES),
             "--security-opt=unmask=ALL", "--security-opt=no-new-privileges",
             f"--network=ns:{namespaces.path_of(lab.name, server)}",
@@ -114,11 +115,22 @@ class Containers:
             run(*self._podman, "rm", "--force", "--time=1", self._name)
 
 
+def _own_limits() -> tuple[str, ...]:
+    """Those of this process, or what podman makes of them: it would raise the first to the largest
+    there is, which root may not do everywhere, and lower the second one for itself.
+    """
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = int(Path("/proc/sys/kernel/pid_max").read_text())
+    processes = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    processes = most if processes == resource.RLIM_INFINITY else min(processes, most)
+    return f"--ulimit=nofile={files}:{files}", f"--ulimit=nproc={processes}:{processes}"
+
+
 _MOUNTS = {"etc": "/etc/ipos", "run": "/run/ipos", "lib": "/var/lib/ipos"}
 
 
 def test_agents_in_containers_serve(store: Store, image: str, tmp_path: Path) -> None:
-    expect_tools("podman", "crun")
+    expect_tools("podman", "runc")
     with ExitStack() as stack:
         lab = stack.enter_context(Lab(Settings(name=f"oci{os.getpid()}", bare=True)))
         servers: list[Containers] = []
