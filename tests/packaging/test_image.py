@@ -9,6 +9,7 @@ packaging/oci/compose.yaml gives them.
 import os
 import resource
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -89,6 +90,7 @@ class Containers:
             "--cgroupns=host", "--log-driver=k8s-file", *_own_limits(), "--cap-drop=ALL",
             *(f"--cap-add={one}" for one in CAPABILITIES),
             "--security-opt=unmask=ALL", "--security-opt=no-new-privileges",
+            "--security-opt=seccomp=unconfined",
             f"--network=ns:{namespaces.path_of(lab.name, server)}",
             *(f"--volume={folder}/{each}:{where}" for each, where in _MOUNTS.items()),
             "--volume=/sys/fs/bpf:/sys/fs/bpf", "--volume=/sys/fs/cgroup:/sys/fs/cgroup",
@@ -101,7 +103,10 @@ class Containers:
         return run(*self._podman, "exec", self._name, *argv)
 
     def log(self) -> str:
-        return run(*self._podman, "logs", self._name)
+        """What it has said, to stdout or stderr."""
+        argv = (*self._podman, "logs", self._name)
+        done = subprocess.run(argv, capture_output=True, text=True, check=True)
+        return done.stdout + done.stderr
 
     @contextmanager
     def agent(self) -> Iterator[None]:
