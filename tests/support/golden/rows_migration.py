@@ -112,7 +112,7 @@ FIRST_SERVER = [
                rx("front", p.client("PA", b"x", seq=HEAD_END), "shot")],
         counts={"FRAMES_RECEIVED": 1, "CHOSEN_AGAIN": 1, "ASKED_LATER": 1, "HELD": 2},
         config=ELSEWHERE, traffic={2: (0, 1)},
-        before={**OFFERED, "holding": [(KEY, {**HELD_ROW, "last_seen_ns": -40_000_000})]},
+        before={**OFFERED, "holding": [(KEY, {**HELD_ROW, "last_seen_ns": 0})]},
         after={"forward": [], "holding": [(KEY, {"looked": 1, "complete": 1,
                                                  "held": len(p.HEAD) + 1})]}),
     Row(about="type 7 for want of room, after the header timeout: 503",
