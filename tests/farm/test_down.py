@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ipos.kernel.libbpf import syscall
-from ipos.lab import Lab, Settings, cgroups, cleaning, namespaces
+from ipos.lab import Lab, Settings, cgroups, cleaning, faults, namespaces
 from ipos.lab.places import PINS, Place
 from tests.support.farm import CONFIG, Farm, wait_until
 
@@ -90,6 +90,8 @@ def test_down_leaves_nothing_in_the_middle_of_traffic() -> None:
 
 
 def _served_by_s2(farm: Farm) -> bool:
+    """By a router that asks anew: it may believe what it knows for the better part of a minute."""
+    faults.flush_neighbours(farm.lab)
     with farm.connect(80, "s2") as connection:
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         return b"X-Served-By: s2" in connection.recv(65536)
@@ -115,7 +117,7 @@ def test_detach_gives_a_server_back() -> None:
         _wait_unloaded(programs)
         foreign = farm.run("s2", "ip", "route", "show", "table", "local")
         assert farm.address("s1") not in foreign, "the others' addresses are not local any more"
-        # The router asks s1 until it is sure that this one answers for the address no more.
+        # It stands in for s2 until it hears that another machine answers for the address.
         wait_until("s1 leaves the address to it", lambda: _served_by_s2(farm), 30)
 
 
