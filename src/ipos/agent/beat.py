@@ -25,95 +25,74 @@ import structlog
 
 from ipos.agent.exchange import Exchange
 from ipos.agent.expiry.sweep import Sweep
-from ipos.agent.heartbeat.member_faults import FRONT, Fault
+from ipos.agent.heartbeat.member_faults import Fault
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.heartbeat.order_file import OrderFile
-from ipos.agent.heartbeat.orders import Kept
 from ipos.agent.heartbeat.pace import pace
 from ipos.agent.holders.announcements import Announcements
 from ipos.agent.holders.keeper import Keeper
 from ipos.agent.holders.states import SLEPT_NS
 from ipos.agent.host.links import Links
 from ipos.agent.host.own_state import boottime_ns
-from ipos.agent.host.routing import Routing
 from ipos.agent.host.systemd import Watchdog
 from ipos.agent.loop.tasks import Tasks
 from ipos.agent.loop.undone import Undone
-from ipos.agent.rows import desired
 from ipos.agent.rows.convergence import Convergence
-from ipos.agent.view.snapshot_file import SnapshotFile
+from ipos.agent.update import Update
 
 LISTEN_S = 0.003
 """From our own state to listening: on a LAN, and by clocks that agree, all states are there."""
 AGAIN_S = 0.02
 """From listening to listening again: a clock may differ a little, a server may be busy."""
-GRACE_S = 3.0
-"""How long a member that has not spoken yet keeps the rows that were found at the start."""
 FEW = 8
 """Each server says its whole state once a second."""
 _LATE_NS = 300_000_000
-_SECOND_NS = 1_000_000_000
-_TOGETHER_NS = 5 * _SECOND_NS
-"""Servers of one farm start together. In this time none of them counts as a new one, which would
-get only a part of its requests (`slow_start_ms`).
-"""
 
 log = structlog.get_logger()
 
 
 class Beat:
-    """Calls the parts of a running agent in their order.
+    """The clock of a running agent: speaks, listens, and calls `update` for what follows of it.
 
-    `refresh` is called once a second; `ready` once, when all rows and routes are there; `reload` at
-    each beat, and returns whether a reload is going on.
+    `reload` is called at each beat, and returns whether a reload is going on.
     """
 
     def __init__(
         self,
         exchange: Exchange,
         members: Members,
-        orders: Kept,
+        orders: OrderFile,
         rows: Convergence,
-        routing: Routing,
         expiry: Sweep,
         links: Links,
-        snapshot: SnapshotFile,
         keeper: Keeper | Announcements,
+        update: Update,
         undone: Undone,
         tasks: Tasks,
-        refresh: Callable[[int], None],
-        ready: Callable[[], None],
-        reload: Callable[["Beat"], bool],
+        reload: Callable[[], bool],
     ) -> None:
         self._exchange = exchange
         self._members = members
-        self._orders = OrderFile(orders, undone, tasks)
+        self._orders = orders
         self._rows = rows
-        self._routing = routing
         self._expiry = expiry
         self._links = links
-        self._snapshot = snapshot
         self._keeper = keeper
+        self._update = update
         self._undone = undone
         self._tasks = tasks
-        self._refresh = refresh
-        self._announce = ready
         self._reload = reload
         self._watchdog = Watchdog()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._started_ns = self._beaten_ns = self._refreshed_ns = 0
+        self._beaten_ns = 0
         self._pace = pace(0)
-        self._late = self._ready = self._spoke = False
+        self._late = self._spoke = False
         self._rests = self._skipped = False
-        self._changes = 0
         self._failed = self._reported = ""
-        self._found = Fault.NONE
-        self.settled = False
-        """Whether a member that nobody has heard counts as gone."""
 
     def start(self) -> None:
-        self._started_ns = self._beaten_ns = boottime_ns()
+        self._beaten_ns = boottime_ns()
         self._speak()
 
     def stop(self) -> None:
@@ -129,7 +108,7 @@ class Beat:
         self._wake(gap_ns, now_ns)
         if gap_ns >= SLEPT_NS:
             # First of all: others may have our addresses by now.
-            self._attempt(lambda: self._hold(now_ns))
+            self._attempt(lambda: self._update.hold(now_ns))
         self._watchdog.alive(now_ns)
         self._failed = ""
         self._orders.look(now_ns)
@@ -151,8 +130,8 @@ class Beat:
             return False
         links = [Fault.NONE]
         self._attempt(lambda: links.append(self._glance(now_ns)))
-        return links[-1] == self._found and not (
-            self._failed or self._is_news or self._orders.is_due or self._reload(self)
+        return links[-1] == self._update.found and not (
+            self._failed or self._update.is_news or self._orders.is_due or self._reload()
         )
 
     def _glance(self, now_ns: int) -> Fault:
@@ -161,16 +140,12 @@ class Beat:
             self._exchange.hear(self._hear_more, frames=False)
         return self._links.look(now_ns)
 
-    @property
-    def _is_news(self) -> bool:
-        return self._members.changes != self._changes
-
     def _woken(self) -> None:
         """A datagram has come while we rest."""
         if self._tasks.stopping.is_set():
             return
         self._attempt(lambda: self._exchange.hear(self._hear_more, frames=False))
-        if self._is_news and self._timer is not None:
+        if self._update.is_news and self._timer is not None:
             self._timer.cancel()
             self._listen()
 
@@ -197,12 +172,18 @@ class Beat:
         now_ns = boottime_ns()
         self._wake(now_ns - self._beaten_ns, now_ns)  # the first beat takes long
         self._rests = False
-        if not self._reload(self):
-            self._attempt(lambda: self._follow(now_ns))
+        if not self._reload():
+            self._follow(now_ns)
         self._exchange.wake(
             self._woken if self._rests and len(self._members.by_ip) <= FEW else None
         )
         self._end()
+
+    def _follow(self, now_ns: int) -> None:
+        if self._late:
+            self._attempt(lambda: self._exchange.probe_the_silent(now_ns))
+        self._attempt(lambda: self._update.follow(now_ns))
+        self._rests = self._update.rests and not (self._late or self._failed)
 
     def _end(self) -> None:
         """The end of a beat."""
@@ -230,78 +211,3 @@ class Beat:
         if failed != self._reported and failed:
             log.error("a part of the agent's work cannot be done; it is tried again", reason=failed)
         self._reported = failed
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether all rows and routes are there."""
-        return self._ready
-
-    def follow_now(self) -> str:
-        """Bring the maps up to date outside a beat. Returns what failed, or ""."""
-        return self._tasks.attempt(lambda: self._follow(boottime_ns()))
-
-    def _follow(self, now_ns: int) -> None:
-        """Bring the maps, routes and files up to date with what has been heard."""
-        if self._late:
-            self._exchange.probe_the_silent(now_ns)
-        self._exchange.tell_cookies(now_ns)
-        since_ns = now_ns - self._started_ns
-        self.settled = since_ns > GRACE_S * _SECOND_NS or self._members.all_heard()
-        changed = self._hold(now_ns)
-        self._undone.note("rows", self._rows.not_in_force)
-        if changed:
-            self._expiry.look()
-            self._routing.foreign = desired.foreign_addresses(self._members)
-            self._exchange.address()
-            self._snapshot.save()
-        self.route()
-        self._orders.save()
-        if changed or now_ns - self._refreshed_ns > _SECOND_NS:
-            self.refresh()
-        if self.settled and not self._ready and self._routing.is_complete and self._keeps(since_ns):
-            self._ready = True
-            self._announce()
-        self._changes = self._members.changes
-        self._rests = (
-            self._ready
-            and not (self._late or changed or self._failed or self._undone.reasons())
-            and self._found is Fault.NONE
-            and self._rows.rests
-            and self._keeper.rests
-            and self._exchange.rests
-        )
-
-    def _hold(self, now_ns: int) -> bool:
-        """Hold and give up addresses, and bring the maps up to date; whether they have changed."""
-        cut_off = self._found in FRONT and self._members.hears_nobody(now_ns)
-        self._keeper.look(now_ns, settled=self.settled, cut_off=cut_off)
-        self._expiry.learns = self._keeper.learns(now_ns)
-        returned = self._keeper.returned()
-        if returned:
-            self._expiry.returned(returned)
-        # Before the first question, too: who asks in the name of an address draws its packets.
-        self._links.silent = self._keeper.silent
-        self._found = self._links.look(now_ns)
-        return self._rows.converge(
-            now_ns,
-            prune=self.settled,
-            opening=now_ns - self._started_ns < _TOGETHER_NS,
-            links=self._found,
-            front_ns=self._links.answered_ns,
-            held=self._keeper.taken,
-            arps=self._keeper.arps(),
-            asks=self._keeper.asks(now_ns),
-        )
-
-    def _keeps(self, since_ns: int) -> bool:
-        """Whether some server answers for each of our addresses, or waiting would be in vain."""
-        return self._keeper.has_its_own or since_ns > _TOGETHER_NS
-
-    def refresh(self) -> None:
-        """Do what is done once a second."""
-        self._refreshed_ns = boottime_ns()
-        self._refresh(self._refreshed_ns)
-        self._exchange.renew()
-
-    def route(self) -> None:
-        self._routing.begin(self._snapshot.config.server.addresses, settled=self.settled)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import structlog
 
 from ipos.agent import setup
-from ipos.agent.beat import Beat
 from ipos.agent.exchange import Exchange
 from ipos.agent.host.routing import Routing
 from ipos.agent.host.systemd import READY, notify, reloading
@@ -20,6 +19,7 @@ from ipos.agent.loop.tasks import Tasks
 from ipos.agent.loop.undone import Undone
 from ipos.agent.network.interfaces import interface
 from ipos.agent.startup import Parts
+from ipos.agent.update import Update
 from ipos.agent.view.snapshot_file import SnapshotFile
 from ipos.config.changes import refused
 from ipos.config.crosscheck import read_secret, secret_path
@@ -57,6 +57,7 @@ class Reload:
         exchange: Exchange,
         routing: Routing,
         snapshot: SnapshotFile,
+        update: Update,
         undone: Undone,
         tasks: Tasks,
     ) -> None:
@@ -65,22 +66,23 @@ class Reload:
         self._exchange = exchange
         self._routing = routing
         self._snapshot = snapshot
+        self._update = update
         self._undone = undone
         self._tasks = tasks
         self._running = False
 
-    def begin(self, beat: Beat) -> bool:
+    def begin(self) -> bool:
         """Start a reload that is due; whether one is going on.
 
-        Not before the beat is settled: until then rows of an earlier agent stay, and there may not
-        be room for all new ones.
+        Not before the members are settled: until then rows of an earlier agent stay, and there may
+        not be room for all new ones.
         """
-        if self._requests.is_due and not self._running and beat.settled:
+        if self._requests.is_due and not self._running and self._update.settled:
             self._running = True
-            self._tasks.spawn(self._run(beat))
+            self._tasks.spawn(self._run())
         return self._running
 
-    async def _run(self, beat: Beat) -> None:
+    async def _run(self) -> None:
         left = ""
         self._requests.begin()
         await asyncio.to_thread(notify, *reloading())
@@ -93,7 +95,7 @@ class Reload:
             self._snapshot.refused = ""
             self._snapshot.taken_s = time.time()
             self._take(change)
-            left = await self._carry_out(beat)
+            left = await self._carry_out()
         finally:
             self._running = False
         self._snapshot.loaded += 1
@@ -131,11 +133,12 @@ class Reload:
         parts.checks.converge(fresh.service)
         parts.decisions.take(fresh)
 
-    async def _carry_out(self, beat: Beat) -> str:
+    async def _carry_out(self) -> str:
         """Write the rows and routes of the new configuration. Returns what is missing, or ""."""
-        beat.refresh()
-        failed = beat.follow_now()
-        await self._routing.wait(self._parts.config.server.addresses, settled=beat.settled)
+        self._update.refresh()
+        failed = self._update.follow_now()
+        settled = self._update.settled
+        await self._routing.wait(self._parts.config.server.addresses, settled=settled)
         left = (failed, self._undone.reason("rows"), self._undone.reason("routes"))
         if not any(left):
             return ""

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opens the sockets and rings of a running agent, and connects the parts that use them."""
+
+from collections.abc import Coroutine
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+
+from ipos.agent.beat import Beat
+from ipos.agent.departure import Departure
+from ipos.agent.drain.emptying import Emptying
+from ipos.agent.examination.examiner import Examiner, host
+from ipos.agent.exchange import Exchange
+from ipos.agent.expiry.silent_clients import SilentClients
+from ipos.agent.expiry.sweep import Sweep
+from ipos.agent.flows.idle_flows import IdleFlows
+from ipos.agent.heartbeat.learned_cookies import CookieGossip
+from ipos.agent.heartbeat.order_file import OrderFile
+from ipos.agent.heartbeat.probe import Prober
+from ipos.agent.heartbeat.transport import Port
+from ipos.agent.holders import announcements
+from ipos.agent.holders.announcements import Announcements
+from ipos.agent.holders.keeper import Keeper
+from ipos.agent.holders.neighbours import Neighbours
+from ipos.agent.host import paths
+from ipos.agent.host.links import Links
+from ipos.agent.host.own_state import boottime_ns
+from ipos.agent.host.routing import Routing
+from ipos.agent.housekeeping import Housekeeping
+from ipos.agent.http.agent_control import Reloads
+from ipos.agent.http.readiness import Readiness, unready
+from ipos.agent.loop.tasks import Tasks
+from ipos.agent.reload import Reload
+from ipos.agent.serving import Serving
+from ipos.agent.startup import Parts
+from ipos.agent.update import Update
+from ipos.agent.view.snapshot_file import SnapshotFile
+from ipos.kernel.libbpf.map_store import Map
+
+
+@dataclass(slots=True)
+class Assembly:
+    """What the life of an agent calls."""
+
+    beat: Beat
+    exchange: Exchange
+    serving: Serving
+    departure: Departure
+    prober: Prober
+    jobs: list[Coroutine[None, None, None]]
+    """They run until the agent ends."""
+
+
+def assemble(stack: ExitStack, parts: Parts, reloads: Reloads, tasks: Tasks) -> Assembly:
+    """Make all parts. stack: closes what they have opened."""
+    server, undone = parts.config.server, parts.undone
+    prober = stack.enter_context(Prober(parts.back.name, parts.config.farm.ethertype))
+    port = stack.enter_context(Port(parts.back.name))
+    expiry = stack.enter_context(_sweep(parts, port))
+    links = stack.enter_context(
+        Links(parts.front, parts.back, server.addresses[0], server.front_vlan)
+    )
+    silence = stack.enter_context(SilentClients(parts.pins, parts.tables))
+    examiner = Examiner(parts.members, parts.datagram_keys, port.send, tasks, host(parts.file))
+    keeper = _keeper(stack, parts, tasks)
+    emptying = stack.enter_context(
+        Emptying(
+            parts.maps, parts.tables, lambda: update.refresh(), keeper.holder,
+            gives=parts.config.farm.locates_per_s > 0,
+        )
+    )  # fmt: skip
+    snapshot = SnapshotFile(
+        paths.snapshot_file(), parts.file, parts.config, parts.members, parts.rows,
+        parts.observer, parts.own_programs, parts.checks, parts.decisions.counts, keeper,
+        undone, tasks,
+    )  # fmt: skip
+    serving = Serving(stack, parts, reloads, snapshot, examiner, tasks)
+    exchange = Exchange(
+        parts.config, parts.front, parts.back, parts.datagram_keys, port, prober,
+        parts.members, parts.orders, parts.checks, parts.observer, parts.rows, expiry,
+        _gossip(parts, port), parts.tables, Map.open(parts.maps / "heard"), keeper, emptying,
+        examiner,
+    )  # fmt: skip
+    routing = Routing(parts.network, undone, tasks.spawn)
+    orders = OrderFile(parts.orders, undone, tasks)
+    readiness = _readiness(stack, parts, serving)
+    housekeeping = Housekeeping(parts, emptying, readiness, snapshot, serving.history, tasks)
+    update = Update(
+        exchange, parts.members, orders, parts.rows, routing, expiry, links, snapshot, keeper,
+        housekeeping, undone, tasks, ready=serving.announce,
+    )  # fmt: skip
+    reload = Reload(parts, reloads, exchange, routing, snapshot, update, undone, tasks)
+    parts.observer.search = tasks.in_thread
+    beat = Beat(
+        exchange, parts.members, orders, parts.rows, expiry, links, keeper, update, undone, tasks,
+        reload.begin,
+    )  # fmt: skip
+    jobs = [expiry.run(), silence.run(), emptying.run(), parts.decisions.run(snapshot.now)]
+    return Assembly(beat, exchange, serving, Departure(emptying, keeper, tasks), prober, jobs)
+
+
+def _sweep(parts: Parts, port: Port) -> Sweep:
+    return Sweep(
+        parts.maps,
+        (parts.front.name, parts.back.name),
+        parts.datagram_keys,
+        port.send,
+        timed_out=partial(_timed_out, parts),
+        heard=lambda: parts.members.begun(boottime_ns()),
+        connections=parts.connections,
+        found_again=parts.config.farm.announce != "none" and bool(parts.config.farm.locates_per_s),
+        flows=IdleFlows(parts.maps),
+    )
+
+
+def _timed_out(parts: Parts, key: bytes, service: int) -> None:
+    """A request head has not ended in time: that is a decision for the access log."""
+    slots = parts.rows.slots
+    name = slots[service] if service < len(slots) else ""
+    parts.decisions.timed_out(key, service, name, parts.members.myself.index)
+
+
+def _gossip(parts: Parts, port: Port) -> CookieGossip:
+    return CookieGossip(
+        Map.open(parts.maps / "cookies"),
+        Map.open(parts.maps / "cookie_news"),
+        parts.datagram_keys,
+        parts.members.me,
+        port.send,
+    )
+
+
+def _keeper(stack: ExitStack, parts: Parts, tasks: Tasks) -> Keeper | Announcements:
+    """Who holds the service addresses: servers by ARP, routers by BGP, or nobody changes it."""
+    server, neighbours = parts.config.server, None
+    if parts.config.farm.announce == "bgp":
+        return Announcements(
+            parts.members,
+            server.addresses,
+            announcements.teller(parts.config),
+            tasks.spawn,
+            parts.undone,
+            boottime_ns(),
+        )
+    if parts.config.farm.announce == "arp":
+        neighbours = stack.enter_context(Neighbours(parts.front, server.front_vlan))
+    return Keeper(parts.members, neighbours, parts.addresses_found, server.addresses, boottime_ns())
+
+
+def _readiness(stack: ExitStack, parts: Parts, serving: Serving) -> Readiness:
+    readiness = Readiness(
+        paths.serving_file(),
+        str(parts.members.me),
+        lambda: unready(serving.recent_view()),
+        parts.undone,
+    )
+    stack.callback(readiness.close)
+    return readiness

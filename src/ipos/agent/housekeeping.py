@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the agent does once a second."""
+
+import time
+
+from ipos.agent.drain.emptying import Emptying
+from ipos.agent.http.history import History
+from ipos.agent.http.readiness import Readiness
+from ipos.agent.loop.tasks import Tasks
+from ipos.agent.rows import desired
+from ipos.agent.startup import Parts
+from ipos.agent.view.snapshot_file import SnapshotFile
+from ipos.kernel.capture import end_unread
+
+
+class Housekeeping:
+    """Follows the wall clock, removes what was left over, and counts.
+
+    history: takes a sample of the counters from time to time; None if nobody can look at it.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        emptying: Emptying,
+        readiness: Readiness,
+        snapshot: SnapshotFile,
+        history: History | None,
+        tasks: Tasks,
+    ) -> None:
+        self._parts = parts
+        self._emptying = emptying
+        self._readiness = readiness
+        self._snapshot = snapshot
+        self._history = history
+        self._tasks = tasks
+
+    def keep(self, now_ns: int, *, settled: bool, is_ready: bool) -> None:
+        """settled: a member that nobody has heard is gone. is_ready: all rows and routes stand."""
+        parts = self._parts
+        parts.clock.keep(
+            parts.config,
+            watched=parts.decisions.watching.is_on,
+            withheld=desired.withheld(parts.members, now_ns),
+            servers=len(parts.members.by_ip),
+            all_answer=settled and parts.members.all_answer(now_ns),
+            drains=self._emptying.drains,
+        )
+        end_unread(parts.tables)
+        if is_ready:
+            self._tasks.spawn(self._readiness.keep(parts.config.server.ready_port))
+        parts.own_programs.look(parts.config, now_ns)
+        if self._history is not None and self._history.is_due(now_ns):
+            self._sample(self._history, now_ns)
+        self._snapshot.save()
+
+    def _sample(self, history: History, now_ns: int) -> None:
+        parts = self._parts
+        counters = {counter.name.lower(): n for counter, n in parts.tables.counters()}
+        parts.members.take_numbers()
+        servers = {
+            member.state.server: (member.state.tcp_connections, member.state.cpu_permille / 1000)
+            for member in parts.members.by_ip.values()
+            if member.state is not None
+        }
+        history.take(counters, servers, now_ns, int(time.time()))
