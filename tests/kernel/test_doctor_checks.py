@@ -215,6 +215,14 @@ BROKEN: list[tuple[Callable[[Facts], str | None], Facts, str]] = [
         ),
         "let tcp port 80 in there",
     ),
+    (
+        checks.nat,
+        replace(
+            HEALTHY,
+            ruleset=tuple(parse_iptables("*nat\n:POSTROUTING ACCEPT [0:0]\nCOMMIT\n")),
+        ),
+        "notrack",
+    ),
 ]
 
 
@@ -244,7 +252,7 @@ def test_every_check_has_a_broken_host(check: Callable[[Facts], str | None]) -> 
 def test_who_is_not_root_is_told_what_was_not_looked_at() -> None:
     unseen = [each for each in examine(replace(HEALTHY, root=False)) if not each.seen]
     assert {each.check for each in unseen} == {
-        *("xdp_slot", "firewall", "state_port", "checksums", "udp_services")
+        *("xdp_slot", "firewall", "nat", "state_port", "checksums", "udp_services")
     }
     assert not any(each.ok for each in unseen)
 

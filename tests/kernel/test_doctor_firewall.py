@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ipos.doctor.address_translation import translating_chain
 from ipos.doctor.firewall import Packet, Swallowed, parse_iptables, parse_nft, swallowed_by
 from tests.support.plane import inside_namespace
 
@@ -220,3 +221,32 @@ COMMIT
     assert found.verdict == "dnat"
     assert found.fix.startswith("iptables -t nat -D DOCKER ")
     assert swallowed_by(parse_iptables(saved), Packet("front", 8080)) is None
+
+
+TRANSLATES = """*nat
+:PREROUTING ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+COMMIT
+*raw
+:PREROUTING ACCEPT [0:0]
+%s
+COMMIT
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "chain"),
+    [
+        ("", "PREROUTING"),
+        ("-A PREROUTING -p tcp -m tcp --dport 80 -j CT --notrack", None),
+        ("-A PREROUTING -p tcp -m tcp --dport 80 -j NOTRACK", None),
+        ("-A PREROUTING -p tcp -m tcp --dport 81 -j CT --notrack", "PREROUTING"),
+        ("-A PREROUTING -d 203.0.113.0/24 -j CT --notrack", None),
+        ("-A PREROUTING -d 192.0.2.0/24 -j CT --notrack", "PREROUTING"),
+        ("-A PREROUTING -p tcp -m tcp --dport 80 -j CT --zone 1", "PREROUTING"),
+    ],
+)
+def test_address_translation_is_found_unless_requests_are_not_tracked(
+    rule: str, chain: str | None
+) -> None:
+    assert translating_chain(parse_iptables(TRANSLATES % rule), PACKET) == chain

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ipos.doctor import farm_checks
+from ipos.doctor.address_translation import translating_chain
 from ipos.doctor.facts import TCP_OPTIONS, Facts, Interface
 from ipos.doctor.firewall import Packet, swallowed_by
 
@@ -233,6 +234,22 @@ def firewall(facts: Facts) -> str | None:
     return None
 
 
+def nat(facts: Facts) -> str | None:
+    for port in facts.ports:
+        for address in facts.site.addresses or (None,):
+            chain = translating_chain(facts.ruleset, Packet(facts.front.name, port, address))
+            if chain is not None:
+                rule = f"tcp dport {port} notrack"
+                return (
+                    f"Chain {chain} has the type nat. Address translation takes the socket away "
+                    f"from each request to port {port} that this server adopts, so it serves none: "
+                    "keep connection tracking away from the services. nft 'add table ip services; "
+                    "add chain ip services early { type filter hook prerouting priority raw; }; "
+                    f"add rule ip services early {rule}'."
+                )
+    return None
+
+
 def _sides(facts: Facts) -> tuple[tuple[str, Interface], ...]:
     return ("front", facts.front), ("back", facts.back)
 
@@ -246,11 +263,11 @@ CHECKS: Final[tuple[Callable[[Facts], str | None], ...]] = (
     root, kernel, btf, libbpf, bpffs, cgroup2, tcp_syncookies, tcp_rfc1337, tcp_options,
     farm_checks.configuration, interfaces, carrier, farm_checks.back_address, mtu,
     farm_checks.native_xdp, farm_checks.checksums, arp, rp_filter, back_rp_filter, rps, rx_vlan,
-    xdp_slot, farm_checks.listening, farm_checks.mptcp, firewall, farm_checks.state_port,
+    xdp_slot, farm_checks.listening, farm_checks.mptcp, firewall, nat, farm_checks.state_port,
     farm_checks.announcements, farm_checks.udp_services,
 )  # fmt: skip
-NEED_ROOT: Final = frozenset((xdp_slot, firewall, farm_checks.state_port, farm_checks.checksums,
-                            farm_checks.udp_services))  # fmt: skip
+NEED_ROOT: Final = frozenset((xdp_slot, firewall, nat, farm_checks.state_port,
+                            farm_checks.checksums, farm_checks.udp_services))  # fmt: skip
 """What nobody else may look at."""
 _NOT_SEEN: Final = "This needs root, and was not looked at."
 

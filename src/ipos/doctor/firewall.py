@@ -30,7 +30,8 @@ _FLAGS: Final = {
     "cwr": 128,
 }
 _TABLES: Final = {"raw": ("prerouting",), "mangle": ("prerouting", "input"),
-                  "nat": ("prerouting", "input"), "filter": ("input",)}  # fmt: skip
+                  "nat": ("prerouting", "input", "output", "postrouting"),
+                  "filter": ("input",)}  # fmt: skip
 _NUMBERS: Final = {"tcp": 6, "udp": 17}
 _JUMPS: Final = 16  # the kernel's own limit of nested chains
 
@@ -73,6 +74,7 @@ class Chain:
     name: str
     hook: str = ""
     policy: str = "accept"
+    kind: str = "filter"
     rules: list[Rule] = field(default_factory=list)
 
 
@@ -87,7 +89,7 @@ def parse_nft(ruleset: Mapping[str, Any]) -> list[Table]:
             raw = item["chain"]
             where = raw["family"], raw["table"]
             hook = raw.get("hook", "")
-            chain = Chain(raw["name"], hook, raw.get("policy", "accept"))
+            chain = Chain(raw["name"], hook, raw.get("policy", "accept"), raw.get("type", ""))
             tables.setdefault(where, {})[raw["name"]] = chain
     for item in ruleset.get("nftables", ()):
         if "rule" in item:
@@ -110,7 +112,7 @@ def parse_iptables(saved: str) -> list[Table]:
         elif line.startswith(":"):
             chain, policy = line[1:].split()[:2]
             hook = chain.lower() if chain.lower() in hooks else ""
-            tables[-1][chain] = Chain(chain, hook, policy.lower() if hook else "accept")
+            tables[-1][chain] = Chain(chain, hook, policy.lower() if hook else "accept", name)
         elif line.startswith("-A "):
             chain, _, rest = line[3:].partition(" ")
             rule = f"iptables -t {name} -A {chain} {rest}"
@@ -183,7 +185,7 @@ def _apply(rule: Rule, packet: Packet) -> tuple[bool, str | None, str]:
     for statement in rule.statements:
         (kind, body), *_ = statement.items()
         if kind == "match":
-            holds = _match(body, packet)
+            holds = matches(body, packet)
             if holds is False:
                 return True, None, ""
             sure = sure and holds is True
@@ -225,7 +227,7 @@ def _is_port(left: Any) -> bool:
     return isinstance(left, Mapping) and left.get("payload", {}).get("field") == "dport"
 
 
-def _match(body: Mapping[str, Any], packet: Packet) -> bool | None:
+def matches(body: Mapping[str, Any], packet: Packet) -> bool | None:
     """Whether a match holds; None when that cannot be known here."""
     left, right, operator = body.get("left"), body.get("right"), body.get("op", "==")
     mask = None
@@ -347,8 +349,8 @@ def _statements(words: Iterator[str]) -> Iterator[dict[str, Any]]:
             negated = True
             continue
         if word in ("-j", "-g"):
-            yield _target(next(words), goto=word == "-g")
-            return  # what follows are the target's own options
+            yield _target(*words, goto=word == "-g")
+            return
         if word in ("-m", "--comment"):
             next(words)
             continue
@@ -385,9 +387,11 @@ def _ports(text: str) -> list[Any]:
     return ports
 
 
-def _target(name: str, *, goto: bool) -> dict[str, Any]:
+def _target(name: str, *options: str, goto: bool) -> dict[str, Any]:
+    if name == "NOTRACK" or "--notrack" in options:
+        return {"notrack": None}
     if name in ("ACCEPT", "DROP", "RETURN", "REJECT", "DNAT", "REDIRECT"):
         return {name.lower(): None}
-    if name.isupper() and name in ("LOG", "MARK", "CONNMARK", "NFLOG", "TRACE", "NOTRACK", "CT"):
+    if name.isupper() and name in ("LOG", "MARK", "CONNMARK", "NFLOG", "TRACE", "CT"):
         return {"counter": None}
     return {"goto" if goto else "jump": {"target": name}}
