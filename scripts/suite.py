@@ -4,9 +4,10 @@
 Two files at a time: a farm test mostly waits, and the tests of a file share a lab. Tests that need
 the CPUs for themselves (`alone`) come after them, one by one.
 
-Farm tests are at the mercy of the machine: a frame is lost, a CPU is away for a second. One that
-fails is run once more with its file's lab made anew and nothing beside it. When it passes then, the
-suite passes and ends with its name and `unsteady`, so that nobody overlooks it. Tests without a
+Farm tests are at the mercy of the machine: a frame is lost, a CPU is away for a second. The file of
+one that fails is run once more, with its lab made anew and nothing beside it: a test may go on from
+what those before it have done. When the file passes then, the suite passes and ends with the name
+of the test and `unsteady`, so that nobody overlooks it. Tests without a
 farm have no such excuse, and neither have farm tests of many files at once.
 """
 
@@ -21,10 +22,9 @@ STEPS = (
     ("alone and not slow", ()),
 )
 FILES_AGAIN = 3
-"""Failed farm tests of so many files of one step are run once more, and no more: what one test
-leaves in its file's lab may fail all that come after it there."""
+"""So many files of one step are run once more, and no more."""
 _NONE_SELECTED = 5  # pytest's status: a -k may do that to one step
-PASSED_THEN = "failed, and passed when it was run once more"
+PASSED_THEN = "failed, and passed when its file was run once more"
 
 
 def main(arguments: list[str]) -> int:
@@ -35,8 +35,8 @@ def main(arguments: list[str]) -> int:
             continue
         files = {one.partition("::")[0] for one in found}
         if status == 1 and 0 < len(files) <= FILES_AGAIN and all(found.values()):
-            print(f"once more, alone: {' '.join(found)}", flush=True)
-            status, still = _pytest(["-n0", *found])
+            print(f"once more, nothing beside it: {' '.join(sorted(files))}", flush=True)
+            status, still = _pytest(["-m", marks, "-n0", *sorted(files)])
             unsteady += [one for one in found if one not in still]
             if status == 0:
                 continue

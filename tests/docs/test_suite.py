@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make test` runs a farm test that has failed once more, and nothing else."""
+"""`make test` runs the file of a farm test that has failed once more, and nothing else."""
 
 from pathlib import Path
 
@@ -39,6 +39,15 @@ def test_endless():
     import threading
     once("endless") or threading.Event().wait()
 """
+_GOES_ON = """
+begun = []
+@pytest.mark.farm
+def test_begins():
+    begun.append(True)
+@pytest.mark.farm
+def test_goes_on():
+    assert begun and once("goes on")
+"""
 _PLAIN = """
 def test_plain():
     assert once("plain")
@@ -50,10 +59,11 @@ def test_plain():
     [
         (_UNSTEADY, 0, ["test_made_up.py::test_unsteady"]),
         (_ENDLESS, 0, ["test_made_up.py::test_endless"]),
+        (_GOES_ON, 0, ["test_made_up.py::test_goes_on"]),
         (_UNSTEADY + _BROKEN, 1, ["test_made_up.py::test_unsteady"]),
         (_UNSTEADY + _PLAIN, 1, []),
     ],
-    ids=["passes", "endless", "broken", "plain"],
+    ids=["passes", "endless", "goes on", "broken", "plain"],
 )
 def test_a_failed_farm_test_runs_once_more(
     tests: str, status: int, unsteady: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str],
