@@ -280,7 +280,7 @@ def test_the_last_server_is_not_drained_unless_forced(farm: Farm) -> None:
     refused = farm.lab.run("s2", command, capture_output=True, text=True)
     assert refused.returncode == 1
     assert "s1 is the last server that can serve pool only-s1 of service alone" in refused.stderr
-    assert farm.ready(), "nothing was ordered"
+    wait_until("all are ready, because nothing was ordered", farm.ready)
     farm.run("s2", *command, "--force")
     set_ = farm.lab.run("s2", ["ipos", "server", "set", "s1", "drain"], stderr=subprocess.PIPE)
     assert set_.returncode == 1

@@ -36,8 +36,8 @@ from ipos.kernel.maps import Tables
 BEAT_S = 0.1
 WANTED_S = 0.25
 """For so long it still holds its addresses, and the others come to want them."""
-PATIENCE_S = 3.0
-"""Then the addresses that nobody has taken are given up."""
+PATIENCE_S = 8.0
+"""Then the addresses that nobody has taken are given up. On an idle machine 0.6 s are enough."""
 HEARD_S = 0.4
 """From an address's first announcement to its third."""
 
