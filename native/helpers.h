@@ -114,6 +114,8 @@ long bpf_xdp_store_bytes(struct xdp_md *ctx, __u32 offset, const void *from, __u
 __u64 bpf_xdp_get_buff_len(struct xdp_md *ctx);
 
 long bpf_redirect(__u32 ifindex, __u64 flags);
+long bpf_redirect_peer(__u32 ifindex, __u64 flags);
+long bpf_redirect_neigh(__u32 ifindex, void *parameters, int length, __u64 flags);
 long bpf_clone_redirect(struct __sk_buff *skb, __u32 ifindex, __u64 flags);
 
 long bpf_skb_load_bytes(const struct __sk_buff *skb, __u32 offset, void *to, __u32 len);

@@ -44,6 +44,7 @@ from native.values import Assignment, Attributes, Outcome, Sent, Socket
 LIBRARY: Final = Path(__file__).with_name("libipos.so")
 PASSIVE_ESTABLISHED: Final = 5  # BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB
 _QUEUE: Final = 22
+_INWARD, _PEER, _NEIGHBOUR = 1, 2, 3  # enum native_way
 _E2BIG: Final = 7
 
 
@@ -76,6 +77,11 @@ def maps() -> Mapping[str, MapShape]:
         name = raw.name.decode()
         found[name] = MapShape(index, name, raw.type, raw.key_size, raw.value_size, raw.max_entries)
     return found
+
+
+def _sent(out: RawFrame) -> Sent:
+    way = out.inward
+    return Sent(out.ifindex, way == _INWARD, out.data, out.mark, way == _PEER, way == _NEIGHBOUR)
 
 
 class Store:
@@ -357,7 +363,7 @@ class Node:
         sent = []
         for i in range(lib.ipos_sent(handle)):
             out: RawFrame = lib.ipos_sent_at(handle, i).contents
-            sent.append(Sent(out.ifindex, bool(out.inward), out.data, out.mark))
+            sent.append(_sent(out))
         assigned = [
             self._assignment(lib.ipos_assigned_at(handle, i).contents)
             for i in range(lib.ipos_assigned(handle))

@@ -22,6 +22,11 @@
 #include "tc/egress.bpf.c"
 #undef ipos_abi
 #undef _license
+#define ipos_abi ipos_abi_box
+#define _license license_box
+#include "tc/box.bpf.c"
+#undef ipos_abi
+#undef _license
 #define ipos_abi ipos_abi_sockops
 #define _license license_sockops
 #include "sock/sockops.bpf.c"
@@ -160,6 +165,16 @@ int ipos_run_ingress(struct native_node *n, const void *frame, __u32 len, __u32 
 int ipos_run_egress(struct native_node *n, const void *frame, __u32 len, __u32 ifindex, __u32 mark)
 {
 	return run_tc(n, frame, len, ifindex, mark, ipos_egress);
+}
+
+int ipos_run_box_in(struct native_node *n, const void *frame, __u32 len, __u32 ifindex, __u32 mark)
+{
+	return run_tc(n, frame, len, ifindex, mark, ipos_box_in);
+}
+
+int ipos_run_box_out(struct native_node *n, const void *frame, __u32 len, __u32 ifindex, __u32 mark)
+{
+	return run_tc(n, frame, len, ifindex, mark, ipos_box_out);
 }
 
 /* `op` as in enum of BPF_SOCK_OPS_...; addresses and ports in network order. */

@@ -53,6 +53,7 @@ struct native_socket {
 	__u32 gaps;	/* 1: bytes behind a gap are there */
 	__u32 shutdown; /* 1: nobody reads what comes */
 	__u32 data_segs_out, lsndtime, lrcvtime;
+	__s32 netns; /* id of its network namespace; -1: the node's own */
 };
 
 struct bpf_tcp_req_attrs {
@@ -69,9 +70,16 @@ struct bpf_tcp_req_attrs {
 	__u8 reserved[3];
 };
 
+enum native_way {
+	NATIVE_OUT = 0,	  /* onto the wire */
+	NATIVE_IN = 1,	  /* into the node's own kernel, at that interface's ingress */
+	NATIVE_PEER = 2,  /* into the other end of that interface */
+	NATIVE_NEIGH = 3, /* onto the wire, to the next hop of its destination */
+};
+
 struct native_frame { /* a frame the node sends */
 	__u32 ifindex;
-	__u32 inward; /* 1: into its own kernel, at that interface's ingress */
+	__u32 inward; /* enum native_way */
 	__u32 mark;
 	__u32 length;
 	__u8 bytes[NATIVE_BUFFER];
@@ -97,6 +105,7 @@ struct native_skb { /* struct __sk_buff, as far as it is used */
 	unsigned long data, data_end, data_meta;
 	__u32 len, mark, ifindex, ingress_ifindex;
 	__u32 protocol, vlan_present, vlan_tci, vlan_proto, tstamp_type, gso_segs, gso_size;
+	__u32 cb[5];
 	struct bpf_sock *sk; /* NULL: it is nobody's */
 };
 

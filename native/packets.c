@@ -177,6 +177,22 @@ long bpf_redirect(__u32 ifindex, __u64 flags)
 	return native_now()->redirect_verdict;
 }
 
+long bpf_redirect_peer(__u32 ifindex, __u64 flags)
+{
+	(void)flags;
+	native_now()->redirect_ifindex = ifindex;
+	native_now()->redirect_inward = NATIVE_PEER;
+	return native_now()->redirect_verdict;
+}
+
+long bpf_redirect_neigh(__u32 ifindex, void *parameters, int length, __u64 flags)
+{
+	(void)parameters, (void)length, (void)flags;
+	native_now()->redirect_ifindex = ifindex;
+	native_now()->redirect_inward = NATIVE_NEIGH;
+	return native_now()->redirect_verdict;
+}
+
 long bpf_clone_redirect(struct __sk_buff *skb, __u32 ifindex, __u64 flags)
 {
 	if (native_now()->emit_fails)

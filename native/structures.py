@@ -40,6 +40,7 @@ class RawSocket(ctypes.Structure):
         ("data_segs_out", ctypes.c_uint32),
         ("lsndtime", ctypes.c_uint32),
         ("lrcvtime", ctypes.c_uint32),
+        ("netns", ctypes.c_int32),
     ]
 
 
@@ -135,6 +136,8 @@ SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "ipos_run_xdp": (_INT, [_NODE, _BYTES, _U32, _U32]),
     "ipos_run_ingress": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
     "ipos_run_egress": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
+    "ipos_run_box_in": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
+    "ipos_run_box_out": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
     "ipos_run_sockops": (_INT, [_NODE, _U32, ctypes.POINTER(RawSocket), _U64, _U32]),
     "ipos_run_route": (_INT, [_NODE, _BYTES, ctypes.POINTER(RawChoice)]),
     "ipos_decide_pool": (_INT, [_NODE, ctypes.c_char_p, _U64, ctypes.POINTER(RawChoice)]),
@@ -179,6 +182,7 @@ def raw_socket(socket: Socket) -> RawSocket:
         data_segs_out=socket.sent,
         lsndtime=socket.spoke,
         lrcvtime=socket.heard,
+        netns=socket.netns,
     )
     # c_char arrays end at a zero byte when they are assigned; addresses do not.
     ctypes.memmove(ctypes.addressof(raw), socket.client.packed + socket.service.packed, 8)

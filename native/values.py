@@ -69,16 +69,22 @@ class Socket:
     sent: int = 0  # segments with data
     spoke: int = 0  # when it sent the last of them, in ticks
     heard: int = 0  # and when the last data came
+    netns: int = -1  # the id of the network namespace that it is in; -1: the node's own
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A frame that left the node; `inward`: into its own kernel, at that interface's ingress."""
+    """A frame that left the node; `inward`: into its own kernel, at that interface's ingress.
+
+    peer: into the other end of that interface. neighbour: to the next hop of its destination.
+    """
 
     ifindex: int
     inward: bool
     frame: bytes
     mark: int = 0
+    peer: bool = False
+    neighbour: bool = False
 
 
 @dataclass(frozen=True, slots=True)

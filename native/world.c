@@ -60,7 +60,7 @@ __u32 bpf_get_prandom_u32(void)
 #define UDP_SOCKET BPF_TCP_CLOSE
 
 /* An exact four-tuple before a listener on the address before one on any. */
-static struct bpf_sock *lookup(struct bpf_sock_tuple *tuple, int full, __u32 listening)
+static struct bpf_sock *lookup(struct bpf_sock_tuple *tuple, int full, __u32 listening, __u64 netns)
 {
 	struct native_node *n = native_now();
 	int best = -1, best_rank = 0;
@@ -69,7 +69,7 @@ static struct bpf_sock *lookup(struct bpf_sock_tuple *tuple, int full, __u32 lis
 		const struct native_socket *s = &n->socket[i];
 		int rank;
 
-		if (s->service_port != tuple->ipv4.dport)
+		if (s->service_port != tuple->ipv4.dport || s->netns != (__s32)netns)
 			continue;
 		if ((s->state == UDP_SOCKET) != (listening == UDP_SOCKET))
 			continue;
@@ -104,22 +104,22 @@ static struct bpf_sock *lookup(struct bpf_sock_tuple *tuple, int full, __u32 lis
 struct bpf_sock *bpf_skc_lookup_tcp(void *ctx, struct bpf_sock_tuple *tuple, __u32 size,
 				    __u64 netns, __u64 flags)
 {
-	(void)ctx, (void)size, (void)netns, (void)flags;
-	return lookup(tuple, 0, BPF_TCP_LISTEN);
+	(void)ctx, (void)size, (void)flags;
+	return lookup(tuple, 0, BPF_TCP_LISTEN, netns);
 }
 
 struct bpf_sock *bpf_sk_lookup_tcp(void *ctx, struct bpf_sock_tuple *tuple, __u32 size, __u64 netns,
 				   __u64 flags)
 {
-	(void)ctx, (void)size, (void)netns, (void)flags;
-	return lookup(tuple, 1, BPF_TCP_LISTEN);
+	(void)ctx, (void)size, (void)flags;
+	return lookup(tuple, 1, BPF_TCP_LISTEN, netns);
 }
 
 struct bpf_sock *bpf_sk_lookup_udp(void *ctx, struct bpf_sock_tuple *tuple, __u32 size, __u64 netns,
 				   __u64 flags)
 {
-	(void)ctx, (void)size, (void)netns, (void)flags;
-	return lookup(tuple, 0, UDP_SOCKET);
+	(void)ctx, (void)size, (void)flags;
+	return lookup(tuple, 0, UDP_SOCKET, netns);
 }
 
 struct bpf_tcp_sock *bpf_tcp_sock(struct bpf_sock *sk)

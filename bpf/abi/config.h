@@ -19,6 +19,7 @@ enum ipos_settings_flags {
 					 * answer a connection has no owner, and is reset */
 	IPOS_DRAINS = 64,	 /* this server is to lose its connections: see tc/join.h */
 	IPOS_FLOWS = 128,	 /* some service is UDP */
+	IPOS_BOXES = 256,	 /* some service's application is, or was, in a container */
 };
 
 struct ipos_settings { /* map `settings`, one element */
@@ -51,6 +52,8 @@ struct ipos_settings { /* map `settings`, one element */
 	__u32 own_front_ifindex; /* and ours, which is another front */
 	__u16 locates;		 /* questions (type 5) a second; 0: nothing is located */
 	__u16 locates_source;	 /* the same, about packets of one source */
+	__u32 out_ifindex;	 /* by which clients are routed to: front, or its VLAN's */
+	__u32 zero;
 };
 
 struct ipos_guesses {	/* map `guesses` */
@@ -178,6 +181,8 @@ struct ipos_service { /* map `services`, by index */
 	__u16 flow_idle_s;  /* UDP: a flow is over after so many seconds without a datagram */
 	__be32 listener_ip; /* the address of ours where its application listens, if
 					 * that is not any; 0: it is, or is `application_ip` */
+	__u32 box;	  /* our end of the wire to its application's container; 0: it is in none */
+	__u32 box_netns;  /* 1 + the id of that container's network namespace; 0: ours */
 };
 
 struct ipos_candidate {

@@ -168,6 +168,8 @@ struct ipos_endpoint {	    /* maps `local` and `connect`: full means refuse */
 	__u32 first_us;	    /* from then to its first byte */
 	__u8 timed;	    /* enum ipos_answer_flags */
 	__u8 zeros[3];
+	__u32 box;	 /* BOXED: our end of the wire to its container */
+	__u32 box_netns; /* and 1 + the id of that one's network namespace */
 	struct ipos_mark marks[IPOS_MARKS]; /* the oldest first */
 };
 
@@ -211,6 +213,7 @@ enum ipos_endpoint_flags {
 	IPOS_EP_MOVING = 8,	    /* offered to another server; the socket is still ours */
 	IPOS_EP_WAITING = 16,	    /* the next request is held, here */
 	IPOS_EP_LIVE = 32,	    /* it was another server's before, with a socket there */
+	IPOS_EP_BOXED = 64,	    /* its socket is in a container */
 };
 
 /* What is known of where the next request of a connection starts. */

@@ -265,7 +265,9 @@ struct ipos_decision { /* ring `decisions` */
 	X(219, FLOW_SPLIT, "datagrams and fragments that travelled in two fragments") \
 	X(220, FLOW_FRAGMENT_LOST, \
 	  "fragments of UDP whose first one was not seen: left to this server's kernel") \
-	X(221, FLOW_EXPIRED, "rows of flows taken away because no datagram came in time")
+	X(221, FLOW_EXPIRED, "rows of flows taken away because no datagram came in time") \
+	X(222, DROP_BOX_FOREIGN, "a container's packet of a connection that is not its own") \
+	X(223, BOX_LOST, "connections reset because the container of their application has gone")
 
 #define IPOS_COUNTERS_MAX 256
 #define IPOS_COUNTERS_AMBIGUOUS 32 /* + enum ipos_ambiguity: AMBIGUOUS_* */

@@ -33,6 +33,7 @@
  */
 #define IPOS_MARK_LATE 0x69704f5c
 #define IPOS_MARK_FLOW 0x69704f5f /* on a datagram whose flow has just been offered */
+#define IPOS_MARK_BOX 0x69704f60  /* on a packet that a container's listener is to be given */
 /*
  * on a piece of a held request for our own kernel: no other bytes may take its place
  */
@@ -45,6 +46,11 @@
  * on a packet that is looked at once more, see follow(); the lowest four bits: how often it was
  */
 #define IPOS_MARK_AGAIN 0x69704fc0
+
+/* ---- skb->cb: what one program notes of the packet in its hands, for itself ---- */
+
+#define IPOS_CB_NETNS 0 /* 1 + the id of the network namespace of its connection; 0: ours */
+#define IPOS_CB_BOX 1	/* our end of the wire to there; 0: none */
 
 /* ---- metadata: what XDP says of a frame that goes up ---- */
 
@@ -104,6 +110,7 @@ static inline __attribute__((always_inline, unused)) void verdicts_differ(__u32 
 	case IPOS_MARK_TELL:
 	case IPOS_MARK_AFTER:
 	case IPOS_MARK_FLOW:
+	case IPOS_MARK_BOX:
 	case IPOS_META_SETTLED:
 		break;
 	}

@@ -249,8 +249,8 @@ IPOS_FUNCTION int forward_delete(const struct ipos_tuple *t, __u32 server)
 	return 0;
 }
 
-/* A socket of our own kernel for the tuple that is not a listener. */
-IPOS_APART int kernel_has(void *ctx, const struct ipos_tuple *t)
+/* A socket for the tuple that is not a listener, in the network namespace with that id. */
+IPOS_APART int netns_has(void *ctx, const struct ipos_tuple *t, __u64 netns)
 {
 	struct bpf_sock_tuple tuple = {
 		.ipv4 = { .saddr = t->client_ip,
@@ -258,8 +258,7 @@ IPOS_APART int kernel_has(void *ctx, const struct ipos_tuple *t)
 			  .sport = t->client_port,
 			  .dport = t->service_port },
 	};
-	struct bpf_sock *sk =
-		bpf_skc_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	struct bpf_sock *sk = bpf_skc_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv4), netns, 0);
 	int alive;
 
 	if (!sk)

@@ -73,6 +73,21 @@ extern int bpf_sk_assign_tcp_reqsk(struct __sk_buff *skb, struct sock *sk,
 				   struct bpf_tcp_req_attrs *attrs, int attrs__sz) __ksym;
 #endif
 
+/*
+ * Where the socket of the packet's connection is, or its listener: see box_find().  The kernel finds
+ * sockets of any network namespace that has an id in ours.
+ */
+IPOS_INLINE __u64 netns_of(const struct __sk_buff *skb)
+{
+	return (__u64)(__s64)((__s32)skb->cb[IPOS_CB_NETNS] - 1);
+}
+
+/* A socket of our own kernel for the tuple that is not a listener. */
+IPOS_INLINE int kernel_has(struct __sk_buff *skb, const struct ipos_tuple *t)
+{
+	return netns_has(skb, t, netns_of(skb));
+}
+
 IPOS_INLINE void sock_tuple(struct bpf_sock_tuple *at, const struct ipos_tuple *t)
 {
 	at->ipv4.saddr = t->client_ip;
@@ -91,7 +106,7 @@ IPOS_INLINE struct bpf_sock *connected_socket(struct __sk_buff *skb, const struc
 	struct bpf_sock *sk;
 
 	sock_tuple(&tuple, t);
-	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), netns_of(skb), 0);
 	if (!sk || sk->state != BPF_TCP_LISTEN)
 		return sk;
 	bpf_sk_release(sk);
@@ -183,7 +198,7 @@ IPOS_APART int time_wait_expects(struct __sk_buff *skb, const struct ipos_tuple 
 	int found = 0;
 
 	sock_tuple(&tuple, t);
-	sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), netns_of(skb), 0);
 	if (!sk)
 		return 0;
 	tw = (struct tcp_timewait_sock *)bpf_skc_to_tcp_timewait_sock(sk);
@@ -209,7 +224,7 @@ IPOS_INLINE struct bpf_sock *listener_of(struct __sk_buff *skb, const struct ipo
 	if (service->application_ip)
 		tuple.ipv4.daddr = service->application_ip;
 	tuple.ipv4.dport = port;
-	skc = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	skc = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), netns_of(skb), 0);
 	if (skc && skc->state == BPF_TCP_LISTEN)
 		return skc;
 	if (skc)
@@ -217,7 +232,7 @@ IPOS_INLINE struct bpf_sock *listener_of(struct __sk_buff *skb, const struct ipo
 	if (!service->listener_ip)
 		return NULL;
 	tuple.ipv4.daddr = service->listener_ip;
-	skc = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	skc = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), netns_of(skb), 0);
 	if (!skc || skc->state == BPF_TCP_LISTEN)
 		return skc;
 	bpf_sk_release(skc);
@@ -254,7 +269,8 @@ IPOS_INLINE int load_options(struct __sk_buff *skb, struct ipos_scratch *w, cons
 
 /*
  * Gives the packet, and with it the endpoint, to the listener.  IPOS_REFUSE_NONE means that
- * the kernel took it, not that a socket exists: only sockops says so.
+ * the kernel took it, not that a socket exists: only sockops says so.  A listener in a container
+ * can only be given it on the interface there: tc/box.bpf.c calls this once more.
  */
 IPOS_APART __u32 adopt(struct __sk_buff *skb, struct ipos_scratch *w, const struct segment *s,
 		       const struct ipos_endpoint *ep, const struct ipos_service *service)
@@ -279,8 +295,12 @@ IPOS_APART __u32 adopt(struct __sk_buff *skb, struct ipos_scratch *w, const stru
 	if (sk->sk_ack_backlog > sk->sk_max_ack_backlog)
 		goto out;
 	reason = IPOS_REFUSE_NOT_ADOPTED;
-	if (!bpf_sk_assign_tcp_reqsk(skb, sk, &attrs, sizeof(attrs)))
+	if (unlikely(skb->cb[IPOS_CB_BOX])) {
+		skb->mark = IPOS_MARK_BOX;
 		reason = IPOS_REFUSE_NONE;
+	} else if (!bpf_sk_assign_tcp_reqsk(skb, sk, &attrs, sizeof(attrs))) {
+		reason = IPOS_REFUSE_NONE;
+	}
 out:
 	bpf_sk_release(skc);
 	return reason;
@@ -298,7 +318,11 @@ IPOS_INLINE int assign_listener(struct __sk_buff *skb, const struct ipos_tuple *
 	skc = listener_of(skb, t, service, port);
 	if (!skc)
 		return 1;
-	failed = bpf_sk_assign(skb, skc, 0);
+	failed = 0;
+	if (unlikely(skb->cb[IPOS_CB_BOX]))
+		skb->mark = IPOS_MARK_BOX;
+	else
+		failed = bpf_sk_assign(skb, skc, 0);
 	bpf_sk_release(skc);
 	return failed;
 }

@@ -23,6 +23,7 @@ IPOS_INLINE void connected(struct bpf_sock_ops *ctx, const struct ipos_tuple *t,
 {
 	struct ipos_temporary *row = bpf_map_lookup_elem(&temporary, t);
 	struct ipos_settings *set = settings_now();
+	struct ipos_service *service;
 	struct ipos_server *self;
 	struct ipos_address *a;
 	struct ipos_endpoint ep = {};
@@ -43,6 +44,12 @@ IPOS_INLINE void connected(struct bpf_sock_ops *ctx, const struct ipos_tuple *t,
 	ep.state = IPOS_EP_ATTACHED;
 	ep.flags = IPOS_EP_HANDSHAKE;
 	ep.service = a->service;
+	service = service_at(a->service);
+	if (service && service->box) {
+		ep.flags |= IPOS_EP_BOXED;
+		ep.box = service->box;
+		ep.box_netns = service->box_netns;
+	}
 	ep.rcv_need = ep.adopt_seq = ep.rcv_nxt = ctx->rcv_nxt;
 	ep.snd_nxt = ctx->snd_nxt;
 	ep.last_seen_ns = ep.asked_ns = bpf_ktime_get_boot_ns();

@@ -8,6 +8,7 @@
 #include "abi/verdict.h"
 #include "lib/sk.h"
 #include "tc/next_request.h"
+#include "tc/to_box.h"
 
 IPOS_INLINE int local_row(const struct ipos_settings *set, struct ipos_scratch *w,
 			  const struct ipos_tuple *t, const struct ipos_handshake *hs,
@@ -100,6 +101,7 @@ IPOS_APART int adopt_here(struct __sk_buff *skb, const struct ipos_settings *set
 	struct ipos_left *left;
 	__u32 next = 0;
 
+	box_note(skb, ep);
 	ep->state = IPOS_EP_ADOPTING;
 	ep->adopting = this_cpu();
 	given_here(ep);

@@ -18,6 +18,7 @@
 #include "tc/own_frame.h"
 #include "tc/owned_packet.h"
 #include "tc/syn.h"
+#include "tc/to_box.h"
 
 /* ---- no row yet ----------------------------------------------------------------------------- */
 
@@ -148,6 +149,8 @@ IPOS_INLINE int tcp_packet(struct __sk_buff *skb, struct ipos_settings *set, str
 	/* What XDP took out of a frame stands in front's VLAN, like what came in on front. */
 	if (s->vlan != set->front_vlan)
 		return TC_ACT_OK;
+	if (unlikely(set->flags & IPOS_BOXES))
+		box_find(skb, &s->tuple);
 	if (skb->mark == IPOS_MARK_OURS) {
 		skb->mark = 0;
 		return TC_ACT_OK;
@@ -235,6 +238,7 @@ IPOS_INLINE int ingress(struct __sk_buff *skb)
 		return TC_ACT_OK;
 	if (skb->mark == IPOS_MARK_VOID)
 		return TC_ACT_SHOT;
+	skb->cb[IPOS_CB_NETNS] = skb->cb[IPOS_CB_BOX] = 0;
 	w->line.length = 0;
 	w->locked = LOCK_NONE;
 	what = parse_l2(data, end, set->ethertype, &s);
@@ -263,6 +267,9 @@ IPOS_INLINE int ingress(struct __sk_buff *skb)
 	else if (what == PARSED_ICMP && skb->ifindex != set->front_ifindex &&
 		 s.vlan == set->front_vlan)
 		return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
+	else if (unlikely(set->flags & IPOS_BOXES) && what == PARSED_ICMP &&
+		 (verdict = icmp_to_box(skb, s.l2)) != TC_ACT_OK)
+		return verdict;
 	else if (set->flags & IPOS_FLOWS && s.vlan == set->front_vlan)
 		return what == PARSED_ICMP		 ? flow_icmp(skb, s.l2)
 		       : s.tuple.protocol == IPPROTO_UDP ? flow_packet(skb, s.l2)
@@ -283,7 +290,7 @@ decided:
 		verdict = line_to_kernel(skb, w, &s);
 	if (w->locked == LOCKED)
 		connection_unlock(&s.tuple);
-	return verdict;
+	return unlikely(skb->cb[IPOS_CB_BOX]) && verdict == TC_ACT_OK ? to_box(skb) : verdict;
 }
 
 SEC("tc")

@@ -35,7 +35,7 @@ IPOS_APART int endpoint_quiet(struct __sk_buff *skb, const struct ipos_tuple *t,
 	if (ep->server_fin_seen || !endpoint_answered(ep))
 		return 0;
 	sock_tuple(&tuple, t);
-	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), netns_of(skb), 0);
 	if (!sk)
 		return 0;
 	if (sk->state == BPF_TCP_ESTABLISHED) {

@@ -10,6 +10,7 @@
 #include "tc/hand_back.h"
 #include "tc/old_connection.h"
 #include "tc/syn.h"
+#include "tc/to_box.h"
 
 #define HANDSHAKE_NOTICES 4 /* a lost one is not asked for again */
 
@@ -217,6 +218,8 @@ IPOS_INLINE int own_frame(struct __sk_buff *skb, struct ipos_settings *set, stru
 	if (!connection_lock(t))
 		return shot(COUNT_DROP_BUSY);
 	w->locked = LOCKED;
+	if (unlikely(set->flags & IPOS_BOXES))
+		box_find(skb, t);
 	if (unlikely(skb->mark == IPOS_MARK_LATE)) {
 		skb->mark = 0;
 		if (h->type == IPOS_ACKNOWLEDGEMENT)

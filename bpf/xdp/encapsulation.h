@@ -93,7 +93,7 @@ IPOS_INLINE enum tc_work tc_work(const struct ipos_settings *set, const struct i
 	if (what != PARSED_TCP || ep->state != IPOS_EP_ATTACHED || ep->server_fin_seen ||
 	    s->flags & (TCP_SYN | TCP_FIN | TCP_RST) || set->front_vlan || set->back_vlan ||
 	    (ep->follow != IPOS_FOLLOW_NOT && ep->follow != IPOS_FOLLOW_OPAQUE) ||
-	    ep->flags & IPOS_EP_HANDSHAKE || ep->line.length)
+	    ep->flags & (IPOS_EP_HANDSHAKE | IPOS_EP_BOXED) || ep->line.length)
 		return TC_TRACKS;
 	return TC_NOTHING;
 }

@@ -273,7 +273,7 @@ IPOS_INLINE int client_unattached(struct xdp_md *ctx, struct ipos_settings *set,
 		/* Older than the data plane, or our own kernel's: not ours to judge. */
 		if (t && t->state == IPOS_TEMP_RESET && (!set->locates || is_late(t, s)))
 			return reset_again(ctx, w, s);
-		if (kernel_has(ctx, &s->tuple))
+		if (netns_has(ctx, &s->tuple, BPF_F_CURRENT_NETNS))
 			return XDP_PASS;
 		if (spent)
 			return client_elsewhere(ctx, set, w, s, t, LOCATE_SPENT,

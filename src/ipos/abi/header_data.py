@@ -5,7 +5,7 @@ Written by `make abi` from bpf/abi.
 """
 
 CONSTANTS: dict[str, int] = {
-    "IPOS_ABI": 10,
+    "IPOS_ABI": 11,
     "IPOS_SERVERS_MAX": 1024,
     "IPOS_MEMBERS_MAX": 1000,
     "IPOS_SERVICES_MAX": 64,
@@ -62,9 +62,12 @@ CONSTANTS: dict[str, int] = {
     "IPOS_MARK_AFTER": 1768968027,
     "IPOS_MARK_LATE": 1768968028,
     "IPOS_MARK_FLOW": 1768968031,
+    "IPOS_MARK_BOX": 1768968032,
     "IPOS_MARK_PIECE": 1768968030,
     "IPOS_MARK_ROUND": 1768968096,
     "IPOS_MARK_AGAIN": 1768968128,
+    "IPOS_CB_NETNS": 0,
+    "IPOS_CB_BOX": 1,
     "IPOS_META_SETTLED": 1768968029,
     "ADOPT_AGAIN": 256,
     "DECIDE_HELD": 257,
@@ -159,6 +162,7 @@ CONSTANTS: dict[str, int] = {
     "IPOS_ALL_ANSWER": 32,
     "IPOS_DRAINS": 64,
     "IPOS_FLOWS": 128,
+    "IPOS_BOXES": 256,
     "IPOS_KEY_VALID": 1,
     "IPOS_KEY_OTHER": 2,
     "IPOS_SERVER_NONE": 0,
@@ -303,6 +307,7 @@ CONSTANTS: dict[str, int] = {
     "IPOS_EP_MOVING": 8,
     "IPOS_EP_WAITING": 16,
     "IPOS_EP_LIVE": 32,
+    "IPOS_EP_BOXED": 64,
     "IPOS_FOLLOW_NOT": 0,
     "IPOS_FOLLOW_LENGTH": 1,
     "IPOS_FOLLOW_CHUNKED": 2,
@@ -461,6 +466,7 @@ ENUMS: dict[str, dict[str, int]] = {
         "IPOS_ALL_ANSWER": 32,
         "IPOS_DRAINS": 64,
         "IPOS_FLOWS": 128,
+        "IPOS_BOXES": 256,
     },
     "ipos_key_valid": {"IPOS_KEY_VALID": 1, "IPOS_KEY_OTHER": 2},
     "ipos_server_state": {
@@ -628,6 +634,7 @@ ENUMS: dict[str, dict[str, int]] = {
         "IPOS_EP_MOVING": 8,
         "IPOS_EP_WAITING": 16,
         "IPOS_EP_LIVE": 32,
+        "IPOS_EP_BOXED": 64,
     },
     "ipos_follow": {
         "IPOS_FOLLOW_NOT": 0,
@@ -861,7 +868,7 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
     "ipos_tag_key": (1144, 8, (("sip", 0, "Q", 2), ("nh", 16, "I", 282))),
     "ipos_tag_keys": (2288, 8, (("keys", 0, "ipos_tag_key", 2),)),
     "ipos_settings": (
-        168,
+        176,
         8,
         (
             ("abi", 0, "I", None),
@@ -893,6 +900,8 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
             ("own_front_ifindex", 160, "I", None),
             ("locates", 164, "H", None),
             ("locates_source", 166, "H", None),
+            ("out_ifindex", 168, "I", None),
+            ("zero", 172, "I", None),
         ),
     ),
     "ipos_guesses": (
@@ -962,7 +971,7 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
         ),
     ),
     "ipos_service": (
-        28,
+        36,
         4,
         (
             ("protocol", 0, "B", None),
@@ -979,6 +988,8 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
             ("own_refused", 21, "B", None),
             ("flow_idle_s", 22, "H", None),
             ("listener_ip", 24, ">I", None),
+            ("box", 28, "I", None),
+            ("box_netns", 32, "I", None),
         ),
     ),
     "ipos_candidate": (
@@ -1242,7 +1253,7 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
         ),
     ),
     "ipos_endpoint": (
-        320,
+        328,
         8,
         (
             ("rcv_nxt", 0, "I", None),
@@ -1303,7 +1314,9 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
             ("first_us", 216, "I", None),
             ("timed", 220, "B", None),
             ("zeros", 221, "B", 3),
-            ("marks", 224, "ipos_mark", 4),
+            ("box", 224, "I", None),
+            ("box_netns", 228, "I", None),
+            ("marks", 232, "ipos_mark", 4),
         ),
     ),
     "ipos_left": (
@@ -1875,6 +1888,8 @@ COUNTERS: list[tuple[int, str, str]] = [
         "fragments of UDP whose first one was not seen: left to this server's kernel",
     ),
     (221, "FLOW_EXPIRED", "rows of flows taken away because no datagram came in time"),
+    (222, "DROP_BOX_FOREIGN", "a container's packet of a connection that is not its own"),
+    (223, "BOX_LOST", "connections reset because the container of their application has gone"),
     (
         230,
         "OWN_PROGRAM_REFUSED",

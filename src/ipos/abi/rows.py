@@ -86,6 +86,7 @@ class SettingsFlags(IntFlag):
     ALL_ANSWER = 32
     DRAINS = 64
     FLOWS = 128
+    BOXES = 256
 
 
 class KeyValid(IntFlag):
@@ -340,6 +341,7 @@ class EndpointFlags(IntFlag):
     MOVING = 8
     WAITING = 16
     LIVE = 32
+    BOXED = 64
 
 
 class Follow(IntEnum):
@@ -712,6 +714,7 @@ class Settings:
     own_front_ifindex: int = 0
     locates: int = 0
     locates_source: int = 0
+    out_ifindex: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -816,6 +819,8 @@ class Service:
     own_refused: bool = False
     flow_idle_s: int = 0
     listener_ip: IPv4Address = NOWHERE
+    box: int = 0
+    box_netns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -1248,6 +1253,8 @@ class Endpoint:
     answer_bytes: int = 0
     first_us: int = 0
     timed: AnswerFlags = AnswerFlags(0)
+    box: int = 0
+    box_netns: int = 0
     marks: tuple[Mark, ...] = (Mark(),) * 4
 
 

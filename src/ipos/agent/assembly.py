@@ -54,6 +54,7 @@ class Assembly:
 def assemble(stack: ExitStack, parts: Parts, reloads: Reloads, tasks: Tasks) -> Assembly:
     """Make all parts. stack: closes what they have opened."""
     server, undone = parts.config.server, parts.undone
+    stack.enter_context(parts.boxes)
     prober = stack.enter_context(Prober(parts.back.name, parts.config.farm.ethertype))
     port = stack.enter_context(Port(parts.back.name))
     expiry = stack.enter_context(_sweep(parts, port))
@@ -66,7 +67,7 @@ def assemble(stack: ExitStack, parts: Parts, reloads: Reloads, tasks: Tasks) -> 
     emptying = stack.enter_context(
         Emptying(
             parts.maps, parts.tables, lambda: update.refresh(), keeper.holder,
-            gives=parts.config.farm.locates_per_s > 0,
+            gives=parts.config.farm.locates_per_s > 0, containers=parts.boxes,
         )
     )  # fmt: skip
     snapshot = SnapshotFile(
@@ -91,6 +92,9 @@ def assemble(stack: ExitStack, parts: Parts, reloads: Reloads, tasks: Tasks) -> 
     )  # fmt: skip
     reload = Reload(parts, reloads, exchange, routing, snapshot, update, undone, tasks)
     parts.observer.search = tasks.in_thread
+    parts.observer.farm_addresses = lambda: (
+        frozenset((*parts.config.server.addresses, *routing.foreign)), update.settled
+    )  # fmt: skip
     beat = Beat(
         exchange, parts.members, orders, parts.rows, expiry, links, keeper, update, undone, tasks,
         reload.begin,
@@ -110,6 +114,7 @@ def _sweep(parts: Parts, port: Port) -> Sweep:
         connections=parts.connections,
         found_again=parts.config.farm.announce != "none" and bool(parts.config.farm.locates_per_s),
         flows=IdleFlows(parts.maps),
+        containers=parts.boxes,
     )
 
 

@@ -19,18 +19,21 @@ from ipos.agent.heartbeat import orders
 from ipos.agent.heartbeat.datagram_tags import StateKeys
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.host import paths
+from ipos.agent.host.boxes import Boxes, Look
 from ipos.agent.host.health_checks import Checks
 from ipos.agent.host.own_state import Observer, boottime_ns
 from ipos.agent.host.socket_count import Connections
 from ipos.agent.loop.undone import Undone
+from ipos.agent.network import own_pair
 from ipos.agent.network.interfaces import Interface, Network, interface
+from ipos.agent.network.wired_namespaces import Seat
 from ipos.agent.rows.clock import WallClock
 from ipos.agent.rows.convergence import Convergence
 from ipos.agent.snapshot import snapshot
 from ipos.agent.snapshot.snapshot import Snapshot
 from ipos.agent.view.own_programs import OwnPrograms
 from ipos.config.crosscheck import read_secret, secret_path
-from ipos.config.schema import Config
+from ipos.config.schema import Config, Listener
 from ipos.errors import IposError
 from ipos.handshake.keys import KeyRing, key_ring
 from ipos.kernel import data_plane
@@ -67,6 +70,7 @@ class Parts:
     clock: WallClock
     observer: Observer
     own_programs: OwnPrograms
+    boxes: Boxes
     addresses_found: dict[AddressKey, Address]
     """Rows of `addresses` that an agent before this one has left."""
     undone: Undone = field(default_factory=Undone)
@@ -159,9 +163,11 @@ def _serve(
         clock=WallClock(tables, keys, front, back, me),
         observer=Observer(config, connections.now, members.me, back.mac, paths.own_cgroup(), boot),
         own_programs=OwnPrograms(tables),
+        boxes=Boxes(pins, frozenset((front.index, back.index, *own_pair.indices()))),
         addresses_found=addresses_found,
     )
     parts.clock.keep(config, watched=False)
+    _look_into_boxes(parts)
     # How long a start takes says nothing of those whom an agent before this one has heard.
     now_ns = boottime_ns()
     members.slept(now_ns - parts.recalled_ns, now_ns)
@@ -169,6 +175,25 @@ def _serve(
     parts.rows.converge(now_ns, prune=False, opening=True)
     setup.attach(config, pins, front, back)
     return parts
+
+
+def _look_into_boxes(parts: Parts) -> None:
+    """Before the first state is sent: an agent before this one may have prepared containers."""
+    parts.rows.boxed = lambda: parts.observer.places
+    parts.rows.allow_boxes = parts.clock.allow_boxes
+    parts.observer.boxes = parts.boxes
+    parts.checks.inside = lambda service: _inside(parts, service)
+    known = {key.ip for key in parts.addresses_found}
+    addresses = frozenset((*parts.config.server.addresses, *known))
+    if parts.boxes.begin(boottime_ns()):
+        parts.boxes.look(Look(parts.config, addresses, prune=False))
+
+
+def _inside(parts: Parts, service: str) -> tuple[Listener, Seat] | None:
+    """Where an application in a container listens, and where the container is entered."""
+    socket = parts.observer.places.get(service)
+    seat = parts.boxes.seat(socket.box.index) if socket is not None and socket.box else None
+    return None if socket is None or seat is None else (Listener(socket.ip, socket.port), seat)
 
 
 def _well_before(before: Snapshot, tables: Tables, server: str, index: int) -> set[str]:

@@ -27,9 +27,10 @@ def detach() -> None:
     own applications have end; drain the server first.
     """
     from ipos.abi.layout import constant
+    from ipos.agent.host import boxes
     from ipos.agent.host.paths import snapshot_file
     from ipos.agent.snapshot import snapshot
-    from ipos.kernel import data_plane
+    from ipos.kernel import box_hooks, data_plane
     from ipos.kernel.maps import Tables
     from ipos.kernel.pins import find_pin_directory, is_on_hooks, pinned
 
@@ -53,9 +54,11 @@ def detach() -> None:
     if voice is not None and settings is not None:
         _hand_over(voice, Tables(directory / "maps"), back, settings.self)
     try:
+        containers = box_hooks.indices(directory)
         data_plane.detach(directory)
         if voice is not None:
             _say_down(voice)
+        boxes.release(containers)
     finally:
         _restore(front, back)
         if voice is not None:

@@ -60,6 +60,10 @@ def up(
     bare: Annotated[
         bool, typer.Option("--bare", help="Hosts and applications only, nothing of ipOS.")
     ] = False,
+    boxed: Annotated[
+        bool,
+        typer.Option("--boxed", help="Each server's application is in a container of its own."),
+    ] = False,
     switch: Annotated[
         str,
         typer.Option(help="bridge, or xdp: LANs that cost next to nothing, for measurements."),
@@ -78,6 +82,7 @@ def up(
             config=_read(config),
             bare=bare,
             switch=switch,
+            boxed=boxed,
         )
     )
     if not lab.up():

@@ -20,30 +20,45 @@ from ipos.selection.policies import Policy
 
 FLOW_IDLE_S = 60
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
+BOX_PATTERN = (
+    r"(?P<box>container:[A-Za-z0-9][A-Za-z0-9_.-]{0,127}|(?:netns|cgroup):/[^\x00-\x1f\x7f]{1,255}?)"
+    r"(?::(?P<port>\d{1,5}))?"
+)
 INTERFACE_PATTERN = r"^[^\s/:\x00-\x1f\x7f]{1,15}$"
 
 
 class Listener:
     """Where an application listens: `127.0.0.1:8080`; 0.0.0.0 is any address.
 
-    Not a dataclass: msgspec would expect a table for one.
+    box: the container that it is in, as `container:web`, `netns:/run/netns/web` or `cgroup:/web`;
+    "" leaves it open. port 0: the service's. Not a dataclass: msgspec would expect a table for one.
     """
 
-    __slots__ = ("ip", "port")
+    __slots__ = ("box", "ip", "port")
 
-    def __init__(self, ip: IPv4Address, port: int) -> None:
+    def __init__(self, ip: IPv4Address, port: int, box: str = "") -> None:
         self.ip = ip
         self.port = port
+        self.box = box
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Listener) and (self.ip, self.port) == (other.ip, other.port)
+        return isinstance(other, Listener) and self._all() == other._all()
 
     def __hash__(self) -> int:
-        return hash((self.ip, self.port))
+        return hash(self._all())
+
+    def _all(self) -> tuple[IPv4Address, int, str]:
+        return self.ip, self.port, self.box
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """ValueError for anything but an IPv4 address, a colon and a port."""
+        """ValueError for anything but an IPv4 address, a colon and a port, or a container."""
+        container = re.fullmatch(BOX_PATTERN, text)
+        if container:
+            number = int(container["port"] or 0)
+            if container["port"] and not 1 <= number <= 65535:
+                raise ValueError(f"{text!r} has no port")
+            return cls(IPv4Address(0), number, container["box"])
         host, colon, port = text.rpartition(":")
         if not colon or not re.fullmatch(r"\d{1,5}", port) or not 1 <= int(port) <= 65535:
             raise ValueError(f"{text!r} is no address and port")
@@ -53,7 +68,8 @@ class Listener:
             raise ValueError(str(error)) from None
 
     def __str__(self) -> str:
-        return f"{self.ip}:{self.port}"
+        place = self.box or str(self.ip)
+        return f"{place}:{self.port}" if self.port else place
 
 
 def _named(example: str) -> Any:
@@ -305,7 +321,11 @@ class Service(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 10_000
     application: (
         Annotated[
-            Listener, Meta(description='the address its application has, such as "127.0.0.1:8080"')
+            Listener,
+            Meta(
+                description="where its application listens, such as "
+                '"127.0.0.1:8080" or "container:web:8080"'
+            ),
         ]
         | None
     ) = None
@@ -321,7 +341,8 @@ class Service(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def listener(self) -> Listener:
         """Where the application listens on each server."""
-        return self.application or Listener(IPv4Address(0), self.port)
+        one = self.application or Listener(IPv4Address(0), self.port)
+        return one if one.port else Listener(one.ip, self.port, one.box)
 
     @property
     def flow_idle_s(self) -> int:

@@ -28,6 +28,8 @@ class Hook(StrEnum):
     INGRESS = "ingress"
     EGRESS = "egress"
     OWN = "own"
+    BOX_OUT = "box_out"
+    BOX_IN = "box_in"
     XDP = "xdp"
 
     @property
@@ -41,9 +43,13 @@ _ATTACH_TYPE: Final = {
     Hook.INGRESS: syscall.ATTACH_TCX_INGRESS,
     Hook.EGRESS: syscall.ATTACH_TCX_EGRESS,
     Hook.OWN: syscall.ATTACH_TCX_EGRESS,
+    Hook.BOX_OUT: syscall.ATTACH_TCX_INGRESS,
+    Hook.BOX_IN: syscall.ATTACH_TCX_INGRESS,
     Hook.XDP: syscall.ATTACH_XDP,
 }
 _ORDER: Final = list(Hook)
+BOX_HOOKS: Final = (Hook.BOX_OUT, Hook.BOX_IN)
+"""Of containers: `ipos.kernel.box_hooks` puts programs there, and no plan names them."""
 _NAMESPACE: Final = Path("/proc/thread-self/ns/net")
 
 
@@ -51,16 +57,20 @@ _NAMESPACE: Final = Path("/proc/thread-self/ns/net")
 class Attachment:
     """One program to be on one hook: of an interface, of a cgroup (sockops), or of this thread's
     network namespace (lookup).
+
+    label: what the link is called by where the interface is one of another network namespace.
     """
 
     hook: Hook
     ifindex: int = 0
     cgroup: Path | None = None
+    label: int = 0
 
     @property
     def name(self) -> str:
         """Its link's name among the pins."""
-        return f"{self.hook}-{self.ifindex}" if self.ifindex else str(self.hook)
+        number = self.label or self.ifindex
+        return f"{self.hook}-{number}" if number else str(self.hook)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,22 +124,32 @@ def converge(pin_dir: Path, plan: Sequence[Attachment]) -> tuple[Link, ...]:
     made: list[Path] = []
     try:
         for wanted in sorted(plan, key=lambda a: _ORDER.index(a.hook)):
-            path = links / wanted.name
-            if path.exists():
-                if read_link(path).target == _target(wanted):
-                    continue
-                remove_link(path)
-            _make_link(pin_dir, wanted)
-            made.append(path)
+            if ensure(pin_dir, wanted):
+                made.append(links / wanted.name)
     except BaseException:
         for path in reversed(made):
             remove_link(path)
         raise
     names = {wanted.name for wanted in plan}
     for path in sorted(links.iterdir()):
-        if path.name not in names:
+        if path.name not in names and _hook_of(path) not in BOX_HOOKS:
             remove_link(path)
     return tuple(read_link(path) for path in sorted(links.iterdir()))
+
+
+def ensure(pin_dir: Path, wanted: Attachment) -> bool:
+    """Have one attachment; whether it was made, and did not hold already."""
+    path = pin_dir / "links" / wanted.name
+    if path.exists():
+        if read_link(path).target == _target(wanted):
+            return False
+        remove_link(path)
+    _make_link(pin_dir, wanted)
+    return True
+
+
+def _hook_of(path: Path) -> Hook:
+    return Hook(path.name.partition("-")[0])
 
 
 def replace(pin_dir: Path, programs: Path, names: Iterable[str]) -> None:
@@ -154,7 +174,7 @@ def read_link(path: Path) -> Link:
         info = syscall.link_info(fd)
     finally:
         os.close(fd)
-    return Link(path.name, Hook(path.name.partition("-")[0]), info.target, info.program_id)
+    return Link(path.name, _hook_of(path), info.target, info.program_id)
 
 
 def remove_link(path: Path) -> None:
@@ -273,7 +293,7 @@ def _refused(wanted: Attachment, error: OSError) -> AttachError:
                 "whose driver has it",
                 number,
             )
-    if number == errno.EINVAL and wanted.hook in (Hook.INGRESS, Hook.EGRESS, Hook.OWN):
+    if number == errno.EINVAL and wanted.hook is not Hook.XDP:
         return AttachError(
             f"the kernel does not take {wanted.hook} on {where} ({explain(number)}): tcx needs "
             "Linux 6.6, ipos Linux 6.9 or newer",

@@ -86,6 +86,14 @@ class Lab:
         """Where the servers live."""
         return [self.place(server.name) for server in self.servers]
 
+    def app_place(self, server: str) -> Place:
+        """Where the application of a server lives: there, or in a container of its own."""
+        place = self.place(server)
+        return place.boxed() if self.settings.boxed else place
+
+    def _app_places(self) -> list[Place]:
+        return [self.app_place(server.name) for server in self.servers]
+
     @property
     def is_ecmp(self) -> bool:
         """Whether routers are told of addresses, and all servers have `plan.ANYCAST`."""
@@ -132,7 +140,7 @@ class Lab:
             state.write(state.Manifest(self.settings, complete=False))
             try:
                 self._build(services)
-                applications.start(self.places(), self.settings.app, services)
+                applications.start(self._app_places(), self.settings.app, services)
                 if not self.settings.bare:
                     self._configure(common)
                     self._start_birds()
@@ -168,7 +176,7 @@ class Lab:
                 cgroups.end(place.app_cgroup)
             self.settings = replace(self.settings, config=config)
             self._open_ports(services)
-            applications.start(self.places(), self.settings.app, services)
+            applications.start(self._app_places(), self.settings.app, services)
             self._configure(common)
             agents.start(self.places())
             state.write(state.Manifest(self.settings, complete=True))
@@ -176,7 +184,17 @@ class Lab:
     def start_applications(self, server: str) -> None:
         """Start the applications of one server again, after they were ended."""
         services = configuration.services(configuration.parse_common(self.settings.config))
-        applications.start([self.place(server)], self.settings.app, services)
+        applications.start([self.app_place(server)], self.settings.app, services)
+
+    def restart_box(self, server: str) -> None:
+        """Kill the container of a server's application, and start another in its place."""
+        from ipos.lab import boxed
+
+        place = self.place(server)
+        cgroups.kill(place.app_cgroup)
+        boxed.remove(place)
+        boxed.build(place)
+        self.start_applications(server)
 
     def start_agent(self, server: str) -> None:
         """Start the agent of one server again, and wait until it is ready."""
@@ -196,6 +214,8 @@ class Lab:
 
     def _is_whole(self, settings: Settings) -> bool:
         names = [*plan.nodes(settings), plan.SWITCH]
+        if settings.boxed:
+            names += [server.name + plan.BOX for server in self.servers]
         return all(
             namespaces.is_alive(namespaces.path_of(self.name, name)) for name in names
         ) and cgroups.populated(cgroups.path_of(self.name))
@@ -212,6 +232,11 @@ class Lab:
         network.build(
             self.name, plan.lans(self.settings), self.nodes.values(), self.settings.switch
         )
+        if self.settings.boxed:
+            from ipos.lab import boxed
+
+            for place in self.places():
+                boxed.build(place)
         self._open_ports(services)
 
     def _open_ports(self, services: Sequence[configuration.Service]) -> None:

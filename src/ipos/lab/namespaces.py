@@ -2,23 +2,19 @@
 """Network namespaces by name, as `ip netns` knows them, without its side effects.
 
 `ip netns exec` also makes a mount namespace and remounts /sys, which hides bpffs and cgroup2 from
-what runs inside. Only the network namespace is entered here: by setns in the calling thread, or by
-`nsenter --net` for a process. Python has os.setns from 3.12 on, hence ctypes.
+what runs inside. Only the network namespace is entered here: by `entered` in the calling thread, or
+by `nsenter --net` for a process.
 """
 
-import ctypes
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from ipos.lab.errors import LabError
-from ipos.lab.plan import NODE_PATTERN, SWITCH
+from ipos.lab.plan import BOX, NODE_PATTERN, SWITCH
+from ipos.netns import entered
 
 DIRECTORY = Path("/run/netns")
-_CLONE_NEWNET = 0x40000000
-_libc = ctypes.CDLL(None, use_errno=True)
+__all__ = ["DIRECTORY", "create", "entered", "is_alive", "of_lab", "path_of", "remove"]
 
 
 def path_of(lab: str, node: str) -> Path:
@@ -28,7 +24,7 @@ def path_of(lab: str, node: str) -> Path:
 
 def of_lab(lab: str) -> list[Path]:
     """The lab's namespaces that exist, whether a manifest knows them or not."""
-    pattern = re.compile(rf"ipos-{re.escape(lab)}-(?:{NODE_PATTERN}|{SWITCH})")
+    pattern = re.compile(rf"ipos-{re.escape(lab)}-(?:{NODE_PATTERN}(?:{BOX})?|{SWITCH})")
     if not DIRECTORY.is_dir():
         return []
     return sorted(path for path in DIRECTORY.iterdir() if pattern.fullmatch(path.name))
@@ -60,29 +56,3 @@ def remove(path: Path) -> None:
     except OSError:
         # An `up` that was interrupted between making the file and mounting on it.
         path.unlink(missing_ok=True)
-
-
-def _setns(descriptor: int) -> None:
-    if _libc.setns(descriptor, _CLONE_NEWNET) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-
-
-@contextmanager
-def entered(path: Path) -> Iterator[None]:
-    """The calling thread is in the namespace: for its sockets, netlink and /proc/sys/net.
-
-    A socket stays in the namespace it was made in, so it may be used after the block.
-    """
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _setns(target)
-        finally:
-            os.close(target)
-        yield
-    finally:
-        # Whether it had come away or not: an interrupt tells nobody.
-        _setns(home)
-        os.close(home)

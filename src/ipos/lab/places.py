@@ -11,13 +11,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ipos.kernel.pins import directory_name
 from ipos.lab import cgroups, namespaces
 from ipos.lab.errors import LabError
+from ipos.lab.plan import BOX
 
 ROOT = Path("/run/ipos/lab")
 BPFFS = Path("/sys/fs/bpf")
@@ -32,10 +33,16 @@ class Place:
 
     lab: str
     node: str
+    inside: bool = False
+    """In the container of its application: its network namespace is another one, and no more."""
 
     @property
     def namespace(self) -> Path:
-        return namespaces.path_of(self.lab, self.node)
+        return namespaces.path_of(self.lab, self.node + BOX * self.inside)
+
+    def boxed(self) -> "Place":
+        """The same node, in the container of its application."""
+        return replace(self, inside=True)
 
     @property
     def cgroup(self) -> Path:

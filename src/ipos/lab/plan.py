@@ -32,6 +32,8 @@ SWITCH = "switch"
 """The namespace that holds the LANs' bridges. It is not a node: nobody works on it."""
 
 ROUTER = "router1"
+BOX = "-box"
+"""Behind a server's name: the namespace of the container that its application is in."""
 
 NODE_PATTERN = r"(?:client|router|s)[1-9]\d*"
 NAME_PATTERN = r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?"
@@ -44,6 +46,7 @@ class Settings:
     app: "nginx", "builtin", "none", or a shell command that every server runs.
     config: the text (not the path) of a TOML file with the farm's common parts, or None.
     bare: hosts and applications only, nothing of ipOS.
+    boxed: each server's application is in a network namespace of its own, as a container's is.
     switch: "bridge", or "xdp" for LANs that forward at next to no cost (ipos.lab.switch), and a
     cable for back where there are two servers.
     Raises LabError for a value out of range.
@@ -57,6 +60,7 @@ class Settings:
     config: str | None = None
     bare: bool = False
     switch: str = SWITCH_BRIDGE
+    boxed: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(NAME_PATTERN, self.name):

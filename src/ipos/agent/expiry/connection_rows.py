@@ -161,6 +161,19 @@ class ConnectionRows(Closing):
         """Write a row that keeps the old cookie from opening the connection again."""
         self.maps["temporary"].update(key, expiry_rules.ended(row, state, self.now_ns))
 
+    def ended(self, table: RowTable[Owned], key: bytes, row: Owned, state: int) -> None:
+        """An endpoint that was taken away: its first server is told. state: see `remember`."""
+        self.remember(key, row, state)
+        if table is self.local:
+            self.ledger.closed(self.settings.self)
+        first = self.server(row.first)
+        mac = None if first is None or row.first == self.settings.self else first.mac
+        if expiry_rules.is_located(row):
+            mac = notices.EVERYBODY
+        if mac is not None:
+            frame = notices.closed_frame(self.settings, expiry_rules.ENDS.read(key), row, mac)
+            self.frames.send(self.back, frame)
+
     def server(self, index: int) -> Known | None:
         """The row at this index. Each row is read once in a pass."""
         if index not in self._servers:

@@ -132,6 +132,7 @@ class Owned(NamedTuple):
     """Of `struct ipos_endpoint`. endpoint_ip, endpoint_port: in network order."""
 
     rcv_nxt: int
+    snd_nxt: int
     client_fin: int
     last_seen_ns: int
     state: int
@@ -142,6 +143,7 @@ class Owned(NamedTuple):
     endpoint_ip: bytes
     cookie: int
     endpoint_port: bytes
+    box: int = 0
 
 
 class Forwarded(NamedTuple):

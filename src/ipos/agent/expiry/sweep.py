@@ -20,18 +20,18 @@ import structlog
 
 from ipos.abi.layout import constant, layout
 from ipos.abi.rows import Settings
-from ipos.agent.expiry import expiry_rules, grace, notices, query_message
+from ipos.agent.expiry import expiry_rules, grace, query_message
 from ipos.agent.expiry.connection_rows import ACTIONS, ConnectionRows
 from ipos.agent.expiry.dead_owner import DeadOwners
 from ipos.agent.expiry.expiry_rules import Fate, Forwarded, Left, Limits, Owned
 from ipos.agent.expiry.ghosts import Ghosts, Heard
 from ipos.agent.expiry.held_rows import HeldRows
+from ipos.agent.expiry.lost_boxes import BoxedSockets, Containers, LostBoxes, NoContainers
 from ipos.agent.expiry.owner_query import Inquiry, Send
 from ipos.agent.expiry.query_message import Connection
 from ipos.agent.expiry.row_table import RowTable
 from ipos.agent.expiry.timewait import TimeWait
 from ipos.agent.heartbeat.datagram_tags import Key
-from ipos.agent.host.connection_sockets import Sockets
 from ipos.agent.host.own_state import boottime_ns
 from ipos.agent.host.socket_count import Connections
 from ipos.closing import Closing
@@ -89,6 +89,7 @@ class Sweep(Closing):
         *,
         found_again: bool = False,
         flows: Flows | None = None,
+        containers: Containers | None = None,
     ) -> None:
         self._rows = rows = ConnectionRows(maps, interfaces, limits or Limits())
         self._flows = flows
@@ -98,7 +99,8 @@ class Sweep(Closing):
         self._passed_ns = 0
         self._grace = grace.Period()
         self._inquiry = Inquiry(key, send)
-        self._sockets = Sockets()
+        boxes = containers or NoContainers()
+        self._sockets = BoxedSockets(boxes)
         self._ghosts = Ghosts(
             rows.connect, rows.local, self._inquiry, self._sockets, rows.ledger, rows.server, heard,
             found_again=found_again,
@@ -108,6 +110,7 @@ class Sweep(Closing):
         self._returned_ns = 0
         self._time_wait = TimeWait(self._remembers_end)
         self._lost = DeadOwners(rows.maps["servers"], rows.forward, rows.holding, self._reset)
+        self._boxes = LostBoxes(rows, self._lost.tell, boxes, self._remembers_end)
         self._due = asyncio.Event()
 
     async def run(self) -> None:
@@ -151,6 +154,7 @@ class Sweep(Closing):
         try:
             yield from self._return()
             yield from self._lost.steps()
+            yield from self._boxes.steps(now_ns)
             yield from self._ghosts.steps(self._losers(), now_ns)
             if self._connections is not None:
                 yield from self._connections.steps(now_ns)
@@ -274,18 +278,8 @@ class Sweep(Closing):
         row = table.take(key, self._owned_is(Fate.ASK))
         if row is None:
             return
-        self._rows.remember(key, row, expiry_rules.CLOSED)
+        self._rows.ended(table, key, row, expiry_rules.CLOSED)
         self._rows.ledger.count("ENDED_UNSEEN")
-        settings = self._rows.settings
-        if table is self._rows.local:
-            self._rows.ledger.closed(settings.self)
-        first = self._rows.server(row.first)
-        mac = None if first is None or row.first == settings.self else first.mac
-        if expiry_rules.is_located(row):
-            mac = notices.EVERYBODY
-        if mac is not None:
-            frame = notices.closed_frame(settings, expiry_rules.ENDS.read(key), row, mac)
-            self._rows.frames.send(self._rows.back, frame)
 
     # ---- forward -----------------------------------------------------------------------------
 

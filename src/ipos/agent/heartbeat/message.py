@@ -53,7 +53,8 @@ class Rejected(IposError):
 class Listening(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A listening socket: address as a number, port, and its process (0: hidden).
 
-    mptcp: it takes no connection of the farm. udp: of UDP, else of TCP.
+    mptcp: it takes no connection of the farm. udp: of UDP, else of TCP. container: what the one is
+    called that it is in, "" if in none.
     """
 
     ip: Word
@@ -62,6 +63,7 @@ class Listening(msgspec.Struct, frozen=True, array_like=True, gc=False):
     process: str = ""
     mptcp: bool = False
     udp: bool = False
+    container: str = ""
 
     def takes_at(self, port: int, *, udp: bool = False) -> bool:
         """Whether it takes connections of the farm at this port, or flows."""

@@ -12,12 +12,15 @@ agent: no server is taken out because its application has not been checked yet.
 """
 
 import asyncio
-from collections.abc import Iterable
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 import structlog
 
+from ipos.agent.network.wired_namespaces import Seat
 from ipos.config.health_check import Check
 from ipos.config.schema import Listener, Service
 
@@ -29,6 +32,9 @@ _LOOPBACK = IPv4Address("127.0.0.1")
 _STATUS_LINE_MAX = 256
 _TLS_ALERTS = (b"\x15\x03", b"\x16\x03")
 """How what speaks TLS begins to answer what does not."""
+
+Inside = Callable[[str], tuple[Listener, Seat] | None]
+"""Of a service by name: where its application listens in a container, and where that is."""
 
 log = structlog.get_logger()
 
@@ -65,6 +71,8 @@ class Checks:
         self._known = set(well)
         self._health: dict[str, Health] = {}
         self._tasks: dict[str, tuple[Service, asyncio.Task[None]]] = {}
+        self.inside: Inside = lambda _: None
+        """Where the application of a service is asked that is in a container."""
 
     def converge(self, services: Iterable[Service]) -> None:
         """Run exactly these services' checks; one that has not changed goes on as it is."""
@@ -80,7 +88,7 @@ class Checks:
             if name not in self._tasks and service.check is not None:
                 rise, fall = service.check.rise, service.check.fall
                 health = self._health[name] = Health(rise, fall, before.get(name))
-                task = asyncio.create_task(_repeat(service, service.check, health))
+                task = asyncio.create_task(_repeat(service, service.check, health, self))
                 self._tasks[name] = service, task
 
     def well(self, name: str) -> bool:
@@ -108,13 +116,15 @@ class Checks:
         self.converge(())
 
 
-async def _repeat(service: Service, check: Check, health: Health) -> None:
+async def _repeat(service: Service, check: Check, health: Health, checks: Checks) -> None:
     context = None
     if check.https is not None:  # in a thread: the machine's certificates are read from its disk
         context = await asyncio.to_thread(_tls, verify=check.verify)
     while True:
         before = health.up
-        health.trouble = await trouble(service.listener, check, context)
+        inside = checks.inside(service.name)
+        listener, seat = inside if inside is not None else (service.listener, None)
+        health.trouble = await trouble(listener, check, context, seat)
         health.result(not health.trouble)
         if health.up and before is False:
             log.warning("application is well again", service=service.name)
@@ -123,14 +133,19 @@ async def _repeat(service: Service, check: Check, health: Health) -> None:
         await asyncio.sleep(check.interval_ms / 1000)
 
 
-async def trouble(listener: Listener, check: Check, context: "ssl.SSLContext | None" = None) -> str:
+async def trouble(
+    listener: Listener,
+    check: Check,
+    context: "ssl.SSLContext | None" = None,
+    seat: Seat | None = None,
+) -> str:
     """One check of an application, which has two seconds for it: what is wrong, else nothing.
 
-    context: for HTTPS.
+    context: for HTTPS. seat: of the container that it is in.
     """
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            return await _ask(listener, check, context)
+            return await _ask(listener, check, context, seat)
     except TimeoutError:
         return f"it did not answer within {TIMEOUT_S:.0f} s"
     except OSError as error:  # TLS's own faults are such, and those of certificates both
@@ -150,14 +165,32 @@ def _tls(*, verify: bool) -> "ssl.SSLContext":
     return context
 
 
-async def _ask(listener: Listener, check: Check, context: "ssl.SSLContext | None") -> str:
+def _made_inside(seat: Seat | None) -> socket.socket:
+    """A socket belongs to the network namespace that it was made in."""
+    kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    with nullcontext() if seat is None else seat.entered():
+        return socket.socket(socket.AF_INET, kind)
+
+
+async def _connected(ip: IPv4Address, port: int, seat: Seat | None) -> socket.socket:
+    made = _made_inside(seat) if seat is None else await asyncio.to_thread(_made_inside, seat)
+    try:
+        # If the application has a service address, this says that ours is meant: sock/lookup.bpf.c
+        made.bind((str(_LOOPBACK), 0))
+        await asyncio.get_running_loop().sock_connect(made, (str(ip), port))
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+async def _ask(
+    listener: Listener, check: Check, context: "ssl.SSLContext | None", seat: Seat | None
+) -> str:
     ip = _LOOPBACK if listener.ip == IPv4Address(0) else listener.ip
     host = check.host or str(ip)
     reader, writer = await asyncio.open_connection(
-        str(ip),
-        listener.port,
-        # If the application has a service address, this says that ours is meant: sock/lookup.bpf.c
-        local_addr=(str(_LOOPBACK), 0),
+        sock=await _connected(ip, listener.port, seat),
         limit=_STATUS_LINE_MAX,
         ssl=context,
         server_hostname=None if context is None else host.partition(":")[0],

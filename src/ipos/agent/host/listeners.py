@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The listening sockets of this network namespace, from sock_diag(7): TCP, and UDP of services.
+"""The listening sockets of a network namespace, from sock_diag(7): TCP, and UDP of services.
 
 The kernel filters by state, so thousands of connections cost nothing, and the query is small enough
 to be made ten times a second. No netlink message says which process has a socket: it is found by
@@ -32,11 +32,25 @@ ANY = IPv4Address(0)
 
 
 @dataclass(frozen=True, slots=True)
+class Box:
+    """A container, as far as the data plane and its users know it.
+
+    index: of our end of the wire to it; namespace: the id that its network namespace has in ours;
+    picks: what services say of which it is meant, such as `container:web`.
+    """
+
+    index: int
+    namespace: int
+    name: str
+    picks: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Listener:
     """A listening socket that takes IPv4; ip 0.0.0.0 is any address.
 
     mptcp: the kernel gives it no endpoint (`net/core/filter.c`: EINVAL). udp: it takes datagrams of
-    any client.
+    any client. box: the container that it is in; None: in none.
     """
 
     ip: IPv4Address
@@ -44,6 +58,7 @@ class Listener:
     inode: int
     mptcp: bool = False
     udp: bool = False
+    box: Box | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,25 +135,77 @@ def is_served(service: Service, found: Iterable[Listener], own: Iterable[IPv4Add
     """Whether somebody listens where the service's application should.
 
     Without an address of its own, that is any address or one of the server's service addresses.
+    What listens in a container counts where nothing outside of containers does.
     """
+    found = list(found)
+    if service.listener.box == "" and any(_takes(service, found, own)):
+        return True
+    return len(boxes(service, found, own)) == 1
+
+
+def _takes(
+    service: Service, found: Iterable[Listener], own: Iterable[IPv4Address], box: Box | None = None
+) -> Iterator[Listener]:
+    """The sockets in one place that are the service's application."""
     wanted = service.listener
     places = {ANY, wanted.ip} if wanted.ip != ANY else {ANY, *own}
-    return any(
-        one.port == wanted.port
+    return (
+        one
+        for one in found
+        if one.box == box
+        and one.port == wanted.port
         and one.ip in places
         and not one.mptcp
         and one.udp == (service.protocol == "udp")
-        for one in found
     )
+
+
+def boxes(
+    service: Service, found: Iterable[Listener], own: Iterable[IPv4Address]
+) -> dict[Box, Listener]:
+    """The containers that have the service's application, and its socket in each."""
+    found = list(found)
+    wanted = service.listener.box
+    there = {one.box for one in found if one.box and (wanted in one.box.picks if wanted else True)}
+    sockets = {box: sorted(_takes(service, found, own, box), key=_by_address) for box in there}
+    return {box: listed[0] for box, listed in sockets.items() if listed}
+
+
+def _by_address(one: Listener) -> int:
+    return int(one.ip)
+
+
+def chosen(
+    service: Service, found: Iterable[Listener], own: Iterable[IPv4Address]
+) -> Listener | None:
+    """The socket in a container that serves the service; None: it is in none, or in several."""
+    found = list(found)
+    if service.listener.box == "" and any(_takes(service, found, own)):
+        return None
+    several = list(boxes(service, found, own).values())
+    return several[0] if len(several) == 1 else None
 
 
 def elsewhere(
     service: Service, found: Iterable[Listener], own: Iterable[IPv4Address]
 ) -> str | None:
     """Why a service is not served although somebody listens on its application's port."""
+    found = list(found)
     if is_served(service, found, own):
         return None
     port = service.listener.port
+    several = sorted(box.name for box in boxes(service, found, own))
+    if several:
+        return (
+            f"service {service.name} is not served here: the containers {' and '.join(several)} "
+            f"all listen on port {port}; say which is meant, as "
+            f'application = "container:{several[0]}"'
+        )
+    if service.listener.box:
+        return (
+            f"service {service.name} is not served here: no {service.listener.box} that a pair of "
+            f"interfaces leads to listens on port {port}; start it, or correct `application`"
+        )
     found = [one for one in found if one.udp == (service.protocol == "udp")]
     there = sorted({one.ip for one in found if one.port == port and not one.mptcp})
     if not there and any(one.port == port for one in found):

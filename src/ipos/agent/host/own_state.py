@@ -3,14 +3,16 @@
 
 import operator
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 from ipos.agent.heartbeat.message import LISTENERS_MAX, Listening, State
 from ipos.agent.heartbeat.orders import Orders
 from ipos.agent.host import listeners, load, tcp_options
+from ipos.agent.host.boxes import Boxes, Look
 from ipos.agent.host.listeners import Process
 from ipos.agent.host.processes import Applications
 from ipos.config.schema import Config
@@ -22,13 +24,13 @@ _SAMPLE_NS = 450_000_000
 """Memory and bandwidth are read twice a second: nothing is decided by them ten times."""
 
 
-Search = Callable[[Callable[[], dict[int, Process]], Callable[[dict[int, Process]], None]], None]
+Search = Callable[[Callable[[], Any], Callable[[Any], None]], None]
 """Calls the first, which may take long, and then the second with its result."""
+Addresses = Callable[[], tuple[frozenset[IPv4Address], bool]]
+"""The farm's service addresses, and whether there are no others."""
 
 
-def _search_here(
-    look: Callable[[], dict[int, Process]], take: Callable[[dict[int, Process]], None]
-) -> None:
+def _search_here(look: Callable[[], Any], take: Callable[[Any], None]) -> None:
     take(look())
 
 
@@ -59,6 +61,7 @@ class Observer:
         self._bandwidth = load.Bandwidth(config.server.front)
         self._listeners = listeners.Listeners()
         self._applications = Applications()
+        self._own: frozenset[listeners.Listener] = frozenset()
         self._found: frozenset[listeners.Listener] = frozenset()
         self._named: frozenset[listeners.Listener] | None = None
         self._judged: tuple[object, ...] = ()
@@ -75,6 +78,10 @@ class Observer:
         self._searching = False
         self.search: Search = _search_here
         """How /proc is searched; a running agent does it in a thread."""
+        self.boxes: Boxes | None = None
+        self.farm_addresses: Addresses = lambda: (frozenset(self.config.server.addresses), False)
+        self.places: Mapping[str, listeners.Listener] = {}
+        """By service, the socket that it is served by, where that is in a container."""
 
     def observe(
         self,
@@ -90,8 +97,10 @@ class Observer:
         fault, hears: as a state says them.
         """
         self._sequence += 1
+        self._look_into_boxes(now_ns)
         if now_ns - self._asked_ns >= _LISTENERS_NS:
-            self._asked_ns, self._found = now_ns, self._listeners.now(self._udp_ports())
+            self._asked_ns, self._own = now_ns, self._listeners.now(self._udp_ports())
+        self._found = self._together()
         if now_ns - self._sampled_ns >= _SAMPLE_NS:
             self._sampled_ns = now_ns
             self._withheld = int(self._options.now())
@@ -126,11 +135,26 @@ class Observer:
             again_ms=self.again_ms,
         )
 
+    def _look_into_boxes(self, now_ns: int) -> None:
+        if self.boxes is not None and self.boxes.begin(now_ns):
+            addresses, prune = self.farm_addresses()
+            self.search(
+                partial(self.boxes.look, Look(self.config, addresses, prune)), lambda _: None
+            )
+
+    def _together(self) -> frozenset[listeners.Listener]:
+        """Sockets of this network namespace and of containers; the same object if none is new."""
+        inside: frozenset[listeners.Listener] = self.boxes.found if self.boxes else frozenset()
+        if not inside:
+            return self._own
+        both = self._own | inside
+        return self._found if both == self._found else both
+
     @property
     def remarks(self) -> list[str]:
         """What an operator should know."""
-        options = self._options.remark
-        return [*self._elsewhere, *([options] if options else [])]
+        others = (self._options.remark, self.boxes.trouble if self.boxes else "")
+        return [*self._elsewhere, *filter(None, others)]
 
     def _udp_ports(self) -> frozenset[int]:
         return frozenset(one.listener.port for one in self.config.service if one.protocol == "udp")
@@ -167,6 +191,8 @@ class Observer:
             for service in self.config.service
             if listeners.is_served(service, self._found, own)
         ]
+        chosen = {s.name: listeners.chosen(s, self._found, own) for s in self.config.service}
+        self.places = {name: socket for name, socket in chosen.items() if socket is not None}
         why = (listeners.elsewhere(one, self._found, own) for one in self.config.service)
         self._elsewhere = [each for each in why if each]
         self._listening = self._rows(self._found)
@@ -180,7 +206,15 @@ class Observer:
         for one in ordered[:LISTENERS_MAX]:
             process = self._processes.get(one.inode, Process(0, ""))
             rows.append(
-                Listening(int(one.ip), one.port, process.pid, process.name, one.mptcp, one.udp)
+                Listening(
+                    int(one.ip),
+                    one.port,
+                    process.pid,
+                    process.name,
+                    one.mptcp,
+                    one.udp,
+                    one.box.name if one.box else "",
+                )
             )
         return rows
 

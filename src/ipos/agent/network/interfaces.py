@@ -117,6 +117,18 @@ def _mac(name: str) -> bytes:
     return bytes(mac)
 
 
+def vlan_index(name: str, vlan: int, table: Path = Path("/proc/net/vlan/config")) -> int:
+    """The index of the interface that has this VLAN of that one; 0: there is none."""
+    if not vlan:
+        return 0
+    with suppress(OSError):  # a kernel without VLANs, or an interface that has gone
+        for line in table.read_text().splitlines()[2:]:
+            fields = [field.strip() for field in line.split("|")]
+            if fields[1:] == [str(vlan), name]:
+                return socket.if_nametoindex(fields[0])
+    return 0
+
+
 class Network:
     """The changes of one agent; `file` remembers them. One thread at a time does each method."""
 

@@ -9,12 +9,15 @@ several agents may start on one machine at once.
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from ipos.agent.network import sockdiag
 from ipos.closing import Closing
 
-_NEW_LINK, _DELETE_LINK = 16, 17
+_NEW_LINK, _DELETE_LINK, _GET_LINK = 16, 17, 18
+_GET_NAMESPACE_ID = 90
 _NEW_ADDRESS, _DELETE_ADDRESS, _GET_ADDRESS = 20, 21, 22
 _NEW_ROUTE, _DELETE_ROUTE, _GET_ROUTE = 24, 25, 26
 _CREATE = 0x600
@@ -24,6 +27,9 @@ _REPLACE = 0x500
 _LINK = struct.Struct("=BxHiII")
 """ifinfomsg: family, type, interface, flags, which flags are meant."""
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINKINFO, _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 3, 18, 1, 2, 1
+_IFLA_LINK, _IFLA_LINK_NETNSID = 5, 37
+_NETNSA_NSID, _NETNSA_FD = 1, 3
+_RTMGRP_LINK = 1
 _UP = 1
 _ADDRESS = struct.Struct("=BBBBI")
 """ifaddrmsg: family, prefix length, flags, scope, interface."""
@@ -34,6 +40,42 @@ _IFA_LOCAL, _IFA_PROTO, _RTA_DST, _RTA_OIF, _RTA_PREFSRC = 2, 11, 1, 4, 7
 _TABLE_LOCAL, _SCOPE_HOST, _TYPE_LOCAL = 255, 254, 2
 MARK = 77
 """The protocol (IFA_PROTO, rtm_protocol) of what we add: nobody else's, so ours can be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """Our end of a pair of interfaces whose other end is in another network namespace.
+
+    index: of our end; peer: of the other one, there; namespace: the id that it has in ours.
+    """
+
+    index: int
+    peer: int
+    namespace: int
+
+
+class LinkNews(Closing):
+    """Hears when an interface of this network namespace comes, goes or changes."""
+
+    def __init__(self) -> None:
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+        self._socket.bind((0, _RTMGRP_LINK))
+
+    def any(self) -> bool:
+        """Whether anything has been said since the last call."""
+        found = False
+        while True:
+            try:
+                self._socket.recv(1 << 16)
+            except BlockingIOError:
+                return found
+            except OSError:  # more than there was room for
+                return True
+            found = True
+
+    def close(self) -> None:
+        self._socket.close()
 
 
 class RtNetlink(Closing):
@@ -74,6 +116,30 @@ class RtNetlink(Closing):
             if local is not None:
                 mark = _attribute(attributes, _IFA_PROTO)
                 yield index, IPv4Address(local), prefix, mark == bytes((MARK,))
+
+    def wires(self) -> list[Wire]:
+        """Our ends of wires to other network namespaces that have an id in ours."""
+        found = []
+        for message in self._ask(_GET_LINK, sockdiag.DUMP, _LINK.pack(0, 0, 0, 0, 0)):
+            _, _, index, _, _ = _LINK.unpack_from(message)
+            attributes = message[_LINK.size :]
+            peer = _attribute(attributes, _IFLA_LINK)
+            namespace = _attribute(attributes, _IFLA_LINK_NETNSID)
+            if peer is not None and namespace is not None:
+                wire = Wire(index, *struct.unpack("=Ii", peer + namespace))
+                found += [wire] if wire.peer and wire.namespace >= 0 else []
+        return found
+
+    def namespace_id(self, descriptor: int) -> int | None:
+        """The id that a network namespace has in ours; None: none."""
+        body = bytes(4) + _packed(_NETNSA_FD, struct.pack("=I", descriptor))
+        found = None
+        with suppress(OSError):
+            for message in self._ask(_GET_NAMESPACE_ID, sockdiag.ACK, body):
+                number = _attribute(message[4:], _NETNSA_NSID)
+                if number is not None:
+                    found = int(struct.unpack("=i", number)[0])
+        return found if found is not None and found >= 0 else None
 
     def add_pair(self, name: str, peer: str) -> None:
         """Two virtual interfaces that are each other's wire; neither is up."""

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes what depends on the wall clock into the data plane: its settings and its cookie keys."""
 
+import dataclasses
 import secrets
 import time
 
 from ipos.abi.rows import Options, SettingsFlags
 from ipos.agent.host.own_state import slept_ns, wall_offset_ns
 from ipos.agent.network import own_pair
-from ipos.agent.network.interfaces import Interface
+from ipos.agent.network.interfaces import Interface, vlan_index
 from ipos.agent.rows import desired
 from ipos.agent.rows.cookie_keys import CookieKeys, SessionKeys, tag_keys
 from ipos.config import ownprograms
@@ -17,6 +18,7 @@ from ipos.kernel.libbpf import Map
 from ipos.kernel.maps import Tables
 
 _SETTLED_NS = 1_000_000
+_KEPT = SettingsFlags.CAPTURE | SettingsFlags.ANSWERS_UNREAD | SettingsFlags.BOXES
 
 
 class WallClock:
@@ -36,6 +38,16 @@ class WallClock:
         self._offset_ns = 0
         self._farm = (Options(0), 0, False, False)
         self._vouch = secrets.randbits(63) + 1
+
+    def allow_boxes(self) -> None:
+        """Some application is in a container. From now on the data plane asks for each packet where
+        it goes, and follows what is answered: a container may vanish, and its clients are reset
+        where they stand.
+        """
+        found = self._tables.settings.get(0)
+        if found is not None and SettingsFlags.BOXES not in found.flags:
+            flags = (found.flags | SettingsFlags.BOXES) & ~SettingsFlags.ANSWERS_UNREAD
+            self._tables.settings.put(0, dataclasses.replace(found, flags=flags))
 
     def take(self, keys: KeyRing) -> None:
         """Use these keys from the next `keep` on."""
@@ -68,7 +80,7 @@ class WallClock:
             return
         found = self._tables.settings.get(0)
         if found and found.abi:
-            kept = found.flags & (SettingsFlags.CAPTURE | SettingsFlags.ANSWERS_UNREAD)
+            kept = found.flags & _KEPT
         else:  # a data plane that is new knows of no connection whose answers must be read
             kept = SettingsFlags.ANSWERS_UNREAD
         if watched:
@@ -84,7 +96,12 @@ class WallClock:
             0,
             desired.settings(
                 config,
-                desired.Interface(self._front.index, server.front_vlan, self._front.mac),
+                desired.Interface(
+                    self._front.index,
+                    server.front_vlan,
+                    self._front.mac,
+                    vlan_index(self._front.name, server.front_vlan),
+                ),
                 desired.Interface(self._back.index, server.back_vlan, self._back.mac),
                 self._me,
                 self._keys,

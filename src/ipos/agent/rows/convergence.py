@@ -7,7 +7,7 @@ only new numbers.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address
 
 import structlog
@@ -18,6 +18,7 @@ from ipos.abi.layout import layout
 from ipos.agent.heartbeat.member import Age, Member, Standing
 from ipos.agent.heartbeat.member_faults import Fault, Faults
 from ipos.agent.heartbeat.membership import Members
+from ipos.agent.host.listeners import Listener
 from ipos.agent.rows import desired, pools
 from ipos.agent.rows.map_writer import NotInForce, Writer
 from ipos.agent.rows.slow_start import Starts
@@ -80,6 +81,11 @@ class Convergence:
         self._is_due = True
         self._links = Fault.NONE
         self._arps = desired.Arps({})
+        self.boxed: Callable[[], Mapping[str, Listener]] = dict
+        """By service, the socket in a container that it is served by."""
+        self.allow_boxes: Callable[[], None] = lambda: None
+        """Tells the data plane that there are any, before a row names one."""
+        self._boxed: dict[str, Listener] = {}
         self.settled = False
         self.rests = False
         """Whether there was nothing to write at the last look, and time alone changes nothing."""
@@ -129,8 +135,9 @@ class Convergence:
         """
         self._writer.tidy()
         told = desired.Arps(self._arps.who if arps is None else arps, frozenset(asks))
+        boxed = dict(self.boxed())
         quiet = self._members.is_quiet(now_ns) and not self.faults.uneasy and links == self._links
-        quiet = quiet and told == self._arps
+        quiet = quiet and told == self._arps and boxed == self._boxed
         self._links = links
         if quiet and not self._is_due and prune == self.settled:
             self.rests = True
@@ -148,7 +155,11 @@ class Convergence:
         self._starts.look(services, self._members, now_ns, opening=opening)
         ramps = self._starts.ramps(services, now_ns)
         changed = standing != self._seen or prune != self.settled or told != self._arps
+        changed |= boxed != self._boxed
         self._arps = told
+        if boxed and not self._boxed:
+            self.allow_boxes()
+        self._boxed = boxed
         again = bool(self.not_in_force) and now_ns >= self._retry_ns
         if changed or again or (ramps != self._ramps and not prune):
             self._write(now_ns, ramps, prune=prune)
@@ -196,7 +207,7 @@ class Convergence:
         self._sent |= self._members.take_numbers()
         wanted = desired.plan(
             self._config, self.slots, self.numbers, self._members, self._sent, now_ns, ramps,
-            self._arps,
+            self._arps, self._boxed,
         )  # fmt: skip
         try:
             self._writer.write(wanted, prune=prune)

@@ -17,6 +17,7 @@ from ipos.abi.layout import constant, layout
 from ipos.agent.heartbeat.member import Age, Member
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.heartbeat.message import Listening, State
+from ipos.agent.host.listeners import Listener
 from ipos.agent.rows import pools, slot_tables
 from ipos.agent.rows.pools import pool_row
 from ipos.agent.rows.redirect_names import name_rows
@@ -48,6 +49,7 @@ class Interface:
     index: int
     vlan: int
     mac: bytes
+    out: int = 0  # where its VLAN's packets are routed to, if that is not itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,7 @@ def settings(
         own_front_ifindex=own[1],
         locates=locates,
         locates_source=min(locates, constant("IPOS_LOCATES_SOURCE")),
+        out_ifindex=front.out or front.index,
     )
 
 
@@ -192,11 +195,13 @@ def plan(
     now_ns: int,
     ramps: Mapping[tuple[str, int], int] | None = None,
     arps: Arps | None = None,
+    boxed: Mapping[str, Listener] | None = None,
 ) -> Rows:
     """Every row, from what is known now.
 
     `slots` are the services' names by index, `numbers` the pools' keys. `traffic` is each server's
     at the time its state came; `ramps` those by (service, server's index) that are still starting.
+    boxed: by service, the socket in a container of this server that it is served by.
     """
     heard = [member for member in members.by_ip.values() if member.state is not None]
     # A server that is refused itself keeps its addresses, or its kernel would answer clients.
@@ -206,7 +211,9 @@ def plan(
     names, redirects = name_rows(numbered, serving)
     return Rows(
         services={
-            index: _service(config, service, places, members.myself.state)
+            index: _service(
+                config, service, places, members.myself.state, (boxed or {}).get(service.name)
+            )
             for index, service in numbered
         },
         pools=pool_rows(config, numbers, members, now_ns, ramps or {}),
@@ -301,7 +308,8 @@ def listener_address(
     if service.listener.ip != rows.NOWHERE:
         return rows.NOWHERE
     udp = service.protocol == "udp"
-    places = {one.ip for one in listening if one.takes_at(service.listener.port, udp=udp)}
+    outside = [one for one in listening if not one.container]
+    places = {one.ip for one in outside if one.takes_at(service.listener.port, udp=udp)}
     if int(rows.NOWHERE) in places:
         return rows.NOWHERE
     return IPv4Address(next((address for address in own if address in places), 0))
@@ -313,9 +321,13 @@ def _takes(member: Member, now_ns: int) -> bool:
 
 
 def _service(
-    config: Config, service: Service, places: Mapping[str, int], mine: State | None
+    config: Config,
+    service: Service,
+    places: Mapping[str, int],
+    mine: State | None,
+    inside: Listener | None,
 ) -> rows.Service:
-    listener = service.listener
+    listener, box = service.listener, inside.box if inside else None
     only = mine and listener_address(service, mine.addresses, mine.listening)
     return rows.Service(
         used=True,
@@ -330,7 +342,9 @@ def _service(
         log=log_threshold(service.access_log),
         mode=mode(config, service),
         own_refused=ownprograms.is_refused(config, service),
-        listener_ip=only or rows.NOWHERE,
+        listener_ip=(inside.ip if inside else only) or rows.NOWHERE,
+        box=box.index if box else 0,
+        box_netns=box.namespace + 1 if box else 0,
         flow_idle_s=service.flow_idle_s,
     )
 
