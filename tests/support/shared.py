@@ -14,6 +14,8 @@ from ipos.errors import IposError
 from ipos.lab import Lab, Settings
 from tests.support.farm import CONFIG, Farm
 
+BOXED = os.environ.get("IPOS_TESTS_BOXED") == "1"
+"""Whether each server's application is in a container: most of these tests hold there, too."""
 _numbers = count()
 _farms: list[Farm] = []
 """One, or none yet. It keeps the descriptors of its maps."""
@@ -35,7 +37,8 @@ def farm_with(config: str = CONFIG) -> Iterator[Farm]:
         end()
     if not _farms:
         # Another name each time: what was once done to a lab is remembered by its name.
-        lab = Lab(Settings(name=f"ft{os.getpid()}-{next(_numbers)}", config=config))
+        name = f"ft{os.getpid()}-{next(_numbers)}"
+        lab = Lab(Settings(name=name, config=config, boxed=BOXED))
         lab.up()
         _farms.append(Farm(lab))
     _farms[0].wait_idle()
