@@ -39,13 +39,11 @@ from native.structures import (
     RawSocket,
     raw_socket,
 )
-from native.values import Assignment, Attributes, Outcome, Sent, Socket
+from native.values import Assignment, Attributes, Outcome, Socket
 
 LIBRARY: Final = Path(__file__).with_name("libipos.so")
 PASSIVE_ESTABLISHED: Final = 5  # BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB
-_QUEUE: Final = 22
-_INWARD, _PEER, _NEIGHBOUR = 1, 2, 3  # enum native_way
-_E2BIG: Final = 7
+_QUEUE, _E2BIG = 22, 7
 
 
 class NativeError(IposError):
@@ -77,11 +75,6 @@ def maps() -> Mapping[str, MapShape]:
         name = raw.name.decode()
         found[name] = MapShape(index, name, raw.type, raw.key_size, raw.value_size, raw.max_entries)
     return found
-
-
-def _sent(out: RawFrame) -> Sent:
-    way = out.inward
-    return Sent(out.ifindex, way == _INWARD, out.data, out.mark, way == _PEER, way == _NEIGHBOUR)
 
 
 class Store:
@@ -279,6 +272,11 @@ class Node:
         run = library().ipos_run_egress
         return self._ran(run(self.handle, frame, len(frame), ifindex, mark), frame)
 
+    def box(self, frame: bytes, ifindex: int, mark: int = 0, *, out: bool = False) -> Outcome:
+        """A frame at a container's end of its wire; out: at our end."""
+        ran = library().ipos_run_box(self.handle, frame, len(frame), ifindex, mark, out)
+        return self._ran(ran, frame)
+
     def sockops(
         self, socket: Socket, *, cookie: int, snd_nxt: int, op: int = PASSIVE_ESTABLISHED
     ) -> None:
@@ -363,7 +361,7 @@ class Node:
         sent = []
         for i in range(lib.ipos_sent(handle)):
             out: RawFrame = lib.ipos_sent_at(handle, i).contents
-            sent.append(_sent(out))
+            sent.append(out.sent)
         assigned = [
             self._assignment(lib.ipos_assigned_at(handle, i).contents)
             for i in range(lib.ipos_assigned(handle))

@@ -167,14 +167,11 @@ int ipos_run_egress(struct native_node *n, const void *frame, __u32 len, __u32 i
 	return run_tc(n, frame, len, ifindex, mark, ipos_egress);
 }
 
-int ipos_run_box_in(struct native_node *n, const void *frame, __u32 len, __u32 ifindex, __u32 mark)
+/* `out`: what comes from the container, else what goes into it. */
+int ipos_run_box(struct native_node *n, const void *frame, __u32 len, __u32 ifindex, __u32 mark,
+		 __u32 out)
 {
-	return run_tc(n, frame, len, ifindex, mark, ipos_box_in);
-}
-
-int ipos_run_box_out(struct native_node *n, const void *frame, __u32 len, __u32 ifindex, __u32 mark)
-{
-	return run_tc(n, frame, len, ifindex, mark, ipos_box_out);
+	return run_tc(n, frame, len, ifindex, mark, out ? ipos_box_out : ipos_box_in);
 }
 
 /* `op` as in enum of BPF_SOCK_OPS_...; addresses and ports in network order. */

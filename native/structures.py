@@ -4,7 +4,9 @@
 import ctypes
 from typing import Any, Final
 
-from native.values import Socket
+from native.values import Sent, Socket
+
+_INWARD, _PEER, _NEIGHBOUR = 1, 2, 3  # enum native_way
 
 
 class RawMap(ctypes.Structure):
@@ -56,6 +58,13 @@ class RawFrame(ctypes.Structure):
     @property
     def data(self) -> bytes:
         return ctypes.string_at(ctypes.addressof(self) + 16, self.length)
+
+    @property
+    def sent(self) -> Sent:
+        way = self.inward
+        return Sent(
+            self.ifindex, way == _INWARD, self.data, self.mark, way == _PEER, way == _NEIGHBOUR
+        )
 
 
 class RawAttributes(ctypes.Structure):
@@ -136,8 +145,7 @@ SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "ipos_run_xdp": (_INT, [_NODE, _BYTES, _U32, _U32]),
     "ipos_run_ingress": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
     "ipos_run_egress": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
-    "ipos_run_box_in": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
-    "ipos_run_box_out": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
+    "ipos_run_box": (_INT, [_NODE, _BYTES, _U32, _U32, _U32, _U32]),
     "ipos_run_sockops": (_INT, [_NODE, _U32, ctypes.POINTER(RawSocket), _U64, _U32]),
     "ipos_run_route": (_INT, [_NODE, _BYTES, ctypes.POINTER(RawChoice)]),
     "ipos_decide_pool": (_INT, [_NODE, ctypes.c_char_p, _U64, ctypes.POINTER(RawChoice)]),

@@ -20,7 +20,8 @@ from ipos.agent.snapshot import snapshot
 from ipos.agent.snapshot.snapshot import Snapshot, advertised
 from ipos.config import absences
 from ipos.config.health_check import Check
-from ipos.config.schema import Listener, Service
+from ipos.config.listener import Listener
+from ipos.config.schema import Service
 from ipos.doctor import Facts, Interface, examine
 from ipos.doctor.examination import farm_findings
 from ipos.doctor.firewall import parse_iptables

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from ipos.config import ConfigError, load, parse
+from ipos.config import ConfigError, Listener, load, parse
 from ipos.config import schema as schema_module
 from ipos.config.schema import Config
 from tests.config.mistakes_table import FIELDS, GOOD, OTHERS
@@ -20,7 +20,7 @@ def mistakes(text: str, file: Path) -> list[tuple[int, str]]:
 
 def test_the_good_file_is_good(file: Path) -> None:
     config = parse(GOOD, file)
-    assert config.service[0].listener == schema_module.Listener.parse("127.0.0.1:8080")
+    assert config.service[0].listener == Listener.parse("127.0.0.1:8080")
     assert str(config.service[1].listener) == "0.0.0.0:25"
     assert config.farm.limits.forward == 1_000_000
 

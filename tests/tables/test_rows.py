@@ -60,7 +60,7 @@ FIGURE_12: dict[str, tuple[list[str], list[str]]] = {
     ),
     "listening": (
         ["server_ip", "tcp_port"],
-        ["server_ip", "tcp_port", "process", "health", "application_port"],
+        ["server_ip", "tcp_port", "process", "health", "application_port", "container"],
     ),
     "application": (
         ["server", "process_id"],

@@ -33,7 +33,8 @@ from ipos.agent.snapshot import snapshot
 from ipos.agent.snapshot.snapshot import Snapshot
 from ipos.agent.view.own_programs import OwnPrograms
 from ipos.config.crosscheck import read_secret, secret_path
-from ipos.config.schema import Config, Listener
+from ipos.config.listener import Listener
+from ipos.config.schema import Config
 from ipos.errors import IposError
 from ipos.handshake.keys import KeyRing, key_ring
 from ipos.kernel import data_plane

@@ -4,8 +4,9 @@
 from ipos.config.crosscheck import read_secret, secret_path
 from ipos.config.errors import ConfigError, Mistake
 from ipos.config.health_check import Check
+from ipos.config.listener import Listener
 from ipos.config.reader import load, parse
-from ipos.config.schema import Config, Farm, Listener, Pool, Route, Server, Service
+from ipos.config.schema import Config, Farm, Pool, Route, Server, Service
 
 __all__ = [
     "Check", "Config", "ConfigError", "Farm", "Listener", "Mistake", "Pool", "Route", "Server",

@@ -20,7 +20,8 @@ import msgspec
 from ipos.config import locate
 from ipos.config.crosscheck import crosscheck
 from ipos.config.errors import ConfigError, Mistake
-from ipos.config.schema import Config, Listener
+from ipos.config.listener import Listener
+from ipos.config.schema import Config
 from ipos.files import FileError, read_bounded
 
 

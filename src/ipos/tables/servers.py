@@ -69,6 +69,7 @@ class ListeningRow(Row):
     process: ProcessId | None  # in Application information; None: its process is hidden
     health: Health
     application_port: Port  # where the process listens
+    container: str | None = None  # that the process is in, as its engine calls it; None: in none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

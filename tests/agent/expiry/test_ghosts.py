@@ -19,7 +19,7 @@ BY_S2, BY_S3, NOT_YET = (bytes([number]) * expiry_rules.KEY_SIZE for number in (
 
 def endpoint(first: int, state: int = ATTACHED, flags: int = 0) -> Owned:
     hs = expiry_rules.HANDSHAKE.write(Handshake(iss=first * 100, irs=7))
-    return Owned(1, 0, 0, state, flags, 0, first, hs, bytes(4), 77, bytes(2))
+    return Owned(1, 1, 0, 0, state, flags, 0, first, hs, bytes(4), 77, bytes(2))
 
 
 class Here:

@@ -14,7 +14,8 @@ import pytest
 from ipos.agent.host import health_checks
 from ipos.agent.host.health_checks import Checks, Health, trouble
 from ipos.config.health_check import Check
-from ipos.config.schema import Listener, Service
+from ipos.config.listener import Listener
+from ipos.config.schema import Service
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 LOOPBACK = IPv4Address("127.0.0.1")

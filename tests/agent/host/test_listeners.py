@@ -12,6 +12,7 @@ import pytest
 
 from ipos.agent.host import listeners
 from ipos.agent.host.listeners import ANY, Listener
+from ipos.config import Listener as ConfiguredListener
 from ipos.config import schema
 
 IPPROTO_MPTCP = 262
@@ -120,7 +121,7 @@ def test_processes_are_found_by_inode(stack: ExitStack) -> None:
 
 
 def service(application: str | None = None) -> schema.Service:
-    listener = None if application is None else schema.Listener.parse(application)
+    listener = None if application is None else ConfiguredListener.parse(application)
     return schema.Service(name="web", port=80, application=listener)
 
 

@@ -12,7 +12,8 @@ from ipos.agent.heartbeat.membership import Members
 from ipos.agent.heartbeat.message import Listening
 from ipos.agent.rows import desired, pools
 from ipos.agent.rows.desired import Rows
-from ipos.config.schema import Config, Listener, Pool, Route, Service, Session
+from ipos.config.listener import Listener
+from ipos.config.schema import Config, Pool, Route, Service, Session
 from ipos.handshake.keys import FarmKeys, KeyRing
 from tests.agent.made_up_farm import (
     MS,

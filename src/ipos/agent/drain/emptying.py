@@ -23,7 +23,7 @@ from ipos.agent.drain.shedding import Shedding
 from ipos.agent.expiry import expiry_rules, notices
 from ipos.agent.expiry.ended_counts import Ledger
 from ipos.agent.heartbeat.message import Leaving, Order
-from ipos.agent.host.connection_sockets import Sockets
+from ipos.agent.host.connection_sockets import BoxedSockets, Containers
 from ipos.agent.host.own_state import boottime_ns
 from ipos.closing import Closing
 from ipos.errors import IposError
@@ -59,6 +59,7 @@ class Emptying(Closing):
         holder: Callable[[int], int],
         *,
         gives: bool,
+        containers: Containers | None = None,
     ) -> None:
         self._holder = holder
         self._gives = gives
@@ -69,7 +70,7 @@ class Emptying(Closing):
         self._holding = Map.open(maps / "holding")
         self._ledger_maps = {name: Map.open(maps / name) for name in ("traffic", "counters")}
         self._ledger = Ledger(self._ledger_maps["traffic"], self._ledger_maps["counters"])
-        self._sockets = Sockets()
+        self._sockets = BoxedSockets(containers)
         self._order: Order | None = None
         self._own: Order | None = None
         self._shedding = Shedding()

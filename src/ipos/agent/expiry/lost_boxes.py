@@ -16,7 +16,7 @@ from ipos.agent.expiry.connection_rows import ACTIONS, ConnectionRows
 from ipos.agent.expiry.expiry_rules import Owned
 from ipos.agent.expiry.row_table import RowTable
 from ipos.agent.expiry.timewait import Key, TimeWait
-from ipos.agent.host.connection_sockets import Sockets
+from ipos.agent.host.connection_sockets import Containers
 from ipos.agent.network.interfaces import NetworkError
 from ipos.agent.network.wired_namespaces import Seat
 
@@ -25,55 +25,10 @@ _BOXED = constant("IPOS_EP_BOXED")
 _TIME_WAIT_NS = 1_000_000_000
 
 
-class Containers(Protocol):
-    """`ipos.agent.host.boxes`. gone: our ends of wires to those that have gone."""
-
-    gone: set[int]
-
-    def seats(self) -> list[Seat]: ...
-
-
-class NoContainers:
-    """Where there are none."""
-
-    def __init__(self) -> None:
-        self.gone: set[int] = set()
-
-    def seats(self) -> list[Seat]:
-        return []
-
-
 class Tell(Protocol):
     """Resets a client that has acknowledged all before this number."""
 
     def __call__(self, key: bytes, number: int) -> None: ...
-
-
-class BoxedSockets(Sockets):
-    """The TCP sockets of this network namespace and of containers."""
-
-    def __init__(self, containers: Containers) -> None:
-        super().__init__()
-        self._containers = containers
-
-    def exists(self, local: tuple[bytes, bytes], remote: tuple[bytes, bytes]) -> bool:
-        return super().exists(local, remote) or any(
-            inside.exists(local, remote) for inside in self._inside()
-        )
-
-    def destroy(self, local: tuple[bytes, bytes], remote: tuple[bytes, bytes], cookie: int) -> bool:
-        return super().destroy(local, remote, cookie) or any(
-            inside.destroy(local, remote, cookie) for inside in self._inside()
-        )
-
-    def _inside(self) -> Iterator[Sockets]:
-        """Those of one container after the other."""
-        for seat in self._containers.seats():
-            with suppress(OSError, NetworkError):  # it has gone meanwhile
-                with seat.entered():
-                    inside = Sockets()
-                with closing(inside):
-                    yield inside
 
 
 class LostBoxes:

@@ -26,12 +26,13 @@ from ipos.agent.expiry.dead_owner import DeadOwners
 from ipos.agent.expiry.expiry_rules import Fate, Forwarded, Left, Limits, Owned
 from ipos.agent.expiry.ghosts import Ghosts, Heard
 from ipos.agent.expiry.held_rows import HeldRows
-from ipos.agent.expiry.lost_boxes import BoxedSockets, Containers, LostBoxes, NoContainers
+from ipos.agent.expiry.lost_boxes import LostBoxes
 from ipos.agent.expiry.owner_query import Inquiry, Send
 from ipos.agent.expiry.query_message import Connection
 from ipos.agent.expiry.row_table import RowTable
 from ipos.agent.expiry.timewait import TimeWait
 from ipos.agent.heartbeat.datagram_tags import Key
+from ipos.agent.host.connection_sockets import BoxedSockets, Containers, NoContainers
 from ipos.agent.host.own_state import boottime_ns
 from ipos.agent.host.socket_count import Connections
 from ipos.closing import Closing

@@ -10,10 +10,13 @@ back to, does not.
 import errno
 import socket
 import struct
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from typing import Protocol
 
 from ipos.agent.network import sockdiag
 from ipos.agent.network.interfaces import NetworkError
+from ipos.agent.network.wired_namespaces import Seat
 from ipos.closing import Closing
 
 _TCP_LISTEN = 10
@@ -80,3 +83,48 @@ class Sockets(Closing):
 
     def close(self) -> None:
         self._netlink.close()
+
+
+class Containers(Protocol):
+    """`ipos.agent.host.boxes`. gone: our ends of wires to those that have gone."""
+
+    gone: set[int]
+
+    def seats(self) -> list[Seat]: ...
+
+
+class NoContainers:
+    """Where there are none."""
+
+    def __init__(self) -> None:
+        self.gone: set[int] = set()
+
+    def seats(self) -> list[Seat]:
+        return []
+
+
+class BoxedSockets(Sockets):
+    """The TCP sockets of this network namespace and of containers."""
+
+    def __init__(self, containers: Containers | None) -> None:
+        super().__init__()
+        self._containers = containers or NoContainers()
+
+    def exists(self, local: tuple[bytes, bytes], remote: tuple[bytes, bytes]) -> bool:
+        return super().exists(local, remote) or any(
+            inside.exists(local, remote) for inside in self._inside()
+        )
+
+    def destroy(self, local: tuple[bytes, bytes], remote: tuple[bytes, bytes], cookie: int) -> bool:
+        return super().destroy(local, remote, cookie) or any(
+            inside.destroy(local, remote, cookie) for inside in self._inside()
+        )
+
+    def _inside(self) -> Iterator[Sockets]:
+        """Those of one container after the other."""
+        for seat in self._containers.seats():
+            with suppress(OSError, NetworkError):  # it has gone meanwhile
+                with seat.entered():
+                    inside = Sockets()
+                with closing(inside):
+                    yield inside

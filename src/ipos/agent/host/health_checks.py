@@ -22,7 +22,8 @@ import structlog
 
 from ipos.agent.network.wired_namespaces import Seat
 from ipos.config.health_check import Check
-from ipos.config.schema import Listener, Service
+from ipos.config.listener import Listener
+from ipos.config.schema import Service
 
 if TYPE_CHECKING:  # the import takes its time, and few have a check by HTTPS
     import ssl

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from ipos.agent.heartbeat.message import Listening
 from ipos.agent.network import sockdiag
 from ipos.config.schema import Service
 
@@ -222,6 +223,23 @@ def elsewhere(
         f"{service.listener.ip}:{service.listener.port} or an address of this server; let it "
         f'listen there, or set application = "{there[0]}:{service.listener.port}"'
     )
+
+
+def listener_address(
+    service: Service, own: Iterable[int], listening: Iterable[Listening]
+) -> IPv4Address:
+    """The address of ours where the application listens, if it does not on any; 0.0.0.0: it does.
+
+    `own` are our service addresses in the order of the configuration.
+    """
+    if service.listener.ip != ANY:
+        return ANY
+    udp = service.protocol == "udp"
+    outside = [one for one in listening if not one.container]
+    places = {one.ip for one in outside if one.takes_at(service.listener.port, udp=udp)}
+    if int(ANY) in places:
+        return ANY
+    return IPv4Address(next((address for address in own if address in places), 0))
 
 
 def processes(inodes: set[int], proc: Path = Path("/proc")) -> dict[int, Process]:

@@ -7,7 +7,7 @@ pool has to be rewritten. `ipos.agent.rows.url_rows` makes the rules.
 """
 
 import operator
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
@@ -16,8 +16,8 @@ from ipos.abi.columns import Columns
 from ipos.abi.layout import constant, layout
 from ipos.agent.heartbeat.member import Age, Member
 from ipos.agent.heartbeat.membership import Members
-from ipos.agent.heartbeat.message import Listening, State
-from ipos.agent.host.listeners import Listener
+from ipos.agent.heartbeat.message import State
+from ipos.agent.host.listeners import Listener, listener_address
 from ipos.agent.rows import pools, slot_tables
 from ipos.agent.rows.pools import pool_row
 from ipos.agent.rows.redirect_names import name_rows
@@ -296,23 +296,6 @@ def foreign_addresses(members: Members) -> set[IPv4Address]:
         for address in member.state.addresses
     }
     return set(map(IPv4Address, found.difference(own.addresses if own is not None else ())))
-
-
-def listener_address(
-    service: Service, own: Iterable[int], listening: Iterable[Listening]
-) -> IPv4Address:
-    """The address of ours where the application listens, if it does not on any; 0.0.0.0: it does.
-
-    `own` are our service addresses in the order of the configuration.
-    """
-    if service.listener.ip != rows.NOWHERE:
-        return rows.NOWHERE
-    udp = service.protocol == "udp"
-    outside = [one for one in listening if not one.container]
-    places = {one.ip for one in outside if one.takes_at(service.listener.port, udp=udp)}
-    if int(rows.NOWHERE) in places:
-        return rows.NOWHERE
-    return IPv4Address(next((address for address in own if address in places), 0))
 
 
 def _takes(member: Member, now_ns: int) -> bool:

@@ -227,6 +227,7 @@ def sockets(
                 process=one.pid or None,
                 health=Health.MPTCP if one.mptcp else Health.UP if up else Health.DOWN,
                 application_port=one.port,
+                container=one.container or None,
             )
 
 
