@@ -22,6 +22,7 @@ class Xdp(IntEnum):
 class Tc(IntEnum):
     """Verdicts of a tc program."""
 
+    UNSPEC = -1
     OK = 0
     SHOT = 2
     STOLEN = 4

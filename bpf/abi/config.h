@@ -181,8 +181,8 @@ struct ipos_service { /* map `services`, by index */
 	__u16 flow_idle_s;  /* UDP: a flow is over after so many seconds without a datagram */
 	__be32 listener_ip; /* the address of ours where its application listens, if
 					 * that is not any; 0: it is, or is `application_ip` */
-	__u32 box;	  /* our end of the wire to its application's container; 0: it is in none */
-	__u32 box_netns;  /* 1 + the id of that container's network namespace; 0: ours */
+	__u32 box;	 /* our end of the wire to its application's container; 0: it is in none */
+	__u32 box_netns; /* 1 + the id of that container's network namespace; 0: ours */
 };
 
 struct ipos_candidate {

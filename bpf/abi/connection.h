@@ -168,8 +168,8 @@ struct ipos_endpoint {	    /* maps `local` and `connect`: full means refuse */
 	__u32 first_us;	    /* from then to its first byte */
 	__u8 timed;	    /* enum ipos_answer_flags */
 	__u8 zeros[3];
-	__u32 box;	 /* BOXED: our end of the wire to its container */
-	__u32 box_netns; /* and 1 + the id of that one's network namespace */
+	__u32 box;			    /* BOXED: our end of the wire to its container */
+	__u32 box_netns;		    /* and 1 + the id of that one's network namespace */
 	struct ipos_mark marks[IPOS_MARKS]; /* the oldest first */
 };
 

@@ -56,6 +56,16 @@ int ipos_box_in(struct __sk_buff *skb)
 	return ep->reason == IPOS_REFUSE_NONE ? TC_ACT_OK : shot(COUNT_DROP_NOT_ADOPTED);
 }
 
+/* Whether a container may speak for the connection: it has the socket, or had it, or is getting it. */
+IPOS_INLINE int is_its_own(const struct ipos_tuple *t, __u32 box)
+{
+	struct ipos_endpoint *ep = endpoint_of(t);
+
+	if (ep && ep->state == IPOS_EP_ATTACHED)
+		return ep->flags & IPOS_EP_BOXED && ep->box == box;
+	return ep || bpf_map_lookup_elem(&temporary, t) || bpf_map_lookup_elem(&left_behind, t);
+}
+
 /*
  * On our end: what a service's application answers leaves by front.  A container has no say in the
  * connections of others.
@@ -65,7 +75,6 @@ int ipos_box_out(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct ipos_settings *set = settings_now();
-	struct ipos_endpoint *ep;
 	struct ipos_tuple t = {};
 	struct segment s;
 
@@ -81,9 +90,7 @@ int ipos_box_out(struct __sk_buff *skb)
 	t.protocol = IPPROTO_TCP;
 	if (!address_of(t.service_ip, t.service_port))
 		return TC_ACT_UNSPEC;
-	ep = endpoint_of(&t);
-	if (ep && ep->state == IPOS_EP_ATTACHED &&
-	    (!(ep->flags & IPOS_EP_BOXED) || ep->box != skb->ifindex))
+	if (!is_its_own(&t, skb->ifindex))
 		return shot(COUNT_DROP_BOX_FOREIGN);
 	return bpf_redirect_neigh(set->out_ifindex, NULL, 0, 0);
 }

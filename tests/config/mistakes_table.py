@@ -64,7 +64,7 @@ CHECKS = "a number of checks from 1 to 100"
 
 SECRET = 'the path of a file with the secret, such as "/etc/ipos/farm.key"'
 
-APPLICATION = 'the address its application has, such as "127.0.0.1:8080"'
+APPLICATION = 'where its application listens, such as "127.0.0.1:8080" or "container:web:8080"'
 
 POLICY = (
     '"least-loaded", "least-connections", "least-cpu", "weighted", "round-robin", "random", '
@@ -152,6 +152,8 @@ FIELDS = [
      "service[1].idle_s is 0; it must be seconds from 1 to 65535"),
     ("Service.application", '"127.0.0.1:8080"', '"127.0.0.1"', 21,
      f'service[1].application is "127.0.0.1"; it must be {APPLICATION}'),
+    ("Service.application", '"127.0.0.1:8080"', '"container:web:99999"', 21,
+     f'service[1].application is "container:web:99999"; it must be {APPLICATION}'),
     ("Server.access_log_file", 'back = "eth1"', 'back = "eth1"\naccess_log_file = 7', 16,
      ('server.access_log_file is 7; it must be the path of a file, such as '
      '"/var/log/ipos/access.log"')),
@@ -325,6 +327,10 @@ OTHERS = [
      'port = 25\nprotocol = "udp"\napplication = "127.0.0.1:25"', 28,
      ('service "mail" has protocol = "udp" and an application on 127.0.0.1, from where no answer '
       "can leave; let it listen on 0.0.0.0 or on an address of the server")),
+    ("udp, and an application in a container", "port = 25",
+     'port = 25\nprotocol = "udp"\napplication = "container:mail"', 28,
+     ('service "mail" has protocol = "udp" and an application in a container, where only '
+      "connections of TCP can be given; let it listen on the server itself")),
     ("idle flows of tcp", "port = 25", "port = 25\nidle_s = 9", 27,
      ('service "mail" has idle_s, which is for protocol = "udp"; the time of connections is '
       "farm.idle_s")),

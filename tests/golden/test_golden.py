@@ -13,6 +13,7 @@ from tests.support.golden import (
     rows_answer,
     rows_anycast,
     rows_arp,
+    rows_boxed,
     rows_close,
     rows_flow,
     rows_flow_owner,
@@ -45,7 +46,7 @@ MODULES = (
     rows_migration, rows_owner, rows_close, rows_old_connection,
     rows_frames, rows_front, rows_gates, rows_move, rows_traffic, rows_urgent, rows_refused,
     rows_approved, rows_offered_again, rows_arp, rows_anycast, rows_locate, rows_states,
-    rows_taken, rows_flow, rows_flow_owner,
+    rows_taken, rows_flow, rows_flow_owner, rows_boxed,
 )  # fmt: skip
 ROWS = [row for module in MODULES for row in module.ROWS]
 

@@ -239,6 +239,13 @@ def test_fault_is_one_sentence_with_its_fix(
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(("mptcp", "well"), [(False, True), (True, False)])
+def test_what_listens_in_a_container_counts(mptcp: bool, well: bool) -> None:
+    facts = at_site(places=(Place("api", 8080),))
+    inside = (Listener("0.0.0.0", 8080, mptcp),)
+    assert (farm_checks.listening(replace(facts, contained=inside)) is None) == well
+
+
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_healthy_host_has_no_fault(check: Callable[[Facts], str | None]) -> None:
     assert check(HEALTHY) is None

@@ -81,7 +81,10 @@ MEANINGS: dict[str, str] = {
     "Service.policy": "How one of several servers is chosen.",
     "Service.slow_start_ms": "For how long a server that comes back gets a growing part of its "
     "share.",
-    "Service.application": "Where the application listens, if not on the service's port.",
+    "Service.application": "Where the application listens, if not on the service's port: an "
+    'address and port, or a container as "container:NAME", "netns:PATH" or "cgroup:PATH", each '
+    "with a port behind it if that is another one. Without this key, a container that listens on "
+    "the port is found if nothing outside does, and no other container.",
     "Service.session": "How a client comes back to the server that it had.",
     "Service.check": "How a server finds out that its application is healthy.",
     "Service.access_log": "The share of decisions that get a line in the access log.",

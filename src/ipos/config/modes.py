@@ -67,6 +67,12 @@ def check_flows(config: Config, say: _Say) -> None:
                     f'service "{service.name}" has protocol = "udp", and datagrams have no host or '
                     "path to look at; its route may have neither",
                 )
+        if service.application is not None and service.application.box:
+            say(
+                (*here, "application"),
+                f'service "{service.name}" has protocol = "udp" and an application in a container, '
+                "where only connections of TCP can be given; let it listen on the server itself",
+            )
         if service.application is not None and service.application.ip.is_loopback:
             say(
                 (*here, "application"),

@@ -11,6 +11,7 @@ import struct
 import subprocess
 from array import array
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -93,6 +94,8 @@ class Facts:
     back_addresses: tuple[str, ...] = ()
     bad_checksums: int = 0
     """Packets that the data plane has dropped because of their checksum."""
+    contained: tuple[Listener, ...] = ()
+    """What listens in containers that a pair of interfaces leads to."""
     bird: str | None = None
     """What BIRD says of its protocol `ipos`, empty where it does not answer; None: nobody asked."""
 
@@ -118,6 +121,7 @@ def collect(site: Site, front: str, back: str, ports: Iterable[int] = ()) -> Fac
         site=site,
         back_addresses=_addresses(back),
         bad_checksums=_bad_checksums(),
+        contained=_contained((front, back)),
         bird=_bird(site.announcer),
     )
 
@@ -156,6 +160,22 @@ def _listeners() -> tuple[Listener, ...]:
         return tcp_listeners()
     except OSError:  # a kernel without inet_diag: then nothing is known of listeners
         return ()
+
+
+def _contained(own: Iterable[str]) -> tuple[Listener, ...]:
+    """None of those that we may not enter. own: interfaces that lead to no container."""
+    from ipos.agent.network.rtnetlink import RtNetlink
+    from ipos.agent.network.wired_namespaces import search
+
+    found: list[Listener] = []
+    with suppress(OSError):
+        indices = {index for index, name in socket.if_nameindex() if name in own}
+        with RtNetlink() as netlink:
+            wires = [wire for wire in netlink.wires() if wire.index not in indices]
+        for seat in search({wire.namespace for wire in wires}).values() if wires else ():
+            with suppress(OSError), seat.entered():
+                found += tcp_listeners()
+    return tuple(found)
 
 
 def _interface(name: str) -> Interface:

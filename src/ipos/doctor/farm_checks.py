@@ -137,7 +137,8 @@ def _is_virtual(interface: Interface) -> bool:
 
 def _is_listened(facts: Facts, port: int, address: str) -> bool:
     fits = {*_ANY, address} if address else {*_ANY, *facts.site.addresses}
-    return any(each.port == port and each.address in fits for each in facts.listeners)
+    there = (*facts.listeners, *(each for each in facts.contained if not each.mptcp))
+    return any(each.port == port and each.address in fits for each in there)
 
 
 def _some(names: tuple[str, ...] | list[str]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ipos.config.agent_section import Agent
+from ipos.config.listener import BOX_PATTERN
 from ipos.config.schema import INTERFACE_PATTERN
 from ipos.errors import IposError
 from ipos.files import read_bounded
@@ -88,6 +89,9 @@ def _place(service: dict[str, Any]) -> Place | None:
     if not isinstance(name, str) or not isinstance(port, int) or not _is_port(port):
         return None
     said = service.get("application")
+    box = re.fullmatch(BOX_PATTERN, said) if isinstance(said, str) else None
+    if box is not None:
+        return Place(name, int(box["port"] or port))
     found = re.fullmatch(r"([\d.]+):(\d{1,5})", said) if isinstance(said, str) else None
     if found is None:
         return Place(name, port)

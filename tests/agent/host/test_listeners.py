@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ipos.agent.host import listeners
-from ipos.agent.host.listeners import ANY, Listener
+from ipos.agent.host.listeners import ANY, Box, Listener
 from ipos.config import Listener as ConfiguredListener
 from ipos.config import schema
 
@@ -159,3 +159,44 @@ def test_why_a_service_is_not_served(
     """Somebody listens on the port, where no client's connection comes."""
     said = listeners.elsewhere(wanted, [Listener(ip, port, 1)], OWN)
     assert (said is None) if why is None else why in (said or "")
+
+
+A, B = Box(5, 0, "a", frozenset({"container:a"})), Box(6, 1, "b")
+
+
+def _at(box: Box | None, ip: str = "0.0.0.0", *, mptcp: bool = False) -> Listener:
+    return Listener(IPv4Address(ip), 80, 7, mptcp=mptcp, box=box)
+
+
+@pytest.mark.parametrize(
+    ("application", "found", "chosen"),
+    [
+        (None, [_at(A)], A),
+        (None, [_at(A, "203.0.113.1")], A),
+        (None, [_at(A, "127.0.0.1")], None),
+        (None, [_at(A), _at(None)], None),
+        (None, [_at(A), _at(None, "127.0.0.1")], A),
+        (None, [_at(A), _at(B)], None),
+        (None, [_at(A, mptcp=True)], None),
+        ("container:a", [_at(A), _at(B), _at(None)], A),
+        ("container:a", [_at(B), _at(None)], None),
+        ("container:a:81", [_at(A)], None),
+    ],
+)
+def test_which_container_serves(
+    application: str | None, found: list[Listener], chosen: Box | None
+) -> None:
+    wanted = service(application)
+    socket = listeners.chosen(wanted, found, OWN)
+    assert (socket.box if socket else None) == chosen
+    outside = application is None and _at(None) in found
+    assert listeners.is_served(wanted, found, OWN) == (chosen is not None or outside)
+
+
+def test_what_is_not_served_says_why() -> None:
+    told = listeners.elsewhere(service(), [_at(A), _at(B)], OWN) or ""
+    assert "containers a and b all listen on port 80; say which is meant, as" in told
+    told = listeners.elsewhere(service("container:a"), [_at(B)], OWN) or ""
+    assert "no container:a that a pair of interfaces leads to listens on port 80" in told
+    told = listeners.elsewhere(service(), [_at(A, mptcp=True)], OWN) or ""
+    assert "in the container a listens on port 80 with MPTCP" in told

@@ -32,8 +32,8 @@ from tests.support.golden.machine import (
     Out,
     Ran,
     connection_key,
-    lock_of,
 )
+from tests.support.golden.places_of_keys import lock_of
 from tests.support.plane import pin_place
 
 _OUTGOING = 4  # sll_pkttype of linux/if_packet.h
@@ -53,7 +53,7 @@ class KernelMachine:
         self._maps: dict[str, Map] = {}
         self._programs = {
             name: data_plane.program_fd(pin_dir, f"ipos_{name}")
-            for name in ("xdp", "ingress", "egress")
+            for name in ("xdp", "ingress", "egress", "box_in", "box_out")
         }
         self._sockets: list[socket.socket] = []
         self._cpus = os.sched_getaffinity(0)  # programs run on the CPU that asks for it
@@ -152,6 +152,9 @@ class KernelMachine:
     def egress(self, frame: bytes, where: str, mark: int = 0) -> Ran:
         return self._tc("egress", frame, where, mark)
 
+    def box(self, frame: bytes, where: str, mark: int, *, out: bool) -> Ran:
+        return self._tc("box_out" if out else "box_in", frame, where, mark)
+
     def establish(self, made: Socket, cookie: int, snd_nxt: int, op: int) -> None:
         raise LookupError("sockops programs have no TEST_RUN")
 
@@ -161,7 +164,8 @@ class KernelMachine:
         struct.pack_into("=I", context, 40, self.ifindex(where))
         ran = prog_test_run(self._programs[program], frame, bytes(context))
         (after,) = struct.unpack_from("=I", ran.context, 8)
-        return self._ran(Tc(ran.retval).name, ran.data, after)
+        verdict = ran.retval - (1 << 32) * (ran.retval >> 31)
+        return self._ran(Tc(verdict).name, ran.data, after)
 
     def _ran(self, verdict: str, frame: bytes, mark: int) -> Ran:
         redirected = Out("", frame) if verdict == "REDIRECT" else None

@@ -7,8 +7,6 @@ Interfaces are called front and back; only a machine knows their indices.
 
 from __future__ import annotations
 
-import struct
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -17,12 +15,12 @@ from typing import Protocol
 from ipos.abi.layout import constant
 from ipos.agent.expiry.network_shares import slots
 from ipos.agent.rows.gates import kind_of
-from ipos.handshake.siphash import siphash64
 from ipos.wire.tags import packet_key
 from native.library import Node
 from native.shapes import Rows
-from native.values import Assignment, Outcome, Socket, SocketState, Tc, Xdp
+from native.values import Assignment, Outcome, Sent, Socket, SocketState, Tc, Xdp
 from tests.support.golden import flows, packets
+from tests.support.golden.places_of_keys import bits, question_slots
 from tests.support.pools import pool
 
 NOW_NS = 3_000_000_000_000
@@ -56,13 +54,15 @@ LISTENER = Socket(SocketState.LISTEN, IPv4Address(APPLICATION_IP), packets.APPLI
 class Out:
     """A frame sent: on an interface, or `inward`, into that interface's ingress.
 
-    `where` is "" where the machine cannot see it: a redirect under TEST_RUN.
+    `where` is "" where the machine cannot see it: a redirect under TEST_RUN. way: "peer", into the
+    other end of that interface; "neighbour", to the next hop of its destination; or "".
     """
 
     where: str
     frame: bytes
     inward: bool = False
     mark: int = 0
+    way: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +118,8 @@ class Config:
     locates: int = 0  # questions a second
     locates_source: int = 1000
     all_answer: bool = False
+    box: str = ""  # the interface that leads to the container of the application
+    box_netns: int = 0  # 1 + the id of its network namespace
     asks: bool = False  # the address was another server's a short while ago
     flows: flows.Flows | None = None  # a UDP service
 
@@ -140,6 +142,7 @@ class Machine(Protocol):
     def xdp(self, frame: bytes, where: str) -> Ran: ...
     def ingress(self, frame: bytes, where: str, mark: int = 0) -> Ran: ...
     def egress(self, frame: bytes, where: str, mark: int = 0) -> Ran: ...
+    def box(self, frame: bytes, where: str, mark: int, *, out: bool) -> Ran: ...
     def establish(self, made: Socket, cookie: int, snd_nxt: int, op: int) -> None: ...
 
 
@@ -178,28 +181,6 @@ def connection_key(port: int = packets.PORT, service_port: int = packets.WEB) ->
     }
 
 
-def lock_of(key: Mapping[str, int]) -> int:
-    """Which element of `locks` is a connection's."""
-    sizes = {"client_ip": 4, "service_ip": 4, "client_port": 2, "service_port": 2}
-    raw = {name: int.from_bytes(key[name].to_bytes(size, "big"), sys.byteorder)
-           for name, size in sizes.items()}  # fmt: skip
-    mix = raw["client_ip"] << 32 | raw["client_port"] << 16 | raw["service_port"]
-    mix ^= raw["service_ip"]
-    return mix * 0x9E3779B97F4A7C15 % 2**64 >> 48
-
-
-def bits(numbers: Sequence[int], size: int) -> bytes:
-    """A string of bits, as `gates` has them."""
-    return sum(1 << number for number in numbers).to_bytes(size, "little")
-
-
-def question_slots(key: int, client_ip: bytes) -> tuple[int, int]:
-    """Of `locates`: a source's, and that of all. key: `vouch` of the settings."""
-    most = constant("IPOS_GUESSES_SLOTS")
-    hashed = siphash64(struct.pack("<QQ", key, 2), client_ip)
-    return hashed & most - 2, most - 1
-
-
 def _pool(servers: Iterable[int], policy: int = 0) -> dict[str, object]:
     return pool(({"server": one, "port": packets.APPLICATION} for one in servers), policy=policy)
 
@@ -213,6 +194,7 @@ def _flags(config: Config) -> int:
         | constant("IPOS_ALL_ANSWER") * config.all_answer
         | constant("IPOS_DRAINS") * config.drains
         | constant("IPOS_FLOWS") * (config.flows is not None)
+        | constant("IPOS_BOXES") * bool(config.box)
     )
 
 
@@ -249,6 +231,7 @@ def configure(machine: Machine, config: Config) -> None:
         "withheld": config.withheld,
         "waiting_s": config.waiting_s,
         "guesses": config.guesses,
+        "out_ifindex": front,
     } | {"own_front_ifindex": 99 * config.own_pair, **_locating(machine, config)}
     machine.table("tag_keys")[0] = tag_keys(key, packets.OTHER_FRAME_KEY)
     one, other, everybody = slots(packets.VOUCH, IPv4Address(packets.CLIENT).packed)
@@ -310,6 +293,8 @@ def _configure_service(machine: Machine, config: Config) -> None:
         "application_port": packets.APPLICATION,
         "listening": 2 if config.listening else 1,
         "listener_ip": network(config.listener),
+        "box": machine.ifindex(config.box) if config.box else 0,
+        "box_netns": config.box_netns,
     }
     machine.table("pools")[2] = _pool(config.listening)
     machine.table("pools")[1] = {
@@ -328,6 +313,10 @@ def _configure_service(machine: Machine, config: Config) -> None:
             "length": len(start),
             "start": start,
         }
+
+
+def _way(sent: Sent) -> str:
+    return "peer" if sent.peer else "neighbour" if sent.neighbour else ""
 
 
 class NativeMachine:
@@ -385,12 +374,16 @@ class NativeMachine:
         outcome = self.node.egress(frame, self.ifindex(where), mark)
         return self._ran(Tc(outcome.verdict), outcome)
 
+    def box(self, frame: bytes, where: str, mark: int, *, out: bool) -> Ran:
+        outcome = self.node.box(frame, self.ifindex(where), mark, out=out)
+        return self._ran(Tc(outcome.verdict), outcome)
+
     def establish(self, made: Socket, cookie: int, snd_nxt: int, op: int) -> None:
         self.node.sockops(made, cookie=cookie, snd_nxt=snd_nxt, op=op)
 
     def _ran(self, verdict: Xdp | Tc, outcome: Outcome) -> Ran:
         names = {self.ifindex(where): where for where in ("front", "back", "elsewhere")}
-        sent = [Out(names[s.ifindex], s.frame, s.inward, s.mark) for s in outcome.sent]
+        sent = [Out(names[s.ifindex], s.frame, s.inward, s.mark, _way(s)) for s in outcome.sent]
         redirected = sent.pop() if verdict.name == "REDIRECT" else None
         return Ran(
             verdict.name.lower(), outcome.frame, tuple(sent), redirected, outcome.assigned,

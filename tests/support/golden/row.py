@@ -67,10 +67,20 @@ def into_front(frame: bytes) -> Out:
     return Out("front", frame, inward=True)
 
 
+def into_box(frame: bytes) -> Out:
+    return Out("elsewhere", frame, way="peer")
+
+
+def to_client(frame: bytes) -> Out:
+    """By front, to whatever next hop it has."""
+    return Out("front", frame, way="neighbour")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One frame. `hook`: "wire" is XDP and, what it passes, tc; "xdp" and "tc" are one of them,
-    "inward" is tc with our mark and "out" tc on the way out.
+    "inward" is tc with our mark and "out" tc on the way out. "into box" and "out of box" are tc at
+    both ends of the wire to a container.
 
     `verdict` is the last program's: drop, redirect and pass are XDP's, the others tc's; a frame
     that both let through is "to kernel". `sent` are all frames that leave, in order, a redirected
@@ -167,6 +177,8 @@ def _as_it_is(machine: Machine, field: str, value: Any) -> Any:
         return (machine.monotonic_ns() // 1_000_000 + value) % 2**32
     if field == "offered_ms":
         return (machine.now_ns() // 1_000_000 + value) % 2**32
+    if field == "box" and isinstance(value, str):
+        return machine.ifindex(value)
     return machine.cpu() + 1 if field == "adopting" and value == THIS_CPU else value
 
 
@@ -178,6 +190,8 @@ def run(machine: Machine, step: Step) -> Ran:
         return machine.ingress(step.frame, step.where, step.mark)
     if step.hook == "out":
         return machine.egress(step.frame, step.where, step.mark)
+    if step.hook in ("into box", "out of box"):
+        return machine.box(step.frame, step.where, step.mark, out=step.hook == "out of box")
     ran = machine.xdp(step.frame, step.where)
     if ran.verdict != "pass" or step.hook == "xdp":
         return ran
@@ -195,7 +209,7 @@ def check_step(ran: Ran, step: Step, machine: Machine) -> None:
     assert [frame.hex() for frame in told] == [frame.hex() for frame in expected]
     for out, wanted in zip(sent, step.sent, strict=True):
         if out.where:
-            assert (out.where, out.inward) == (wanted.where, wanted.inward)
+            assert (out.where, out.inward, out.way) == (wanted.where, wanted.inward, wanted.way)
     if ran.verdict in ("pass", "ok", "to kernel"):
         left = step.frame if step.left is None else step.left
         assert ran.frame.hex() == left.hex()

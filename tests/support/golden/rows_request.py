@@ -16,10 +16,10 @@ from tests.support.golden.machine import (
     APPLICATION_IP,
     LISTENER,
     Config,
-    lock_of,
     network,
     refusers,
 )
+from tests.support.golden.places_of_keys import lock_of
 from tests.support.golden.row import (
     MARK_ROUND,
     OTHER_CPU,

@@ -35,6 +35,10 @@ LOOK_NS = 450_000_000
 """A listener that begins tells nobody."""
 _ALL_NS = 5_000_000_000
 """However quiet it is, all interfaces are listed again."""
+DENIED = (
+    "the agent may not look into the containers here, so no application in one is found: it takes "
+    "CAP_SYS_ADMIN and CAP_SYS_PTRACE, and RestrictNamespaces=no in its unit"
+)
 _SYS = Path("/proc/sys/net/ipv4")
 _SYSCTLS = {"conf/{peer}/arp_announce": "2", "tcp_rfc1337": "0"}
 _SYNCOOKIES = "tcp_syncookies"
@@ -68,6 +72,8 @@ class Boxes(Closing):
     gone: set[int] = field(default_factory=set)
     """Our ends of wires that are not there any more; whoever ends their connections empties it."""
     trouble: str = ""
+    denied: str = ""
+    """Why no container is looked into, where there are any."""
     _known: dict[int, _Known] = field(default_factory=dict)
     _news: LinkNews = field(default_factory=LinkNews)
     _looked_ns: int = -LOOK_NS
@@ -90,7 +96,7 @@ class Boxes(Closing):
 
     def look(self, by: Look) -> None:
         """Find and prepare. Nothing that goes wrong in one container affects the others."""
-        self.trouble = ""
+        self.trouble = self.denied = ""
         try:
             if self._list:
                 self._list = False
@@ -139,6 +145,9 @@ class Boxes(Closing):
             try:
                 with known.seat.entered():
                     listening = _listening(ports)
+            except PermissionError:
+                self.denied = DENIED
+                continue
             except OSError:  # the process has ended that it was found by, or the container
                 del self._known[index]
                 self._list = True
@@ -152,7 +161,10 @@ class Boxes(Closing):
             # Where several have it, none is chosen; but one that was chosen before stays ready.
             ready |= {one.index for one in there if len(there) == 1 or self._is_ready(one.index)}
         unready = {index for index in ready if not self._prepare(index, by)}
-        told = ready | {one.box.index for one in seen if one.box and _is_one_of_many(one, seen)}
+        # Of others it is told why they are not chosen.
+        told = ready | {
+            one.box.index for one in seen if one.box and (one.mptcp or _is_one_of_many(one, seen))
+        }
         return frozenset(one for one in seen if one.box and one.box.index in told - unready)
 
     def _is_ready(self, index: int) -> bool:

@@ -202,12 +202,20 @@ def elsewhere(
             f"all listen on port {port}; say which is meant, as "
             f'application = "container:{several[0]}"'
         )
+    inside = [one.box.name for one in found if one.box and one.mptcp and one.port == port]
+    if inside:
+        return (
+            f"service {service.name} is not served here: its application in the container "
+            f"{inside[0]} listens on port {port} with MPTCP, and the kernel gives such a socket no "
+            "connection of the farm; start it with GODEBUG=multipathtcp=0, or the container with "
+            "net.mptcp.enabled=0"
+        )
     if service.listener.box:
         return (
             f"service {service.name} is not served here: no {service.listener.box} that a pair of "
             f"interfaces leads to listens on port {port}; start it, or correct `application`"
         )
-    found = [one for one in found if one.udp == (service.protocol == "udp")]
+    found = [one for one in found if one.udp == (service.protocol == "udp") and not one.box]
     there = sorted({one.ip for one in found if one.port == port and not one.mptcp})
     if not there and any(one.port == port for one in found):
         return (

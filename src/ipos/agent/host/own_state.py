@@ -153,7 +153,10 @@ class Observer:
     @property
     def remarks(self) -> list[str]:
         """What an operator should know."""
-        others = (self._options.remark, self.boxes.trouble if self.boxes else "")
+        others = [self._options.remark]
+        if self.boxes is not None:
+            unserved = len(self._served) < len(self.config.service)
+            others += [self.boxes.trouble, self.boxes.denied if unserved else ""]
         return [*self._elsewhere, *filter(None, others)]
 
     def _udp_ports(self) -> frozenset[int]:

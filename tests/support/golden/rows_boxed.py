@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Applications in containers: what goes into one, what is made there, and what comes out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ipos.abi.layout import constant
+from native.values import Socket, SocketState
+from tests.support.golden import icmp
+from tests.support.golden import packets as p
+from tests.support.golden.machine import LISTENER, Config, refusers
+from tests.support.golden.row import Establishes, Row, Step, into_box, rx, to_back, to_client
+from tests.support.golden.rows_handshake import KEY
+from tests.support.golden.rows_migration import HEAD_END, NOT_ADOPTED, REFUSED
+from tests.support.golden.rows_owner import OURS, told
+from tests.support.golden.rows_request import (
+    ADOPTING,
+    ALL,
+    ATTACHED,
+    LOCAL,
+    OPEN_ROW,
+    PENDING,
+    SOCKET,
+    forward,
+    offered,
+)
+
+BOX = "elsewhere"
+MARK = constant("IPOS_MARK_BOX")
+BOXED = constant("IPOS_EP_BOXED")
+NETNS = 5  # the id of the container's network namespace
+ONE_NETNS = "TEST_RUN has one network namespace"
+HERE = Config(box=BOX)
+INSIDE = Config(box=BOX, box_netns=NETNS + 1, candidates=(1, 2))
+_REQUEST = p.client("PA", p.HEAD)
+_TAGGED = p.client("PA", p.HEAD, vlan=p.VLAN)
+_CARRIED = p.ether(p.ip("PA", p.HEAD), p.FRONT, p.MAC2, 0, 0)
+_LATER = p.client("A", seq=HEAD_END)
+_SYN = p.syn()
+_TOO_LONG = p.from_router(icmp.fragmentation_needed())
+_ANSWER = p.answer("PA", seq=p.ISS + 1, ack=HEAD_END, window=500, data=b"hello")
+_SYN_HERE: dict[str, Any] = {"temporary": [(KEY, {
+    "state": constant("IPOS_TEMP_SYN_HERE"), "server": 1, "port": p.APPLICATION,
+})]}  # fmt: skip
+
+
+def inside(*sockets: Socket) -> list[Socket]:
+    """In the container."""
+    return [replace(one, netns=NETNS) for one in sockets]
+
+
+def local(state: int, **fields: Any) -> dict[str, Any]:
+    return {"local": [(KEY, {**LOCAL, "state": state, **fields})]}
+
+
+def attached(box: str = BOX, **fields: Any) -> dict[str, Any]:
+    return local(ATTACHED, cookie=77, flags=BOXED, box=box, **fields)
+
+
+def into(frame: bytes, verdict: str, mark: int = MARK, **fields: Any) -> Step:
+    """At the container's interface."""
+    return Step(hook="into box", where=BOX, frame=frame, verdict=verdict, mark=mark, **fields)
+
+
+def out(frame: bytes, verdict: str, *sent: Any) -> Step:
+    """At our end of the wire to it."""
+    return Step(hook="out of box", where=BOX, frame=frame, verdict=verdict, sent=sent)
+
+
+_ADOPTED_IN = {"temporary": [], **local(ADOPTING, flags=BOXED)}
+
+IN = [
+    Row(about="a request for an application in a container: into it",
+        steps=[rx("front", _REQUEST, "redirect", into_box(_REQUEST))],
+        counts={"SERVED_HERE": 1}, traffic={1: (1, 0)}, before=OPEN_ROW, config=HERE,
+        after=_ADOPTED_IN),
+    Row(about="the same in front's VLAN: the tag stays outside",
+        steps=[rx("front", _TAGGED, "redirect", into_box(_REQUEST))],
+        counts={"SERVED_HERE": 1}, traffic={1: (1, 0)}, before=OPEN_ROW,
+        config=replace(HERE, front_vlan=p.VLAN), after=_ADOPTED_IN,
+        native_only="TEST_RUN shows the frame with the tag inside"),
+    Row(about="the same, and the container's sockets are asked for by its namespace",
+        steps=[rx("front", _REQUEST, "redirect", into_box(_REQUEST))],
+        counts={"SERVED_HERE": 1}, traffic={1: (1, 0)}, before=OPEN_ROW, config=INSIDE,
+        sockets=inside(LISTENER), after=_ADOPTED_IN, native_only=ONE_NETNS),
+    Row(about="a container in which nobody listens, though somebody does outside",
+        steps=[rx("front", _REQUEST, "shot", *offered(p.HEAD))],
+        counts={"DROP_NOT_ADOPTED": 1, "CHOSEN_AGAIN": 1, "HELD": 1, "MIGRATED": 1,
+                "FRAMES_SENT": 2},
+        before=OPEN_ROW, traffic={1: (1, 1), 2: (1, 0)}, config=INSIDE,
+        after={"temporary": [], "forward": [(KEY, forward())], "holding": [
+            (KEY, {"held": len(p.HEAD), "complete": 1, "refused": refusers(1)})]},
+        native_only=ONE_NETNS),
+    Row(about="a socket in the container has the four-tuple, as a TIME_WAIT of before",
+        steps=[rx("front", _REQUEST, "shot", *offered(p.HEAD))],
+        counts={"DROP_NOT_ADOPTED": 1, "CHOSEN_AGAIN": 1, "HELD": 1, "MIGRATED": 1,
+                "FRAMES_SENT": 2},
+        before=OPEN_ROW, traffic={1: (1, 1), 2: (1, 0)}, config=INSIDE,
+        sockets=inside(LISTENER, SOCKET),
+        after={"temporary": [], "forward": [(KEY, forward())], "holding": [
+            (KEY, {"held": len(p.HEAD), "complete": 1, "refused": refusers(1)})]},
+        native_only=ONE_NETNS),
+    Row(about="a request of another server's, on front's ingress: into the container",
+        steps=[Step(hook="inward", where="front", frame=_CARRIED, verdict="redirect",
+                    sent=(into_box(_CARRIED),))],
+        counts={}, before={"connect": [(KEY, {**OURS, "state": PENDING})]}, config=HERE,
+        after={"connect": [(KEY, {**OURS, "state": ADOPTING, "flags": BOXED})]}),
+    Row(about="what follows goes where the socket is, and XDP leaves it to tc",
+        steps=[rx("front", _LATER, "redirect", into_box(_LATER))], counts={},
+        before=attached(), config=HERE, native_only="TEST_RUN pads the frame that is redirected"),
+    Row(about="it stays there when the service's application is elsewhere by now",
+        steps=[rx("front", _REQUEST, "redirect", into_box(_REQUEST))], counts={},
+        before=attached(), config=replace(HERE, box="back")),
+    Row(about="an endpoint of our own kernel is not drawn into a container",
+        steps=[rx("front", _LATER, "to kernel")], counts={},
+        before=local(ATTACHED, cookie=77), config=HERE),
+    Row(about="a SYN for a server that speaks first, in a container",
+        steps=[Step(hook="tc", where="front", frame=_SYN, verdict="redirect",
+                    sent=(into_box(_SYN),)),
+               into(_SYN, "ok", adopted="SYN")],
+        counts={}, before=_SYN_HERE, config=replace(HERE, select="CONNECTION")),
+    Row(about="ICMP about what a container has sent: into it",
+        steps=[rx("front", _TOO_LONG, "redirect", into_box(_TOO_LONG))], counts={},
+        before=attached(), config=HERE),
+    Row(about="ICMP about what our own kernel has sent, beside containers",
+        steps=[rx("front", _TOO_LONG, "to kernel")], counts={},
+        before=local(ATTACHED, cookie=77), config=HERE),
+]  # fmt: skip
+
+MADE = [
+    Row(about="in the container: the listener adopts it",
+        steps=[into(_REQUEST, "ok", adopted=ALL)], counts={},
+        before=local(ADOPTING, flags=BOXED, box=BOX), config=HERE),
+    Row(about="in the container: a full accept queue, which the row remembers",
+        steps=[into(_REQUEST, "shot")], counts={"DROP_NOT_ADOPTED": 1},
+        before=local(ADOPTING, flags=BOXED, box=BOX), config=HERE,
+        sockets=[Socket(SocketState.LISTEN, LISTENER.service, p.APPLICATION, queued=1, backlog=0)],
+        after=local(ADOPTING, flags=BOXED, reason=constant("IPOS_REFUSE_QUEUE_FULL"))),
+    Row(about="in the container: a packet whose endpoint has gone",
+        steps=[into(_REQUEST, "shot")], counts={"DROP_NOT_ADOPTED": 1}, config=HERE),
+    Row(about="in the container: packets that nobody has marked are its own",
+        steps=[into(_REQUEST, "unspec", mark=0)], counts={},
+        before=local(ADOPTING, flags=BOXED, box=BOX), config=HERE),
+    Row(about="a whole adoption in a container: request, socket, what follows, an answer",
+        steps=[rx("front", _REQUEST, "redirect", into_box(_REQUEST)),
+               into(_REQUEST, "ok", adopted=ALL),
+               Establishes(socket=SOCKET),
+               rx("front", _LATER, "redirect", into_box(_LATER)),
+               out(_ANSWER, "redirect", to_client(_ANSWER))],
+        counts={"SERVED_HERE": 1, "ADOPTED": 1}, traffic={1: (1, 0)}, before=OPEN_ROW, config=HERE,
+        after={"temporary": [], **local(ATTACHED, cookie=77, flags=BOXED)}),
+    Row(about="the notice behind a request that a container's listener had no room for: type 7",
+        steps=[Step(hook="inward", where="front", frame=_CARRIED, verdict="redirect",
+                    sent=(into_box(_CARRIED),)),
+               into(_CARRIED, "ok", adopted=ALL),
+               Step(hook="inward", where="front", frame=told(3), verdict="redirect",
+                    sent=(to_back(told(7, NOT_ADOPTED)),))],
+        counts={"FRAMES_SENT": 1, "REFUSED": 1},
+        before={"connect": [(KEY, {**OURS, "state": PENDING})]}, config=HERE,
+        after={"connect": [], "temporary": [(KEY, {"state": REFUSED})]},
+        native_only="TEST_RUN adopts nothing"),
+]  # fmt: skip
+
+OUT = [
+    Row(about="out of a container: its application's answer, by the next hop to the client",
+        steps=[out(_ANSWER, "redirect", to_client(_ANSWER))], counts={}, before=attached(),
+        config=HERE),
+    Row(about="out of a container: what its kernel says of a connection that has ended",
+        steps=[out(_ANSWER, "redirect", to_client(_ANSWER))], counts={}, config=HERE,
+        before={"temporary": [(KEY, {"state": constant("IPOS_TEMP_CLOSED")})]}),
+    Row(about="out of a container: a segment of no connection",
+        steps=[out(_ANSWER, "shot")], counts={"DROP_BOX_FOREIGN": 1}, config=HERE),
+    Row(about="out of a container: a segment of another container's connection",
+        steps=[out(_ANSWER, "shot")], counts={"DROP_BOX_FOREIGN": 1},
+        before=attached("back"), config=HERE),
+    Row(about="out of a container: a segment of our own kernel's connection",
+        steps=[out(_ANSWER, "shot")], counts={"DROP_BOX_FOREIGN": 1},
+        before=local(ATTACHED, cookie=77), config=HERE),
+    Row(about="out of a container: what is no service's is its own affair",
+        steps=[out(p.answer("PA", seq=1, by_port=9), "unspec")], counts={}, config=HERE),
+]  # fmt: skip
+
+ROWS = [*IN, *MADE, *OUT]
