@@ -126,6 +126,12 @@ long bpf_skb_change_head(struct __sk_buff *skb, __u32 len, __u64 flags)
 /* A tag stands in the frame here, as under TEST_RUN: there is never one beside it. */
 long bpf_skb_vlan_pop(struct __sk_buff *skb)
 {
+	__u8 *at = (__u8 *)skb->data + 2 * ETH_ALEN;
+
+	if (!skb->vlan_present) { /* inside, where a kernel has taken it out before tc */
+		memmove(at, at + 4, skb->len - 4 - 2 * ETH_ALEN);
+		return bpf_skb_change_tail(skb, skb->len - 4, 0);
+	}
 	skb->vlan_present = skb->vlan_tci = 0;
 	return 0;
 }

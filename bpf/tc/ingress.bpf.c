@@ -268,7 +268,7 @@ IPOS_INLINE int ingress(struct __sk_buff *skb)
 		 s.vlan == set->front_vlan)
 		return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
 	else if (unlikely(set->flags & IPOS_BOXES) && what == PARSED_ICMP &&
-		 (verdict = icmp_to_box(skb, s.l2)) != TC_ACT_OK)
+		 (verdict = icmp_to_box(skb, s.l2, s.vlan)) != TC_ACT_OK)
 		return verdict;
 	else if (set->flags & IPOS_FLOWS && s.vlan == set->front_vlan)
 		return what == PARSED_ICMP		 ? flow_icmp(skb, s.l2)
@@ -290,7 +290,8 @@ decided:
 		verdict = line_to_kernel(skb, w, &s);
 	if (w->locked == LOCKED)
 		connection_unlock(&s.tuple);
-	return unlikely(skb->cb[IPOS_CB_BOX]) && verdict == TC_ACT_OK ? to_box(skb) : verdict;
+	return unlikely(skb->cb[IPOS_CB_BOX]) && verdict == TC_ACT_OK ? to_box(skb, s.vlan)
+								      : verdict;
 }
 
 SEC("tc")

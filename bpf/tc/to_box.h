@@ -49,11 +49,11 @@ IPOS_INLINE void box_note(const struct __sk_buff *skb, struct ipos_endpoint *ep)
 }
 
 /* What our kernel would get goes to the container.  A tag of front's VLAN means nothing there. */
-IPOS_APART int to_box(struct __sk_buff *skb)
+IPOS_APART int to_box(struct __sk_buff *skb, __u32 vlan)
 {
 	__u32 box = skb->cb[IPOS_CB_BOX];
 
-	if (skb->vlan_present && bpf_skb_vlan_pop(skb)) {
+	if (vlan && bpf_skb_vlan_pop(skb)) {
 		count(COUNT_DROP_EMIT);
 		return TC_ACT_SHOT;
 	}
@@ -65,7 +65,7 @@ IPOS_APART int to_box(struct __sk_buff *skb)
 #define ICMP_UNREACHABLE 3
 
 /* ICMP about what a container's application has sent goes to it: path MTU, above all. */
-IPOS_APART int icmp_to_box(struct __sk_buff *skb, __u32 l2)
+IPOS_APART int icmp_to_box(struct __sk_buff *skb, __u32 l2, __u32 vlan)
 {
 	struct ipos_tuple t = { .protocol = IPPROTO_TCP };
 	struct ipos_endpoint *ep;
@@ -90,7 +90,7 @@ IPOS_APART int icmp_to_box(struct __sk_buff *skb, __u32 l2)
 	if (!ep || !(ep->flags & IPOS_EP_BOXED))
 		return TC_ACT_OK;
 	skb->cb[IPOS_CB_BOX] = ep->box;
-	return to_box(skb);
+	return to_box(skb, vlan);
 }
 
 #endif /* IPOS_TO_BOX_H */
