@@ -74,8 +74,8 @@ extern int bpf_sk_assign_tcp_reqsk(struct __sk_buff *skb, struct sock *sk,
 #endif
 
 /*
- * Where the socket of the packet's connection is, or its listener: see box_find().  The kernel finds
- * sockets of any network namespace that has an id in ours.
+ * Where the socket of the packet's connection is, or its listener: see box_find().  The kernel
+ * finds sockets of any network namespace that has an id in ours.
  */
 IPOS_INLINE __u64 netns_of(const struct __sk_buff *skb)
 {

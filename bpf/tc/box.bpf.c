@@ -56,7 +56,7 @@ int ipos_box_in(struct __sk_buff *skb)
 	return ep->reason == IPOS_REFUSE_NONE ? TC_ACT_OK : shot(COUNT_DROP_NOT_ADOPTED);
 }
 
-/* Whether a container may speak for the connection: it has the socket, or had it, or is getting it. */
+/* Whether a container may speak for the connection: it has the socket, had it, or is getting it. */
 IPOS_INLINE int is_its_own(const struct ipos_tuple *t, __u32 box)
 {
 	struct ipos_endpoint *ep = endpoint_of(t);

@@ -9,19 +9,28 @@ looks through Forward for the connections that server had.
                     more came meanwhile; then it answers, and the data plane's RST is exact
     offered only    an old segment to the client, as a keepalive is, upon whose acknowledgement the
                     data plane chooses again: its request lies here, and goes elsewhere
+
+A container that is removed is such an owner, too. It takes its sockets with it, and what they said
+last may have found no way out any more. So the clients of its connections are reset at once.
 """
 
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from ipaddress import IPv4Address
+from typing import Protocol
 
 from ipos.abi.columns import Among
 from ipos.abi.layout import constant
 from ipos.abi.rows import ServerState
 from ipos.agent.expiry import expiry_rules, notices
-from ipos.agent.expiry.expiry_rules import Forwarded, Held
+from ipos.agent.expiry.connection_rows import ConnectionRows
+from ipos.agent.expiry.expiry_rules import Forwarded, Held, Owned
 from ipos.agent.expiry.row_table import RowTable
+from ipos.agent.expiry.timewait import Key, TimeWait
+from ipos.agent.host.connection_sockets import Containers
 from ipos.agent.network.interfaces import NetworkError
+from ipos.agent.network.wired_namespaces import Seat
 from ipos.closing import Closing
 from ipos.kernel.libbpf.map_store import Map
 
@@ -30,6 +39,9 @@ ACTIONS = 128
 _MARK_OURS = constant("IPOS_MARK_OURS")  # our data plane lets it go out
 _STATE = Among("ipos_server", "state")
 _OWNER = Among("ipos_forward", "server")
+_BOX = Among("ipos_endpoint", "box")
+_BOXED = constant("IPOS_EP_BOXED")
+_TIME_WAIT_NS = 1_000_000_000
 
 Forget = Callable[[bytes, Callable[[Forwarded], bool]], Forwarded | None]
 """Takes a row of Forward away, if this still holds of it, and remembers that it was reset."""
@@ -98,6 +110,59 @@ class DeadOwners(Closing):
 
     def close(self) -> None:
         self._packets.close()
+
+
+class Tell(Protocol):
+    """Resets a client that has acknowledged all before this number."""
+
+    def __call__(self, key: bytes, number: int) -> None: ...
+
+
+class LostBoxes:
+    """Ends the connections of containers that have gone, and TIME_WAIT in those that have not."""
+
+    def __init__(
+        self, rows: ConnectionRows, tell: Tell, containers: Containers, remembered: Key
+    ) -> None:
+        self._rows = rows
+        self._tell = tell
+        self._containers = containers
+        self._remembered = remembered
+        self._due_ns = 0
+
+    def steps(self, now_ns: int) -> Iterator[None]:
+        """One pass, in pieces."""
+        gone = set(self._containers.gone)
+        for table in (self._rows.local, self._rows.connect) if gone else ():
+            for found in table.find(lambda values: _BOX.places(values, gone)):
+                for turn, (key, _) in enumerate(found, start=1):
+                    self._end(table, key, gone)
+                    if turn % ACTIONS == 0:
+                        yield
+                yield
+        self._containers.gone -= gone
+        if now_ns >= self._due_ns:
+            self._due_ns = now_ns + _TIME_WAIT_NS
+            for seat in self._containers.seats():
+                self._sweep(seat, now_ns)
+                yield
+
+    def _sweep(self, seat: Seat, now_ns: int) -> None:
+        with (
+            suppress(OSError, NetworkError),
+            seat.entered(),
+            closing(TimeWait(self._remembered)) as sockets,
+        ):
+            for _ in range(sockets.sweep(now_ns)):
+                self._rows.ledger.count("TIME_WAIT_SWEPT")
+
+    def _end(self, table: RowTable[Owned], key: bytes, gone: set[int]) -> None:
+        row = table.take(key, lambda row: row.box in gone and bool(row.flags & _BOXED))
+        if row is None:
+            return
+        self._rows.ended(table, key, row, expiry_rules.RESET)
+        self._rows.ledger.count("BOX_LOST")
+        self._tell(key, row.snd_nxt)
 
 
 class _PacketSocket(Closing):

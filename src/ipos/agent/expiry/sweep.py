@@ -22,11 +22,10 @@ from ipos.abi.layout import constant, layout
 from ipos.abi.rows import Settings
 from ipos.agent.expiry import expiry_rules, grace, query_message
 from ipos.agent.expiry.connection_rows import ACTIONS, ConnectionRows
-from ipos.agent.expiry.dead_owner import DeadOwners
+from ipos.agent.expiry.dead_owner import DeadOwners, LostBoxes
 from ipos.agent.expiry.expiry_rules import Fate, Forwarded, Left, Limits, Owned
 from ipos.agent.expiry.ghosts import Ghosts, Heard
 from ipos.agent.expiry.held_rows import HeldRows
-from ipos.agent.expiry.lost_boxes import LostBoxes
 from ipos.agent.expiry.owner_query import Inquiry, Send
 from ipos.agent.expiry.query_message import Connection
 from ipos.agent.expiry.row_table import RowTable
