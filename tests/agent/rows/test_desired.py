@@ -10,6 +10,8 @@ import pytest
 from ipos.abi import rows
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.heartbeat.message import Listening
+from ipos.agent.host.listeners import Box
+from ipos.agent.host.listeners import Listener as Socket
 from ipos.agent.rows import desired, pools
 from ipos.agent.rows.desired import Rows
 from ipos.config.listener import Listener
@@ -302,3 +304,12 @@ def test_what_one_server_cannot_take_is_offered_by_none(farm: Members) -> None:
     assert farm.receive(said, int(back(2)), NOW_NS, WALL_MS)
     assert desired.withheld(farm, NOW_NS) == rows.Options.SACK
     assert desired.withheld(farm, NOW_NS + 1000 * MS) == rows.Options(0)  # it is down
+
+
+def test_an_application_in_a_container_is_named_in_its_service(farm: Members) -> None:
+    chosen = config(Service(name="web", port=80), Service(name="mail", port=25))
+    slots = desired.number_services(chosen, [])
+    numbers = pools.number_pools(pools.definitions(chosen))
+    socket = Socket(ANY, 80, 7, box=Box(index=9, namespace=0, name="shop"))
+    found = desired.plan(chosen, slots, numbers, farm, {}, NOW_NS, boxed={"web": socket})
+    assert [(row.box, row.box_netns) for row in found.services.values()] == [(9, 1), (0, 0)]
