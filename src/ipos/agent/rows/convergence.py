@@ -86,6 +86,7 @@ class Convergence:
         self.allow_boxes: Callable[[], None] = lambda: None
         """Tells the data plane that there are any, before a row names one."""
         self._boxed: dict[str, Listener] = {}
+        self._boxes_due = False
         self.settled = False
         self.rests = False
         """Whether there was nothing to write at the last look, and time alone changes nothing."""
@@ -155,7 +156,8 @@ class Convergence:
         self._starts.look(services, self._members, now_ns, opening=opening)
         ramps = self._starts.ramps(services, now_ns)
         changed = standing != self._seen or prune != self.settled or told != self._arps
-        changed |= boxed != self._boxed
+        self._boxes_due |= boxed != self._boxed  # until it is written
+        changed |= self._boxes_due
         self._arps = told
         if boxed and not self._boxed:
             self.allow_boxes()
@@ -167,7 +169,7 @@ class Convergence:
             self._write_ramps(now_ns, ramps)
         if changed:
             self._report(standing)
-            self._seen, self.settled = standing, prune
+            self._seen, self.settled, self._boxes_due = standing, prune, False
         # Time alone changes what is written while somebody is silent or starting.
         self._is_due = not quiet or bool(ramps) or bool(self.not_in_force)
         return changed
