@@ -112,6 +112,24 @@ def test_a_mistyped_subcommand_is_told_the_nearest() -> None:
     assert "Did you mean 'list'?" in ipos("lab", "lst").stderr
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("table forwrd", "; did you mean 'forward'?"),
+        ("status -o jsn", "'jsn' is not one of 'text', 'wide', 'json'; did you mean 'json'?"),
+        ("lab fault cutt s2 front", "; did you mean 'cut'?"),
+        ("counters -o xml", "'xml' is not one of 'text', 'json'"),
+        ("demo --seconds long", "number"),
+    ],
+)
+def test_a_wrong_value_is_told_in_plain_words(line: str, said: str) -> None:
+    done = ipos(*line.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    for word in ("Value error", "Input should", "unable to parse"):
+        assert word not in done.stderr
+
+
 def test_the_short_option_for_help_is_taken_everywhere() -> None:
     for words in ((), ("status",), ("lab",), ("lab", "up"), ("config", "check")):
         asked = ipos(*words, "-h")

@@ -40,6 +40,11 @@ def drops(rule: str) -> Facts:
     return replace(HEALTHY, ruleset=tuple(parse_iptables(saved)))
 
 
+def translates(chain: str) -> Facts:
+    saved = f"*nat\n:PREROUTING ACCEPT [0:0]\n:{chain} - [0:0]\n-A PREROUTING -j {chain}\nCOMMIT\n"
+    return replace(HEALTHY, ruleset=tuple(parse_iptables(saved)))
+
+
 def at(**changes: object) -> Facts:
     assert isinstance(HEALTHY.site, Site)
     return replace(HEALTHY, site=replace(HEALTHY.site, **changes))  # type: ignore[arg-type]
@@ -64,6 +69,7 @@ ON_THIS_MACHINE = {
         drops("-p tcp -m conntrack --ctstate NEW"),
         "iptables -t filter -D INPUT",
     ),
+    "address translation": (translates("DOCKER"), "tcp dport 80 notrack"),
     "no native XDP": (
         replace(HEALTHY, front=replace(HEALTHY.front, xdp_features=XdpFeature(0))),
         "use a NIC and a driver that have it",

@@ -353,7 +353,11 @@ def test_nothing_loaded_is_one_sentence_and_status_1(tmp_path: Path) -> None:
         assert done.returncode == 1
         assert done.stdout == ""
         assert done.stderr.startswith("ipos: no data plane is loaded here")
+        assert "systemctl start ipos-agent" in done.stderr
         assert len(done.stderr.splitlines()) == 1
+    detached = ipos(tmp_path, "detach")
+    assert (detached.returncode, detached.stdout) == (1, "")
+    assert detached.stderr.endswith("so there is nothing to detach\n")
 
 
 def test_detach_removes_what_is_there(tmp_path: Path) -> None:

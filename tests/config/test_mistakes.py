@@ -91,7 +91,7 @@ def test_secrets_are_looked_at(file: Path) -> None:
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"ipos\.toml: cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"ipos\.toml: there is no such file; `ipos setup`"):
         load(tmp_path / "ipos.toml")
     (tmp_path / "ipos.toml").write_bytes(b'[farm]\nname = "\xff"\n')
     with pytest.raises(ConfigError, match=r"ipos\.toml:2: is not UTF-8"):

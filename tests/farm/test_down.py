@@ -131,3 +131,36 @@ def test_an_agent_that_is_killed_leaves_a_data_plane_that_down_removes() -> None
     subprocess.run(command, check=True, capture_output=True)
     _wait_unloaded(programs)
     assert cleaning.remains(lab.name) == []
+
+
+def _network(farm: Farm) -> list[str]:
+    """Addresses, local routes and settings of s1."""
+    wanted = r"^net\.(mptcp\.enabled|ipv4\.(conf\.(front|back)\..*|tcp_(rfc1337|syncookies))) ="
+    settings = ["-c", f"sysctl -a 2>/dev/null | grep -E '{wanted}'"]
+    return [
+        farm.run("s1", "ip", "-4", "-o", "address", "show"),
+        farm.run("s1", "ip", "-4", "route", "show", "table", "local"),
+        farm.run("s1", "sh", *settings),
+    ]
+
+
+def test_a_start_that_fails_leaves_nothing() -> None:
+    """The network is prepared and the programs are loaded; then a hook is not to be had."""
+    with Lab(Settings(name=f"ft{os.getpid()}-f", servers=1, clients=0, config=CONFIG)) as lab:
+        farm, place = Farm(lab), lab.place("s1")
+        served = _network(farm)
+        cgroups.end(place.agent_cgroup)
+        assert lab.run("s1", ["ipos", "detach"]).returncode == 0
+        before = _network(farm)
+        assert before != served
+        start = ["env", f"IPOS_CGROUP={place.run_dir}", "ipos", "agent"]
+        done = lab.run("s1", start, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].startswith("ipos: ")
+        assert "Traceback" not in done.stderr
+        assert _network(farm) == before
+        assert _files_below(place.pin_dir) == []
+        assert "xdp" not in farm.run("s1", "ip", "-d", "link", "show", "dev", "front")
+        assert not (place.run_dir / "ready").exists()
+        again = lab.run("s1", ["ipos", "detach"], capture_output=True, text=True)
+        assert "nothing to detach" in again.stderr

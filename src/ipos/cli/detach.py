@@ -28,16 +28,21 @@ def detach() -> None:
     """
     from ipos.abi.layout import constant
     from ipos.agent.host import boxes
-    from ipos.agent.host.paths import snapshot_file
+    from ipos.agent.host.paths import changes_file, snapshot_file
     from ipos.agent.snapshot import snapshot
     from ipos.kernel import box_hooks, data_plane
+    from ipos.kernel.libbpf.errors import NotLoaded
     from ipos.kernel.maps import Tables
     from ipos.kernel.pins import find_pin_directory, is_on_hooks, pinned
 
     said = snapshot.read(snapshot_file())
     if not pinned():  # an agent that could not load it may have prepared the network
         _expect_no_agent()
+        was_prepared = changes_file().exists()
         _restore("", "")
+        if was_prepared:
+            return
+        raise NotLoaded("no data plane is loaded here, so there is nothing to detach")
     directory = find_pin_directory()
     own = bool(said.farm) and said.is_of(directory)
     if not own and any(is_on_hooks(other) for other in pinned() if other != directory):

@@ -3,6 +3,7 @@
 
 import json
 import sys
+import textwrap
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A farm on this machine: servers, clients and a router as network namespaces.",
 )
+
+_APP_WIDTH = 30
+"""Of a command that is a lab's application, in the list of labs."""
 
 _Name = Annotated[
     str,
@@ -185,6 +189,8 @@ def list_labs(output: OutputOption = Output.TEXT) -> None:
         print(json.dumps(rows))
         return
     header = ["name", "state", "servers", "clients", "topology", "switch", "bare", "app"]
+    for row in rows:
+        row["app"] = textwrap.shorten(str(row.get("app", "-")), _APP_WIDTH, placeholder=" ...")
     print_rows(header, [[row.get(column) for column in header] for row in rows])
 
 

@@ -11,6 +11,8 @@ Data goes to stdout, messages to stderr. Exit status: 0 done, 1 a fault, 2 wrong
 import difflib
 import importlib
 import os
+import re
+from collections.abc import Iterable
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -116,9 +118,21 @@ def add_choices(command: Any) -> None:
         each.params += typer.main.get_command(_choices).params
 
 
-def _meant(word: str) -> str:
-    near = difflib.get_close_matches(word, SUBCOMMANDS, n=1)
+def _meant(word: str, known: Iterable[str] = SUBCOMMANDS) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def plain(message: str) -> str:
+    """What a library for values says of a wrong one, without its own words and with the value that
+    is probably meant.
+    """
+    message = message.removeprefix("Value error, ")
+    message = re.sub(r"^Input should be (a valid \w+), unable .*", r"it should be \1", message)
+    wrong = re.match(r"'(.*?)' is not one of (.*)", message)
+    if wrong is None:
+        return message
+    return message.rstrip(".") + _meant(wrong[1], re.findall(r"'([^']*)'", wrong[2]))
 
 
 class LazyGroup(TyperGroup):
@@ -131,6 +145,17 @@ class LazyGroup(TyperGroup):
         """A stand-in with name and summary: enough for help, suggestions and completion."""
         entry = SUBCOMMANDS.get(cmd_name)
         return entry and TyperCommand(name=cmd_name, help=entry.summary)
+
+    def invoke(self, ctx: Any) -> Any:
+        """As any group does; a wrong value of an option is told in plain words."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            # The library's own type has another home in each of its releases.
+            said = getattr(error, "message", None)
+            if type(error).__name__ == "BadParameter" and isinstance(said, str):
+                error.message = plain(said)  # type: ignore[attr-defined]
+            raise
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The real command, imported. Dispatch and the completion of its options need it."""

@@ -32,7 +32,7 @@ def setup(
         typer.Option(
             metavar="IP",
             help="The back address of a server, this one too; repeatable. Without it the "
-            " servers find each other.",
+            "servers find each other.",
         ),
     ] = None,
     service: Annotated[

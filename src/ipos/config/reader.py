@@ -30,6 +30,10 @@ def load(file: Path) -> Config:
     try:
         raw = read_bounded(file)
         text = raw.decode("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            file, [Mistake(0, "there is no such file; `ipos setup` writes the first one")]
+        ) from None
     except OSError as error:
         raise ConfigError(file, [Mistake(0, f"cannot be read: {error.strerror}")]) from None
     except FileError as error:

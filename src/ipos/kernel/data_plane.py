@@ -38,7 +38,14 @@ from ipos.kernel.libbpf.errors import (
 from ipos.kernel.libbpf.map_store import Map
 from ipos.kernel.libbpf.objects import BpfObject, ObjectMap
 from ipos.kernel.libbpf.syscall import MapType
-from ipos.kernel.pins import ensure_bpffs, locked, make_directories, pinned, remove_directory
+from ipos.kernel.pins import (
+    START_THE_AGENT,
+    ensure_bpffs,
+    locked,
+    make_directories,
+    pinned,
+    remove_directory,
+)
 
 ABI_SYMBOL: Final = "ipos_abi"
 
@@ -290,7 +297,7 @@ def _pin_abi(pin_dir: Path, abi: int) -> None:
 
 def _read_abi(pin_dir: Path) -> int:
     if not (pin_dir / "abi").exists():
-        raise NotLoaded(f"no data plane is loaded at {pin_dir}: start `ipos agent`")
+        raise NotLoaded(f"no data plane is loaded at {pin_dir}: {START_THE_AGENT}")
     with Map.open(pin_dir / "abi") as number:
         return int.from_bytes(number.get(bytes(4)) or b"", "little")
 

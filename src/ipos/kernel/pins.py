@@ -52,6 +52,10 @@ def _earlier_directory(farm: str, server: str) -> Path:
     return pin_root() / f"{farm}-{server}".translate(_FORBIDDEN)
 
 
+START_THE_AGENT: Final = "systemctl start ipos-agent, or `ipos agent`, loads it"
+"""What to do where a data plane is expected and none is loaded."""
+
+
 def take_over_earlier(farm: str, server: str) -> None:
     """Give the pins of an earlier release the name that they have now. PinError if it fails."""
     earlier, now = _earlier_directory(farm, server), pin_directory(farm, server)
@@ -83,7 +87,7 @@ def find_pin_directory() -> Path:
     fitting = [path for path in found if _is_named(path, farm, server)]
     if not found:
         raise NotLoaded(
-            f"no data plane is loaded here (nothing complete below {root}): start `ipos agent`"
+            f"no data plane is loaded here (nothing complete below {root}): {START_THE_AGENT}"
         )
     if len(fitting) == 1:
         return fitting[0]
