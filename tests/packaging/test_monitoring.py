@@ -71,6 +71,10 @@ tests:
         values: "0+600x40"
       - series: 'ipos_service_check_healthy{{instance="s2", service="web"}}'
         values: "0x40"
+      - series: 'ipos_packets_total{{instance="s2", counter="drop_not_adopted"}}'
+        values: "0+10x40"
+      - series: 'ipos_packets_total{{instance="s1", counter="drop_not_adopted"}}'
+        values: "7+0x40"
       - series: 'ipos_server_clock_offset_seconds{{instance="s1", server="s2"}}'
         values: "-1.5x40"
       - series: 'ipos_cookie_keys_ahead_seconds{{instance="s1"}}'
@@ -90,6 +94,7 @@ tests:
 """
 FIRED = (
     'alertname="IposRefusals", service="web", severity="warning"',
+    'alertname="IposNotAdopted", instance="s2", severity="warning"',
     'alertname="IposCheckFails", instance="s2", service="web", severity="warning"',
     'alertname="IposClockApart", instance="s1", server="s2", severity="warning"',
     'alertname="IposKeysRunOut", instance="s1", severity="critical"',
