@@ -2,6 +2,7 @@
 """`ipos doctor` on a real host: its output's shape, its exit status, and the faults it sees."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -120,6 +121,10 @@ def test_missing_interface_is_a_fault_and_no_traceback() -> None:
     status, faults, _ = doctor("--front", "nosuch0", "--back", "nosuch1")
     assert status == 1
     assert "no interface nosuch0 (front)" in faults["interfaces"]
+    assert "not looked at" in faults["carrier"]
+    argv = [sys.executable, "-m", "ipos", "doctor", "--front", "nosuch0"]
+    shown = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+    assert re.search(r"\n\d+ to fix, and \d+ not looked at$", shown.rstrip())
 
 
 def test_site_is_read_leniently(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_another_server_takes_the_key_it_was_given(tmp_path: Path) -> None:
         (("--new-farm",), "--address is missing"),
         (("--new-farm", "--address", "example.org"), "is no IPv4 address"),
         (("--new-farm", *ADDRESS, "--service", "web"), "is no service"),
+        (("--new-farm", *ADDRESS, "--back", "nosuch0"), "no interface nosuch0 here; there are lo"),
         (("--new-farm", *ADDRESS, "--service", "web:80", "--service", "web:81"), "ipos.toml:"),
     ],
 )

@@ -264,6 +264,19 @@ def test_who_is_not_root_is_told_what_was_not_looked_at() -> None:
     assert not any(each.ok for each in unseen)
 
 
+def test_of_an_interface_that_is_not_there_nothing_is_called_well() -> None:
+    gone = replace(HEALTHY, back=Interface("back", 0), back_addresses=())
+    said = {each.check: each for each in examine(gone)}
+    assert not said["interfaces"].ok
+    assert said["interfaces"].seen
+    unseen = {name for name, each in said.items() if not each.seen}
+    assert unseen == {check.__name__ for check in checks.NEED_INTERFACES}
+    bad = replace(gone, front=replace(HEALTHY.front, mtu=1400))
+    (found,) = (each for each in examine(bad) if each.check == "mtu")
+    assert found.seen
+    assert "mtu 1500" in found.message
+
+
 def test_a_firewall_for_tcp_says_nothing_of_states() -> None:
     saved = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --dport 7077 -j DROP\nCOMMIT\n"
     facts = replace(HEALTHY, ruleset=tuple(parse_iptables(saved)))

@@ -3,15 +3,17 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ipos.cli.output import Output, OutputOption, print_json
 from ipos.errors import IposError
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+if TYPE_CHECKING:
+    from ipos.doctor.checks import Finding
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 DEFAULT_CONFIG = Path("/etc/ipos/ipos.toml")
 _PATIENCE_S = 40
@@ -45,7 +47,16 @@ def doctor(
     else:
         for each in findings:
             print(_line("ok " if each.ok else _sign(each.seen), each.check, each.message))
+        print(f"\n{_verdict(findings)}")
     raise typer.Exit(0 if healthy else 1)
+
+
+def _verdict(findings: list["Finding"]) -> str:
+    """The page in one line."""
+    to_fix = sum(not each.ok and each.seen for each in findings)
+    unseen = sum(not each.seen for each in findings)
+    said = f"{to_fix} to fix" if to_fix else "nothing to fix"
+    return f"{said}, and {unseen} not looked at" if unseen else said
 
 
 def _examine_farm(output: Output) -> None:

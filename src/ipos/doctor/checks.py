@@ -270,15 +270,23 @@ NEED_ROOT: Final = frozenset((xdp_slot, firewall, nat, farm_checks.state_port,
                             farm_checks.checksums, farm_checks.udp_services))  # fmt: skip
 """What nobody else may look at."""
 _NOT_SEEN: Final = "This needs root, and was not looked at."
+NEED_INTERFACES: Final = frozenset((carrier, mtu, arp, rp_filter, back_rp_filter, rps, rx_vlan,
+    xdp_slot, farm_checks.back_address, farm_checks.native_xdp))  # fmt: skip
+"""What cannot be known of an interface that is not there."""
+_NOT_THERE: Final = "An interface is missing, so this was not looked at."
 
 
 def examine(facts: Facts) -> list[Finding]:
     """Every check's answer, in the order a person would fix things."""
     findings = []
+    has_both = bool(facts.front.mtu and facts.back.mtu)
     for check in CHECKS:
         if check in NEED_ROOT and not facts.root:
             findings.append(Finding(check.__name__, False, _NOT_SEEN, seen=False))
             continue
         message = check(facts)
+        if message is None and check in NEED_INTERFACES and not has_both:
+            findings.append(Finding(check.__name__, False, _NOT_THERE, seen=False))
+            continue
         findings.append(Finding(check.__name__, message is None, message or ""))
     return findings

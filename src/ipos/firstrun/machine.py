@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
 
+from ipos.errors import IposError
+
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
@@ -24,6 +26,14 @@ def suggest() -> Suggestion:
     name = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname().partition(".")[0])[:32]
     front, back = interfaces(_ip("-4", "route", "show", "default"), _ip("-4", "address", "show"))
     return Suggestion(name, front, back)
+
+
+def expect_interfaces(*names: str) -> None:
+    """IposError names those there are, where this machine does not have one of them."""
+    there = [name for _, name in socket.if_nameindex()]
+    for name in names:
+        if name not in there:
+            raise IposError(f"there is no interface {name} here; there are {', '.join(there)}")
 
 
 def interfaces(routes: Any, links: Any) -> tuple[str, str]:
