@@ -40,6 +40,16 @@ def test_rates_come_with_the_second_look_and_the_busiest_is_first() -> None:
     assert looks.counted()[0][1] == "0.0"
 
 
+def test_connections_migrations_and_drops_in_a_line() -> None:
+    looks = Looks()
+    looks.take(DOCUMENT, {"migrated": 10, "drop_denied": 1, "drop_no_cookie": 1}, 100.0)
+    assert looks.flows().startswith("local 3  connect 0  forward 2  temporary 0  held 0; ")
+    assert looks.flows().endswith("migrated 0.0/s  dropped 0.0/s")
+    looks.take(DOCUMENT, {"migrated": 30, "drop_denied": 2, "drop_no_cookie": 4}, 102.0)
+    assert looks.flows().endswith("migrated 10.0/s  dropped 2.0/s")
+    assert Looks().flows()
+
+
 def test_servers_by_what_is_asked_for() -> None:
     document = copy.deepcopy(DOCUMENT)
     document["servers"][2]["cpu_utilisation"] = 0.9
@@ -129,6 +139,9 @@ def test_what_is_on_the_screen(size: tuple[int, int]) -> None:
             f"server-{n}" for n in range(1, 7)
         ]
         assert table.virtual_size.width <= size[0]
+        flows = str(pilot.app.query_one("#flows", Static).render())
+        assert flows.startswith("local 3")
+        assert len(flows) <= 160  # two lines of a narrow terminal
         assert "10.77.0.9" in str(pilot.app.query_one("#faults", Static).render())
         await pilot.app.look()  # type: ignore[attr-defined]
         services = pilot.app.query_one("#services", DataTable)

@@ -38,6 +38,7 @@ class Top(App[None]):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     #verdict { height: auto; padding: 0 1; text-style: bold; }
+    #flows { height: auto; padding: 0 1; color: $text-muted; }
     #faults { height: auto; max-height: 6; padding: 0 1; color: $error; }
     #say { display: none; dock: bottom; margin-bottom: 1; }
     DataTable { height: auto; max-height: 60%; margin-bottom: 1; }
@@ -63,6 +64,7 @@ class Top(App[None]):
     def compose(self) -> ComposeResult:
         yield Static("asking the agent", id="verdict")
         yield Static("", id="faults")
+        yield Static("", id="flows")
         with VerticalScroll():
             for name in _TABLES:
                 yield DataTable(id=name, cursor_type="row", zebra_stripes=True)
@@ -95,6 +97,7 @@ class Top(App[None]):
         status = self._looks.status
         self.query_one("#verdict", Static).update(verdict(status))
         self.query_one("#faults", Static).update("\n".join(faults_of(status)))
+        self.query_one("#flows", Static).update(self._looks.flows())
         self._fill("servers", self._looks.servers(self._sort, self._only))
         self._fill("services", self._looks.services(self._only))
         self._fill("routes", self._looks.routes(self._only))
