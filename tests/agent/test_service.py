@@ -5,6 +5,7 @@ import configparser
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import socket
@@ -48,6 +49,19 @@ def test_systemd_finds_no_fault() -> None:
         ["systemd-analyze", "verify", "--man=no", UNIT], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_it_is_exposed_no_more_than_the_page_says() -> None:
+    """The threshold is in tenths; its exit status says whether the unit is above it."""
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    (said,) = re.findall(r"`systemd-analyze security` says (\d\.\d)", page)
+    assert float(said) <= 4.0
+    for threshold, status in ((said, 0), (f"{float(said) - 0.1:.1f}", 1)):
+        argv = ["systemd-analyze", "security", "--offline=true", "--no-pager",
+                f"--threshold={threshold.replace('.', '')}", str(UNIT)]  # fmt: skip
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stdout[-500:]
 
 
 @pytest.fixture
