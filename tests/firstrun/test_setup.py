@@ -11,6 +11,7 @@ from ipos.config import load
 from ipos.errors import IposError
 from ipos.firstrun import first_config
 from ipos.firstrun.machine import interfaces
+from tests.support.typist import typed
 
 OPTIONS = ("--farm", "shop", "--server", "s1", "--front", "lo", "--back", "lo", "--yes")
 ADDRESS = ("--address", "203.0.113.1")
@@ -102,3 +103,30 @@ def test_front_has_the_default_route_and_back_a_private_address() -> None:
 def test_what_is_no_service(text: str) -> None:
     with pytest.raises(IposError, match="is no service"):
         first_config.service(text)
+
+
+def test_what_is_asked_is_answered_at_a_terminal(tmp_path: Path) -> None:
+    """An empty answer is what the machine suggests; an interface is chosen from those there are."""
+    options = ("--config", f"{tmp_path}/ipos.toml", "--key", f"{tmp_path}/farm.key")
+    asked = (
+        ("Interface towards clients (", "lo"), ("Interface of the farm's own LAN", "lo"),
+        ("Name of the farm", "shop"), ("Name of this server", "s7"),
+        ("Service addresses of this server", "203.0.113.7, 203.0.113.8"),
+        ("Back addresses of all servers", ""), ("Services, as web:80", ""),
+        ("Is this the first server of a new farm?", "y"), ("Go on?", ""),
+    )  # fmt: skip
+    _, said = typed((sys.executable, "-m", "ipos", "setup", *options), asked)
+    assert f"written: {tmp_path}/ipos.toml" in said
+    config = load(tmp_path / "ipos.toml")
+    assert (config.server.name, config.farm.discover) == ("s7", True)
+    assert [str(one) for one in config.server.addresses] == ["203.0.113.7", "203.0.113.8"]
+    assert [(one.name, one.port) for one in config.service] == [("web", 80)]
+
+
+def test_nothing_is_written_for_who_says_no(tmp_path: Path) -> None:
+    files = ("--config", f"{tmp_path}/ipos.toml", "--key", f"{tmp_path}/farm.key")
+    options = (*OPTIONS[:-1], *ADDRESS, "--new-farm", "--service", "web:80")
+    asked = (("Back addresses of all servers", ""), ("Go on?", "n"))
+    status, said = typed((sys.executable, "-m", "ipos", "setup", *files, *options), asked)
+    assert (status, "nothing was written" in said) == (1, True)
+    assert list(tmp_path.iterdir()) == []

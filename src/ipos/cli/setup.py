@@ -53,13 +53,14 @@ def setup(
     """
     from ipos.agent.host.paths import config_file
     from ipos.firstrun import first_config
-    from ipos.firstrun.machine import expect_interfaces, suggest
+    from ipos.firstrun.machine import expect_interfaces, some_interfaces, suggest
 
     file = config or config_file()
     if file.exists():
         raise IposError(f"{file} exists already: change it by hand, then `ipos config check`")
     guess, ask = suggest(), _Asker(silent=yes or not sys.stdin.isatty())
-    front = ask("--front", "Interface towards clients", front, guess.front)
+    there = some_interfaces()
+    front = ask("--front", f"Interface towards clients ({there})", front, guess.front)
     back = ask("--back", "Interface of the farm's own LAN", back, guess.back or front)
     expect_interfaces(front, back)
     said = first_config.Answers(

@@ -11,6 +11,8 @@ from typing import Any
 
 from ipos.errors import IposError
 
+_SHOWN = 6
+
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
@@ -34,6 +36,11 @@ def expect_interfaces(*names: str) -> None:
     for name in names:
         if name not in there:
             raise IposError(f"there is no interface {name} here; there are {', '.join(there)}")
+
+
+def some_interfaces() -> str:
+    """Names of interfaces that a person may choose from, as many as fit into a question."""
+    return ", ".join([name for _, name in socket.if_nameindex() if name != "lo"][:_SHOWN])
 
 
 def interfaces(routes: Any, links: Any) -> tuple[str, str]:
