@@ -103,6 +103,8 @@ def test_detach_gives_a_server_back() -> None:
     with lab:
         farm = Farm(lab)
         wait_until("every server ready", farm.ready)
+        log = lab.place("s2").run_dir / "agent.log"
+        wait_until("it says so, once", lambda: log.read_text().count(" event=serving ") == 1)
         programs = _programs(lab.place("s2"))
         assert len(programs) >= 4, "XDP, ingress, egress, sockops"
         assert all(map(_is_loaded, programs))
