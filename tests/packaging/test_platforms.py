@@ -2,13 +2,13 @@
 """Image, compose file, Ansible role, DaemonSet, Nomad job and Grafana's dashboard: they agree with
 each other and with the unit, and their own tools find no fault in them.
 
-The tools are installed into a virtual environment under build/, which needs a package index. There
-is no `nomad` to be had from one, so a job is checked by a reader of its language alone.
+No package of `nomad` has a free licence, so a job is checked by a reader of its language alone.
 """
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +18,8 @@ import pytest
 
 from ipos import __version__
 from ipos.config import load
+from tests.packaging.checkers import checkers
+from tests.packaging.dashboard_types import lost
 
 ROOT = Path(__file__).parents[2]
 PACKAGING = ROOT / "packaging"
@@ -62,15 +64,7 @@ def _read(name: str) -> str:
 @pytest.fixture(scope="module")
 def tools() -> Path:
     """The folder of the tools' commands."""
-    folder = ROOT / "build" / "checkers"
-    commands = folder / "bin"
-    done = subprocess.run([sys.executable, "-m", "venv", folder], check=False, capture_output=True)
-    if done.returncode == 0:
-        pip = (commands / "python", "-m", "pip", "install", "--quiet", "-r")
-        done = subprocess.run((*pip, PACKAGING / "checkers.txt"), check=False, capture_output=True)
-    if done.returncode != 0:
-        pytest.skip(f"the tools cannot be installed: {done.stderr[-200:]!r}")
-    return commands
+    return checkers()
 
 
 def _run(tools: Path, *argv: str | Path, **more: str) -> str:
@@ -138,6 +132,40 @@ def test_the_role_writes_what_the_agent_takes_and_changes_nothing_twice(
 def test_kubernetes_has_a_schema_for_the_daemon_set(tools: Path) -> None:
     said = _run(tools, "kubernetes-validate", "--strict", DAEMON_SET)
     assert said.count("passed") == 2
+
+
+def _kubectl(file: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    """What `kubectl WORDS --local` makes of a file; it asks no cluster."""
+    argv: tuple[str | Path, ...] = ("kubectl", *words, "--local", "-f", file, "-o", "json")
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+
+def _documents(text: str) -> list[Any]:
+    decoder, found = json.JSONDecoder(), []
+    while text := text.lstrip():
+        document, end = decoder.raw_decode(text)
+        found.append(document)
+        text = text[end:]
+    return found
+
+
+def _not_known(file: Path) -> list[str]:
+    """What of the DaemonSet kubectl drops when it reads the file into Kubernetes' own types."""
+    # `label` prints documents as they stand, `set image` those with a pod by way of the types.
+    plain, typed = _kubectl(file, "label", "none-"), _kubectl(file, "set", "image", "agent=other")
+    (ours,) = (each for each in _documents(plain.stdout) if each["kind"] == "DaemonSet")
+    (read,) = _documents(typed.stdout)
+    return [each for each in lost(ours, read, "daemonset") if not each.endswith("becomes 'other'")]
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_kubectl_reads_all_of_the_daemon_set(tmp_path: Path) -> None:
+    assert _not_known(DAEMON_SET) == []
+    sound, wrong = DAEMON_SET.read_text(), tmp_path / "wrong.yaml"
+    wrong.write_text(sound.replace("hostPID:", "hostPId:"))
+    assert _not_known(wrong) == ["daemonset.spec.template.spec.hostPId: the schema has no such key"]
+    wrong.write_text(sound.replace("hostPID: true", "hostPID: host"))
+    assert "cannot unmarshal" in _kubectl(wrong, "set", "image", "agent=a").stderr
 
 
 @pytest.mark.slow
