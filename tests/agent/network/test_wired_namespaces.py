@@ -60,8 +60,8 @@ def test_it_is_found_by_its_processes_and_their_cgroup_too(inside: Path) -> None
         ["nsenter", f"--net={inside}", "--", "sh", "-c", "echo; exec sleep 60"],
         stdout=subprocess.PIPE,
     )
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         assert process.stdout.readline() == b"\n"
         namespaces.remove(inside)
         seat = search({wire.namespace})[wire.namespace]
@@ -71,7 +71,7 @@ def test_it_is_found_by_its_processes_and_their_cgroup_too(inside: Path) -> None
     finally:
         process.kill()
         process.wait()
-        process.stdout.close() if process.stdout else None
+        process.stdout.close()
     wait_until("the wire is gone with its namespace", lambda: not _wires())
 
 
