@@ -36,6 +36,8 @@ from tests.support.farm import (
 pytestmark = pytest.mark.farm
 
 ALONE, STICKY, CHECKED = 8001, 8101, 8104
+_GREETINGS = 200
+"""At most: on a busy machine, a server that looks loaded gets none for a while."""
 CONFIG = f"""\
 [[service]]
 name = "web"
@@ -128,14 +130,16 @@ def test_requests_are_spread_and_applications_see_the_client(farm: Farm) -> None
 
 def test_a_server_that_speaks_first(farm: Farm) -> None:
     greeted = Counter[str]()
-    for nth in range(24):
+    for nth in range(_GREETINGS):
         with farm.connect(SPEAK_FIRST, SERVERS[nth % 3]) as connection:
             _, name, client = connection.recv(100).decode().split()
             connection.sendall(b"hello\n")
             assert connection.recv(100) == b"hello\n"
         greeted[name] += 1
         assert client == CLIENT
-    assert set(greeted) == set(SERVERS)
+        if set(greeted) == set(SERVERS):
+            return
+    pytest.fail(f"one server has not spoken: {greeted}")
 
 
 @pytest.mark.parametrize("server", ["s1", "s2"])
