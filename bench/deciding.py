@@ -54,7 +54,7 @@ _FILLER = 800  # bytes of the longest header that fills a head
 def cookie(session: str) -> bytes:
     """The value that a session of this kind has."""
     if session == "insert":
-        return sessions.encode(sessions.Value(_DAY, _SERVER), _DAY_KEY).encode()
+        return sessions.encode(sessions.Value(_DAY, _SERVER), _DAY_KEY, 7).encode()
     return b"s2.0123456789abcdef"
 
 

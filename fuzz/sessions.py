@@ -25,7 +25,9 @@ from ipos.selection.sessions import (
     choose,
     decode,
     encode,
+    encode_open,
     has_room,
+    is_fresh,
 )
 from ipos.selection.sessions import learned_hash as hash_of
 from native.library import Node
@@ -48,7 +50,7 @@ _REQUESTS = 50
 
 @dataclass(frozen=True, slots=True)
 class _Farm:
-    """What the tables say; `learned` and `keys` by value and by day."""
+    """What the tables say; `learned` by value, `keys` and `others` (believed, too) by day."""
 
     kind: str
     today: int
@@ -58,6 +60,7 @@ class _Farm:
     listening: list[int]
     learned: dict[bytes, tuple[IPv4Address, int]]
     keys: dict[int, bytes]
+    others: dict[int, bytes]
     limits: dict[int, int]
 
     @property
@@ -89,9 +92,11 @@ def _wanted(farm: _Farm, value: bytes, refused: set[int]) -> Choice:
     inserts = farm.kind == "IPOS_SESSION_INSERT"
     fresh, server = True, None
     if inserts:
-        known = decode(value.decode("latin-1"), farm.keys)
+        text = value.decode("latin-1")
+        ours = decode(text, farm.keys)
+        known = ours or decode(text, farm.others)
         if known is not None:
-            server, fresh = known.server, known.day == farm.today
+            server, fresh = known.server, known is ours and is_fresh(known, farm.today)
     elif farm.kind == "IPOS_SESSION_LEARN":
         told = farm.learned.get(value)
         server = told[0] if told and told[1] >= _NOW else None
@@ -126,17 +131,19 @@ def _renewed(node: Node, farm: _Farm, value: bytes) -> list[str]:
 
 
 def _cookie(rng: random.Random, farm: _Farm) -> bytes:
-    choice = rng.randrange(6)
+    choice = rng.randrange(8)
     if choice < 2 and farm.learned:
         return rng.choice(list(farm.learned))
     if choice == 2:
-        length = rng.choice((0, 1, 7, 8, 9, 31, 32, 33, COOKIE_MAX))
+        length = rng.choice((0, 1, 7, 8, 9, 31, 32, 33, 39, 40, 41, COOKIE_MAX))
         return bytes(rng.choice(b"abcdef0123456789") for _ in range(length))
     ip = rng.choice([*farm.holders, IPv4Address("192.0.2.77")])
     day = rng.choice(DAYS)
-    key = farm.keys.get(day, b"k" * 16)
-    value = bytearray(encode(Value(day, ip), key).encode())
-    if choice == 3:
+    key = rng.choice((farm.keys, farm.keys, farm.others)).get(day, b"k" * 16)
+    named = Value(day, ip)
+    text = encode_open(named, key) if choice > 5 else encode(named, key, rng.getrandbits(32))
+    value = bytearray(text.encode())
+    if choice in (3, 6):
         at = rng.randrange(len(value))
         value[at] = rng.choice(b"0123456789abcdefABCDEFgG/:`@")
     return bytes(value)
@@ -151,13 +158,15 @@ def _farm(node: Node, rng: random.Random) -> _Farm:
         value = bytes(rng.choice(b"abcxyz.-") for _ in range(rng.randrange(1, 20)))
         expires = _NOW + rng.choice((-_NS, 0, 1, 40 * _NS, 50 * _NS, 99 * _NS))
         learned[value] = rng.choice([*places, IPv4Address("192.0.2.77")]), expires
+    keys = {day: rng.randbytes(16) for day in DAYS if rng.random() < 0.8}
     farm = _Farm(
         rng.choice(_KINDS), rng.choice(DAYS), states,
         {ip: server for ip, server in places.items() if rng.random() < 0.9},
         [server for server in SERVERS if rng.random() < 0.7],
         [server for server in SERVERS if rng.random() < 0.9],
         learned,
-        {day: rng.randbytes(16) for day in DAYS if rng.random() < 0.8},
+        keys,
+        {day: rng.randbytes(16) for day in keys if rng.random() < 0.5},
         {server: rng.choice((0, 0, 99, 80, 81, 79, 60)) for server in SERVERS},
     )  # fmt: skip
     _write(node, farm, places)
@@ -192,8 +201,12 @@ def _write(node: Node, farm: _Farm, places: dict[IPv4Address, int]) -> None:
             del node.table("addresses")[key]
     for day in DAYS:
         key_of_day = farm.keys.get(day)
-        words = struct.unpack("<QQ", key_of_day or bytes(16))
-        row: dict[str, Any] = {"key": words, "epoch": day, "valid": key_of_day is not None}
+        row: dict[str, Any] = {
+            "key": struct.unpack("<QQ", key_of_day or bytes(16)),
+            "other": struct.unpack("<QQ", farm.others.get(day, bytes(16))),
+            "epoch": day,
+            "valid": (key_of_day is not None) + 2 * (day in farm.others),
+        }
         node.table("session_keys")[day % constant("IPOS_SESSION_DAYS")] = row
     cookies = node.table("cookies")
     for key, _ in list(cookies.items()):

@@ -250,7 +250,8 @@ struct ipos_urls {	 /* map `urls`, by bank * IPOS_SERVICES_MAX + service */
 
 /* ---- sessions: which server a client comes back to ---- */
 
-#define IPOS_SESSION_VALUE_LEN 32 /* characters of an inserted value */
+#define IPOS_SESSION_VALUE_LEN 40 /* characters of an inserted value */
+#define IPOS_SESSION_OPEN_LEN 32  /* the same before ABI 11 */
 #define IPOS_SESSION_LINE_MAX 416
 #define IPOS_SESSION_DAY_S 86400U
 #define IPOS_SESSION_DAYS 64 /* slots of `session_keys`: day % IPOS_SESSION_DAYS */
@@ -343,13 +344,17 @@ struct ipos_redirect {		       /* how a client is sent to a server's own name */
 };
 
 /*
- * The value of an inserted cookie, in lower-case hexadecimal: the day of its key since 1970
- * and the server's first address, each four bytes big-endian, and SipHash-2-4 of these eight.
+ * The value of an inserted cookie: these bytes up to `day`, in lower-case hexadecimal.  It names a
+ * server by its first address, four bytes, beside a nonce of four, which is another one in each
+ * connection.  `tag` is SipHash-2-4 of address, nonce and day (12 bytes); `sealed` is address and
+ * nonce, XOR SipHash-2-4 of the tag and a zero byte (9 bytes); both are under the key of the day.
+ * Before ABI 11 a value was day and address, each big-endian, and SipHash-2-4 of these 8 bytes.
  */
 struct ipos_session_value {
-	__be32 day;
-	__be32 server_ip;
+	__u64 sealed;
 	__u64 tag;
+	__be32 day;	  /* of its key, since 1970 */
+	__be32 server_ip; /* not in the value: the server it names */
 };
 
 /*

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * From a request's session cookie to the server that has the session.  Nothing is stored for
- * an inserted cookie: its value names the server, and any server can tell that one of us made
- * it, on which day.
+ * an inserted cookie: its value names the server, which only servers of the farm can read, and any
+ * of them can tell that one of us made it, on which day.
  */
 #ifndef IPOS_CORE_SESSION_H
 #define IPOS_CORE_SESSION_H
@@ -46,44 +46,55 @@ IPOS_INLINE __u32 session_day(const struct ipos_settings *set, __u64 now)
 	return (now + set->wall_offset_ns) / (1000000000ULL * IPOS_SESSION_DAY_S);
 }
 
-IPOS_INLINE struct ipos_epoch_key *session_key(const struct ipos_session_value *v)
+IPOS_INLINE struct ipos_epoch_key *session_key(__u32 day)
 {
-	__u32 day = bpf_ntohl(v->day), slot = day % IPOS_SESSION_DAYS;
+	__u32 slot = day % IPOS_SESSION_DAYS;
 	struct ipos_epoch_key *key = bpf_map_lookup_elem(&session_keys, &slot);
 
 	return key && key->valid && key->epoch == day ? key : NULL;
 }
 
-IPOS_INLINE __u64 session_tag_under(const __u64 key[2], const struct ipos_session_value *v)
+/* The tag of a value that names a server: `named` is its address and a nonce, as in memory. */
+IPOS_INLINE __u64 session_tag(const __u64 key[2], __u64 named, __be32 day)
 {
 	struct sip s;
 
 	sip_start(&s, key, 0);
-	sip_word(&s, (__u64)v->server_ip << 32 | v->day);
-	return sip_end(&s, 0, 8);
+	sip_word(&s, named);
+	return sip_end(&s, day, 12);
 }
 
-/* The tag of a value.  Returns 0 when the day's key is not here. */
-IPOS_INLINE int session_tag(const struct ipos_session_value *v, __u64 *tag)
+/* What seals the server's address in a value with this tag, by XOR. */
+IPOS_INLINE __u64 session_seal(const __u64 key[2], __u64 tag)
 {
-	struct ipos_epoch_key *key = session_key(v);
+	struct sip s;
 
-	if (!key)
-		return 0;
-	*tag = session_tag_under(key->key, v);
-	return 1;
+	sip_start(&s, key, 0);
+	sip_word(&s, tag);
+	return sip_end(&s, 0, 9);
 }
 
-/* Whether one of us made the value: 2 under the key that is believed too, while keys change. */
-IPOS_INLINE int session_made(const struct ipos_session_value *v)
+/* The server that a value names, if it was made under this key (network order), or 0. */
+IPOS_INLINE __be32 session_opened(const __u64 key[2], const struct ipos_session_value *v)
 {
-	struct ipos_epoch_key *key = session_key(v);
+	__u64 named = v->sealed ^ session_seal(key, v->tag);
 
-	if (!key)
-		return 0;
-	if (session_tag_under(key->key, v) == v->tag)
-		return 1;
-	return key->valid & IPOS_KEY_OTHER && session_tag_under(key->other, v) == v->tag ? 2 : 0;
+	return session_tag(key, named, v->day) == v->tag ? (__u32)named : 0;
+}
+
+/* The same of a value from before ABI 11: day and address stand where they are sealed now. */
+IPOS_INLINE __be32 session_open(const __u64 key[2], const struct ipos_session_value *v)
+{
+	struct sip s;
+
+	sip_start(&s, key, 0);
+	sip_word(&s, v->sealed);
+	return sip_end(&s, 0, 8) == v->tag ? v->sealed >> 32 : 0;
+}
+
+IPOS_INLINE __be32 session_server(const __u64 key[2], const struct ipos_session_value *v, int open)
+{
+	return open ? session_open(key, v) : session_opened(key, v);
 }
 
 struct cookie_words {
@@ -108,20 +119,40 @@ IPOS_INLINE __u64 cookie_hash(const __u64 key[2], const struct cookie_words *val
 	return sip_end(&s, bytes_first(tail, length & 7), length);
 }
 
-/* The cookie's value as bytes, in w->value; 0 for one that none of us can have made. */
-IPOS_INLINE int session_value_read(struct ipos_scratch *w)
+/*
+ * The value of the request's cookie, in w->value.  Returns 0 for one that none of us made, and 2
+ * for one that the client is to have anew: under the key that is believed too, while keys change,
+ * or of the form from before ABI 11.
+ */
+IPOS_FUNCTION int session_value_read(struct ipos_scratch *w)
 {
-	const __u64 *from;
+	int open = w && w->request.cookie_len == IPOS_SESSION_OPEN_LEN;
+	struct ipos_epoch_key *key;
+	struct ipos_session_value *v;
 	__u64 wrong = 0;
 	__u32 *to;
 
-	if (w->request.cookie_len != IPOS_SESSION_VALUE_LEN)
+	if (!w || (!open && w->request.cookie_len != IPOS_SESSION_VALUE_LEN))
 		return 0;
-	from = (const void *)w->request.cookie;
-	to = (void *)&w->value;
+	v = &w->value;
+	to = (void *)v;
 	for (__u32 i = 0; i < IPOS_SESSION_VALUE_LEN / 8; i++)
-		to[i] = hex_word(from[i], &wrong);
-	return !wrong;
+		if (!open || i < IPOS_SESSION_OPEN_LEN / 8)
+			to[i] = hex_word(((const __u64 *)w->request.cookie)[i], &wrong);
+	if (wrong)
+		return 0;
+	if (open)
+		v->day = (__u32)v->sealed;
+	key = session_key(bpf_ntohl(v->day));
+	if (!key)
+		return 0;
+	v->server_ip = session_server(key->key, v, open);
+	if (v->server_ip)
+		return open ? 2 : 1;
+	if (!(key->valid & IPOS_KEY_OTHER))
+		return 0;
+	v->server_ip = session_server(key->other, v, open);
+	return v->server_ip ? 2 : 0;
 }
 
 /* Whether the server goes on with the sessions it has: also one that drains. */
@@ -216,10 +247,10 @@ IPOS_INLINE __u32 session_named(struct ipos_scratch *w, const struct ipos_servic
 		return row->server_ip;
 	}
 	c->insert = http1; /* HTTP/2 has no line to put in */
-	made = session_value_read(w) ? session_made(&w->value) : 0;
+	made = session_value_read(w);
 	if (!made)
 		return 0;
-	/* On, under today's key. */
+	/* On, in a value of today's. */
 	c->insert = http1 && (made > 1 || bpf_ntohl(w->value.day) != session_day(set, now));
 	return w->value.server_ip;
 }

@@ -89,15 +89,29 @@ IPOS_FUNCTION int insert_step(struct ipos_endpoint *ep, __u32 byte)
 	return 0;
 }
 
-/* The value that names this server on a day, as characters.  Returns 0 without a key for it. */
-IPOS_INLINE int insert_value(const struct ipos_settings *set, __u32 day,
-			     __u8 to[IPOS_SESSION_VALUE_LEN])
+/* What makes a connection's value another than any other's: the same whenever it is made again. */
+IPOS_INLINE __u32 session_nonce(const struct ipos_handshake *hs)
 {
-	struct ipos_session_value v = { .day = bpf_htonl(day), .server_ip = set->self_ip };
-	const __u8 *from = (void *)&v;
+	return hs->iss ^ hs->irs;
+}
 
-	if (!session_tag(&v, &v.tag))
+/*
+ * The value that names this server to a connection's client, of the day of its line: as characters,
+ * in w->saved.  Returns 0 without a key for it.
+ */
+IPOS_INLINE int insert_value(const struct ipos_settings *set, const struct ipos_endpoint *ep,
+			     struct ipos_scratch *w)
+{
+	__u64 named = (__u64)session_nonce(&ep->hs) << 32 | set->self_ip;
+	struct ipos_epoch_key *key = session_key(ep->line.day);
+	const __u8 *from = (void *)&w->value;
+	__u8 *to = w->saved;
+
+	if (!key)
 		return 0;
+	w->value.day = bpf_htonl(ep->line.day);
+	w->value.tag = session_tag(key->key, named, w->value.day);
+	w->value.sealed = named ^ session_seal(key->key, w->value.tag);
 #pragma unroll
 	for (int i = 0; i < IPOS_SESSION_VALUE_LEN / 2; i++) {
 		to[2 * i] = hex_character(from[i] >> 4);

@@ -33,8 +33,7 @@ IPOS_INLINE __u32 line_sum(const struct ipos_session *session)
 }
 
 /* The place of the line has been found, in the segment at hand. */
-IPOS_APART int line_begins(struct ipos_scratch *w, const struct segment *s,
-			   struct ipos_endpoint *ep)
+IPOS_APART int line_begins(const struct segment *s, struct ipos_endpoint *ep)
 {
 	/* What has been sent keeps its number. */
 	__u32 at = seq_before(s->seq, ep->snd_nxt) ? ep->snd_nxt : s->seq;
@@ -47,7 +46,7 @@ IPOS_APART int line_begins(struct ipos_scratch *w, const struct segment *s,
 		return 0;
 	day = set ? session_day(set, bpf_ktime_get_boot_ns()) : 0;
 	if (!set || !session->line_len || session->line_len > IPOS_SESSION_LINE_MAX || !behind ||
-	    behind > LINE_ROOM || !insert_value(set, day, w->saved)) {
+	    behind > LINE_ROOM || !session_key(day)) {
 		count(COUNT_SESSION_UNTOLD);
 		return 0;
 	}
@@ -92,7 +91,7 @@ IPOS_FUNCTION int line_look(struct __sk_buff *skb, struct ipos_scratch *w, const
 	}
 	ep->insert_next += w->cursor;
 	if (ep->insert == IPOS_INSERT_HERE)
-		return line_begins(w, s, ep);
+		return line_begins(s, ep);
 	if (ep->insert != IPOS_INSERT_DONE && n < left) { /* more than anybody sends */
 		ep->insert = IPOS_INSERT_DONE;
 		count(COUNT_SESSION_UNTOLD);
@@ -118,7 +117,7 @@ IPOS_FUNCTION int line_compose(struct __sk_buff *skb, const struct segment *s,
 	session = session_at(ep->service);
 	if (!session || session->kind != IPOS_SESSION_INSERT ||
 	    session->line_len != ep->line.length || line_sum(session) != ep->line.sum ||
-	    !insert_value(set, ep->line.day, w->saved))
+	    !insert_value(set, ep, w))
 		return -1;
 	from = s->seq - ep->line.at;
 	n = ep->line.behind - from;

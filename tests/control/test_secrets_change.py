@@ -3,7 +3,6 @@
 
 import json
 import secrets
-from pathlib import Path
 
 import pytest
 
@@ -11,24 +10,9 @@ from ipos.agent.rows.desired import key_words
 from ipos.handshake.keys import FarmKeys
 from tests.control.busy import load
 from tests.support.farm import SERVERS, Farm, wait_until
+from tests.support.farm_secret import change, secret_file, steps
 
 pytestmark = pytest.mark.farm
-
-
-def secret_file(farm: Farm) -> Path:
-    """One that all servers of a lab share."""
-    return farm.lab.run_dir / "farm.key"
-
-
-def steps(old: bytes, new: bytes) -> tuple[bytes, ...]:
-    return (old + b"\nalso " + new, new + b"\nalso " + old, new)
-
-
-def change(farm: Farm, content: bytes) -> None:
-    """One server after the other takes a file that all of them have."""
-    secret_file(farm).write_bytes(content + b"\n")
-    for server in SERVERS:
-        farm.run(server, "ipos", "reload")
 
 
 def frame_keys(farm: Farm) -> set[tuple[int, ...]]:

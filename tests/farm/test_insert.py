@@ -21,7 +21,7 @@ from tests.support.farm import SERVERS, Farm
 pytestmark = pytest.mark.farm
 
 COOKIE: Final = re.compile(
-    rb"Set-Cookie: IPOS=[0-9a-f]{32}; Path=/(?:; Max-Age=600; HttpOnly; Secure; SameSite=Lax"
+    rb"Set-Cookie: IPOS=[0-9a-f]{40}; Path=/(?:; Max-Age=600; HttpOnly; Secure; SameSite=Lax"
     rb"|; HttpOnly)\r\n"
 )
 """With the attributes that the raw application's service gives it, and nginx's."""

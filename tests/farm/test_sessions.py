@@ -207,12 +207,6 @@ def test_a_client_comes_back_by_its_address(farm: Farm, port: int) -> None:
     assert len(served()) == 1
 
 
-def test_an_inserted_cookie_nobody_can_make_is_none(farm: Farm) -> None:
-    session = Session("IPOS=" + "0000512ccb007101" + "00" * 8, "nobody")
-    asyncio.run(_ask(farm, INSERT, "s1", session))
-    assert session.wrong[0].startswith("1 cookies from ")
-
-
 def test_a_cookie_is_inserted_once_in_a_connection(farm: Farm) -> None:
     with farm.connect(INSERT) as connection:
         given = []

@@ -33,6 +33,7 @@ from tests.support.golden import (
     rows_redirect,
     rows_refused,
     rows_request,
+    rows_session,
     rows_states,
     rows_taken,
     rows_traffic,
@@ -42,8 +43,8 @@ from tests.support.golden.kernel_machine import KernelMachine, kernel_machine
 from tests.support.golden.row import Row, check, check_alike, check_native
 
 MODULES = (
-    rows_line, rows_handshake, rows_request, rows_held, rows_idle, rows_answer, rows_redirect,
-    rows_migration, rows_owner, rows_close, rows_old_connection,
+    rows_line, rows_session, rows_handshake, rows_request, rows_held, rows_idle, rows_answer,
+    rows_redirect, rows_migration, rows_owner, rows_close, rows_old_connection,
     rows_frames, rows_front, rows_gates, rows_move, rows_traffic, rows_urgent, rows_refused,
     rows_approved, rows_offered_again, rows_arp, rows_anycast, rows_locate, rows_states,
     rows_taken, rows_flow, rows_flow_owner, rows_boxed,

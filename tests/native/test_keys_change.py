@@ -83,7 +83,33 @@ def test_an_inserted_session_is_given_a_cookie_under_our_key(
 ) -> None:
     begin(machine, "INSERT", keys_change=keys_change)
     value = sessions.Value(TODAY, IPv4Address(p.S3))
-    assert asks(machine, sessions.encode(value, OURS)) == (3, False)
-    found = asks(machine, sessions.encode(value, OTHER))
+    assert asks(machine, sessions.encode(value, OURS, 1)) == (3, False)
+    found = asks(machine, sessions.encode(value, OTHER, 2))
     assert found == ((3, True) if keys_change else (0, True))
-    assert asks(machine, sessions.encode(value, b"nobody's key is."))[0] == 0
+    assert asks(machine, sessions.encode(value, b"nobody's key is.", 3)) == (0, True)
+
+
+@pytest.mark.parametrize("keys_change", [False, True])
+def test_a_value_in_which_the_server_stands_open_is_exchanged(
+    machine: NativeMachine, keys_change: bool
+) -> None:
+    """One that was given before ABI 11: it goes on, and the client gets a sealed one."""
+    begin(machine, "INSERT", keys_change=keys_change)
+    value = sessions.Value(TODAY, IPv4Address(p.S3))
+    text = sessions.encode_open(value, OURS)
+    assert asks(machine, text) == (3, True)
+    found = asks(machine, sessions.encode_open(value, OTHER))
+    assert found == (3 if keys_change else 0, True)
+    for at in range(len(text)):
+        forged = text[:at] + ("0" if text[at] != "0" else "1") + text[at + 1 :]
+        assert asks(machine, forged) == (0, True)
+
+
+def test_a_value_with_any_bit_changed_is_nobodys(machine: NativeMachine) -> None:
+    begin(machine, "INSERT", keys_change=True)
+    raw = bytes.fromhex(sessions.encode(sessions.Value(TODAY, IPv4Address(p.S3)), OURS, 77))
+    for bit in range(8 * len(raw)):
+        forged = bytearray(raw)
+        forged[bit // 8] ^= 1 << bit % 8
+        assert asks(machine, forged.hex()) == (0, True), bit
+    assert asks(machine, raw.hex()) == (3, False)

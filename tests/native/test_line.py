@@ -22,6 +22,8 @@ import pytest
 
 from ipos.abi.layout import constant
 from ipos.handshake.segment import parse_packet
+from ipos.selection import sessions
+from ipos.selection.sessions import VALUE_SIZE
 from native.values import Socket, SocketState, Tc
 from tests.support.golden import packets
 from tests.support.golden.machine import (
@@ -31,6 +33,7 @@ from tests.support.golden.machine import (
     configure,
     connection_key,
     network,
+    words,
 )
 
 NAME: Final = b"Set-Cookie: IPOS="
@@ -40,6 +43,7 @@ HINTS: Final = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload; as
 SERVICE: Final = 1
 _U32: Final = 0xFFFF_FFFF
 _LINE: Final = 0x69704F58  # IPOS_MARK_LINE
+_KEY: Final = b"the key of a day"
 _DAY: Final = WALL_NS // (constant("IPOS_SESSION_DAY_S") * 10**9)
 
 
@@ -72,7 +76,7 @@ class Wire:
         }
         self.machine.table("sessions")[SERVICE] = session
         self.machine.table("session_keys")[_DAY % constant("IPOS_SESSION_DAYS")] = {
-            "key": (1, 2), "epoch": _DAY, "valid": 1,
+            "key": words(_KEY), "epoch": _DAY, "valid": 1,
         }  # fmt: skip
         self.machine.table("local")[connection_key()] = {
             "state": constant("IPOS_EP_ATTACHED"),
@@ -84,6 +88,7 @@ class Wire:
             "insert_next": self.first & _U32,
             "insert": constant("IPOS_INSERT_STATUS"),
             "rcv_nxt": packets.IRS + 1,
+            "hs": {"iss": self.first - 1 & _U32, "irs": packets.IRS},
         }
         self._socket()
 
@@ -92,6 +97,11 @@ class Wire:
 
     def inserted(self) -> dict[str, int]:
         return dict(self.row()["line"])
+
+    def value(self) -> bytes:
+        nonce = sessions.nonce_of(self.first - 1 & _U32, packets.IRS)
+        named = sessions.Value(_DAY, IPv4Address(packets.SERVICE))
+        return sessions.encode(named, _KEY, nonce).encode()
 
     # ---- the kernel's side ------------------------------------------------------------------
 
@@ -203,12 +213,10 @@ def _sack(options: bytes) -> Iterator[tuple[int, int]]:
 
 
 def expected(before: bytes, response: bytes, wire: Wire) -> bytes:
-    """The line stands behind the final status line; of its value only the form is looked at."""
+    """The line stands behind the final status line, with this connection's value."""
     at = len(before) + response.index(b"\n") + 1
-    got = wire.received()
-    value = got[at + VALUE_AT : at + VALUE_AT + 32]
-    assert len(bytes.fromhex(value.decode())) == 16
-    return (before + response)[:at] + wire.line.replace(bytes(32), value) + (before + response)[at:]
+    whole = before + response
+    return whole[:at] + wire.line.replace(bytes(VALUE_SIZE), wire.value()) + whole[at:]
 
 
 def _response(rng: random.Random) -> bytes:

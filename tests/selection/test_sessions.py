@@ -15,7 +15,9 @@ from ipos.selection.sessions import (
     cookie_of,
     decode,
     encode,
+    encode_open,
     insertion,
+    is_fresh,
 )
 
 KEY = bytes(range(16))
@@ -29,21 +31,50 @@ STATES = {
 }
 
 
-def test_a_value_is_of_its_day_and_key() -> None:
-    text = encode(VALUE, KEY)
-    assert text.startswith("00004e20" + "cb007102")
-    assert decode(text, {20_000: KEY}) == VALUE
+OPEN = Value(20_000, IPv4Address("203.0.113.2"), open=True)
+SEALED_TEXT = "d841f8a605b3fb46e72c7621b8683e8800004e20"
+OPEN_TEXT = "00004e20cb007102" + "62d7d1d87f668f85"
+
+
+def test_values_are_what_they_were() -> None:
+    """Cookies outlive the release that has made them."""
+    assert encode(VALUE, KEY, 0x01020304) == SEALED_TEXT
+    assert encode_open(VALUE, KEY) == OPEN_TEXT
+
+
+@pytest.mark.parametrize(("text", "value"), [(SEALED_TEXT, VALUE), (OPEN_TEXT, OPEN)])
+def test_a_value_is_of_its_day_and_key(text: str, value: Value) -> None:
+    assert decode(text, {20_000: KEY}) == value
     assert decode(text, {20_000: KEY[::-1]}) is None
     assert decode(text, {20_001: KEY}) is None
 
 
-@pytest.mark.parametrize("at", range(32))
-def test_no_other_value_is_ours(at: int) -> None:
-    text = encode(VALUE, KEY)
-    changed = text[:at] + ("0" if text[at] != "0" else "1") + text[at + 1 :]
-    assert decode(changed, {VALUE.day: KEY, int(changed[:8], 16): KEY}) is None
+@pytest.mark.parametrize("text", [SEALED_TEXT, OPEN_TEXT])
+def test_no_other_value_is_ours(text: str) -> None:
+    for at, digit in enumerate(text):
+        changed = text[:at] + ("0" if digit != "0" else "1") + text[at + 1 :]
+        days = (VALUE.day, int(changed[:8], 16), int(changed[-8:], 16))
+        assert decode(changed, dict.fromkeys(days, KEY)) is None, at
+    assert decode(text, {20_000: KEY}) is not None
     assert decode(text.upper(), {20_000: KEY}) is None
     assert decode(text + "0", {20_000: KEY}) is None
+    assert decode(text[:-8], {20_000: KEY}) is None
+
+
+def test_values_of_one_server_have_nothing_in_common_but_the_day() -> None:
+    """Who does not have the key cannot tell which server a value names, nor if two name one."""
+    texts = [encode(VALUE, KEY, nonce) for nonce in range(2000)]
+    assert {text[32:] for text in texts} == {"00004e20"}
+    for at in range(0, 32, 2):
+        assert len({text[at : at + 2] for text in texts}) > 200, "a byte is any byte"
+    others = {encode(Value(20_000, IPv4Address("203.0.113.3")), KEY, each) for each in range(2000)}
+    assert len(others | set(texts)) == 4000
+
+
+def test_a_value_of_another_day_or_form_is_not_fresh() -> None:
+    assert is_fresh(VALUE, 20_000)
+    assert not is_fresh(VALUE, 20_001)
+    assert not is_fresh(OPEN, 20_000)
 
 
 @pytest.mark.parametrize(

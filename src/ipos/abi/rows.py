@@ -1002,15 +1002,19 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class SessionValue:
-    """`struct ipos_session_value`: The value of an inserted cookie, in lower-case hexadecimal: the
-    day of its key since 1970 and the server's first address, each four bytes big-endian, and
-    SipHash-2-4 of these eight.
+    """`struct ipos_session_value`: The value of an inserted cookie: these bytes up to `day`, in
+    lower-case hexadecimal. It names a server by its first address, four bytes, beside a nonce of
+    four, which is another one in each connection. `tag` is SipHash-2-4 of address, nonce and day
+    (12 bytes); `sealed` is address and nonce, XOR SipHash-2-4 of the tag and a zero byte (9 bytes);
+    both are under the key of the day. Before ABI 11 a value was day and address, each big-endian,
+    and SipHash-2-4 of these 8 bytes.
     """
 
     STRUCT: ClassVar[str] = "ipos_session_value"
+    sealed: int = 0
+    tag: int = 0
     day: int = 0
     server_ip: IPv4Address = NOWHERE
-    tag: int = 0
 
 
 @dataclass(frozen=True, slots=True)

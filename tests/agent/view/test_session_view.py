@@ -12,14 +12,15 @@ from ipos.abi.layout import constant, layout
 from ipos.agent.view.explanation import Explanation, explain
 from ipos.config.schema import Service, Session
 from ipos.kernel.decisions import reasons
-from ipos.selection.sessions import Value, encode, learned_hash
+from ipos.selection.sessions import Value, encode, encode_open, learned_hash
 from tests.agent.made_up_farm import NOW_NS
 from tests.agent.running import Running
 
 DAY, KEY = 20_000, bytes(16)
 INSERT, LEARN = "http://203.0.113.1/", "http://203.0.113.1:8001/"
 OWNER = IPv4Address("203.0.113.2")
-INSERTED = f"theme=dark; IPOS={encode(Value(DAY, OWNER), KEY)}"
+INSERTED = f"theme=dark; IPOS={encode(Value(DAY, OWNER), KEY, 7)}"
+OPEN = f"IPOS={encode_open(Value(DAY, OWNER), KEY)}"
 LEARNED = "ID=abc"
 
 
@@ -48,7 +49,7 @@ def _reason(name: str) -> str:
     return reasons()[constant(f"IPOS_REASON_{name}")]
 
 
-@pytest.mark.parametrize(("url", "cookie"), [(INSERT, INSERTED), (LEARN, LEARNED)])
+@pytest.mark.parametrize(("url", "cookie"), [(INSERT, INSERTED), (INSERT, OPEN), (LEARN, LEARNED)])
 def test_the_server_of_a_session(running: Running, url: str, cookie: str) -> None:
     found = explain(running.view(), url, cookie=cookie)
     assert _decided(found) == [("s2", _reason("SESSION"))]
@@ -68,6 +69,7 @@ def test_a_server_in_maintenance_has_lost_it(running: Running, url: str, cookie:
 @pytest.mark.parametrize(
     ("url", "cookie", "said"),
     [
+        (INSERT, "IPOS=" + "0" * 40, "no server of the farm made its value"),
         (INSERT, "IPOS=" + "0" * 32, "no server of the farm made its value"),
         (LEARN, "ID=abd", "no server has learned it"),
         (LEARN, "IPOS=abc", "there is no cookie ID in it"),
