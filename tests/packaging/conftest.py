@@ -13,7 +13,7 @@ import pytest
 from tests.packaging.commands import ROOT, expect_tools, run
 
 INCLUDED = "ca-certificates,curl,dbus,iproute2,nginx-light,procps,python3,systemd,systemd-sysv"
-_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def build(tree: Path, work: Path) -> Path:
             inside = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
             run("chroot", root, "sh", "-c", apt, env=inside)
             # The certificates that this machine believes: its network may have one of its own.
-            shutil.copy(_CERTIFICATES, root / str(_CERTIFICATES).lstrip("/"))
+            shutil.copy(CERTIFICATES, root / str(CERTIFICATES).lstrip("/"))
             run("chroot", root, "make", "-s", "-C", "/srv/ipos", "deb", env=inside, timeout_s=1800)
         finally:
             for name in ("dev", "proc", "sys"):
