@@ -6,7 +6,7 @@
 #include <linux/bpf.h>
 #include "abi/limits.h"
 
-#define IPOS_PAUSE_NS 600000000ULL /* more than two states that are lost in a row take */
+#define IPOS_PAUSE_NS 450000000ULL /* more than two states that are lost in a row take */
 
 struct ipos_edition { /* map `editions`, by server index: what the agent knows of it */
 	__u64 boot;   /* of the newest state that the agent has read whole; 0: of none */

@@ -46,6 +46,8 @@ AGAIN_S = 0.02
 """From listening to listening again: a clock may differ a little, a server may be busy."""
 FEW = 8
 """Each server says its whole state once a second."""
+HEARD_NS = 50_000_000
+"""We have heard the states of a beat so long after its begin."""
 _LATE_NS = 300_000_000
 
 log = structlog.get_logger()
@@ -153,12 +155,12 @@ class Beat:
         """Go on after a time without a beat."""
         if gap_ns <= _LATE_NS:
             return
+        if gap_ns >= SLEPT_NS and self._exchange.heard_since(now_ns) <= now_ns - gap_ns + HEARD_NS:
+            # Those that are heard by our data plane have asked it, and it has answered.
+            self._keeper.ran(now_ns)
         # We were stopped or had no CPU: that we heard nobody proves nothing about the others.
         self._members.slept(gap_ns, now_ns)
         self._rows.faults.begin(now_ns)
-        if gap_ns >= SLEPT_NS and self._exchange.heard_since(now_ns) <= now_ns - gap_ns:
-            # Those that are heard by our data plane have asked it, and it has answered.
-            self._keeper.ran(now_ns)
 
     def _listen(self, again: bool = False) -> None:
         if self._tasks.stopping.is_set():

@@ -72,8 +72,8 @@ def test_silence_ages_and_a_word_makes_young() -> None:
     assert hear(farm, 2)
     assert other.age(NOW_NS + 499 * MS) is Age.FRESH
     assert other.age(NOW_NS + 500 * MS) is Age.SUSPECTED
-    assert other.age(NOW_NS + 799 * MS) is Age.SUSPECTED
-    assert other.age(NOW_NS + 800 * MS) is Age.DOWN
+    assert other.age(NOW_NS + 549 * MS) is Age.SUSPECTED
+    assert other.age(NOW_NS + 550 * MS) is Age.DOWN
     assert hear(farm, 2, NOW_NS + 1100 * MS, sequence=2)
     assert other.age(NOW_NS + 1100 * MS) is Age.FRESH
 
@@ -95,24 +95,24 @@ def test_a_farewell_is_believed_at_once() -> None:
 def test_a_sign_of_life_keeps_a_silent_server_up_but_stale() -> None:
     farm = members()
     assert hear(farm, 2)
-    assert farm.silent(NOW_NS + 249 * MS) == []
+    assert farm.silent(NOW_NS + 149 * MS) == []
     other = farm.by_ip[back(2)]
-    for passed_ms in range(600, 60_000, 300):
+    for passed_ms in range(500, 60_000, 300):
         now_ns = NOW_NS + passed_ms * MS
         assert farm.silent(now_ns) == [other]
         farm.answered(back(2), state(2).mac, now_ns)
         assert other.age(now_ns + 299 * MS) is Age.STALE
     assert other.age(now_ns + 499 * MS) is Age.STALE
     assert other.age(now_ns + 500 * MS) is Age.SUSPECTED
-    assert other.age(now_ns + 800 * MS) is Age.DOWN
+    assert other.age(now_ns + 550 * MS) is Age.DOWN
 
 
 def test_who_is_asked_in_time_is_never_suspected() -> None:
     farm = members()
     assert hear(farm, 2)
     other = farm.by_ip[back(2)]
-    assert farm.silent(NOW_NS + 250 * MS) == [other]
-    assert other.age(NOW_NS + 250 * MS) is Age.FRESH
+    assert farm.silent(NOW_NS + ASK_NS) == [other]
+    assert other.age(NOW_NS + ASK_NS) is Age.FRESH
     farm.answered(back(2), state(2).mac, NOW_NS + 251 * MS)
     assert other.age(NOW_NS + 500 * MS) is Age.STALE
 
@@ -120,7 +120,7 @@ def test_who_is_asked_in_time_is_never_suspected() -> None:
 def test_nobody_asks_who_is_down_or_was_never_heard() -> None:
     farm = members()
     assert hear(farm, 2)
-    assert farm.silent(NOW_NS + 800 * MS) == []
+    assert farm.silent(NOW_NS + 550 * MS) == []
 
 
 def test_a_server_that_is_down_must_speak_to_come_back() -> None:
@@ -161,8 +161,8 @@ def test_after_a_long_pause_all_have_as_long_as_any_to_be_heard() -> None:
     assert hear(farm, 2)
     later_ns = NOW_NS + 3_700 * MS
     farm.slept(3_000 * MS, later_ns)
-    assert farm.by_ip[back(2)].age(later_ns + 799 * MS) is not Age.DOWN
-    assert farm.by_ip[back(2)].age(later_ns + 800 * MS) is Age.DOWN
+    assert farm.by_ip[back(2)].age(later_ns + 549 * MS) is not Age.DOWN
+    assert farm.by_ip[back(2)].age(later_ns + 550 * MS) is Age.DOWN
     short = members()
     assert hear(short, 2)
     short.slept(300 * MS, NOW_NS + 1000 * MS)

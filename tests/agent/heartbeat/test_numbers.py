@@ -105,3 +105,12 @@ def test_since_when_another_server_is_heard_without_a_pause() -> None:
     assert farm.myself.index == 1
     assert farm.heard_since(rows_of({}, myself, silent, heard), now_ns) == NOW_NS + 5
     assert farm.heard_since(rows_of({}, myself, silent, silent), now_ns) == now_ns
+
+
+def test_who_says_whole_states_has_made_no_pause() -> None:
+    farm, now_ns = hearing(), NOW_NS + 10 * PAUSE_NS
+    said = farm.by_ip[back(3)].heard_ns = NOW_NS + 2 * PAUSE_NS
+    soon = {"last_ns": now_ns, "since_ns": said + PAUSE_NS}
+    assert farm.heard_since(rows_of({}, {}, {}, soon), now_ns) == said
+    late = soon | {"since_ns": said + PAUSE_NS + 1}
+    assert farm.heard_since(rows_of({}, {}, {}, late), now_ns) == late["since_ns"]

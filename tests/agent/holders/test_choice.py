@@ -111,10 +111,12 @@ def test_silence_is_doubt_and_then_death() -> None:
     def s2(after_ms: int) -> Server:
         return next(one for one in servers_of(farm, NOW_NS + after_ms * MS) if one.name == "s2")
 
-    assert (s2(400).doubtful, s2(400).takes) == (False, True)
-    assert (s2(600).doubtful, s2(600).takes, s2(600).why) == (True, False, "")
-    assert s2(600).is_holding(int(front(2)))
+    assert (s2(249).doubtful, s2(249).takes) == (False, True)
+    assert (s2(250).doubtful, s2(250).takes) == (True, True), "who comes next asks on front"
+    assert (s2(500).doubtful, s2(500).takes, s2(500).why) == (True, False, "")
+    assert s2(500).is_holding(int(front(2)))
     assert (s2(900).down, s2(900).why) == (True, "s2 is down")
+    assert not s2(900).doubtful, "time changes nothing any more"
     assert not s2(900).is_holding(int(front(2)))
     member.sign_ns = NOW_NS + 900 * MS
     assert (s2(950).doubtful, s2(950).why) == (False, ""), "its data plane answers"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from ipos.agent.heartbeat.member import DOUBT_NS, DOWN_NS, STALE_NS
 from ipos.agent.holders.actions import Kind
 from ipos.agent.holders.choice import Server
 from tests.agent.holders.checked import Checked
@@ -64,7 +65,10 @@ class Farm:
     def step(self, node: Node) -> None:
         known = [self.known(*said) for said in node.heard.values()]
         answered, node.answered = node.answered, set()
-        hears = any(one.number != node.number and not (one.doubtful or one.down) for one in known)
+        hears = any(
+            said.number != node.number and self.now_ns - when_ns < STALE_NS
+            for when_ns, said in node.heard.values()
+        )
         cut_off = self.front[node.number] != 0 and not hears  # routers are in part 0
         for one in node.addresses.look(known, answered, self.now_ns, settled=True, cut_off=cut_off):
             near = [
@@ -80,12 +84,12 @@ class Farm:
 
     def known(self, when_ns: int, said: Server) -> Server:
         age_ns = self.now_ns - when_ns
-        if age_ns >= 800 * MS:
+        if age_ns >= DOWN_NS:
             return Server(said.number, said.name, said.lists, said.holds, said.claims,
                           why=f"{said.name} is down", takes=False, down=True)  # fmt: skip
-        if age_ns >= 500 * MS:
+        if age_ns >= DOUBT_NS:
             return Server(said.number, said.name, said.lists, said.holds, said.claims, said.why,
-                          takes=False, doubtful=True)  # fmt: skip
+                          takes=age_ns < STALE_NS, doubtful=True)  # fmt: skip
         return said
 
     def judge(self, live: list[Node]) -> None:

@@ -60,9 +60,9 @@ def test_who_does_not_answer_is_down_like_any_other() -> None:
     farm = started(2)
     other = farm.by_ip[back(2)]
     assert farm.silent(NOW_NS + 100 * MS) == [other]
-    assert other.age(NOW_NS + 799 * MS) is Age.SUSPECTED
-    assert other.age(NOW_NS + 800 * MS) is Age.DOWN
-    farm.silent(NOW_NS + 800 * MS)
+    assert other.age(NOW_NS + 549 * MS) is Age.SUSPECTED
+    assert other.age(NOW_NS + 550 * MS) is Age.DOWN
+    farm.silent(NOW_NS + 550 * MS)
     farm.answered(back(2), state(2).mac, NOW_NS + 900 * MS)
     assert other.age(NOW_NS + 900 * MS) is Age.DOWN
     farm.forget_silent(NOW_NS + 900 * MS)
@@ -93,7 +93,7 @@ def test_who_was_discovered_is_kept_with_its_number_or_forgotten() -> None:
         back(2): 2,
         back(7): 7,
     }
-    farm.answered(back(7), state(7).mac, NOW_NS + 700 * MS)
+    farm.answered(back(7), state(7).mac, NOW_NS + 500 * MS)
     farm.forget_silent(NOW_NS + 900 * MS)
     assert set(farm.by_ip) == {back(1), back(7)}
 

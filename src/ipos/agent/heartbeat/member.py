@@ -10,14 +10,19 @@ from ipos.abi.rows import ServerState
 from ipos.agent.heartbeat import message
 from ipos.agent.heartbeat.message import Rejected, State
 
-ASK_NS = 250_000_000
-"""Two datagrams and a half: its data plane is asked before anybody calls it stale. Later by as much
-as it says its states more slowly (`again_ms`); it is stale after two of them."""
+ASK_NS = 150_000_000
+"""A datagram and a half: its data plane is asked long before anybody calls the server stale. This
+and the following are later by as much as it says its states more slowly (`again_ms`)."""
+
+DOUBT_NS = 250_000_000
+"""After a look at which its data plane could have answered."""
 
 STALE_NS = 500_000_000
+"""Or two of its states."""
 
-DOWN_NS = 800_000_000
-"""With the tenth of a second between two looks and the one between two datagrams, a second."""
+DOWN_NS = 550_000_000
+"""With the tenth of a second between two looks, 0.5 to 0.6 s after it died. A client sends again
+after 3 times its time-out, which is 0.2 s or a little more, and then only after 7 times."""
 
 TENTH_NS = 100_000_000
 
@@ -96,7 +101,11 @@ class Member:
 
     @property
     def ask_ns(self) -> int:
-        return max(ASK_NS, self.again_ns + ASK_NS - TENTH_NS)
+        return ASK_NS + self._slower_ns
+
+    @property
+    def _slower_ns(self) -> int:
+        return max(0, self.again_ns - TENTH_NS)
 
     @property
     def stale_ns(self) -> int:
@@ -153,10 +162,17 @@ class Member:
             self.hear(self.state, now_ns, mark)
         self.heard_ns, self.newest = max(before_ns, last_ns), newest
 
+    def is_doubtful(self, now_ns: int) -> bool:
+        """Whether nothing has come from it for a while: it will be down soon if it stays so."""
+        return self.state is not None and self._silent_ns(now_ns) >= DOUBT_NS + self._slower_ns
+
+    def _silent_ns(self, now_ns: int) -> int:
+        return now_ns - max(self.heard_ns, self.sign_ns)
+
     def age(self, now_ns: int) -> Age:
         if self.state is None:
             return Age.UNHEARD
-        if self.down or now_ns - max(self.heard_ns, self.sign_ns) >= DOWN_NS:
+        if self.down or self._silent_ns(now_ns) >= DOWN_NS + self._slower_ns:
             return Age.DOWN
         if now_ns - self.heard_ns < self.stale_ns:
             return Age.FRESH

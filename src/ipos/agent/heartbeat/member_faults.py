@@ -51,7 +51,7 @@ FRONT = (int(Fault.FRONT_CARRIER), int(Fault.FRONT_NEIGHBOUR))
 FRONT_DOWN_NS = 3_000_000_000
 """A plug that is put into another socket is back by then, and its connections live."""
 DEAF_DOWN_NS = 200_000_000
-"""It has not heard us for half a second already when it says so: as with silence, 800 ms."""
+"""It has not heard us for half a second already when it says so: together 0.7 s."""
 CALM_NS = 1_000_000_000
 """So long a server must have heard us before it is taken for one that does."""
 OPENING_NS = 1_500_000_000

@@ -5,7 +5,7 @@
                             ^                            |  ^
                             |                    silence |  | an answer
                             |                            v  |
-                            '-------datagram---------- SUSPECTED --800 ms without a sign--> DOWN
+                            '-------datagram---------- SUSPECTED --550 ms without a sign--> DOWN
 
 `now_ns` is a clock that never steps, `wall_ms` the clock that the servers share. A datagram is
 believed when it is authentic, of this farm, from a member's own address, sent within the last few
@@ -205,10 +205,17 @@ class Members:
     def heard_since(self, heard: bytes, now_ns: int) -> int:
         """Since when our data plane has heard another server without a pause; now if it does not.
 
-        `heard`: as of `hear_numbers`.
+        `heard`: as of `hear_numbers`. A server with news says whole states, which only we read: if
+        the data plane has heard it soon after the last one, there was no pause in between.
         """
-        times = [heard_rows.times(heard, member.index) for member in self.others()]
-        return min((since for last, since in times if now_ns - last <= PAUSE_NS), default=now_ns)
+        found = [now_ns]
+        for member in self.others():
+            last, since = heard_rows.times(heard, member.index)
+            if now_ns - last > PAUSE_NS:
+                continue
+            goes_on = since - member.heard_ns <= PAUSE_NS
+            found.append(min(since, member.heard_ns) if goes_on else since)
+        return min(found)
 
     def troubles(self, now_ns: int) -> list[Trouble]:
         """Those of the last few seconds."""

@@ -131,7 +131,7 @@ def _server(member: Member, now_ns: int, *, mine: bool) -> Server:
         and age is Age.FRESH
         and not member.standing.why
         and state.state == ServerState.READY,
-        doubtful=age is Age.SUSPECTED,
+        doubtful=not mine and age is not Age.DOWN and member.is_doubtful(now_ns),
         down=age is Age.DOWN,
     )
 
