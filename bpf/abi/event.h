@@ -267,7 +267,9 @@ struct ipos_decision { /* ring `decisions` */
 	  "fragments of UDP whose first one was not seen: left to this server's kernel") \
 	X(221, FLOW_EXPIRED, "rows of flows taken away because no datagram came in time") \
 	X(222, DROP_BOX_FOREIGN, "a container's packet of a connection that is not its own") \
-	X(223, BOX_LOST, "connections reset because the container of their application has gone")
+	X(223, BOX_LOST, "connections reset because the container of their application has gone") \
+	X(224, DROP_ARP_AWAY, \
+	  "ARP requests not answered: this server was away, and another may hold the address")
 
 #define IPOS_COUNTERS_MAX 256
 #define IPOS_COUNTERS_AMBIGUOUS 32 /* + enum ipos_ambiguity: AMBIGUOUS_* */

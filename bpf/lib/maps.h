@@ -263,6 +263,14 @@ IPOS_INLINE void seen(__u64 *last_seen_ns, __u64 now)
 		*last_seen_ns = now;
 }
 
+/* When any other server was heard. */
+IPOS_INLINE struct ipos_heard *heard_any(void)
+{
+	__u32 index = IPOS_HEARD_ANY;
+
+	return bpf_map_lookup_elem(&heard, &index);
+}
+
 IPOS_INLINE struct ipos_server *server_at(__u32 index)
 {
 	return bpf_map_lookup_elem(&servers, &index);

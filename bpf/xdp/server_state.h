@@ -53,6 +53,9 @@ IPOS_INLINE void server_noticed(struct ipos_heard *row, __u64 now)
 		row->since_ns = now;
 	row->last_ns = now;
 	bpf_spin_unlock(&row->lock);
+	row = heard_any();
+	if (row)
+		row->last_ns = now;
 }
 
 /*

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ MEGABYTES = 60
 PAUSE_S = 0.05
 """Between two megabytes of a download, which so takes some seconds."""
 _ASK_S = 0.01
+_AT_ONCE = 50
 _BUFFER = 1 << 20
 
 
@@ -120,10 +122,13 @@ class Clients:
             client.download()
 
     def ask_the_idle(self) -> None:
-        """One more request on each connection that has been silent since."""
-        for client in self.found:
-            if client.kind == "idle" and not client.error:
-                self._live(client, Client.ask)
+        """One more request on each connection that has been silent since.
+
+        Some at a time: a client learns after seconds only that the owner of its connection is dead.
+        """
+        silent = [one for one in self.found if one.kind == "idle" and not one.error]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda client: self._live(client, Client.ask), silent))
 
     @contextmanager
     def moving(self) -> Iterator[None]:

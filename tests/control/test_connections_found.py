@@ -138,8 +138,9 @@ def empty(farm: Farm, load: Clients, server: str) -> Iterator[None]:
     try:
         with load.moving():
             farm.run(by, "ipos", "drain", server)
-            wait_until("it has begun", lambda: _has_looked(farm, by, server))
-            load.ask_the_idle()  # what is decided once moves with its next request
+            wait_until("it has begun", lambda: _left(farm, by, server) is not None)
+            # What is decided once moves with its next request, or with one after that.
+            wait_until("all have moved", lambda: _moved(farm, by, server, load), 30)
             farm.run(by, "ipos", "drain", server, "--wait")
         assert not load.of(server)
         yield
@@ -147,9 +148,14 @@ def empty(farm: Farm, load: Clients, server: str) -> Iterator[None]:
         farm.run(by, "ipos", "server", "set", server, "ready")
 
 
-def _has_looked(farm: Farm, by: str, server: str) -> bool:
-    report = json.loads(farm.run(by, "ipos", "drain", server, "-o", "json"))
-    return report["left"] is not None
+def _moved(farm: Farm, by: str, server: str, load: Clients) -> bool:
+    load.ask_the_idle()
+    return not _left(farm, by, server)
+
+
+def _left(farm: Farm, by: str, server: str) -> object:
+    """What is left there, by reason; None before it has looked."""
+    return json.loads(farm.run(by, "ipos", "drain", server, "-o", "json"))["left"]
 
 
 def asking_on(load: Clients) -> list[Client]:

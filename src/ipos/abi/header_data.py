@@ -104,6 +104,9 @@ CONSTANTS: dict[str, int] = {
     "IPOS_NAME_MAX": 96,
     "IPOS_REDIRECT_MAX": 224,
     "IPOS_PAUSE_NS": 450000000,
+    "IPOS_HEARD_ANY": 0,
+    "IPOS_AWAY_NS": 800000000,
+    "IPOS_DOUBT_NS": 500000000,
     "IPOS_AMBIGUITIES_MAX": 32,
     "IPOS_SYN_REFUSERS_MAX": 5,
     "IPOS_IN_DOUBT": 0,
@@ -1896,6 +1899,11 @@ COUNTERS: list[tuple[int, str, str]] = [
     (221, "FLOW_EXPIRED", "rows of flows taken away because no datagram came in time"),
     (222, "DROP_BOX_FOREIGN", "a container's packet of a connection that is not its own"),
     (223, "BOX_LOST", "connections reset because the container of their application has gone"),
+    (
+        224,
+        "DROP_ARP_AWAY",
+        "ARP requests not answered: this server was away, and another may hold the address",
+    ),
     (
         230,
         "OWN_PROGRAM_REFUSED",

@@ -9,6 +9,7 @@ are taken in by the data planes, and the agent reads what they have heard from a
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address
@@ -16,6 +17,7 @@ from ipaddress import IPv4Address
 import msgspec
 
 from ipos.abi import rows as abi_rows
+from ipos.abi.layout import constant
 from ipos.abi.rows import ServerState, SettingsFlags
 from ipos.agent.drain.emptying import Emptying
 from ipos.agent.examination import findings_message
@@ -42,6 +44,7 @@ from ipos.config.schema import Config
 from ipos.kernel.libbpf.map_store import Map
 from ipos.kernel.maps import Tables
 
+_ANY = constant("IPOS_HEARD_ANY").to_bytes(4, sys.byteorder)
 _OTHER_KINDS = (*query_message.KINDS, learned_cookies.KIND, *findings_message.KINDS)
 """First bytes of the datagrams on our port that are not states."""
 
@@ -92,6 +95,7 @@ class Exchange:
         self._known: dict[int, tuple[int, int]] = {}
         self._again: asyncio.Handle | None = None
         self._woken: Callable[[], None] | None = None
+        self._is_alone = False
         self.again_ms = OFTEN.again_ms
         self.take(config)
 
@@ -202,6 +206,13 @@ class Exchange:
         """The rows that our data plane has written, of all members."""
         last = max([member.index for member in self._members.by_ip.values()])
         return self._said.first(last + 1, locked=True)
+
+    def note_alone(self, now_ns: int) -> None:
+        """Tell our data plane when no other server is there: it has not been away, then."""
+        alone = self._members.hears_nobody(now_ns)
+        if alone and not self._is_alone:
+            self._said.update(_ANY, bytes(self._said.value_size))
+        self._is_alone = alone
 
     def heard_since(self, now_ns: int) -> int:
         """Since when our data plane has heard another one without a pause; now if it does not."""

@@ -91,6 +91,7 @@ class Update:
         """Bring all up to date."""
         self._is_still = False
         self._exchange.tell_cookies(now_ns)
+        self._exchange.note_alone(now_ns)
         since_ns = now_ns - self._started_ns
         self.settled = since_ns > GRACE_S * _SECOND_NS or self._members.all_heard()
         changed = self.hold(now_ns)

@@ -8,8 +8,11 @@ from scapy.packet import Packet
 
 from tests.support.golden import packets as p
 from tests.support.golden.machine import SERVERS, Config
-from tests.support.golden.row import Row, Step, rx, to_front
+from tests.support.golden.row import Row, Step, Table, rx, to_front
+from tests.support.golden.rows_states import KNOWN
+from tests.support.golden.server_states import numbers
 
+MS = 1_000_000
 _ALL = "ff:ff:ff:ff:ff:ff"
 _ROUTER_IP = "203.0.113.254"
 _HOLDS, _SILENT = Config(arp="ANSWER"), Config(arp="SILENT")
@@ -50,6 +53,10 @@ def _leaves(frame: bytes, left: bytes) -> Step:
     return Step(hook="out", where="front", frame=frame, verdict="ok", left=left)
 
 
+def _heard(last_ns: int, since_ns: int = -1_000_000 * MS) -> dict[str, Table]:
+    return {"heard": [(0, {"last_ns": last_ns, "since_ns": since_ns})]}
+
+
 # fmt: off
 ROWS = [
     Row(about="ARP: the holder of an address answers a broadcast",
@@ -67,6 +74,23 @@ ROWS = [
         steps=[rx("front", _asks(), "drop"), rx("front", _asks(by="0.0.0.0"), "drop"),
                rx("front", _asks(by=p.SERVICE), "drop")],
         counts={"DROP_ARP_ELSEWHERE": 3}, config=_SILENT),
+    Row(about="ARP: who heard another server a short while ago answers",
+        steps=[rx("front", _asks(), "redirect", to_front(_answers()))], counts={}, config=_HOLDS,
+        before=_heard(-200 * MS)),
+    Row(about="ARP: who was away does not know whether another server holds the address by now",
+        steps=[rx("front", _asks(), "drop"), rx("front", _asks(to=p.FRONT), "drop")],
+        counts={"DROP_ARP_AWAY": 2}, config=_HOLDS, before=_heard(-900 * MS)),
+    Row(about="ARP: who was away answers if no other server is heard for a while",
+        steps=[rx("front", _asks(), "redirect", to_front(_answers()))], counts={}, config=_HOLDS,
+        before=_heard(-1500 * MS, -600 * MS)),
+    Row(about="ARP: who is away again doubts again",
+        steps=[rx("front", _asks(), "drop")], counts={"DROP_ARP_AWAY": 1}, config=_HOLDS,
+        before=_heard(-900 * MS, -901 * MS)),
+    Row(about="ARP: who was away and hears another server answers",
+        steps=[rx("back", numbers(), "drop"),
+               rx("front", _asks(), "redirect", to_front(_answers()))],
+        counts={"STATE_HEARD": 1}, config=_HOLDS, before={**KNOWN, **_heard(-900 * MS)},
+        traffic={2: (9, 4)}),
     Row(about="ARP: our kernel does not ask in the name of an address that another server holds",
         steps=[_leaves(_asks_router(), _asks_router(by="0.0.0.0"))], counts={}, config=_SILENT),
     Row(about="ARP: our kernel asks in the name of an address that is held here",

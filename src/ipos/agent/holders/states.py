@@ -50,8 +50,8 @@ TURN_NS = 1_000 * _MS
 """How much longer each next server waits, should the one that is chosen not know the address."""
 ANNOUNCED_NS = tuple(ms * _MS for ms in (0, 100, 300, 1_000, 2_000))
 """Routers may lose an announcement, or not believe one that follows another too soon."""
-SLEPT_NS = 450 * _MS
-"""Who has not run for so long may have been taken for dead: a beat before `DOWN_NS`."""
+SLEPT_NS = 520 * _MS
+"""Who has not run for so long may be taken for dead before it is heard again (`DOWN_NS`)."""
 NEVER = sys.maxsize
 DOUBT_NS = 1_000 * _MS  # after a start, another server's word counts more than what was found
 ASKS_NS = 40_000 * _MS
