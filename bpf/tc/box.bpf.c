@@ -56,14 +56,22 @@ int ipos_box_in(struct __sk_buff *skb)
 	return ep->reason == IPOS_REFUSE_NONE ? TC_ACT_OK : shot(COUNT_DROP_NOT_ADOPTED);
 }
 
-/* Whether a container may speak for the connection: it has the socket, had it, or is getting it. */
-IPOS_INLINE int is_its_own(const struct ipos_tuple *t, __u32 box)
+/*
+ * Whether a container may speak for the connection: it has the socket or is getting it.  While
+ * nobody does, or the connection has ended or moved away, the container of the service's
+ * application may, whose kernel may still have the socket of before.
+ */
+IPOS_INLINE int is_its_own(const struct ipos_tuple *t, const struct ipos_address *a, __u32 box)
 {
 	struct ipos_endpoint *ep = endpoint_of(t);
+	struct ipos_service *service;
 
-	if (ep && ep->state == IPOS_EP_ATTACHED)
+	if (ep && ep->state != IPOS_EP_PENDING)
 		return ep->flags & IPOS_EP_BOXED && ep->box == box;
-	return ep || bpf_map_lookup_elem(&temporary, t) || bpf_map_lookup_elem(&left_behind, t);
+	if (!ep && !bpf_map_lookup_elem(&temporary, t) && !bpf_map_lookup_elem(&left_behind, t))
+		return 0;
+	service = service_at(a->service);
+	return service && service->box == box;
 }
 
 /*
@@ -76,6 +84,7 @@ int ipos_box_out(struct __sk_buff *skb)
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct ipos_settings *set = settings_now();
 	struct ipos_tuple t = {};
+	struct ipos_address *a;
 	struct segment s;
 
 	if (!set || set->abi != IPOS_ABI)
@@ -88,9 +97,10 @@ int ipos_box_out(struct __sk_buff *skb)
 	t.service_ip = s.tuple.client_ip;
 	t.service_port = s.tuple.client_port;
 	t.protocol = IPPROTO_TCP;
-	if (!address_of(t.service_ip, t.service_port))
+	a = address_of(t.service_ip, t.service_port);
+	if (!a)
 		return TC_ACT_UNSPEC;
-	if (!is_its_own(&t, skb->ifindex))
+	if (!is_its_own(&t, a, skb->ifindex))
 		return shot(COUNT_DROP_BOX_FOREIGN);
 	return bpf_redirect_neigh(set->out_ifindex, NULL, 0, 0);
 }

@@ -11,10 +11,19 @@ from native.values import Socket, SocketState
 from tests.support.golden import icmp
 from tests.support.golden import packets as p
 from tests.support.golden.machine import LISTENER, Config, refusers
-from tests.support.golden.row import Establishes, Row, Step, into_box, rx, to_back, to_client
+from tests.support.golden.row import (
+    Establishes,
+    Row,
+    Step,
+    into_box,
+    into_front,
+    rx,
+    to_back,
+    to_client,
+)
 from tests.support.golden.rows_handshake import KEY
 from tests.support.golden.rows_migration import HEAD_END, NOT_ADOPTED, REFUSED
-from tests.support.golden.rows_owner import OURS, told
+from tests.support.golden.rows_owner import OURS, ours, told
 from tests.support.golden.rows_request import (
     ADOPTING,
     ALL,
@@ -31,6 +40,8 @@ BOX = "elsewhere"
 MARK = constant("IPOS_MARK_BOX")
 BOXED = constant("IPOS_EP_BOXED")
 NETNS = 5  # the id of the container's network namespace
+OTHER = "back"
+"""The interface that leads to another container."""
 ONE_NETNS = "TEST_RUN has one network namespace"
 HERE = Config(box=BOX)
 INSIDE = Config(box=BOX, box_netns=NETNS + 1, candidates=(1, 2))
@@ -64,11 +75,23 @@ def into(frame: bytes, verdict: str, mark: int = MARK, **fields: Any) -> Step:
     return Step(hook="into box", where=BOX, frame=frame, verdict=verdict, mark=mark, **fields)
 
 
-def out(frame: bytes, verdict: str, *sent: Any) -> Step:
+def out(frame: bytes, verdict: str, *sent: Any, where: str = BOX) -> Step:
     """At our end of the wire to it."""
-    return Step(hook="out of box", where=BOX, frame=frame, verdict=verdict, sent=sent)
+    return Step(hook="out of box", where=where, frame=frame, verdict=verdict, sent=sent)
 
 
+_LEFT = {"left_behind": [(KEY, {"iss": p.ISS, "sent": p.ISS + 1, "server": 2})]}
+_ENDS = p.answer("RA", seq=p.ISS + 1, ack=HEAD_END, window=500)
+_UNATTACHED: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("that waits for its request", OPEN_ROW),
+    ("that is offered by another server", ours(PENDING)),
+    ("whose last adoption was in another container", ours(PENDING, flags=BOXED, box=OTHER)),
+    ("that is being adopted", ours(ADOPTING, flags=BOXED, box=BOX)),
+    ("whose handshake the application's kernel does", _SYN_HERE),
+    ("that has ended", {"temporary": [(KEY, {"state": constant("IPOS_TEMP_CLOSED")})]}),
+    ("that has moved away", _LEFT),
+)
+"""Connections without a socket of the farm's, which are the application's container's in BOX."""
 _ADOPTED_IN = {"temporary": [], **local(ADOPTING, flags=BOXED)}
 
 IN = [
@@ -167,14 +190,33 @@ OUT = [
     Row(about="out of a container: its application's answer, by the next hop to the client",
         steps=[out(_ANSWER, "redirect", to_client(_ANSWER))], counts={}, before=attached(),
         config=HERE),
-    Row(about="out of a container: what its kernel says of a connection that has ended",
-        steps=[out(_ANSWER, "redirect", to_client(_ANSWER))], counts={}, config=HERE,
-        before={"temporary": [(KEY, {"state": constant("IPOS_TEMP_CLOSED")})]}),
+    *(Row(about=f"out of the application's container: a segment of a connection {which}",
+          steps=[out(_ANSWER, "redirect", to_client(_ANSWER))], counts={}, before=before,
+          config=HERE) for which, before in _UNATTACHED),
+    *(Row(about=f"out of another container: a segment of a connection {which}",
+          steps=[out(_ANSWER, "shot", where=OTHER)], counts={"DROP_BOX_FOREIGN": 1},
+          before=before, config=HERE) for which, before in _UNATTACHED),
+    Row(about="out of a container: a segment while the application is in none",
+        steps=[out(_ANSWER, "shot")], counts={"DROP_BOX_FOREIGN": 1}, before=OPEN_ROW),
+    Row(about="out of a container: a segment of a connection that our own kernel is adopting",
+        steps=[out(_ANSWER, "shot")], counts={"DROP_BOX_FOREIGN": 1},
+        before=ours(ADOPTING), config=HERE),
+    Row(about="out of a container that was the application's: its connection stays its own",
+        steps=[out(_ANSWER, "redirect", to_client(_ANSWER))], counts={}, before=attached(),
+        config=replace(HERE, box=OTHER)),
+    Row(about="out of a container that was the application's: a segment of one that has moved away",
+        steps=[out(_ENDS, "shot")], counts={"DROP_BOX_FOREIGN": 1}, before=_LEFT,
+        config=replace(HERE, box=OTHER)),
+    Row(about="a reset by a container's socket whose connection has moved ends on our own ingress",
+        steps=[out(_ENDS, "redirect", to_client(_ENDS)),
+               Step(hook="out", where="front", frame=_ENDS, verdict="redirect",
+                    sent=(into_front(_ENDS),))],
+        counts={"DROP_MOVED": 1}, before=_LEFT, config=HERE),
     Row(about="out of a container: a segment of no connection",
         steps=[out(_ANSWER, "shot")], counts={"DROP_BOX_FOREIGN": 1}, config=HERE),
     Row(about="out of a container: a segment of another container's connection",
         steps=[out(_ANSWER, "shot")], counts={"DROP_BOX_FOREIGN": 1},
-        before=attached("back"), config=HERE),
+        before=attached(OTHER), config=HERE),
     Row(about="out of a container: a segment of our own kernel's connection",
         steps=[out(_ANSWER, "shot")], counts={"DROP_BOX_FOREIGN": 1},
         before=local(ATTACHED, cookie=77), config=HERE),
