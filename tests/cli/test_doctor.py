@@ -150,3 +150,13 @@ def test_where_applications_should_listen(tmp_path: Path) -> None:
     site = read_site(config)
     assert site.places == (Place("web", 80), Place("api", 9000, "127.0.0.1"))
     assert (site.members, site.tagged) == (("10.77.0.1",), ("eth0",))
+
+
+def test_what_the_file_says_of_containers_and_of_connection_tracking(tmp_path: Path) -> None:
+    config = tmp_path / "ipos.toml"
+    config.write_text(
+        '[server]\nnotrack = "leave"\n[[service]]\nname = "web"\nport = 80\n'
+        '[[service]]\nname = "api"\nport = 81\napplication = "container:api:9000"\n'
+    )
+    site = read_site(config)
+    assert (site.boxed, site.notrack) == (("api",), "leave")

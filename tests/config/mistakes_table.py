@@ -110,8 +110,7 @@ FIELDS = [
     ("Limits.holding", "forward = 1_000_000", "holding = 99999999", 10,
      f"farm.limits.holding is 99999999; it must be {ENTRIES}"),
     ("Server.name", '"s1"', '""', 13, f'server.name is ""; it must be {NAME} "s1"'),
-    ("Server.front", '"eth0"', '"eth 0"', 14,
-     f'server.front is "eth 0"; it must be {INTERFACE} "eth0"'),
+    ("Server.front", '"eth0"', '"/"', 14, f'server.front is "/"; it must be {INTERFACE} "eth0"'),
     ("Server.back", '"eth1"', '"a-name-that-is-too-long"', 15,
      f'server.back is "a-name-that-is-too-long"; it must be {INTERFACE} "eth1"'),
     ("Server.addresses", '["203.0.113.1"]', '"203.0.113.1"', 16,
@@ -128,6 +127,8 @@ FIELDS = [
      'server.on_stop is "go"; it must be "stay" or "leave"'),
     ("Server.mptcp", 'back = "eth1"', 'back = "eth1"\nmptcp = "on"', 16,
      'server.mptcp is "on"; it must be "off" or "leave"'),
+    ("Server.notrack", 'back = "eth1"', 'back = "eth1"\nnotrack = "on"', 16,
+     'server.notrack is "on"; it must be "auto" or "leave"'),
     ("Server.leave_timeout_s", 'back = "eth1"', 'back = "eth1"\nleave_timeout_s = 0', 16,
      "server.leave_timeout_s is 0; it must be seconds from 1 to 86400"),
     ("Server.ready_port", 'back = "eth1"', 'back = "eth1"\nready_port = -1', 16,
@@ -276,7 +277,7 @@ OTHERS = [
      '[farm] has no key "idle"; did you mean "idle_s"?'),
     ("unknown key far from any", 'front = "eth0"', 'front = "eth0"\ncolour = 1', 15,
      ('[server] has no key "colour"; its keys are name, front, back, addresses, front_vlan, '
-     "back_vlan, max_connections, on_stop, leave_timeout_s, ready_port, mptcp, "
+     "back_vlan, max_connections, on_stop, leave_timeout_s, ready_port, mptcp, notrack, "
      "access_log_file, access_log_to, access_log_format")),
     ("a log's file and another target", 'back = "eth1"',
      'back = "eth1"\naccess_log_file = "/var/log/a"\naccess_log_to = "syslog"', 16,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ipos import state_file
 from ipos.agent.heartbeat.message import Order
-from ipos.agent.network.interfaces import Changes
+from ipos.agent.network.change_record import Changes
 from ipos.agent.snapshot.snapshot import Snapshot
 from ipos.errors import IposError
 from ipos.files import FileError, read_bounded, write_whole

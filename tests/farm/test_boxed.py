@@ -299,6 +299,27 @@ def test_a_reload_and_another_agent_disturb_no_container(farm: Farm) -> None:
     _wait_all_serve(farm)
 
 
+def test_a_container_that_translates_addresses(farm: Farm) -> None:
+    """As some engines have it for their name service: the kernel would take the sockets away."""
+    inside = farm.lab.app_place("s2")
+
+    def nft(command: str) -> str:
+        done = inside.run(["nft", command], capture_output=True, text=True, check=True)
+        return str(done.stdout)
+
+    def is_kept_away() -> bool:
+        return "table ip ipos\n" in nft("list tables")
+
+    nft("add table ip dns; add chain ip dns post { type nat hook postrouting priority 100; }")
+    wait_until("the agent has looked", is_kept_away, 15)
+    before = farm.counters("s2")
+    for nth in range(20):
+        assert farm.get(server=SERVERS[nth % 3], port=ALONE).served_by == "s2"
+    assert farm.counters("s2")["drop_not_adopted"] == before["drop_not_adopted"]
+    nft("delete table ip dns")
+    wait_until("it goes with the last chain", lambda: not is_kept_away(), 15)
+
+
 def test_detach_leaves_nothing_in_the_container(farm: Farm) -> None:
     """And a new start finds and prepares it again."""
     inside = farm.lab.app_place("s3")

@@ -9,7 +9,7 @@ import pytest
 
 from ipos.doctor import CHECKS, Facts, Interface, Listener, checks, examine, farm_checks
 from ipos.doctor.examination import attached
-from ipos.doctor.firewall import parse_iptables
+from ipos.doctor.firewall import parse_iptables, parse_nft
 from ipos.doctor.netdev import XdpFeature
 from ipos.doctor.site import Place, Site
 
@@ -216,6 +216,11 @@ BROKEN: list[tuple[Callable[[Facts], str | None], Facts, str]] = [
         "let tcp port 80 in there",
     ),
     (
+        farm_checks.containers,
+        replace(at_site(boxed=("web",)), sealed=True),
+        "copy containers.conf, which comes with the package, to /etc/systemd/system/",
+    ),
+    (
         checks.nat,
         replace(
             HEALTHY,
@@ -313,3 +318,66 @@ def test_who_may_not_read_a_programs_name_takes_it_for_ours() -> None:
         facts = replace(HEALTHY, front=replace(HEALTHY.front, xdp=program))
         assert (checks.xdp_slot(attached(facts)) is not None) == says
     assert checks.xdp_slot(replace(HEALTHY, front=replace(HEALTHY.front, xdp="id 28982")))
+
+
+@pytest.mark.parametrize(
+    ("changes", "well"),
+    [
+        ({"boxed": ("web",)}, False),
+        ({"places": (Place("web", 80),)}, True),
+        ({"places": (Place("web", 80), Place("api", 8080))}, False),
+    ],
+)
+def test_containers_that_the_agent_may_not_enter(changes: dict[str, Any], well: bool) -> None:
+    """They are needed where a service says so, or where nothing else listens for one."""
+    facts = replace(at_site(**changes), containers=2)
+    assert farm_checks.containers(facts) is None
+    assert (farm_checks.containers(replace(facts, sealed=True)) is None) == well
+
+
+_NAT = "*nat\n:POSTROUTING ACCEPT [0:0]\nCOMMIT\n"
+_OURS: list[dict[str, Any]] = [
+    {"chain": {"family": "ip", "table": "ipos", "name": "in", "hook": "prerouting",
+               "type": "filter", "policy": "accept", "handle": 1}},
+    {"rule": {"family": "ip", "table": "ipos", "chain": "in", "handle": 2, "expr": [
+        {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}},
+                   "right": "@ports"}},
+        {"notrack": None}]}},
+]  # fmt: skip
+
+
+def test_before_its_start_translation_is_the_agents_affair_unless_it_is_to_leave_it() -> None:
+    facts = replace(HEALTHY, ruleset=tuple(parse_iptables(_NAT)), front=Interface("front", 1500))
+    assert checks.nat(facts) is None
+    assert checks.nat(replace(facts, site=replace(SITE, notrack="leave"))) is not None
+
+
+def test_the_agents_own_table_is_good_to_know() -> None:
+    ruleset = (*parse_iptables(_NAT), *parse_nft({"nftables": _OURS}))
+    (found,) = (each for each in examine(replace(HEALTHY, ruleset=ruleset)) if each.check == "nat")
+    assert found.ok
+    assert "by the table ip ipos of nftables" in found.message
+
+
+@pytest.mark.parametrize(
+    ("accepts", "well"), [("-m conntrack --ctstate NEW ", False), ("", True)], ids=["new", "any"]
+)
+def test_an_untracked_request_is_not_a_new_one(accepts: str, well: bool) -> None:
+    rule = f"-A INPUT -p tcp -m tcp --dport 80 {accepts}-j ACCEPT"
+    saved = f"*filter\n:INPUT DROP [0:0]\n{rule}\nCOMMIT\n"
+    tracked = parse_iptables(saved + _NAT)
+    assert checks.firewall(replace(HEALTHY, ruleset=tuple(tracked))) is None
+    ruleset = (*tracked, *parse_nft({"nftables": _OURS}))
+    found = checks.firewall(replace(HEALTHY, ruleset=ruleset))
+    assert (found is None) == well
+    assert found is None or "connection tracking does not see it" in found
+
+
+def test_what_is_not_tracked_is_not_translated() -> None:
+    rule = "-A PREROUTING -p tcp -m tcp --dport 80 -j DNAT --to-destination 172.17.0.2:80"
+    published = parse_iptables(f"*nat\n:PREROUTING ACCEPT [0:0]\n{rule}\nCOMMIT\n")
+    found = checks.firewall(replace(HEALTHY, ruleset=tuple(published)))
+    assert found is not None
+    assert "sends port 80 elsewhere" in found
+    ruleset = (*published, *parse_nft({"nftables": _OURS}))
+    assert checks.firewall(replace(HEALTHY, ruleset=ruleset)) is None

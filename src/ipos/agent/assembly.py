@@ -30,6 +30,7 @@ from ipos.agent.housekeeping import Housekeeping
 from ipos.agent.http.agent_control import Reloads
 from ipos.agent.http.readiness import Readiness, unready
 from ipos.agent.loop.tasks import Tasks
+from ipos.agent.network.untracked import TranslationWatch
 from ipos.agent.reload import Reload
 from ipos.agent.serving import Serving
 from ipos.agent.startup import Parts
@@ -85,7 +86,10 @@ def assemble(stack: ExitStack, parts: Parts, reloads: Reloads, tasks: Tasks) -> 
     routing = Routing(parts.network, undone, tasks.spawn)
     orders = OrderFile(parts.orders, undone, tasks)
     readiness = _readiness(stack, parts, serving)
-    housekeeping = Housekeeping(parts, emptying, readiness, snapshot, serving.history, tasks)
+    translation = stack.enter_context(TranslationWatch(parts.network.untrack, undone, tasks))
+    housekeeping = Housekeeping(
+        parts, emptying, readiness, translation, snapshot, serving.history, tasks
+    )
     update = Update(
         exchange, parts.members, orders, parts.rows, routing, expiry, links, snapshot, keeper,
         housekeeping, undone, tasks, ready=serving.announce,

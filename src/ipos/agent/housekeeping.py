@@ -7,6 +7,7 @@ from ipos.agent.drain.emptying import Emptying
 from ipos.agent.http.history import History
 from ipos.agent.http.readiness import Readiness
 from ipos.agent.loop.tasks import Tasks
+from ipos.agent.network.untracked import TranslationWatch
 from ipos.agent.rows import desired
 from ipos.agent.startup import Parts
 from ipos.agent.view.snapshot_file import SnapshotFile
@@ -24,6 +25,7 @@ class Housekeeping:
         parts: Parts,
         emptying: Emptying,
         readiness: Readiness,
+        translation: TranslationWatch,
         snapshot: SnapshotFile,
         history: History | None,
         tasks: Tasks,
@@ -31,6 +33,7 @@ class Housekeeping:
         self._parts = parts
         self._emptying = emptying
         self._readiness = readiness
+        self._translation = translation
         self._snapshot = snapshot
         self._history = history
         self._tasks = tasks
@@ -49,6 +52,7 @@ class Housekeeping:
         end_unread(parts.tables)
         if is_ready:
             self._tasks.spawn(self._readiness.keep(parts.config.server.ready_port))
+        self._translation.begin(now_ns)
         parts.own_programs.look(parts.config, now_ns)
         if self._history is not None and self._history.is_due(now_ns):
             self._sample(self._history, now_ns)

@@ -11,6 +11,7 @@ from ipos.abi.layout import constant
 from ipos.agent.host import paths
 from ipos.agent.network import own_pair
 from ipos.agent.network.interfaces import Interface, Network, NetworkError
+from ipos.agent.network.untracked import services
 from ipos.agent.rows.desired import key_words
 from ipos.config import ownprograms
 from ipos.config.remarks import remarks
@@ -73,7 +74,14 @@ def prepare(
     """
     own = config.server.addresses if attached or config.farm.announce == "none" else []
     mptcp = config.server.mptcp == "leave"
-    network.prepare(front, back, own, ownprograms.source(config), mptcp=mptcp)
+    network.prepare(
+        front,
+        back,
+        own,
+        ownprograms.source(config),
+        mptcp=mptcp,
+        services=services(config, config.server.addresses),
+    )
 
 
 def attach(config: Config, pins: Path, front: Interface, back: Interface) -> None:

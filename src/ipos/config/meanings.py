@@ -50,6 +50,10 @@ MEANINGS: dict[str, str] = {
     "first.",
     "Server.mptcp": 'Whether new sockets may use MPTCP: "off" sets `net.mptcp.enabled` to 0 until '
     '`ipos detach`, "leave" changes nothing. An application that listens with MPTCP is not served.',
+    "Server.notrack": "What is done where a firewall translates addresses, as on each host with "
+    'Docker, and the kernel takes the sockets of adopted requests away: "auto" keeps connection '
+    "tracking away from the services, by the table `ip ipos` of nftables, until `ipos detach`; "
+    '"leave" changes nothing.',
     "Server.leave_timeout_s": "After this time a server that leaves resets the connections that "
     "it still has.",
     "Server.ready_port": "The TCP port of the back address on which `GET /v1/ready` is answered.",

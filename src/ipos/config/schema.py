@@ -151,6 +151,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
         int, Meta(ge=0, le=65_535, description="a port from 1 to 65535, or 0 for none")
     ] = 0
     mptcp: Annotated[Literal["off", "leave"], Meta(description='"off" or "leave"')] = "off"
+    notrack: Annotated[Literal["auto", "leave"], Meta(description='"auto" or "leave"')] = "auto"
     access_log_file: (
         Annotated[Path, Meta(description='the path of a file, such as "/var/log/ipos/access.log"')]
         | None

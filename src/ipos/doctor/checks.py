@@ -7,11 +7,16 @@ how to fix it.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from ipos.agent.network.nftables import TABLE
 from ipos.doctor import farm_checks
-from ipos.doctor.address_translation import translating_chain
+from ipos.doctor.address_translation import (
+    is_kept_away_by_us,
+    is_untracked,
+    translating_chain,
+)
 from ipos.doctor.facts import TCP_OPTIONS, Facts, Interface
 from ipos.doctor.firewall import Packet, swallowed_by
 
@@ -216,6 +221,9 @@ def firewall(facts: Facts) -> str | None:
     for port in facts.ports:
         for address in facts.site.addresses or (None,):
             packet = Packet(facts.front.name, port, address, "new" if loose else "invalid")
+            untracked = is_untracked(facts.ruleset, packet)
+            if untracked is not False:
+                packet = replace(packet, state="untracked" if untracked else None)
             found = swallowed_by(facts.ruleset, packet)
             if found is None:
                 continue
@@ -225,7 +233,9 @@ def firewall(facts: Facts) -> str | None:
                     f"{found.fix}, and let the service's `application` name the target."
                 )
             why = "a request whose handshake the iNIC did is a new connection without SYN"
-            if not loose:
+            if untracked:
+                why = "connection tracking does not see it, so that it is neither new nor known"
+            elif not loose:
                 why += " (and nf_conntrack_tcp_loose is 0, which makes it invalid: set it to 1)"
             return (
                 f"{found.rule} ({found.verdict}) drops what clients send to port {port}, because "
@@ -235,6 +245,8 @@ def firewall(facts: Facts) -> str | None:
 
 
 def nat(facts: Facts) -> str | None:
+    if facts.site.notrack != "leave" and facts.front.xdp != OUR_XDP:
+        return None  # the agent sees to it when it starts
     for port in facts.ports:
         for address in facts.site.addresses or (None,):
             chain = translating_chain(facts.ruleset, Packet(facts.front.name, port, address))
@@ -243,11 +255,21 @@ def nat(facts: Facts) -> str | None:
                 return (
                     f"Chain {chain} has the type nat. Address translation takes the socket away "
                     f"from each request to port {port} that this server adopts, so it serves none: "
-                    "keep connection tracking away from the services. nft 'add table ip services; "
+                    'keep connection tracking away, by notrack = "auto" in [server] or by '
+                    "nft 'add table ip services; "
                     "add chain ip services early { type filter hook prerouting priority raw; }; "
                     f"add rule ip services early {rule}'."
                 )
     return None
+
+
+def _untracked_note(facts: Facts) -> str:
+    if not is_kept_away_by_us(facts.ruleset):
+        return ""
+    return (
+        "A chain of type nat is here, so the agent keeps connection tracking away from the "
+        f"services by the table ip {TABLE} of nftables."
+    )
 
 
 def _sides(facts: Facts) -> tuple[tuple[str, Interface], ...]:
@@ -263,8 +285,8 @@ CHECKS: Final[tuple[Callable[[Facts], str | None], ...]] = (
     root, kernel, btf, libbpf, bpffs, cgroup2, tcp_syncookies, tcp_rfc1337, tcp_options,
     farm_checks.configuration, interfaces, carrier, farm_checks.back_address, mtu,
     farm_checks.native_xdp, farm_checks.checksums, arp, rp_filter, back_rp_filter, rps, rx_vlan,
-    xdp_slot, farm_checks.listening, farm_checks.mptcp, firewall, nat, farm_checks.state_port,
-    farm_checks.announcements, farm_checks.udp_services,
+    xdp_slot, farm_checks.listening, farm_checks.containers, farm_checks.mptcp, firewall, nat,
+    farm_checks.state_port, farm_checks.announcements, farm_checks.udp_services,
 )  # fmt: skip
 NEED_ROOT: Final = frozenset((xdp_slot, firewall, nat, farm_checks.state_port,
                             farm_checks.checksums, farm_checks.udp_services))  # fmt: skip
@@ -273,6 +295,8 @@ _NOT_SEEN: Final = "This needs root, and was not looked at."
 NEED_INTERFACES: Final = frozenset((carrier, mtu, arp, rp_filter, back_rp_filter, rps, rx_vlan,
     xdp_slot, farm_checks.back_address, farm_checks.native_xdp))  # fmt: skip
 """What cannot be known of an interface that is not there."""
+NOTES: Final[dict[Callable[[Facts], str | None], Callable[[Facts], str]]] = {nat: _untracked_note}
+"""What is good to know where a check finds nothing wrong."""
 _NOT_THERE: Final = "An interface is missing, so this was not looked at."
 
 
@@ -288,5 +312,6 @@ def examine(facts: Facts) -> list[Finding]:
         if message is None and check in NEED_INTERFACES and not has_both:
             findings.append(Finding(check.__name__, False, _NOT_THERE, seen=False))
             continue
-        findings.append(Finding(check.__name__, message is None, message or ""))
+        note = NOTES[check](facts) if message is None and check in NOTES else ""
+        findings.append(Finding(check.__name__, message is None, message or note))
     return findings

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import struct
@@ -42,6 +43,7 @@ _SYSCTLS: Final = (
 )
 _PER_INTERFACE: Final = ("arp_ignore", "arp_announce", "rp_filter")
 _COMMAND_S: Final = 10
+_SYS_ADMIN: Final = 21  # CAP_SYS_ADMIN of linux/capability.h
 UNNAMED = "id "
 """How an XDP program is called whose name may not be read; its number follows."""
 
@@ -96,6 +98,10 @@ class Facts:
     """Packets that the data plane has dropped because of their checksum."""
     contained: tuple[Listener, ...] = ()
     """What listens in containers that a pair of interfaces leads to."""
+    containers: int = 0
+    """How many there are."""
+    sealed: bool = False
+    """Whether the agent may enter none of them."""
     bird: str | None = None
     """What BIRD says of its protocol `ipos`, empty where it does not answer; None: nobody asked."""
 
@@ -103,6 +109,7 @@ class Facts:
 def collect(site: Site, front: str, back: str, ports: Iterable[int] = ()) -> Facts:
     """Read everything. Without `ports`, those of all listening TCP sockets are taken."""
     listeners = _listeners()
+    contained, containers, sealed = _contained((front, back))
     wanted = tuple(ports) or tuple(sorted({each.port for each in listeners}))
     return Facts(
         root=os.geteuid() == 0,
@@ -121,7 +128,9 @@ def collect(site: Site, front: str, back: str, ports: Iterable[int] = ()) -> Fac
         site=site,
         back_addresses=_addresses(back),
         bad_checksums=_bad_checksums(),
-        contained=_contained((front, back)),
+        contained=contained,
+        containers=containers,
+        sealed=sealed or not _agent_enters(),
         bird=_bird(site.announcer),
     )
 
@@ -162,20 +171,44 @@ def _listeners() -> tuple[Listener, ...]:
         return ()
 
 
-def _contained(own: Iterable[str]) -> tuple[Listener, ...]:
-    """None of those that we may not enter. own: interfaces that lead to no container."""
+def _contained(own: Iterable[str]) -> tuple[tuple[Listener, ...], int, bool]:
+    """What listens in containers, how many there are, and whether we may not enter them.
+
+    own: interfaces that lead to no container.
+    """
     from ipos.agent.network.rtnetlink import RtNetlink
     from ipos.agent.network.wired_namespaces import search
 
     found: list[Listener] = []
+    seats: Iterable[Any] = ()
+    denied = False
     with suppress(OSError):
         indices = {index for index, name in socket.if_nameindex() if name in own}
         with RtNetlink() as netlink:
             wires = [wire for wire in netlink.wires() if wire.index not in indices]
-        for seat in search({wire.namespace for wire in wires}).values() if wires else ():
-            with suppress(OSError), seat.entered():
-                found += tcp_listeners()
-    return tuple(found)
+        seats = search({wire.namespace for wire in wires}).values() if wires else ()
+        for seat in seats:
+            try:
+                with seat.entered():
+                    found += tcp_listeners()
+            except PermissionError:
+                denied = True
+            except OSError:  # it has gone meanwhile
+                continue
+    return tuple(found), len(tuple(seats)), denied
+
+
+def _agent_enters() -> bool:
+    """Whether the agent that runs here may enter containers; yes where none runs."""
+    from ipos.agent.host.paths import agent_pid
+
+    number = agent_pid()
+    try:
+        status = Path(f"/proc/{number}/status").read_text() if number else ""
+    except OSError:
+        return True
+    held = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return held is None or bool(int(held[1], 16) >> _SYS_ADMIN & 1)
 
 
 def _interface(name: str) -> Interface:

@@ -4,9 +4,11 @@
 """
 
 from ipos.agent.holders.route_file import PROTOCOL
+from ipos.agent.network.wired_namespaces import LEAVE_TO_ENTER
 from ipos.doctor.facts import Facts, Interface
 from ipos.doctor.firewall import Packet, swallowed_by
 from ipos.doctor.netdev import XdpFeature
+from ipos.doctor.open_sockets import Listener
 
 _BOTH = XdpFeature.BASIC | XdpFeature.REDIRECT
 _ANY = ("0.0.0.0", "::")
@@ -68,6 +70,21 @@ def listening(facts: Facts) -> str | None:
     return (
         f"Nothing listens here for {named}, so this server serves nothing: start the application, "
         'or say where it listens with application = "IP:PORT".'
+    )
+
+
+def containers(facts: Facts) -> str | None:
+    """Those that services are in, or may be in because nothing outside serves them."""
+    if not facts.sealed:
+        return None
+    site = facts.site
+    absent = [one.service for one in site.places if not _is_outside(facts, one.port, one.address)]
+    wanted = site.boxed or (absent if facts.containers else ())
+    if not wanted:
+        return None
+    return (
+        f"The agent may not enter the containers here, where the application of "
+        f"{_some(tuple(wanted))} is or may be: {LEAVE_TO_ENTER}."
     )
 
 
@@ -136,8 +153,16 @@ def _is_virtual(interface: Interface) -> bool:
 
 
 def _is_listened(facts: Facts, port: int, address: str) -> bool:
+    inside = tuple(each for each in facts.contained if not each.mptcp)
+    return _is_among(inside, facts, port, address) or _is_outside(facts, port, address)
+
+
+def _is_outside(facts: Facts, port: int, address: str) -> bool:
+    return _is_among(facts.listeners, facts, port, address)
+
+
+def _is_among(there: tuple[Listener, ...], facts: Facts, port: int, address: str) -> bool:
     fits = {*_ANY, address} if address else {*_ANY, *facts.site.addresses}
-    there = (*facts.listeners, *(each for each in facts.contained if not each.mptcp))
     return any(each.port == port and each.address in fits for each in there)
 
 

@@ -38,12 +38,14 @@ _JUMPS: Final = 16  # the kernel's own limit of nested chains
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """An adopted request as a firewall sees it, or another server's state (udp)."""
+    """An adopted request as a firewall sees it, or another server's state (udp). state: None
+    where it is not known.
+    """
 
     interface: str
     port: int
     address: str | None = None
-    state: str = "new"
+    state: str | None = "new"
     protocol: str = "tcp"
     flags: int = _FLAGS["ack"] | _FLAGS["psh"]
 
@@ -126,7 +128,8 @@ def swallowed_by(tables: Sequence[Table], packet: Packet) -> Swallowed | None:
     for hook in _HOOKS:
         for table in tables:
             for chain in table.values():
-                if chain.hook == hook:
+                untouched = chain.kind == "nat" and packet.state == "untracked"
+                if chain.hook == hook and not untouched:
                     found = _follow(table, chain, packet)
                     if found:
                         return found

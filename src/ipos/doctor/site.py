@@ -46,6 +46,9 @@ class Site:
     missing: bool = False
     announcer: tuple[str, ...] = ()
     udp_ports: tuple[int, ...] = ()
+    boxed: tuple[str, ...] = ()
+    """Services whose application is in a container by their configuration."""
+    notrack: str = "auto"
 
 
 def read_site(config: Path) -> Site:
@@ -74,6 +77,8 @@ def read_site(config: Path) -> Site:
         str(config),
         announcer=_announcer(farm, _table(raw.get("agent"))),
         udp_ports=tuple(udp),
+        boxed=tuple(str(each.get("name")) for each in services if _is_boxed(each)),
+        notrack=str(server.get("notrack", Site().notrack)),
     )
 
 
@@ -82,6 +87,11 @@ def _announcer(farm: dict[str, Any], agent: dict[str, Any]) -> tuple[str, ...]:
         return ()
     said = _list(agent.get("announce_command")) or Agent().announcer
     return tuple(map(str, said))
+
+
+def _is_boxed(service: dict[str, Any]) -> bool:
+    said = service.get("application")
+    return isinstance(said, str) and re.fullmatch(BOX_PATTERN, said) is not None
 
 
 def _place(service: dict[str, Any]) -> Place | None:

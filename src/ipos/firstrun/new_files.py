@@ -27,6 +27,7 @@ def told(answers: Answers, file: Path, *, new_key: bool) -> Iterator[str]:
     yield f"  set net.ipv4.conf.{front}.arp_ignore=1 and arp_announce=2"
     yield f"  set net.ipv4.conf.{back}.rp_filter=2, net.ipv4.tcp_rfc1337=0"
     yield "  set net.mptcp.enabled=0, and net.ipv4.tcp_syncookies=1 if it is 0"
+    yield "  where a firewall translates addresses, keep connection tracking from the services"
 
 
 def expect_key(key: Path, *, new_farm: bool) -> bool:

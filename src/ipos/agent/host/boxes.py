@@ -7,6 +7,7 @@ has its application there:
     our end of the pair    what the application answers is taken there (`ipos_box_out`)
     its end                the kernel is given endpoints for its listener there (`ipos_box_in`)
     routes                 the farm's service addresses are local there, as they are here
+    connection tracking    does not see the services, if the container translates addresses
     arp_announce           so that it does not ask its gateway in the name of a service address
 
 Only then are its listeners told, so that nothing is sent to a container that is not ready. It stays
@@ -23,7 +24,8 @@ from pathlib import Path
 from ipos.agent.host import container_names
 from ipos.agent.host.listeners import Box, Listener, Listeners, boxes
 from ipos.agent.network.rtnetlink import LinkNews, RtNetlink, Wire
-from ipos.agent.network.wired_namespaces import Seat, search
+from ipos.agent.network.untracked import Untracked, services
+from ipos.agent.network.wired_namespaces import LEAVE_TO_ENTER, Seat, search
 from ipos.closing import Closing
 from ipos.config.schema import Config
 from ipos.errors import IposError
@@ -36,8 +38,8 @@ LOOK_NS = 450_000_000
 _ALL_NS = 5_000_000_000
 """However quiet it is, all interfaces are listed again."""
 DENIED = (
-    "the agent may not look into the containers here, so no application in one is found: it takes "
-    "CAP_SYS_ADMIN and CAP_SYS_PTRACE, and RestrictNamespaces=no in its unit"
+    "the agent may not look into the containers here, so no application in one is found: "
+    + LEAVE_TO_ENTER
 )
 _SYS = Path("/proc/sys/net/ipv4")
 _SYSCTLS = {"conf/{peer}/arp_announce": "2", "tcp_rfc1337": "0"}
@@ -50,6 +52,7 @@ class _Known:
     seat: Seat
     name: str
     prepared: frozenset[IPv4Address] | None = None
+    untracked: Untracked = field(default_factory=Untracked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +100,12 @@ class Boxes(Closing):
     def look(self, by: Look) -> None:
         """Find and prepare. Nothing that goes wrong in one container affects the others."""
         self.trouble = self.denied = ""
+        again = self._list
         try:
-            if self._list:
+            if again:
                 self._list = False
                 self._find()
-            self.found = self._look_into(by)
+            self.found = self._look_into(by, again=again)
         except (IposError, OSError) as error:
             self._list = True
             self.trouble = f"containers cannot be looked into: {error}"
@@ -137,7 +141,7 @@ class Boxes(Closing):
                     known[wire.index] = _Known(wire, seat, container_names.name_of(seat))
         self._known = known
 
-    def _look_into(self, by: Look) -> frozenset[Listener]:
+    def _look_into(self, by: Look, *, again: bool) -> frozenset[Listener]:
         seen: list[Listener] = []
         ports = {one.listener.port for one in by.config.service if one.protocol == "tcp"}
         picks = {one.listener.box for one in by.config.service if one.listener.box}
@@ -160,7 +164,7 @@ class Boxes(Closing):
             there = boxes(service, seen, by.config.server.addresses)
             # Where several have it, none is chosen; but one that was chosen before stays ready.
             ready |= {one.index for one in there if len(there) == 1 or self._is_ready(one.index)}
-        unready = {index for index in ready if not self._prepare(index, by)}
+        unready = {index for index in ready if not self._prepare(index, by, again=again)}
         # Of others it is told why they are not chosen.
         told = ready | {
             one.box.index for one in seen if one.box and (one.mptcp or _is_one_of_many(one, seen))
@@ -170,20 +174,28 @@ class Boxes(Closing):
     def _is_ready(self, index: int) -> bool:
         return self._known[index].prepared is not None
 
-    def _prepare(self, index: int, by: Look) -> bool:
+    def _prepare(self, index: int, by: Look, *, again: bool) -> bool:
+        """Whether it is ready. again: look once more whether addresses are translated there."""
         known = self._known[index]
         enough = known.prepared is not None and known.prepared >= by.addresses
-        if enough and (not by.prune or known.prepared == by.addresses):
+        done = enough and (not by.prune or known.prepared == by.addresses)
+        if done and not again:
             return True
         try:
-            box_hooks.attach(self.pins, index, known.wire.peer, known.seat.entered)
+            if not done:
+                box_hooks.attach(self.pins, index, known.wire.peer, known.seat.entered)
             with known.seat.entered():
-                _route(by.addresses, prune=by.prune)
-                _set(socket.if_indextoname(known.wire.peer))
+                if not done:
+                    _route(by.addresses, prune=by.prune)
+                    _set(socket.if_indextoname(known.wire.peer))
+                known.untracked.keep(services(by.config, by.addresses))
         except (IposError, OSError) as error:
             self.trouble = f"the container {known.name} cannot be prepared: {error}"
             return False
-        known.prepared = by.addresses
+        if known.untracked.trouble:
+            self.trouble = f"in the container {known.name}, {known.untracked.trouble}"
+        if not done:
+            known.prepared = by.addresses
         return True
 
 
@@ -199,6 +211,7 @@ def release(indices: Iterable[int]) -> None:
             continue
         with suppress(OSError), seat.entered():
             _route(frozenset(), prune=True)
+            Untracked().keep(None)
             _unset(socket.if_indextoname(wire.peer))
 
 

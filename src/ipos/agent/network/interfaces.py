@@ -5,6 +5,7 @@ service address.
     addresses   our own service addresses are on front (as /32 when nobody has put them there)
     routes      everybody else's are local: `ip route add local A dev lo table local`
     settings    ARP answers and asks only for addresses that are on front; see `SYSCTLS`
+    firewall    connection tracking does not see the services where it must not; see `untracked`
 
 What was changed is written to a file first, so that `restore` can take it back, whoever calls it.
 The kernel keeps our mark with each address and route of ours, so both are found without the file;
@@ -13,7 +14,6 @@ settings then go back to what the machine gives a new interface.
 
 import errno
 import fcntl
-import re
 import socket
 import struct
 import threading
@@ -26,8 +26,10 @@ from pathlib import Path
 import msgspec
 
 from ipos import state_file
-from ipos.agent.network import own_pair
+from ipos.agent.network import nftables, own_pair
+from ipos.agent.network.change_record import Changes
 from ipos.agent.network.rtnetlink import RtNetlink
+from ipos.agent.network.untracked import Services, Untracked
 from ipos.errors import IposError
 
 _SYS = Path("/proc/sys/net")
@@ -55,10 +57,6 @@ OWN_SYSCTLS = {
 SYNCOOKIES = "tcp_syncookies"
 MPTCP = "mptcp/enabled"
 """Of all settings the one that is not below /proc/sys/net/ipv4. Not every kernel has it."""
-_OUR_SYSCTL = re.compile(
-    r"mptcp/enabled|tcp_rfc1337|tcp_syncookies|conf/[^\s]{1,15}/(arp_ignore|arp_announce|rp_filter|accept_local)"
-)
-_NUMBER = re.compile(r"-?\d{1,9}")
 
 
 class NetworkError(IposError):
@@ -73,26 +71,6 @@ class Interface:
     index: int
     mac: bytes
     addresses: tuple[tuple[IPv4Address, int], ...]
-
-
-class Changes(msgspec.Struct):
-    """What was changed on this machine, as the file in the run directory keeps it."""
-
-    sysctls: dict[str, str] = {}
-    addresses: list[tuple[str, str]] = []
-    routes: list[str] = []
-
-    def is_sensible(self) -> bool:
-        """Whether it could be of ours: nothing else is written to, whatever a file says."""
-        try:
-            for address in [*self.routes, *(ip for ip, _ in self.addresses)]:
-                IPv4Address(address)
-        except ValueError:
-            return False
-        return all(
-            _OUR_SYSCTL.fullmatch(name) and ".." not in name and _NUMBER.fullmatch(value)
-            for name, value in self.sysctls.items()
-        )
 
 
 def interface(name: str) -> Interface:
@@ -148,6 +126,9 @@ class Network:
         for text in self._damage:
             say(text)
         self._changes = found or Changes()
+        self._services: Services | None = None
+        self._foreign = {IPv4Address(route) for route in self._changes.routes}
+        self._untracked = Untracked(self._note_notrack)
 
     def _recover(self, front: str, back: str) -> bool:
         """After a damaged file: what can be seen on the machine itself. False: there was none."""
@@ -158,6 +139,8 @@ class Network:
             for index, address in netlink.marked_addresses():
                 with suppress(OSError):  # the interface has gone meanwhile
                     self._changes.addresses.append((str(address), socket.if_indextoname(index)))
+        with suppress(OSError):
+            self._changes.notrack = nftables.look().ours
         own = any(own_pair.indices())
         for name, value in _wanted(front, back, own=own).items() if front and back else ():
             usual = "/".join(("conf/default", name.rpartition("/")[2]))
@@ -175,12 +158,13 @@ class Network:
         source: IPv4Address | None = None,
         *,
         mptcp: bool = True,
+        services: Services | None = None,
     ) -> None:
         """Settings, and our own addresses. Repeatable.
 
         source: what own programs call the addresses from that are made local, as clients. mptcp:
         leave MPTCP as it was; else no new socket gets it, because a listener with MPTCP is given no
-        endpoint.
+        endpoint. services: those of which connection tracking need not know; see `Untracked`.
         """
         with self._lock:
             if source != self._source:
@@ -194,6 +178,8 @@ class Network:
             if _read_sysctl(SYNCOOKIES) == "0":  # without them the kernel adopts no endpoint
                 self._set(SYNCOOKIES, "1")
             self._let_mptcp(mptcp)
+            self._services = services
+            self._untrack()
             there = {address for address, _ in front.addresses}
             for address in own:
                 if address not in there:
@@ -221,7 +207,27 @@ class Network:
         with self._lock:
             self._route(wanted)
 
+    def untrack(self) -> str:
+        """Look again whether connection tracking sees what it must not. Returns what is wrong."""
+        with self._lock:
+            return self._untrack()
+
+    def _untrack(self) -> str:
+        services = self._services
+        if services is not None:
+            services = Services(services.addresses | self._foreign, services.ports)
+        self._untracked.keep(services)
+        return self._untracked.trouble
+
+    def _note_notrack(self, is_set: bool) -> None:
+        if is_set != self._changes.notrack:
+            state_file.write(self._file, msgspec.structs.replace(self._changes, notrack=is_set))
+            self._changes.notrack = is_set
+
     def _route(self, wanted: set[IPv4Address]) -> None:
+        if wanted != self._foreign:
+            self._foreign = set(wanted)
+            self._untrack()
         ours = {IPv4Address(route) for route in self._changes.routes}
         missing = wanted - self._routed
         self._remember(ours | missing)  # first: an agent that dies here leaves none unknown
@@ -263,6 +269,9 @@ class Network:
                 for address, name in self._changes.addresses:
                     with suppress(OSError):
                         _delete_address(netlink, address, name)
+            if self._changes.notrack:
+                self._untracked.keep(None)
+                left += [f"the table ip {nftables.TABLE} of nftables"] * self._changes.notrack
             own_pair.remove()
             for name, value in self._changes.sysctls.items():
                 try:

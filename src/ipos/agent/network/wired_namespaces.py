@@ -18,6 +18,12 @@ from ipos.agent.network.rtnetlink import RtNetlink
 
 MOUNTS = (Path("/run/netns"), Path("/run/docker/netns"))
 PROC = Path("/proc")
+LEAVE_TO_ENTER = (
+    "it takes CAP_SYS_ADMIN and CAP_SYS_PTRACE, and RestrictNamespaces=no in its unit: copy "
+    "containers.conf, which comes with the package, to /etc/systemd/system/ipos-agent.service.d, "
+    "and restart the agent"
+)
+"""What an agent lacks that may not enter containers."""
 _SEEN_MAX = 4096
 """Processes and mounts that are looked at in one search."""
 
