@@ -17,6 +17,7 @@ from multiprocessing import Pool
 
 from fuzz import (
     approved,
+    containers,
     endpoints,
     flows,
     frames,
@@ -38,6 +39,7 @@ SHARES = (
     ("responses", 0.1),
     ("moves", 0.02), ("sessions", 0.05), ("given", 0.05), ("idle", 0.02), ("locating", 0.05),
     ("settled", 0.05), ("approved", 0.002), ("flows", 0.05),
+    ("containers", 0.01),
 )  # fmt: skip
 _BATCH = 10_000
 _JUDGES = {
@@ -56,6 +58,7 @@ _JUDGES = {
     "settled": settled.run,
     "approved": approved.run,
     "flows": flows.run,
+    "containers": containers.run,
 }
 
 Batch = tuple[str, int, int]

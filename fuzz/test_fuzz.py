@@ -10,6 +10,7 @@ import pytest
 
 from fuzz import (
     approved,
+    containers,
     endpoints,
     flows,
     frames,
@@ -47,6 +48,13 @@ def test_flows_of_udp_against_the_oracle(seed: int) -> None:
     count, found = flows.run(seed, 1_500)
     assert count >= 1_500
     assert not found
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_containers_against_the_oracle(seed: int) -> None:
+    count, found = containers.run(seed, 200)
+    assert count == 200
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -10,7 +10,7 @@ from ipos.abi.layout import constant
 from native.values import Socket, SocketState
 from tests.support.golden import icmp
 from tests.support.golden import packets as p
-from tests.support.golden.machine import LISTENER, Config, refusers
+from tests.support.golden.machine import LISTENER, Config, connection_key, refusers
 from tests.support.golden.row import (
     Establishes,
     Row,
@@ -44,6 +44,7 @@ OTHER = "back"
 """The interface that leads to another container."""
 ONE_NETNS = "TEST_RUN has one network namespace"
 HERE = Config(box=BOX)
+IN_NONE = Config()
 INSIDE = Config(box=BOX, box_netns=NETNS + 1, candidates=(1, 2))
 _REQUEST = p.client("PA", p.HEAD)
 _TAGGED = p.client("PA", p.HEAD, vlan=p.VLAN)
@@ -52,6 +53,7 @@ _LATER = p.client("A", seq=HEAD_END)
 _SYN = p.syn()
 _TOO_LONG = p.from_router(icmp.fragmentation_needed())
 _ANSWER = p.answer("PA", seq=p.ISS + 1, ack=HEAD_END, window=500, data=b"hello")
+_ARP = b"\xff" * 6 + bytes(6) + b"\x08\x06" + bytes(28)
 _SYN_HERE: dict[str, Any] = {"temporary": [(KEY, {
     "state": constant("IPOS_TEMP_SYN_HERE"), "server": 1, "port": p.APPLICATION,
 })]}  # fmt: skip
@@ -130,6 +132,15 @@ IN = [
                     sent=(into_box(_CARRIED),))],
         counts={}, before={"connect": [(KEY, {**OURS, "state": PENDING})]}, config=HERE,
         after={"connect": [(KEY, {**OURS, "state": ADOPTING, "flags": BOXED})]}),
+    Row(about="a request whose adoption has failed in a container: to where the application is now",
+        steps=[Step(hook="inward", where="front", frame=_CARRIED, verdict="redirect",
+                    sent=(into_box(_CARRIED),))],
+        counts={}, before=ours(PENDING, flags=BOXED, box=OTHER), config=HERE,
+        after=ours(ADOPTING, flags=BOXED)),
+    Row(about="the same when the application is in no container any more",
+        steps=[Step(hook="inward", where="front", frame=_CARRIED, verdict="ok", adopted=ALL)],
+        counts={}, before=ours(PENDING, flags=BOXED), config=IN_NONE,
+        after=ours(ADOPTING, flags=0)),
     Row(about="what follows goes where the socket is, and XDP leaves it to tc",
         steps=[rx("front", _LATER, "redirect", into_box(_LATER))], counts={},
         before=attached(), config=HERE, native_only="TEST_RUN pads the frame that is redirected"),
@@ -166,6 +177,17 @@ MADE = [
     Row(about="in the container: packets that nobody has marked are its own",
         steps=[into(_REQUEST, "unspec", mark=0)], counts={},
         before=local(ADOPTING, flags=BOXED), config=HERE),
+    Row(about="in the container: a SYN, and nobody listens",
+        steps=[into(_SYN, "shot")], counts={"DROP_NOT_ADOPTED": 1}, before=_SYN_HERE,
+        config=replace(HERE, select="CONNECTION"), sockets=()),
+    Row(about="in the container: a SYN for no service",
+        steps=[into(p.syn(to_port=9), "shot")], counts={"DROP_NOT_ADOPTED": 1}, config=HERE,
+        before={"temporary": [(connection_key(service_port=9), {"state": 4, "server": 1})]}),
+    Row(about="in the container: a packet with our mark that is none of TCP",
+        steps=[into(_TOO_LONG, "shot")], counts={"DROP_NOT_ADOPTED": 1}, config=HERE),
+    Row(about="in the container: programs of another ABI leave all alone",
+        steps=[into(_REQUEST, "unspec")], counts={},
+        before=local(ADOPTING, flags=BOXED), config=replace(HERE, settings=False)),
     Row(about="a whole adoption in a container: request, socket, what follows, an answer",
         steps=[rx("front", _REQUEST, "redirect", into_box(_REQUEST)),
                into(_REQUEST, "ok", adopted=ALL),
@@ -222,6 +244,13 @@ OUT = [
         before=local(ATTACHED, cookie=77), config=HERE),
     Row(about="out of a container: what is no service's is its own affair",
         steps=[out(p.answer("PA", seq=1, by_port=9), "unspec")], counts={}, config=HERE),
+    Row(about="out of a container: ICMP is its own affair",
+        steps=[out(_TOO_LONG, "unspec")], counts={}, before=attached(OTHER), config=HERE),
+    Row(about="out of a container: ARP is its own affair",
+        steps=[out(_ARP, "unspec")], counts={}, config=HERE),
+    Row(about="out of a container: programs of another ABI leave all alone",
+        steps=[out(_ANSWER, "unspec")], counts={}, before=attached(OTHER),
+        config=replace(HERE, settings=False)),
 ]  # fmt: skip
 
 ROWS = [*IN, *MADE, *OUT]
