@@ -147,7 +147,7 @@ deb: setup
 	@command -v dh >/dev/null || apt-get -qq install --yes --no-install-recommends debhelper 1>&2
 	@rm -rf build/deb && mkdir -p $(DEB)/wheel $(DEB)/completions dist
 	@cp -r packaging/debian $(DEB)/debian
-	@cp -r README.md docs packaging/ipos packaging/ipos.toml.example $(DEB)
+	@cp -r README.md docs packaging/ipos packaging/ipos.toml.example packaging/containers.conf $(DEB)
 	@cp packaging/ipos-agent.service $(DEB)/debian/ipos.ipos-agent.service
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir $(DEB)/wheel . 1>&2
 	@$(BIN)/python -m scripts.manpages $(DEB)/man

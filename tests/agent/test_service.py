@@ -24,13 +24,22 @@ from ipos.lab.lab import Lab
 from tests.support.farm import wait_until
 
 UNIT = Path(__file__).parents[2] / "packaging" / "ipos-agent.service"
+CONTAINERS = UNIT.with_name("containers.conf")
 
 
-def unit() -> configparser.SectionProxy:
+def unit(file: Path = UNIT) -> configparser.SectionProxy:
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
-    parser.read(UNIT)
+    parser.read(file)
     return parser["Service"]
+
+
+def bounded(*files: Path) -> list[str]:
+    """What runs a command with no more capabilities than the unit and its drop-ins give."""
+    sets = [unit(file)["CapabilityBoundingSet"].split() for file in files]
+    names = [name.lower().removeprefix("cap_") for names in sets for name in names]
+    return ["setpriv", f"--bounding-set=-all,{','.join(f'+{one}' for one in names)}",
+            "--inh-caps=-all"]  # fmt: skip
 
 
 def test_stopping_the_unit_ends_the_agent_alone_and_a_dead_one_comes_back() -> None:
@@ -62,6 +71,56 @@ def test_it_is_exposed_no_more_than_the_page_says() -> None:
                 f"--threshold={threshold.replace('.', '')}", str(UNIT)]  # fmt: skip
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert done.returncode == status, done.stdout[-500:]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_finds_no_fault_with_the_drop_in_for_containers(tmp_path: Path) -> None:
+    shutil.copy(UNIT, tmp_path)
+    drop_ins = tmp_path / f"{UNIT.name}.d"
+    drop_ins.mkdir()
+    shutil.copy(CONTAINERS, drop_ins)
+    path = os.environ | {"SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
+    argv = ["systemd-analyze", "verify", "--man=no", str(tmp_path / UNIT.name)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=path)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    said = unit(CONTAINERS)
+    assert set(said) == {"CapabilityBoundingSet", "RestrictNamespaces"}
+    assert unit()["RestrictNamespaces"] == "yes"
+    assert said["RestrictNamespaces"] == "no"
+
+
+@pytest.mark.farm
+def test_an_agent_enters_containers_with_the_drop_in_and_says_that_it_needs_it() -> None:
+    name = f"sd{os.getpid()}"
+    with Lab(Settings(name=name, servers=1, clients=1, boxed=True)) as lab:
+        config = str(lab.place("s1").config_file)
+        get = ["curl", "-sf", "-m", "5", f"http://{lab.front('s1')}/"]
+
+        def found() -> str:
+            """What the doctor says of containers."""
+            return next(line for line in ipos(lab, "doctor").stdout.splitlines()
+                        if line[5:].startswith("containers"))  # fmt: skip
+
+        def serves() -> bool:
+            return lab.run("client1", get, capture_output=True).returncode == 0
+
+        ready = run_dir(lab) / "ready"
+        os.kill(agent_pid(lab), signal.SIGTERM)
+        wait_until("the agent has ended", lambda: not ready.exists())
+        for files, says in (([UNIT], "FIX"), ([UNIT, CONTAINERS], "ok")):
+            agent = lab.popen("s1", [*bounded(*files), "ipos", "agent", "--config", config])
+            try:
+                wait_until("it is ready", ready.exists, 60)
+                if says == "ok":
+                    wait_until("it serves", serves, 30)
+                else:
+                    wait_until("it does not serve", lambda: not serves(), 30)
+                    assert CONTAINERS.name in ipos(lab, "status").stdout
+                assert found().startswith(says)
+                assert (CONTAINERS.name in found()) == (says == "FIX")
+            finally:
+                agent.terminate()
+                agent.wait()
 
 
 @pytest.fixture
@@ -138,13 +197,11 @@ class Manager:
 
 @pytest.mark.farm
 def test_the_agent_with_the_units_capabilities_alone(lab: Lab, tmp_path: Path) -> None:
-    granted = [f"+{name.lower()}" for name in unit()["CapabilityBoundingSet"].split()]
     config = str(lab.place("s1").config_file)
-    bounded = ["setpriv", f"--bounding-set=-all,{','.join(granted)}".replace("cap_", "")]
     with closing(Manager(tmp_path / "notify")) as manager, (tmp_path / "log").open("w") as log:
         agent = lab.popen(
             "s1",
-            [*bounded, "--inh-caps=-all", "ipos", "agent", "--config", config],
+            [*bounded(UNIT), "ipos", "agent", "--config", config],
             env={"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"},
             stderr=log,
         )
