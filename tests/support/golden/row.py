@@ -67,8 +67,9 @@ def into_front(frame: bytes) -> Out:
     return Out("front", frame, inward=True)
 
 
-def into_box(frame: bytes) -> Out:
-    return Out("elsewhere", frame, way="peer")
+def into_box(frame: bytes, mark: int = 0) -> Out:
+    """By the wire to it. mark: of a packet that its listener is to be given."""
+    return Out("elsewhere", frame, mark=mark, way="peer")
 
 
 def to_client(frame: bytes) -> Out:
@@ -210,6 +211,7 @@ def check_step(ran: Ran, step: Step, machine: Machine) -> None:
     for out, wanted in zip(sent, step.sent, strict=True):
         if out.where:
             assert (out.where, out.inward, out.way) == (wanted.where, wanted.inward, wanted.way)
+            assert out.way != "peer" or out.mark == wanted.mark
     if ran.verdict in ("pass", "ok", "to kernel"):
         left = step.frame if step.left is None else step.left
         assert ran.frame.hex() == left.hex()

@@ -39,6 +39,7 @@ from tests.support.golden.rows_request import (
 BOX = "elsewhere"
 MARK = constant("IPOS_MARK_BOX")
 BOXED = constant("IPOS_EP_BOXED")
+HANDSHAKE = constant("IPOS_EP_HANDSHAKE")
 NETNS = 5  # the id of the container's network namespace
 OTHER = "back"
 """The interface that leads to another container."""
@@ -57,6 +58,11 @@ _ARP = b"\xff" * 6 + bytes(6) + b"\x08\x06" + bytes(28)
 _SYN_HERE: dict[str, Any] = {"temporary": [(KEY, {
     "state": constant("IPOS_TEMP_SYN_HERE"), "server": 1, "port": p.APPLICATION,
 })]}  # fmt: skip
+
+
+def _changed(at: int, value: int) -> bytes:
+    """The ICMP with another byte: the checksums are not asked for here."""
+    return _TOO_LONG[:at] + bytes((value,)) + _TOO_LONG[at + 1 :]
 
 
 def inside(*sockets: Socket) -> list[Socket]:
@@ -98,18 +104,19 @@ _ADOPTED_IN = {"temporary": [], **local(ADOPTING, flags=BOXED)}
 
 IN = [
     Row(about="a request for an application in a container: into it",
-        steps=[rx("front", _REQUEST, "redirect", into_box(_REQUEST))],
+        steps=[rx("front", _REQUEST, "redirect", into_box(_REQUEST, MARK))],
         counts={"SERVED_HERE": 1}, traffic={1: (1, 0)}, before=OPEN_ROW, config=HERE,
         after=_ADOPTED_IN),
     Row(about="the same in front's VLAN: the tag stays outside",
-        steps=[rx("front", _TAGGED, "redirect", into_box(_REQUEST))],
+        steps=[rx("front", _TAGGED, "redirect", into_box(_REQUEST, MARK))],
         counts={"SERVED_HERE": 1}, traffic={1: (1, 0)}, before=OPEN_ROW,
         config=replace(HERE, front_vlan=p.VLAN), after=_ADOPTED_IN,
         native_only="TEST_RUN shows the frame with the tag inside"),
     Row(about="the same, and the container's sockets are asked for by its namespace",
-        steps=[rx("front", _REQUEST, "redirect", into_box(_REQUEST))],
+        steps=[rx("front", _REQUEST, "redirect", into_box(_REQUEST, MARK))],
         counts={"SERVED_HERE": 1}, traffic={1: (1, 0)}, before=OPEN_ROW, config=INSIDE,
-        sockets=inside(LISTENER), after=_ADOPTED_IN, native_only=ONE_NETNS),
+        sockets=inside(LISTENER), native_only=ONE_NETNS,
+        after={"temporary": [], **local(ADOPTING, flags=BOXED, box_netns=NETNS + 1)}),
     Row(about="a container in which nobody listens, though somebody does outside",
         steps=[rx("front", _REQUEST, "shot", *offered(p.HEAD))],
         counts={"DROP_NOT_ADOPTED": 1, "CHOSEN_AGAIN": 1, "HELD": 1, "MIGRATED": 1,
@@ -129,12 +136,12 @@ IN = [
         native_only=ONE_NETNS),
     Row(about="a request of another server's, on front's ingress: into the container",
         steps=[Step(hook="inward", where="front", frame=_CARRIED, verdict="redirect",
-                    sent=(into_box(_CARRIED),))],
+                    sent=(into_box(_CARRIED, MARK),))],
         counts={}, before={"connect": [(KEY, {**OURS, "state": PENDING})]}, config=HERE,
         after={"connect": [(KEY, {**OURS, "state": ADOPTING, "flags": BOXED})]}),
     Row(about="a request whose adoption has failed in a container: to where the application is now",
         steps=[Step(hook="inward", where="front", frame=_CARRIED, verdict="redirect",
-                    sent=(into_box(_CARRIED),))],
+                    sent=(into_box(_CARRIED, MARK),))],
         counts={}, before=ours(PENDING, flags=BOXED, box=OTHER), config=HERE,
         after=ours(ADOPTING, flags=BOXED)),
     Row(about="the same when the application is in no container any more",
@@ -152,12 +159,17 @@ IN = [
         before=local(ATTACHED, cookie=77), config=HERE),
     Row(about="a SYN for a server that speaks first, in a container",
         steps=[Step(hook="tc", where="front", frame=_SYN, verdict="redirect",
-                    sent=(into_box(_SYN),)),
+                    sent=(into_box(_SYN, MARK),)),
                into(_SYN, "ok", adopted="SYN")],
         counts={}, before=_SYN_HERE, config=replace(HERE, select="CONNECTION")),
     Row(about="ICMP about what a container has sent: into it",
         steps=[rx("front", _TOO_LONG, "redirect", into_box(_TOO_LONG))], counts={},
         before=attached(), config=HERE),
+    *(Row(about=f"ICMP that is not about what a container has sent: {what}",
+          steps=[rx("front", _changed(at, value), "to kernel")], counts={},
+          before=attached(), config=HERE)
+      for what, at, value in (("another type", 34, 11), ("about UDP", 51, 17),
+                              ("about a packet with options", 42, 0x46))),
     Row(about="ICMP about what our own kernel has sent, beside containers",
         steps=[rx("front", _TOO_LONG, "to kernel")], counts={},
         before=local(ATTACHED, cookie=77), config=HERE),
@@ -177,6 +189,15 @@ MADE = [
     Row(about="in the container: packets that nobody has marked are its own",
         steps=[into(_REQUEST, "unspec", mark=0)], counts={},
         before=local(ADOPTING, flags=BOXED), config=HERE),
+    *(Row(about=f"a handshake that {whose} kernel has done: its row says where the socket is",
+          steps=[Establishes(socket=SOCKET),
+                 rx("front", _LATER, "redirect" if box else "to kernel",
+                    *([into_box(_LATER)] if box else []))],
+          counts={"ADOPTED": 1, "SERVED_HERE": 1}, traffic={1: (1, 0)}, before=_SYN_HERE,
+          config=Config(box=box, box_netns=netns, select="CONNECTION"),
+          after={"temporary": [], **local(ATTACHED, cookie=77, flags=flags, box_netns=netns)})
+      for whose, box, netns, flags in (("a container's", BOX, NETNS + 1, HANDSHAKE | BOXED),
+                                       ("our own", "", 0, HANDSHAKE))),
     Row(about="in the container: a SYN, and nobody listens",
         steps=[into(_SYN, "shot")], counts={"DROP_NOT_ADOPTED": 1}, before=_SYN_HERE,
         config=replace(HERE, select="CONNECTION"), sockets=()),
@@ -189,7 +210,7 @@ MADE = [
         steps=[into(_REQUEST, "unspec")], counts={},
         before=local(ADOPTING, flags=BOXED), config=replace(HERE, settings=False)),
     Row(about="a whole adoption in a container: request, socket, what follows, an answer",
-        steps=[rx("front", _REQUEST, "redirect", into_box(_REQUEST)),
+        steps=[rx("front", _REQUEST, "redirect", into_box(_REQUEST, MARK)),
                into(_REQUEST, "ok", adopted=ALL),
                Establishes(socket=SOCKET),
                rx("front", _LATER, "redirect", into_box(_LATER)),
@@ -198,7 +219,7 @@ MADE = [
         after={"temporary": [], **local(ATTACHED, cookie=77, flags=BOXED)}),
     Row(about="the notice behind a request that a container's listener had no room for: type 7",
         steps=[Step(hook="inward", where="front", frame=_CARRIED, verdict="redirect",
-                    sent=(into_box(_CARRIED),)),
+                    sent=(into_box(_CARRIED, MARK),)),
                into(_CARRIED, "ok", adopted=ALL),
                Step(hook="inward", where="front", frame=told(3), verdict="redirect",
                     sent=(to_back(told(7, NOT_ADOPTED)),))],
