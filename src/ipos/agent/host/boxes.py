@@ -53,6 +53,8 @@ class _Known:
     name: str
     prepared: frozenset[IPv4Address] | None = None
     untracked: Untracked = field(default_factory=Untracked)
+    sought: bool = False
+    """Whether its processes were looked for once more since something listens there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ class Boxes(Closing):
         for index, known in list(self._known.items()):
             try:
                 with known.seat.entered():
-                    listening = _listening(ports)
+                    listening = list(_listening(ports))
             except PermissionError:
                 self.denied = DENIED
                 continue
@@ -156,6 +158,8 @@ class Boxes(Closing):
                 del self._known[index]
                 self._list = True
                 continue
+            if listening and not known.seat.cgroup:
+                _seek(known)
             fits = {pick for pick in picks if container_names.fits(pick, known.name, known.seat)}
             box = Box(index, known.wire.namespace, known.name, frozenset(fits))
             seen += [replace(one, box=box) for one in listening]
@@ -197,6 +201,16 @@ class Boxes(Closing):
         if not done:
             known.prepared = by.addresses
         return True
+
+
+def _seek(known: _Known) -> None:
+    """An engine makes the namespace before the first process is in it, which tells its name."""
+    if known.sought:
+        return
+    known.sought = True
+    seat = search({known.wire.namespace}).get(known.wire.namespace)
+    if seat is not None:
+        known.seat, known.name = seat, container_names.name_of(seat)
 
 
 def release(indices: Iterable[int]) -> None:
