@@ -10,7 +10,7 @@ does not see (`notrack`) is left alone.
 
 from collections.abc import Sequence
 
-from ipos.agent.network.nftables import TABLE
+from ipos.agent.network.nfnetlink import TABLE
 from ipos.doctor.firewall import Packet, Rule, Table, matches
 
 

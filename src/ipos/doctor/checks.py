@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ipos.agent.network.nftables import TABLE
+from ipos.agent.network.nfnetlink import TABLE
 from ipos.doctor import farm_checks
 from ipos.doctor.address_translation import (
     is_kept_away_by_us,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ipos.agent.network import nftables
+from ipos.agent.network import nfnetlink
 from ipos.agent.network.interfaces import Network, interface
-from ipos.agent.network.nftables import ChainNews, Seen
+from ipos.agent.network.nfnetlink import ChainNews, Seen
 from ipos.agent.network.untracked import Services, Untracked
 from ipos.lab import namespaces
 
@@ -28,7 +28,7 @@ def nft(text: str) -> str:
 
 def listed() -> list[str]:
     """The lines of our table, in nft's own words."""
-    if not nftables.look().ours:
+    if not nfnetlink.look().ours:
         return []
     return [line.strip() for line in nft("list table ip ipos").splitlines()]
 
@@ -73,7 +73,7 @@ def test_the_table_is_there_as_long_as_a_chain_translates() -> None:
 )
 def test_which_chains_translate(family: str, counts: bool) -> None:
     nft(CHAIN.format(family) if family != "arp" else "add table arp t; add chain arp t nat")
-    assert nftables.look() == Seen(translates=counts, ours=False)
+    assert nfnetlink.look() == Seen(translates=counts, ours=False)
 
 
 def test_what_a_flush_took_comes_back_and_who_wants_nothing_has_nothing() -> None:
@@ -92,10 +92,10 @@ def test_iptables_from_before_nftables_translates_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = tmp_path / "names"
-    monkeypatch.setattr(nftables, "LEGACY", names)
+    monkeypatch.setattr(nfnetlink, "LEGACY", names)
     for text, translates in (("filter\n", False), ("filter\nnat\n", True)):
         names.write_text(text)
-        assert nftables.look().translates == translates
+        assert nfnetlink.look().translates == translates
 
 
 def test_news_are_of_chains_and_tables_alone() -> None:
@@ -111,7 +111,7 @@ def test_news_are_of_chains_and_tables_alone() -> None:
 
 def test_more_services_than_one_message_holds() -> None:
     addresses = frozenset(IPv4Address(0x0A00_0000 + n) for n in range(5000))
-    nftables.write(addresses, [80])
+    nfnetlink.write(addresses, [80])
     assert nft("list table ip ipos").count("10.0.") == 5000
 
 
@@ -120,7 +120,7 @@ def test_what_the_kernel_refuses_is_one_sentence(monkeypatch: pytest.MonkeyPatch
         raise PermissionError(1, "Operation not permitted")
 
     nft(CHAIN.format("ip"))
-    monkeypatch.setattr(nftables, "write", refuse)
+    monkeypatch.setattr(nfnetlink, "write", refuse)
     kept = Untracked()
     kept.keep(SERVICES)
     assert "cannot be made: Operation not permitted" in kept.trouble
@@ -152,4 +152,4 @@ def test_it_is_written_down_follows_the_farm_and_is_taken_back(tmp_path: Path) -
     Network(file, said.append).restore("front", "back")
     assert listed() == []
     assert len(said) == 1
-    assert nftables.look().translates, "what was not ours is there"
+    assert nfnetlink.look().translates, "what was not ours is there"

@@ -26,7 +26,7 @@ from pathlib import Path
 import msgspec
 
 from ipos import state_file
-from ipos.agent.network import nftables, own_pair
+from ipos.agent.network import nfnetlink, own_pair
 from ipos.agent.network.change_record import Changes
 from ipos.agent.network.rtnetlink import RtNetlink
 from ipos.agent.network.untracked import Services, Untracked
@@ -140,7 +140,7 @@ class Network:
                 with suppress(OSError):  # the interface has gone meanwhile
                     self._changes.addresses.append((str(address), socket.if_indextoname(index)))
         with suppress(OSError):
-            self._changes.notrack = nftables.look().ours
+            self._changes.notrack = nfnetlink.look().ours
         own = any(own_pair.indices())
         for name, value in _wanted(front, back, own=own).items() if front and back else ():
             usual = "/".join(("conf/default", name.rpartition("/")[2]))
@@ -271,7 +271,7 @@ class Network:
                         _delete_address(netlink, address, name)
             if self._changes.notrack:
                 self._untracked.keep(None)
-                left += [f"the table ip {nftables.TABLE} of nftables"] * self._changes.notrack
+                left += [f"the table ip {nfnetlink.TABLE} of nftables"] * self._changes.notrack
             own_pair.remove()
             for name, value in self._changes.sysctls.items():
                 try:

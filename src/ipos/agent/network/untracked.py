@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 
 from ipos.agent.loop.tasks import Tasks
 from ipos.agent.loop.undone import Undone
-from ipos.agent.network import nftables
+from ipos.agent.network import nfnetlink
 from ipos.closing import Closing
 from ipos.config.schema import Config
 
@@ -57,20 +57,20 @@ class Untracked:
         except OSError as error:
             self.trouble = (
                 "a firewall translates addresses here, so requests that this server adopts lose "
-                f"their sockets, and the table {nftables.TABLE} of nftables that prevents it "
+                f"their sockets, and the table {nfnetlink.TABLE} of nftables that prevents it "
                 f"cannot be made: {error.strerror}"
             )
 
     def _keep(self, wanted: Services | None) -> None:
-        seen = nftables.look()
+        seen = nfnetlink.look()
         if wanted is None or not seen.translates:
             if seen.ours:
-                nftables.remove()
+                nfnetlink.remove()
             self.note(False)
             self._written = None
         elif not seen.ours or wanted != self._written:
             self.note(True)
-            nftables.write(wanted.addresses, wanted.ports)
+            nfnetlink.write(wanted.addresses, wanted.ports)
             self._written = wanted
 
 
@@ -81,7 +81,7 @@ class TranslationWatch(Closing):
         self._keep = keep
         self._undone = undone
         self._tasks = tasks
-        self._news = nftables.ChainNews()
+        self._news = nfnetlink.ChainNews()
         self._looked_ns = 0
         self._looking = False
 
