@@ -51,6 +51,7 @@ _REQUEST = p.client("PA", p.HEAD)
 _TAGGED = p.client("PA", p.HEAD, vlan=p.VLAN)
 _CARRIED = p.ether(p.ip("PA", p.HEAD), p.FRONT, p.MAC2, 0, 0)
 _LATER = p.client("A", seq=HEAD_END)
+_INNER = p.ip("PA", p.HEAD, seq=HEAD_END)
 _SYN = p.syn()
 _TOO_LONG = p.from_router(icmp.fragmentation_needed())
 _ANSWER = p.answer("PA", seq=p.ISS + 1, ack=HEAD_END, window=500, data=b"hello")
@@ -151,6 +152,11 @@ IN = [
     Row(about="what follows goes where the socket is, and XDP leaves it to tc",
         steps=[rx("front", _LATER, "redirect", into_box(_LATER))], counts={},
         before=attached(), config=HERE, native_only="TEST_RUN pads the frame that is redirected"),
+    Row(about="type 2 with what follows: into the container, and XDP leaves it to tc",
+        steps=[rx("back", p.packet(_INNER), "redirect",
+                  into_box(p.ether(_INNER, p.FRONT, p.MAC2, 0, 0)))],
+        counts={"FRAMES_RECEIVED": 1, "DECAPSULATED": 1},
+        before=ours(ATTACHED, cookie=77, flags=BOXED, box=BOX), config=HERE),
     Row(about="it stays there when the service's application is elsewhere by now",
         steps=[rx("front", _REQUEST, "redirect", into_box(_REQUEST))], counts={},
         before=attached(), config=replace(HERE, box="back")),
@@ -195,7 +201,8 @@ MADE = [
                     *([into_box(_LATER)] if box else []))],
           counts={"ADOPTED": 1, "SERVED_HERE": 1}, traffic={1: (1, 0)}, before=_SYN_HERE,
           config=Config(box=box, box_netns=netns, select="CONNECTION"),
-          after={"temporary": [], **local(ATTACHED, cookie=77, flags=flags, box_netns=netns)})
+          after={"temporary": [], "local": [
+              (KEY, {"state": ATTACHED, "cookie": 77, "flags": flags, "box_netns": netns})]})
       for whose, box, netns, flags in (("a container's", BOX, NETNS + 1, HANDSHAKE | BOXED),
                                        ("our own", "", 0, HANDSHAKE))),
     Row(about="in the container: a SYN, and nobody listens",
