@@ -26,6 +26,7 @@ SERVICES = """\
 [[service]]
 name = "web"
 port = 80
+decide = "request"
 [[pool]]
 name = "images"
 servers = { s2 = 1 }
@@ -98,6 +99,7 @@ def test_the_page(farm: Farm, tmp_path: Path) -> None:
         wait_until("all is well", lambda: "3 of 3 servers ready" in browser.text())
         _press(browser, "Drain", of="s3")
         wait_until("s3 is drained", lambda: "2 of 3 servers ready" in browser.text())
+        browser.picture(tmp_path / "drained.png")
         _press(browser, "Ready", of="s3")
         wait_until("s3 is back", lambda: "3 of 3 servers ready" in browser.text())
         _press(browser, "Drain", of="s2")
@@ -111,6 +113,7 @@ def test_the_page(farm: Farm, tmp_path: Path) -> None:
                 for table in ("services", "routes"):
                     rate = f"+document.querySelector('#{table} td:nth-child(4)').textContent"
                     wait_until(f"{table} are busy", lambda rate=rate: browser.run(rate) > 0)  # type: ignore[misc]
+                wait_until("times are told", lambda: browser.run(_HALF_WITHIN).endswith("s"))
                 browser.run("document.getElementById('capture').requestSubmit()")
                 ladder = "document.getElementById('ladder').textContent"
                 wait_until("a ladder", lambda: "type 1 connection" in browser.run(ladder), 60)
@@ -118,9 +121,11 @@ def test_the_page(farm: Farm, tmp_path: Path) -> None:
                 browser.picture(tmp_path / "busy.png")
             finally:
                 busy.terminate()
+        browser.run("tell('')")
         for width in (1280, 700, 400):
             browser.resize(width, 900, dark=width == 700)
             assert browser.run("document.documentElement.scrollWidth") <= width
+            assert browser.run(_CUT) == [], width
             browser.picture(tmp_path / f"{width}.png")
         _shows_many(browser, tmp_path)
 
@@ -195,6 +200,11 @@ def _shows_many(browser: Browser, tmp_path: Path) -> None:
         browser.picture(tmp_path / f"many-{width}.png")
 
 
+_HALF_WITHIN = "document.querySelector('#services td:nth-child(6)').textContent"
+_CUT = """[...document.querySelectorAll("section")]
+  .filter(one => one.scrollWidth > one.clientWidth)
+  .map(one => one.querySelector("h2").textContent)"""
+"""Headings of what is wider than the page; the ladder moves by itself."""
 _TOLD = "document.getElementById('told').textContent"
 
 

@@ -19,6 +19,7 @@ _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--remote-debugging-port=0", "--disable-dev-shm-usage",
+    "--hide-scrollbars",  # they would be missing from the width of a whole page's picture
 )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ _OURS = ("drain", "weigh", "sort", "filter", "quit", "leave")
 class Top(App[None]):
     """ask: a request to the agent, as `ipos.cli.client.ask`. every: seconds between two looks."""
 
+    TITLE = "ipos top"
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     #verdict { height: auto; padding: 0 1; text-style: bold; }
@@ -96,7 +97,9 @@ class Top(App[None]):
     def _show(self) -> None:
         status = self._looks.status
         self.query_one("#verdict", Static).update(verdict(status))
-        self.query_one("#faults", Static).update("\n".join(faults_of(status)))
+        faults = list(faults_of(status))
+        self.query_one("#faults", Static).update("\n".join(faults))
+        self.query_one("#faults", Static).display = bool(faults)  # else it takes an empty line
         self.query_one("#flows", Static).update(self._looks.flows())
         self._fill("servers", self._looks.servers(self._sort, self._only))
         self._fill("services", self._looks.services(self._only))

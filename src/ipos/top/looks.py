@@ -104,12 +104,14 @@ class Looks:
         ]
 
     def flows(self) -> str:
-        """The connections that this server knows of, and what becomes of packets and requests."""
+        """Two lines: the connections that this server knows of, and what becomes of packets and
+        requests.
+        """
         there = self.status.get("connections", {})
         counts = (f"{name.rpartition('_')[2]} {number:,}" for name, number in there.items())
         dropped = sum(rates[-1] for name, rates in self._rates.items() if name.startswith("drop_"))
         moved = self._rates.get("migrated", (0.0,))[-1]
-        return f"{'  '.join(counts)}; migrated {moved:,.1f}/s  dropped {dropped:,.1f}/s"
+        return f"{'  '.join(counts)}\nmigrated {moved:,.1f}/s  dropped {dropped:,.1f}/s"
 
     def counted(self, only: str = "") -> list[Row]:
         """Rows of: counter, rate a second, total, rate of late; the busiest first."""
