@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # The agent on every client whose metadata has ipos = "server", by the docker driver. Clients need
 # plugin "docker" { config { allow_privileged = true, volumes { enabled = true } } }, and each has
-# its own /etc/ipos/ipos.toml and the farm's /etc/ipos/farm.key before.
+# its own /etc/ipos/ipos.toml and the farm's /etc/ipos/farm.key before. Nomad must be of June 2025 or
+# newer, because older docker drivers refuse cgroupns; clients with on_stop = "leave" need
+# max_kill_timeout = "40s", because Nomad waits 30 seconds at most otherwise.
 variable "image" {
   type    = string
   default = "registry.example.org/ipos:0.1.0"

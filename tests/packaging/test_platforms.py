@@ -2,7 +2,8 @@
 """Image, compose file, Ansible role, DaemonSet, Nomad job and Grafana's dashboard: they agree with
 each other and with the unit, and their own tools find no fault in them.
 
-No package of `nomad` has a free licence, so a job is checked by a reader of its language alone.
+No package of `nomad` that reads this job has a free licence, so the job is held against a reader of
+its language, and against the names that Nomad knows.
 """
 
 import json
@@ -20,6 +21,7 @@ from ipos import __version__
 from ipos.config import load
 from tests.packaging.checkers import checkers
 from tests.packaging.dashboard_types import lost
+from tests.packaging.job_keys import not_known
 
 ROOT = Path(__file__).parents[2]
 PACKAGING = ROOT / "packaging"
@@ -197,13 +199,29 @@ def test_the_compose_file_fits_its_specification(tools: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_job_can_be_read(tools: Path) -> None:
-    program = "import hcl2, json, sys; print(json.dumps(hcl2.load(open(sys.argv[1]))))"
-    read: dict[str, Any] = json.loads(
-        _run(tools, tools / "python", "-c", program, JOB).replace('\\"', "")
-    )
-    (task,) = (each["agent"] for each in read["job"][0]["ipos-agent"]["group"][0]["agent"]["task"])
+def test_the_job_can_be_read(tools: Path, tmp_path: Path) -> None:
+    read = _job(tools, JOB)
+    assert not_known("job", read) == []
+    (task,) = (each["agent"] for each in read["ipos-agent"]["group"][0]["agent"]["task"])
     assert task["driver"] == "docker"
     (settings,) = task["config"]
     assert settings["privileged"] is True
     assert settings["network_mode"] == settings["pid_mode"] == settings["cgroupns"] == "host"
+    sound, wrong = JOB.read_text(), tmp_path / "wrong.hcl"
+    for before, after, where in (
+        ("pid_mode", "pid_namespace", "job.group.task.config.pid_namespace"),
+        ("kill_timeout", "stop_timeout", "job.group.task.stop_timeout"),
+        ("max_parallel", "parallel", "job.update.parallel"),
+    ):
+        wrong.write_text(sound.replace(f" {before} ", f" {after} "))
+        assert not_known("job", _job(tools, wrong)) == [where]
+
+
+def _job(tools: Path, file: Path) -> dict[str, Any]:
+    program = "import hcl2, json, sys; print(json.dumps(hcl2.load(open(sys.argv[1]))))"
+    read: dict[str, Any] = json.loads(
+        _run(tools, tools / "python", "-c", program, file).replace('\\"', "")
+    )
+    (job,) = read["job"]
+    assert isinstance(job, dict)
+    return job
