@@ -367,13 +367,12 @@ class Node:
             for i in range(lib.ipos_assigned(handle))
         ]
         rings: dict[int, list[bytes]] = {
-            maps()[name].index: [] for name in ("captured", "decisions", "silent")
+            maps()[name].index: [] for name in ("captured", "decisions", "silent", "awaiting")
         }
         for i in range(lib.ipos_records(handle)):
             record: RawRecord = lib.ipos_record_at(handle, i).contents
             raw = ctypes.string_at(ctypes.addressof(record) + RawRecord.bytes.offset, record.length)
             rings[record.map].append(raw)
-        captured, decided, silent = rings.values()
         return Outcome(
             lib.ipos_verdict(handle),
             after.data,
@@ -381,9 +380,7 @@ class Node:
             tuple(assigned),
             lib.ipos_metadata(handle),
             after.mark,
-            tuple(captured),
-            tuple(decided),
-            tuple(silent),
+            *map(tuple, rings.values()),
         )
 
     def _assignment(self, raw: RawAssignment) -> Assignment:

@@ -117,8 +117,8 @@ class Outcome:
     """What a program did with a frame.
 
     `frame` is the packet after it and `metadata` the bytes of XDP metadata before it. A frame that
-    the verdict redirects is the last of `sent`. `captured`, `decided` and `silent` are records of
-    the rings.
+    the verdict redirects is the last of `sent`. `captured`, `decided`, `silent` and `awaiting` are
+    records of the rings.
     """
 
     verdict: int
@@ -130,3 +130,4 @@ class Outcome:
     captured: tuple[bytes, ...] = ()
     decided: tuple[bytes, ...] = ()
     silent: tuple[bytes, ...] = ()
+    awaiting: tuple[bytes, ...] = ()

@@ -116,6 +116,13 @@ enum ipos_mode {
 	IPOS_MODE_LATER = 5, /* no service's: what follows a request of HTTP/1 */
 };
 
+/* What becomes of a request of a service while no server has its application. */
+enum ipos_starts {
+	IPOS_STARTS_NOT = 0,	/* it is refused */
+	IPOS_STARTS_WAIT = 1,	/* it waits, and a server is to start the application */
+	IPOS_STARTS_FAILED = 2, /* it is refused, because no server could start the application */
+};
+
 enum ipos_policy {
 	IPOS_LEAST_LOADED = 0, /* two random candidates, the less loaded wins */
 	IPOS_ROUND_ROBIN = 1,
@@ -183,6 +190,9 @@ struct ipos_service { /* map `services`, by index */
 					 * that is not any; 0: it is, or is `application_ip` */
 	__u32 box;	 /* our end of the wire to its application's container; 0: it is in none */
 	__u32 box_netns; /* 1 + the id of that container's network namespace; 0: ours */
+	__u16 start_s;	 /* how long a request may wait until its application is started */
+	__u8 starts;	 /* enum ipos_starts */
+	__u8 zero;
 };
 
 struct ipos_candidate {

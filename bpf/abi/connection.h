@@ -356,7 +356,7 @@ struct ipos_holding { /* map `holding`: full means drop, unacknowledged */
 	__u8 looked;		   /* read whole, it waits: moving for its turn, else to be asked */
 	__u8 crowded;		   /* a server refused it for want of room */
 	__u16 skip;		   /* bytes of empty lines before it: no other server gets them */
-	__u32 crowded_ms;	   /* since when all have; 0: they have not */
+	__u32 crowded_ms;	   /* since when nobody can take it; 0: it was not so */
 	__u8 live;		   /* an application has had the connection: see tc/hand_back.h */
 	__u8 zeros[3];
 	__u32 offered_us; /* when it was offered to another server, modulo 2^32 */

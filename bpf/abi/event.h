@@ -269,7 +269,8 @@ struct ipos_decision { /* ring `decisions` */
 	X(222, DROP_BOX_FOREIGN, "a container's packet of a connection that is not its own") \
 	X(223, BOX_LOST, "connections reset because the container of their application has gone") \
 	X(224, DROP_ARP_AWAY, \
-	  "ARP requests not answered: this server was away, and another may hold the address")
+	  "ARP requests not answered: this server was away, and another may hold the address") \
+	X(228, START_AWAITED, "times that a request began or went on to wait for its application")
 
 #define IPOS_COUNTERS_MAX 256
 #define IPOS_COUNTERS_AMBIGUOUS 32 /* + enum ipos_ambiguity: AMBIGUOUS_* */

@@ -130,6 +130,7 @@ IPOS_MAP(histograms, PERCPU_ARRAY, __u32, struct ipos_histogram, IPOS_HISTOGRAMS
 IPOS_RING(captured, 4194304); /* full: CAPTURE_LOST */
 IPOS_RING(decisions, 262144); /* full: DECISION_LOST */
 IPOS_RING(silent, 65536);     /* full: its client has to send again */
+IPOS_RING(awaiting, 262144);  /* the same */
 
 /* Writer: `ipos capture`, as long as it lives: until when frames are copied, boottime. */
 IPOS_MAP(capture_until, ARRAY, __u32, __u64, 1);

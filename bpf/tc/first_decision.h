@@ -183,6 +183,34 @@ IPOS_INLINE int held_waits(const struct ipos_settings *set, struct ipos_holding 
 	return 1;
 }
 
+/*
+ * Whether a held request waits until its application is started.  Its client hears nothing, as
+ * above; the agent hears of it, has a server start the application, and comes back to the request.
+ */
+IPOS_APART int held_awaits(const struct ipos_tuple *t, struct ipos_holding *h, __u64 now)
+{
+	struct ipos_service *service = service_at(h->service);
+	__u32 ms = now / 1000000 | 1;
+	struct ipos_tuple *told;
+
+	if (!service || service->starts != IPOS_STARTS_WAIT)
+		return 0;
+	if (!h->crowded_ms)
+		h->crowded_ms = ms;
+	if (ms - h->crowded_ms >= service->start_s * 1000U)
+		return 0;
+	h->crowded = 0;
+	h->looked = 1;
+	__builtin_memset(&h->refused, 0, sizeof(h->refused));
+	count(COUNT_START_AWAITED);
+	told = bpf_ringbuf_reserve(&awaiting, sizeof(*told), 0);
+	if (!told)
+		return 1;
+	*told = *t;
+	bpf_ringbuf_submit(told, 0);
+	return 1;
+}
+
 /* The row in Local; of a connection that an application has had, it says where that began. */
 IPOS_APART int local_held(const struct ipos_settings *set, struct ipos_scratch *w,
 			  const struct ipos_tuple *t, const struct ipos_holding *h,
@@ -275,7 +303,7 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 	if (decision_wanted(set, service))
 		hold_look(w, h); /* it was read with its first segment, maybe long ago */
 	server = server_at(c.server);
-	if ((!c.server || !server) && held_waits(set, h, now))
+	if ((!c.server || !server) && (held_waits(set, h, now) || held_awaits(t, h, now)))
 		return CONSUMED;
 	if (!c.server || !server) {
 		count(COUNT_DROP_NO_SERVER);

@@ -68,9 +68,17 @@ IPOS_APART int waited(struct __sk_buff *skb, const struct ipos_settings *set,
 	return GIVE_UP;
 }
 
+/* A first request that nobody could take is decided again, unless somebody may have it by now. */
+IPOS_APART int held_again(const struct ipos_tuple *t, const struct ipos_holding *h)
+{
+	return h->looked && !endpoint_of(t) && !bpf_map_lookup_elem(&forward, t) ? DECIDE_HELD
+										 : TC_ACT_SHOT;
+}
+
 /*
  * The agent says that a later head has had its time: it is refused as soon as all is quiet.  Or
- * that a first flight of HTTP/2 has: its client waits for the server, and is let in.
+ * that a first flight of HTTP/2 has: its client waits for the server, and is let in.  Or that an
+ * application may have been started for a request that waits.
  */
 IPOS_INLINE int head_late(struct __sk_buff *skb, const struct ipos_settings *set,
 			  const struct ipos_tuple *t)
@@ -80,7 +88,7 @@ IPOS_INLINE int head_late(struct __sk_buff *skb, const struct ipos_settings *set
 	if (!h || h->answer)
 		return TC_ACT_SHOT;
 	if (h->complete)
-		return h->moving ? waited(skb, set, t, h) : TC_ACT_SHOT;
+		return h->moving ? waited(skb, set, t, h) : held_again(t, h);
 	if (!h->moving) {
 		if (bpf_ktime_get_boot_ns() - h->last_seen_ns < PAUSE_NS ||
 		    !silence_ends(h, IPOS_SILENT_OVER))

@@ -70,6 +70,28 @@ static const struct too_large too_large =
 static const struct unavailable unavailable =
 	ANSWER_TEXT(UNAVAILABLE, "refused: no server is left that may have it\n");
 
+static const struct unavailable unstarted =
+	ANSWER_TEXT(UNAVAILABLE, "refused: its application could not be started\n");
+static const struct unavailable unready =
+	ANSWER_TEXT(UNAVAILABLE, "refused: its application was not started in time\n");
+
+/* Why no server is left: of a service that is started on demand there is more to say. */
+IPOS_APART __u32 answer_nobody(const struct ipos_holding *h, struct ipos_chunk *chunk)
+{
+	struct ipos_service *service = h->moving ? NULL : service_at(h->service);
+
+	if (service && service->starts == IPOS_STARTS_FAILED) {
+		ANSWER_COPY(chunk, &unstarted);
+		return unstarted.length;
+	}
+	if (service && service->starts == IPOS_STARTS_WAIT) {
+		ANSWER_COPY(chunk, &unready);
+		return unready.length;
+	}
+	ANSWER_COPY(chunk, &unavailable);
+	return unavailable.length;
+}
+
 /*
  * One segment of the answer, `offset` bytes into it.  Returns how many bytes it took, 0 for none.
  */
@@ -168,8 +190,7 @@ IPOS_FUNCTION int answer_refusal(struct ipos_holding *h, __u32 why)
 		tally_refused(h->service, IPOS_REFUSED_BY_503);
 		tally_nobody(h->pool, h->rule);
 		count(COUNT_UNAVAILABLE);
-		ANSWER_COPY(chunk, &unavailable);
-		return answer_begin(h, unavailable.length);
+		return answer_begin(h, answer_nobody(h, chunk));
 	}
 	why &= IPOS_AMBIGUITIES_MAX - 1;
 	count(IPOS_COUNTERS_AMBIGUOUS + why);

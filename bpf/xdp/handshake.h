@@ -131,7 +131,7 @@ IPOS_INLINE int client_syn(struct xdp_md *ctx, struct ipos_settings *set, struct
 		return acknowledge(ctx, w, s, &h->hs, h->acknowledged, 0);
 	}
 	options_withhold(w, set->withheld);
-	if (!pool_ready(w, service->listening) ||
+	if ((!pool_ready(w, service->listening) && !service->starts) ||
 	    !cookie_make(w, s, now + set->wall_offset_ns, &c)) {
 		count(COUNT_DROP_NO_SERVER);
 		report_syn(set, s, 0);

@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 
-from ipos.config import agent_section, health_check, schema
+from ipos.config import agent_section, health_check, schema, starting
 from ipos.config.meanings import MEANINGS
 from scripts.docs.markdown import code, page, section, summary, table
 
 _TABLES = (
     schema.Farm, schema.Limits, schema.Server, agent_section.Agent, schema.Service, schema.Session,
-    health_check.Check, schema.Pool, schema.Route,
+    health_check.Check, starting.Start, schema.Pool, schema.Route,
 )  # fmt: skip
 
 _INTRODUCTION = """

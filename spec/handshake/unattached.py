@@ -69,6 +69,7 @@ class Event(Enum):
     GAP_DUPLICATE = "data that is held already; nothing is in order yet"
     COMPLETE = "the request head is whole"
     COMPLETE_NO_SERVER = "the request head is whole, no server is ready"
+    COMPLETE_AWAITED = "the request head is whole, a server is to start its application"
     COMPLETE_NO_SERVER_OTHER = "the request head is whole and not HTTP/1, no server is ready"
     TOO_LONG = "14,600 bytes and no head"
     MISSING = "the client misses a part of our response"
@@ -146,6 +147,7 @@ def _request(state: State) -> dict[Event, Transition]:
         Event.COMPLETE_NO_SERVER_OTHER: Transition(
             State.RESET, Action.RST, ("HELD", "DROP_NO_SERVER", "RST_SENT")
         ),
+        Event.COMPLETE_AWAITED: Transition(kept, Action.DROP, ("HELD", "START_AWAITED")),
         Event.TOO_LONG: Transition(
             State.ANSWERED, Action.ANSWER, ("DROP_HEAD_TOO_LONG", "ANSWERED")
         ),

@@ -33,8 +33,9 @@ differences from the client's ISN + 1. A segment is judged by the first rule tha
     FIN: at the end of what is held it is FIN if nothing is held, else FIN_CUT; ahead of it
     FIN_EARLY; behind it DUPLICATE.
 10. data goes into the window (`spec.requests.window`), bytes in order go to the head parser
-    (`spec.requests.head`): OUTSIDE; COMPLETE or, without a server, COMPLETE_NO_SERVER of HTTP/1 and
-    COMPLETE_NO_SERVER_OTHER, also if the head waits for the server, no gap is left and the segment
+    (`spec.requests.head`): OUTSIDE; COMPLETE or, without a server, COMPLETE_AWAITED of a service
+    whose application is to be started, COMPLETE_NO_SERVER of HTTP/1 and COMPLETE_NO_SERVER_OTHER,
+    also if the head waits for the server, no gap is left and the segment
     is a duplicate, the fourth or late; TOO_LONG; FIN_CUT if
     it has FIN and ends where the bytes in order end; NO_ROOM if the window or the hold pool has
     none; and otherwise as `spec.requests.acknowledge` decides: HOLD, HOLD_ACK or GAP_ACK if it was
@@ -76,6 +77,7 @@ class Around:
     now_wall_s: float
     now_ns: int
     server_ready: bool = True
+    starts: bool = False  # a server is to start the application for a request that finds none
     on_connection: bool = False
     room: bool = True  # in the hold pool and its table
 
@@ -203,7 +205,7 @@ def _judge_syn(state: State, around: Around) -> Event:
         return Event.SYN
     if around.on_connection or state is State.SYN_GIVEN:
         return Event.SYN_ON_CONNECTION
-    return Event.SYN if around.server_ready else Event.SYN_NO_SERVER
+    return Event.SYN if around.server_ready or around.starts else Event.SYN_NO_SERVER
 
 
 def _judge_closed(endpoint: Endpoint, segment: Segment) -> Event:
@@ -332,6 +334,8 @@ def _judge_data(
 def _complete(grammar: Grammar, around: Around) -> Event:
     if around.server_ready:
         return Event.COMPLETE
+    if around.starts:
+        return Event.COMPLETE_AWAITED
     http1 = grammar is Grammar.HTTP1
     return Event.COMPLETE_NO_SERVER if http1 else Event.COMPLETE_NO_SERVER_OTHER
 

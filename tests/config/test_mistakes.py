@@ -9,7 +9,11 @@ from msgspec import Struct
 from ipos.config import ConfigError, Listener, load, parse
 from ipos.config import schema as schema_module
 from ipos.config.schema import Config
-from tests.config.mistakes_table import FIELDS, GOOD, OTHERS
+from tests.config import mistakes_table, start_mistakes
+from tests.config.mistakes_table import GOOD
+
+FIELDS = [*mistakes_table.FIELDS, *start_mistakes.FIELDS]
+OTHERS = [*mistakes_table.OTHERS, *start_mistakes.OTHERS]
 
 
 def mistakes(text: str, file: Path) -> list[tuple[int, str]]:

@@ -34,6 +34,7 @@ from tests.support.golden import (
     rows_refused,
     rows_request,
     rows_session,
+    rows_started,
     rows_states,
     rows_taken,
     rows_traffic,
@@ -46,6 +47,7 @@ MODULES = (
     rows_line, rows_session, rows_handshake, rows_request, rows_held, rows_idle, rows_answer,
     rows_redirect, rows_migration, rows_owner, rows_close, rows_old_connection,
     rows_frames, rows_front, rows_gates, rows_move, rows_traffic, rows_urgent, rows_refused,
+    rows_started,
     rows_approved, rows_offered_again, rows_arp, rows_anycast, rows_locate, rows_states,
     rows_taken, rows_flow, rows_flow_owner, rows_boxed,
 )  # fmt: skip

@@ -34,7 +34,7 @@ def node() -> Iterator[Node]:
 
 
 _WITHOUT_ROWS = (
-    *("hold_free", "cookie_news", "captured", "decisions", "silent"),
+    *("hold_free", "cookie_news", "captured", "decisions", "silent", "awaiting"),
     *("scratch", "flow_work"),
 )
 

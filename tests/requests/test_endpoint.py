@@ -308,6 +308,17 @@ def test_nobody_ready() -> None:
     assert client.send(A, 0, REQUEST).action is Action.RST
 
 
+def test_a_request_waits_until_its_application_is_started() -> None:
+    client = Client(around=replace(AROUND, server_ready=False, starts=True))
+    assert client.syn().events == (Event.SYN,)
+    client = Client().opened()
+    client.around = replace(AROUND, server_ready=False, starts=True)
+    result = client.send(A, 0, REQUEST)
+    assert (result.events, result.action) == ((Event.COMPLETE_AWAITED,), Action.DROP)
+    client.around = AROUND
+    assert client.send(A, 0, REQUEST).events == (Event.COMPLETE,)
+
+
 def test_a_service_that_selects_on_connection() -> None:
     client = Client(around=replace(AROUND, on_connection=True))
     for _ in range(2):

@@ -5,7 +5,7 @@ Written by `make abi` from bpf/abi.
 """
 
 CONSTANTS: dict[str, int] = {
-    "IPOS_ABI": 11,
+    "IPOS_ABI": 12,
     "IPOS_SERVERS_MAX": 1024,
     "IPOS_MEMBERS_MAX": 1000,
     "IPOS_SERVICES_MAX": 64,
@@ -184,6 +184,9 @@ CONSTANTS: dict[str, int] = {
     "IPOS_MODE_TCP": 3,
     "IPOS_MODE_ANY": 4,
     "IPOS_MODE_LATER": 5,
+    "IPOS_STARTS_NOT": 0,
+    "IPOS_STARTS_WAIT": 1,
+    "IPOS_STARTS_FAILED": 2,
     "IPOS_LEAST_LOADED": 0,
     "IPOS_ROUND_ROBIN": 1,
     "IPOS_RANDOM": 2,
@@ -490,6 +493,7 @@ ENUMS: dict[str, dict[str, int]] = {
         "IPOS_MODE_ANY": 4,
         "IPOS_MODE_LATER": 5,
     },
+    "ipos_starts": {"IPOS_STARTS_NOT": 0, "IPOS_STARTS_WAIT": 1, "IPOS_STARTS_FAILED": 2},
     "ipos_policy": {
         "IPOS_LEAST_LOADED": 0,
         "IPOS_ROUND_ROBIN": 1,
@@ -975,7 +979,7 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
         ),
     ),
     "ipos_service": (
-        36,
+        40,
         4,
         (
             ("protocol", 0, "B", None),
@@ -994,6 +998,9 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
             ("listener_ip", 24, ">I", None),
             ("box", 28, "I", None),
             ("box_netns", 32, "I", None),
+            ("start_s", 36, "H", None),
+            ("starts", 38, "B", None),
+            ("zero", 39, "B", None),
         ),
     ),
     "ipos_candidate": (
@@ -1904,6 +1911,7 @@ COUNTERS: list[tuple[int, str, str]] = [
         "DROP_ARP_AWAY",
         "ARP requests not answered: this server was away, and another may hold the address",
     ),
+    (228, "START_AWAITED", "times that a request began or went on to wait for its application"),
     (
         230,
         "OWN_PROGRAM_REFUSED",

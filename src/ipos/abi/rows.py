@@ -131,6 +131,14 @@ class Mode(IntEnum):
     LATER = 5
 
 
+class Starts(IntEnum):
+    """`enum ipos_starts`."""
+
+    NOT = 0
+    WAIT = 1
+    FAILED = 2
+
+
 class Policy(IntEnum):
     """`enum ipos_policy`."""
 
@@ -821,6 +829,8 @@ class Service:
     listener_ip: IPv4Address = NOWHERE
     box: int = 0
     box_netns: int = 0
+    start_s: int = 0
+    starts: Starts = Starts(0)
 
 
 @dataclass(frozen=True, slots=True)

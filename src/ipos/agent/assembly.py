@@ -31,6 +31,8 @@ from ipos.agent.http.agent_control import Reloads
 from ipos.agent.http.readiness import Readiness, unready
 from ipos.agent.loop.tasks import Tasks
 from ipos.agent.network.untracked import TranslationWatch
+from ipos.agent.on_demand.awaiting import Awaiting
+from ipos.agent.on_demand.supervisor import Supervisor
 from ipos.agent.reload import Reload
 from ipos.agent.serving import Serving
 from ipos.agent.startup import Parts
@@ -76,12 +78,13 @@ def assemble(stack: ExitStack, parts: Parts, reloads: Reloads, tasks: Tasks) -> 
         parts.observer, parts.own_programs, parts.checks, parts.decisions.counts, keeper,
         undone, tasks,
     )  # fmt: skip
+    supervisor = stack.enter_context(_supervisor(parts, tasks))
     serving = Serving(stack, parts, reloads, snapshot, examiner, tasks)
     exchange = Exchange(
         parts.config, parts.front, parts.back, parts.datagram_keys, port, prober,
         parts.members, parts.orders, parts.checks, parts.observer, parts.rows, expiry,
         _gossip(parts, port), parts.tables, Map.open(parts.maps / "heard"), keeper, emptying,
-        examiner,
+        examiner, supervisor,
     )  # fmt: skip
     routing = Routing(parts.network, undone, tasks.spawn)
     orders = OrderFile(parts.orders, undone, tasks)
@@ -92,9 +95,10 @@ def assemble(stack: ExitStack, parts: Parts, reloads: Reloads, tasks: Tasks) -> 
     )
     update = Update(
         exchange, parts.members, orders, parts.rows, routing, expiry, links, snapshot, keeper,
-        housekeeping, undone, tasks, ready=serving.announce,
+        housekeeping, supervisor, undone, tasks, ready=serving.announce,
     )  # fmt: skip
-    reload = Reload(parts, reloads, exchange, routing, snapshot, update, undone, tasks)
+    supervisor.settled = lambda: update.settled
+    reload = Reload(parts, reloads, supervisor, exchange, routing, snapshot, update, undone, tasks)
     parts.observer.search = tasks.in_thread
     parts.observer.farm_addresses = lambda: (
         frozenset((*parts.config.server.addresses, *routing.foreign)), update.settled
@@ -104,7 +108,25 @@ def assemble(stack: ExitStack, parts: Parts, reloads: Reloads, tasks: Tasks) -> 
         reload.begin,
     )  # fmt: skip
     jobs = [expiry.run(), silence.run(), emptying.run(), parts.decisions.run(snapshot.now)]
+    jobs.append(supervisor.run())
     return Assembly(beat, exchange, serving, Departure(emptying, keeper, tasks), prober, jobs)
+
+
+def _supervisor(parts: Parts, tasks: Tasks) -> Supervisor:
+    config, rows = parts.config, parts.rows
+    made = Supervisor(
+        config,
+        paths.instances_file(),
+        lambda service: paths.instance_cgroup(config.farm.name, config.server.name, service),
+        parts.members,
+        Awaiting(parts.pins, parts.tables, lambda: rows.slots),
+        parts.trouble,
+        parts.decided,
+        tasks,
+        parts.undone,
+    )
+    parts.checks.starting = made.is_starting
+    return made
 
 
 def _sweep(parts: Parts, port: Port) -> Sweep:

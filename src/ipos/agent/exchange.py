@@ -38,6 +38,7 @@ from ipos.agent.holders.keeper import Keeper
 from ipos.agent.host.health_checks import Checks
 from ipos.agent.host.own_state import Observer, boottime_ns
 from ipos.agent.network.interfaces import Interface
+from ipos.agent.on_demand.supervisor import Supervisor
 from ipos.agent.rows import desired
 from ipos.agent.rows.convergence import Convergence
 from ipos.config.schema import Config
@@ -72,6 +73,7 @@ class Exchange:
         keeper: Keeper | Announcements,
         emptying: Emptying,
         examiner: Examiner,
+        supervisor: Supervisor,
     ) -> None:
         """said: the map `heard`."""
         self._front, self._back = front, back
@@ -89,6 +91,7 @@ class Exchange:
         self._keeper = keeper
         self._emptying = emptying
         self._examiner = examiner
+        self._supervisor = supervisor
         self._said = said
         self._editions = Editions()
         self._settings: abi_rows.Settings | None = None
@@ -122,8 +125,9 @@ class Exchange:
         faults = self._rows.faults
         self._observer.again_ms = self.again_ms
         state = self._observer.observe(
-            now_ns, _wall_ms(), self._orders.orders, self._checks.well, faults.mine, faults.hears
+            now_ns, _wall_ms(), self._orders.orders, self._is_well, faults.mine, faults.hears
         )
+        state = self._supervisor.tell(state)
         self._emptying.follow(self._orders.orders.of(state.server))
         state = self._keeper.tell(state)
         leaving = self._emptying.leaving()
@@ -141,6 +145,9 @@ class Exchange:
         else:
             self._prober.send(frame)
         self._rows.said([self._members.myself], now_ns)
+
+    def _is_well(self, service: str) -> bool:
+        return self._checks.well(service) and self._supervisor.may_serve(service)
 
     @property
     def says_numbers(self) -> bool:

@@ -18,6 +18,7 @@ from ipos.agent.http.agent_control import Reloads
 from ipos.agent.loop.tasks import Tasks
 from ipos.agent.loop.undone import Undone
 from ipos.agent.network.interfaces import interface
+from ipos.agent.on_demand.supervisor import Supervisor
 from ipos.agent.startup import Parts
 from ipos.agent.update import Update
 from ipos.agent.view.snapshot_file import SnapshotFile
@@ -54,6 +55,7 @@ class Reload:
         self,
         parts: Parts,
         requests: Reloads,
+        supervisor: Supervisor,
         exchange: Exchange,
         routing: Routing,
         snapshot: SnapshotFile,
@@ -63,6 +65,7 @@ class Reload:
     ) -> None:
         self._parts = parts
         self._requests = requests
+        self._supervisor = supervisor
         self._exchange = exchange
         self._routing = routing
         self._snapshot = snapshot
@@ -130,6 +133,7 @@ class Reload:
         parts.clock.take(change.keys)
         parts.rows.take(fresh, change.services, change.pools)
         self._exchange.take(fresh)
+        self._supervisor.take(fresh)
         parts.checks.converge(fresh.service)
         parts.decisions.take(fresh)
 

@@ -80,6 +80,18 @@ class Parts:
     def maps(self) -> Path:
         return self.pins / "maps"
 
+    def trouble(self, service: str) -> str | None:
+        """Why a service's application does not serve here; "" when it does, None: nobody knows."""
+        if not self.observer.is_served(service):
+            return None
+        return "" if self.checks.well(service) else self.checks.states().get(service)
+
+    def decided(self, service: str) -> int:
+        """How many requests of it this server's data plane has decided."""
+        slots = self.rows.slots
+        index = slots.index(service) if service in slots else None
+        return 0 if index is None else sum(self.tables.tallies.service(index).decided)
+
 
 def start(config: Config, file: Path) -> Parts:
     """Set up network, data plane, rows and hooks. IposError says what is in the way."""

@@ -16,6 +16,7 @@ from ipos.agent.host.routing import Routing
 from ipos.agent.housekeeping import Housekeeping
 from ipos.agent.loop.tasks import Tasks
 from ipos.agent.loop.undone import Undone
+from ipos.agent.on_demand.supervisor import Supervisor
 from ipos.agent.rows import desired
 from ipos.agent.rows.convergence import Convergence
 from ipos.agent.view.snapshot_file import SnapshotFile
@@ -47,6 +48,7 @@ class Update:
         snapshot: SnapshotFile,
         keeper: Keeper | Announcements,
         housekeeping: Housekeeping,
+        supervisor: Supervisor,
         undone: Undone,
         tasks: Tasks,
         ready: Callable[[], None],
@@ -61,6 +63,7 @@ class Update:
         self._snapshot = snapshot
         self._keeper = keeper
         self._housekeeping = housekeeping
+        self._supervisor = supervisor
         self._undone = undone
         self._tasks = tasks
         self._announce = ready
@@ -96,6 +99,8 @@ class Update:
         self.settled = since_ns > GRACE_S * _SECOND_NS or self._members.all_heard()
         changed = self.hold(now_ns)
         self._undone.note("rows", self._rows.not_in_force)
+        if changed or self.is_news:
+            self._supervisor.wake()
         if changed:
             self._expiry.look()
             self._routing.foreign = desired.foreign_addresses(self._members)

@@ -53,7 +53,7 @@ def unserved(config: Config, served: Iterable[str]) -> list[str]:
         f"no server serves {service.name}: nothing listens on port {service.listener.port}, or its "
         "check fails"
         for service in config.service
-        if service.name not in known
+        if service.name not in known and service.start is None
     ]
 
 
@@ -63,11 +63,12 @@ def idle(config: Config, served: Mapping[str, Collection[str]]) -> list[str]:
     """
     if not any(served.values()):  # which `unserved` says of each service
         return []
+    on_demand = {service.name for service in config.service if service.start is not None}
     found = [
         f"{name} serves nothing: no application of a service listens there, or its check fails; "
         "start it, or look at its check"
         for name, services in served.items()
-        if not services
+        if not services and not on_demand
     ]
     pools = {pool.name: [name for name, w in pool.servers.items() if w] for pool in config.pool}
     named = [

@@ -91,6 +91,7 @@ MEANINGS: dict[str, str] = {
     "the port is found if nothing outside does, and no other container.",
     "Service.session": "How a client comes back to the server that it had.",
     "Service.check": "How a server finds out that its application is healthy.",
+    "Service.start": "How a server starts the application for a request that finds none.",
     "Service.access_log": "The share of decisions that get a line in the access log.",
     "Session.kind": "A cookie of the farm's own, one of the application's, a redirect to a "
     "server's own name, or the client's address.",
@@ -113,6 +114,14 @@ MEANINGS: dict[str, str] = {
     "Check.interval_ms": "The pause between two checks.",
     "Check.rise": "How many checks in a row must succeed before the application is healthy again.",
     "Check.fall": "How many checks in a row must fail before it is unhealthy.",
+    "Start.command": "What is run, without a shell. It stays in the foreground, in a cgroup of its "
+    "own.",
+    "Start.unit": "A unit of systemd that is started in place of a command.",
+    "Start.idle_stop_s": "After so many seconds without a request and without a connection the "
+    "application is stopped.",
+    "Start.start_timeout_s": "How long requests wait for it; then they get 503.",
+    "Start.memory": "What it needs, until it is known what it took last time. Where cgroup v2 "
+    "limits memory, the most that it may have.",
     "Pool.name": "Names the pool in routes.",
     "Pool.servers": "The servers and their weights; a server with weight 0 gets nothing.",
     "Pool.policy": "How one of them is chosen, if not by the service's policy.",

@@ -16,6 +16,7 @@ from msgspec import Meta, Struct, field
 from ipos.config.agent_section import Agent
 from ipos.config.health_check import Check
 from ipos.config.listener import Listener
+from ipos.config.starting import Start
 from ipos.selection.policies import Policy
 
 FLOW_IDLE_S = 60
@@ -286,6 +287,7 @@ class Service(Struct, frozen=True, forbid_unknown_fields=True):
         None
     )
     check: Check | None = None
+    start: Start | None = None
     access_log: Annotated[
         float, Meta(ge=0, le=1, description="a share of the decisions from 0 to 1, such as 0.01")
     ] = 0.0

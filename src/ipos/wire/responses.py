@@ -32,8 +32,17 @@ RETRY_AFTER_S = 5
 
 def nobody() -> bytes:
     """For a request that no server is left for (RFC 9110 section 15.6.4)."""
-    status = f"503 Service Unavailable\r\nRetry-After: {RETRY_AFTER_S}"
-    return _response(status, "no server is left that may have it")
+    return _unavailable("no server is left that may have it")
+
+
+def unstarted() -> bytes:
+    """For a request whose application no server could start."""
+    return _unavailable("its application could not be started")
+
+
+def unready() -> bytes:
+    """For a request whose application is not there in time."""
+    return _unavailable("its application was not started in time")
 
 
 REDIRECT_MAX = 1024
@@ -67,6 +76,10 @@ def redirect(place: str, head: bytes) -> bytes | None:
     response = redirect_start(place) + target + b"\r\n\r\n"
     fits = space and end and target.startswith(b"/") and len(response) <= REDIRECT_MAX
     return response if fits else None
+
+
+def _unavailable(why: str) -> bytes:
+    return _response(f"503 Service Unavailable\r\nRetry-After: {RETRY_AFTER_S}", why)
 
 
 def _response(status: str, why: str) -> bytes:

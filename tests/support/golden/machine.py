@@ -120,6 +120,7 @@ class Config:
     all_answer: bool = False
     box: str = ""  # the interface that leads to the container of the application
     box_netns: int = 0  # 1 + the id of its network namespace
+    starts: str = "NOT"  # what becomes of a request that finds no application
     asks: bool = False  # the address was another server's a short while ago
     flows: flows.Flows | None = None  # a UDP service
 
@@ -295,6 +296,8 @@ def _configure_service(machine: Machine, config: Config) -> None:
         "listener_ip": network(config.listener),
         "box": machine.ifindex(config.box) if config.box else 0,
         "box_netns": config.box_netns,
+        "start_s": 20,
+        "starts": constant(f"IPOS_STARTS_{config.starts}"),
     }
     machine.table("pools")[2] = _pool(config.listening)
     machine.table("pools")[1] = {

@@ -117,6 +117,32 @@ class Leaving(msgspec.Struct, frozen=True, array_like=True, gc=False):
     gives: bool = False
 
 
+class Starting(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A service's application that the server may start.
+
+    `phase` is a `ipos.instance.record.Phase`. `wanted`: requests wait in this server for it.
+    `used_s` is until when it was used as far as this server knows, as Unix time. `memory` is what
+    it took last time, in bytes, `obeyed` the number of the last choice that was carried out. `why`
+    is the sentence about its last failure.
+    """
+
+    service: str
+    phase: Annotated[int, Meta(ge=0, le=0xFF)] = 0
+    wanted: bool = False
+    used_s: Big = 0
+    memory: Big = 0
+    obeyed: Big = 0
+    why: str = ""
+
+
+class Choice(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Which server is to start a service's application. Numbers rise."""
+
+    service: str
+    server: str
+    number: Big
+
+
 class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One server at one moment.
 
@@ -134,7 +160,8 @@ class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     It says its next state `again_ms` after this one. `leaving` is how far it is with losing its
     connections, None while it is not to.
     It says its next state `again_ms` after this one. `edition` rises when it says anything new but
-    numbers; frames that say nothing else name it. 0: there are none.
+    numbers; frames that say nothing else name it. 0: there are none. `starting` are the services
+    whose applications it may start, where there is something to say, `choices` who is to.
     New fields go to the end, with a default.
     """
 
@@ -165,6 +192,8 @@ class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     again_ms: Annotated[int, Meta(ge=100, le=250)] = 100
     leaving: Leaving | None = None
     edition: Word = 0
+    starting: list[Starting] = []
+    choices: list[Choice] = []
 
 
 def stands_the_same(before: State | None, now: State) -> bool:
@@ -181,6 +210,7 @@ def stands_the_same(before: State | None, now: State) -> bool:
         and before.weight == now.weight
         and before.fault == now.fault
         and (before.hears, before.holds, before.claims) == (now.hears, now.holds, now.claims)
+        and (before.starting, before.choices) == (now.starting, now.choices)
     )
 
 

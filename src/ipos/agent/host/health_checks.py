@@ -37,6 +37,11 @@ _TLS_ALERTS = (b"\x15\x03", b"\x16\x03")
 Inside = Callable[[str], tuple[Listener, Seat] | None]
 """Of a service by name: where its application listens in a container, and where that is."""
 
+Starting = Callable[[str], bool | None]
+
+STARTING_S = 0.05
+"""Between two checks of an application that is being started."""
+
 log = structlog.get_logger()
 
 
@@ -50,6 +55,10 @@ class Health:
         self._streak = 0
         self.up = up
         self.trouble = ""
+
+    def forget(self) -> None:
+        """It is another application from now on, or none."""
+        self.up, self._streak, self.trouble = None, 0, ""
 
     def result(self, good: bool) -> None:
         """Take one check's outcome."""
@@ -74,6 +83,8 @@ class Checks:
         self._tasks: dict[str, tuple[Service, asyncio.Task[None]]] = {}
         self.inside: Inside = lambda _: None
         """Where the application of a service is asked that is in a container."""
+        self.starting: Starting = lambda _: None
+        """Whether a service's application is being started, or does not run; None: else."""
 
     def converge(self, services: Iterable[Service]) -> None:
         """Run exactly these services' checks; one that has not changed goes on as it is."""
@@ -122,6 +133,9 @@ async def _repeat(service: Service, check: Check, health: Health, checks: Checks
     if check.https is not None:  # in a thread: the machine's certificates are read from its disk
         context = await asyncio.to_thread(_tls, verify=check.verify)
     while True:
+        if checks.starting(service.name) is not None:
+            await _ask_beginner(service, check, context, health, checks)
+            continue
         before = health.up
         inside = checks.inside(service.name)
         listener, seat = inside if inside is not None else (service.listener, None)
@@ -132,6 +146,23 @@ async def _repeat(service: Service, check: Check, health: Health, checks: Checks
         elif health.up is False and before is not False:
             log.warning("application is not well", service=service.name, reason=health.trouble)
         await asyncio.sleep(check.interval_ms / 1000)
+
+
+async def _ask_beginner(
+    service: Service,
+    check: Check,
+    context: "ssl.SSLContext | None",
+    health: Health,
+    checks: Checks,
+) -> None:
+    """Of one that is being started the first good answer counts, and no bad one."""
+    if not checks.starting(service.name):
+        health.forget()
+    elif not health.up:
+        why = await trouble(service.listener, check, context)
+        health.forget()
+        health.up, health.trouble = True if not why else None, why
+    await asyncio.sleep(STARTING_S)
 
 
 async def trouble(

@@ -135,6 +135,10 @@ class Observer:
             again_ms=self.again_ms,
         )
 
+    def is_served(self, service: str) -> bool:
+        """Whether something listened where its application should, at the last look."""
+        return service in self._served
+
     def _look_into_boxes(self, now_ns: int) -> None:
         if self.boxes is not None and self.boxes.begin(now_ns):
             addresses, prune = self.farm_addresses()

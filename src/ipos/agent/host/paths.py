@@ -49,6 +49,16 @@ def snapshot_file() -> Path:
     return run_directory() / "advertised.json"
 
 
+def instances_file() -> Path:
+    """What the agent must know of the applications that it has started."""
+    return run_directory() / "instances.json"
+
+
+def instance_cgroup(farm: str, server: str, service: str) -> Path:
+    """Where the command runs that starts a service's application."""
+    return sockops_cgroup() / f"ipos-{farm}-{server}-{service}"
+
+
 def announce_file() -> Path:
     """What routers are to be told of this server's addresses, where no other file is configured."""
     return run_directory() / "bird.conf"

@@ -16,8 +16,8 @@ from ipos.abi.columns import Columns
 from ipos.abi.layout import constant, layout
 from ipos.agent.heartbeat.member import Age, Member
 from ipos.agent.heartbeat.membership import Members
-from ipos.agent.heartbeat.message import State
 from ipos.agent.host.listeners import Listener, listener_address
+from ipos.agent.on_demand import placement
 from ipos.agent.rows import pools, slot_tables
 from ipos.agent.rows.pools import pool_row
 from ipos.agent.rows.redirect_names import name_rows
@@ -212,7 +212,7 @@ def plan(
     return Rows(
         services={
             index: _service(
-                config, service, places, members.myself.state, (boxed or {}).get(service.name)
+                config, service, places, members, now_ns, (boxed or {}).get(service.name)
             )
             for index, service in numbered
         },
@@ -307,9 +307,11 @@ def _service(
     config: Config,
     service: Service,
     places: Mapping[str, int],
-    mine: State | None,
+    members: Members,
+    now_ns: int,
     inside: Listener | None,
 ) -> rows.Service:
+    mine = members.myself.state
     listener, box = service.listener, inside.box if inside else None
     only = mine and listener_address(service, mine.addresses, mine.listening)
     return rows.Service(
@@ -329,6 +331,8 @@ def _service(
         box=box.index if box else 0,
         box_netns=box.namespace + 1 if box else 0,
         flow_idle_s=service.flow_idle_s,
+        start_s=service.start.start_timeout_s if service.start else 0,
+        starts=placement.starts(service, members, now_ns),
     )
 
 

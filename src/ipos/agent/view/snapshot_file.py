@@ -119,7 +119,7 @@ class SnapshotFile:
     def _made(self) -> Snapshot:
         known = pools.definitions(self.config)
         troubles = self._members.troubles(boottime_ns())
-        remarks = (*self._observer.remarks, *self._own_programs.remarks)
+        remarks = (*self._observer.remarks, *self._own_programs.remarks, *self._unstarted())
         return Snapshot(
             farm=self.config.farm.name,
             me=self.config.server.name,
@@ -155,6 +155,12 @@ class SnapshotFile:
             *absences.unserved(self.config, (name for state in states for name in state.services)),
             *absences.idle(self.config, {one.server: one.services for one in self._up()}),
         ]
+
+    def _unstarted(self) -> list[str]:
+        """Applications that a server could not start when it last tried."""
+        known = self._members.by_ip.values()
+        states = [member.state for member in known if member.state is not None]
+        return [one.why for state in states for one in state.starting if one.why]
 
     def _up(self) -> list[State]:
         """What those servers say of themselves who are heard now."""

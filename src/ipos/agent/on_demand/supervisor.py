@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Has applications started for requests that wait, and stopped when they are idle.
+
+`Supervisor` brings together what the parts of this folder know: which requests wait here
+(`awaiting`), which server is to start what (`placement`), and how far each application of this
+server is (`lifecycle`). It looks ten times a second while anything goes on, else once a second,
+and never in a farm without such services.
+
+An end of the agent ends no application: their records are in a file, and the next agent goes on.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from ipos.abi import rows
+from ipos.agent.heartbeat.membership import Members
+from ipos.agent.heartbeat.message import Choice, Starting, State
+from ipos.agent.loop.tasks import Tasks
+from ipos.agent.loop.undone import Undone
+from ipos.agent.network import service_sockets
+from ipos.agent.on_demand import placement
+from ipos.agent.on_demand.awaiting import Awaiting
+from ipos.agent.on_demand.lifecycle import Application, Sight
+from ipos.closing import Closing
+from ipos.config.schema import Config, Service
+from ipos.errors import IposError
+from ipos.instance import record
+from ipos.instance.record import Phase, Record
+
+BUSY_S, QUIET_S = 0.1, 1.0
+_SECOND_NS = 1_000_000_000
+
+log = structlog.get_logger()
+
+
+class Supervisor(Closing):
+    """group: the cgroup of a service's command, by the service's name.
+
+    trouble: says of a service why its application is not there, "" if it is well. decided: how many
+    requests this server's data plane has decided for a service. settled: whether all servers that
+    are there have been heard.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        file: Path,
+        group: Callable[[str], Path],
+        members: Members,
+        awaiting: Awaiting,
+        trouble: Callable[[str], str | None],
+        decided: Callable[[str], int],
+        tasks: Tasks,
+        undone: Undone,
+    ) -> None:
+        self._file = file
+        self._group = group
+        self._members = members
+        self._awaiting = awaiting
+        self._trouble = trouble
+        self._decided = decided
+        self._tasks = tasks
+        self._undone = undone
+        self._config = config
+        self._decider = placement.Decider()
+        self._choices: list[Choice] = []
+        self._wanted: set[str] = set()
+        self._counts: dict[str, int] = {}
+        self._used_s: dict[str, int] = {}
+        self._counted_ns = 0
+        self._records = {one.service: one for one in record.take(file, log.error)}
+        self._applications: dict[str, Application] = {}
+        self._again = asyncio.Event()
+        self.settled: Callable[[], bool] = lambda: False
+        self.take(config)
+
+    # ---- what others ask -----------------------------------------------------------------------
+
+    def tell(self, state: State) -> State:
+        """The state of this server, with what there is to say about these services."""
+        told = [
+            one
+            for name, application in self._applications.items()
+            if (one := self._said(name, application)) != Starting(name)
+        ]
+        if not told and not self._choices:
+            return state
+        return msgspec.structs.replace(state, starting=told, choices=self._choices)
+
+    def may_serve(self, service: str) -> bool:
+        """Whether its application, if it is well, may be chosen: it is not about to be stopped."""
+        application = self._applications.get(service)
+        return application is None or application.may_serve
+
+    def is_starting(self, service: str) -> bool | None:
+        """Whether its application is being started, else whether it runs at all: False or None."""
+        application = self._applications.get(service)
+        if application is None or application.record.phase == Phase.RUNNING:
+            return None
+        if application.record.phase == Phase.STARTING:
+            return True
+        return False if self._trouble(service) is None else None
+
+    def wake(self) -> None:
+        """Something is new: look at once."""
+        self._again.set()
+
+    def take(self, config: Config) -> None:
+        """Use another configuration. What runs goes on; its new command is for its next start."""
+        self._config = config
+        wanted = {one.name: one for one in config.service if one.start is not None}
+        for name, service in wanted.items():
+            assert service.start is not None
+            known = self._applications.get(name)
+            if known is not None and known.record.unit == (service.start.unit or ""):
+                known.start = service.start
+                continue
+            self._applications[name] = self._application(service)
+        for name in self._applications.keys() - wanted.keys():
+            del self._applications[name]
+        self._awaiting.keep(wanted)
+        self.wake()
+
+    def _application(self, service: Service) -> Application:
+        assert service.start is not None
+        name, unit = service.name, service.start.unit or ""
+        found = self._records.get(name)
+        if found is None or found.unit != unit:
+            found = Record(name, group="" if unit else str(self._group(name)), unit=unit)
+        self._records[name] = found
+        work = self._work(name)
+        return Application(found, service.start, self._config.server.name, work)
+
+    def _work(self, name: str) -> Callable[[Callable[[], None]], None]:
+        def begin(work: Callable[[], None]) -> None:
+            application = self._applications[name]
+
+            def done(_: None) -> None:
+                application.done()
+                if not application.rests:
+                    self.wake()
+
+            self._tasks.in_thread(work, done)
+
+        return begin
+
+    # ---- the clock -----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Round after round, until cancelled."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._awaiting.fileno(), self._named)
+        try:
+            while True:
+                await self._next()
+                self._again.clear()
+                if self._applications:
+                    failed = self._tasks.attempt(self.look)
+                    self._undone.note("start", failed)
+        finally:
+            loop.remove_reader(self._awaiting.fileno())
+
+    async def _next(self) -> None:
+        if not self._applications:
+            await self._again.wait()
+            return
+        rests = not (self._wanted or self._choices) and all(
+            one.rests for one in self._applications.values()
+        )
+        if not rests:  # a thread that has ended wakes us; not faster than this
+            await asyncio.sleep(BUSY_S)
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._again.wait(), QUIET_S)
+
+    def _named(self) -> None:
+        """The data plane has named requests."""
+        self._awaiting.take(_boottime_ns())
+        self.wake()
+
+    def look(self) -> None:
+        """One round."""
+        now_ns, wall_ms = _boottime_ns(), time.time_ns() // 1_000_000
+        self._wanted = self._awaiting.wanted()
+        self._decide(now_ns, wall_ms)
+        if now_ns - self._counted_ns >= _SECOND_NS:
+            self._counted_ns = now_ns
+            self._count(wall_ms)
+        for choice in placement.orders(self._members, self._config.server.name, now_ns):
+            application = self._applications.get(choice.service)
+            if application is not None:
+                application.obey(choice.number, wall_ms)
+        fresh = [
+            one
+            for one in self._applications.values()
+            if one.changed and one.record.phase == Phase.STARTING
+        ]
+        self._save()
+        for one in fresh:
+            one.launch()
+        for name, application in self._applications.items():
+            application.follow(self._sight(name, application, now_ns), wall_ms)
+        self._save()
+        self._decide_again(now_ns)
+
+    def _decide(self, now_ns: int, wall_ms: int) -> None:
+        deciding = placement.decider(self._members, now_ns)
+        if deciding is not self._members.myself or not self.settled():
+            self._decider.forget()
+            self._choices = []
+            return
+        self._members.take_numbers()
+        services = self._config.service
+        self._choices = self._decider.choose(services, self._members, now_ns, wall_ms)
+
+    def _count(self, wall_ms: int) -> None:
+        """Until when services were used, rounded up, so that it is not news each second."""
+        for name, application in self._applications.items():
+            if not application.start.idle_stop_s:
+                continue
+            count, before = self._decided(name), self._counts.get(name)
+            self._counts[name] = count
+            if before is not None and count != before:
+                step = max(1, application.start.idle_stop_s // 10)
+                self._used_s[name] = (wall_ms // 1000 // step + 1) * step
+
+    def _said(self, name: str, application: Application) -> Starting:
+        wanted, used_s = name in self._wanted, self._used_s.get(name, 0)
+        return application.said(wanted=wanted, used_s=used_s)
+
+    def _sight(self, name: str, application: Application, now_ns: int) -> Sight:
+        """Of an application that does not run nothing is looked at."""
+        if application.record.phase not in (Phase.STARTING, Phase.RUNNING, Phase.STOPPING):
+            return Sight(well=False)
+        found = placement.seen(self._members, name, now_ns)
+        trouble = self._trouble(name)
+        service = next(one for one in self._config.service if one.name == name)
+        idles = application.record.phase != Phase.STARTING and application.start.idle_stop_s
+        used_s = max((one.starting.used_s for one in found), default=0)
+        return Sight(
+            well=trouble == "",
+            trouble=trouble or "",
+            connections=service_sockets.count(service.port) if idles else 0,
+            used_ms=1000 * max(used_s, self._used_s.get(name, 0)),
+            wanted=placement.is_wanted(found) or name in self._wanted,
+        )
+
+    def _save(self) -> None:
+        if not any(one.changed for one in self._applications.values()):
+            return
+        try:
+            record.write(self._file, [one.record for one in self._applications.values()])
+        except IposError as error:
+            self._undone.note("instances", str(error))
+        else:
+            self._undone.note("instances", "")
+        for one in self._applications.values():
+            one.changed = False
+
+    def _decide_again(self, now_ns: int) -> None:
+        """Those that wait are decided where there is a server, or none will be, or at the end."""
+        for service in self._config.service:
+            if service.start is None or service.name not in self._wanted:
+                continue
+            found = placement.seen(self._members, service.name, now_ns)
+            waits = placement.starts(service, self._members, now_ns) == rows.Starts.WAIT
+            now = placement.is_served(found) or not waits
+            late_ns = now_ns - service.start.start_timeout_s * _SECOND_NS
+            self._awaiting.decide_again(service.name, now_ns if now else late_ns, now_ns)
+
+    def close(self) -> None:
+        self._awaiting.close()
+
+
+def _boottime_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
