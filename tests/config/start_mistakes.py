@@ -22,6 +22,8 @@ FIELDS = [
      "service[1].start.idle_stop_s is -1; it must be 1 to 31536000 seconds, or 0 for never"),
     ("Start.start_timeout_s", "port = 80", _start("start_timeout_s = 60"), 21,
      "service[1].start.start_timeout_s is 60; it must be 1 to 30 seconds"),
+    ("Start.load", "port = 80", _start("load = -1"), 21,
+     "service[1].start.load is -1; it must be connections from 1 to 16777216, or 0 for any"),
     ("Start.memory", "port = 80", _start('memory = "much"'), 21,
      ('service[1].start.memory is "much"; it must be an amount of memory, such as "512M" or '
       '"2G"')),

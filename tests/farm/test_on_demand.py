@@ -22,14 +22,16 @@ from tests.support.farm import Farm, read_answer, request, wait_until
 
 pytestmark = pytest.mark.farm
 
-WEB, BROKEN, SLOW = 80, 8001, 8002
+WEB, BROKEN, SLOW, CROWDED = 80, 8001, 8002, 8003
 CLIENTS = 200
-_RUN = f'exec {sys.executable} -m ipos.lab.application --name "$IPOS_SERVER" --listen 0.0.0.0:80'
+LOAD = 10
+_RUN = f'exec {sys.executable} -m ipos.lab.application --name "$IPOS_SERVER" --listen 0.0.0.0:'
 
 
 def _config(told: Path) -> str:
     """told: where each start of the application writes a line."""
-    command = json.dumps(["/bin/sh", "-c", f'echo "$IPOS_SERVER $$" >>{told}; {_RUN}'])
+    command = json.dumps(["/bin/sh", "-c", f'echo "$IPOS_SERVER $$" >>{told}; {_RUN}{WEB}'])
+    crowded = json.dumps(["/bin/sh", "-c", f"{_RUN}{CROWDED}"])
     return f"""\
 [[service]]
 name = "web"
@@ -46,6 +48,13 @@ start = {{ command = ["/bin/sh", "-c", "exit 7"], start_timeout_s = 10 }}
 name = "slow"
 port = {SLOW}
 start = {{ command = ["/bin/sleep", "1000"], start_timeout_s = 2 }}
+
+[[service]]
+name = "crowded"
+port = {CROWDED}
+policy = "least-connections"
+slow_start_ms = 0
+start = {{ command = {crowded}, idle_stop_s = 2, load = {LOAD} }}
 """
 
 
@@ -140,6 +149,25 @@ def test_a_connection_keeps_it_from_being_stopped(cold: Farm) -> None:
         assert read_answer(kept).status == 200
 
 
+def test_more_start_under_load_and_stop_when_it_is_over(cold: Farm) -> None:
+    kept = [cold.connect(CROWDED, server) for server in (*cold.tables, *cold.tables) * 2]
+    for one in kept:
+        one.sendall(request(close=False))
+    assert {read_answer(one).status for one in kept} == {200}
+    assert len(kept) > LOAD
+    wait_until("another one runs", lambda: _serving(cold, "crowded") == 2, 20)
+    for one in kept:
+        one.close()
+    wait_until("one is left", lambda: _serving(cold, "crowded") == 1, 20)
+    wait_until("none is left", lambda: not _running(cold, "crowded"), 20)
+
+
+def _serving(farm: Farm, service: str) -> int:
+    """How many servers have it as ready."""
+    status = json.loads(farm.run("s1", "ipos", "status", "-o", "json"))
+    return next(len(one["servers"]) for one in status["services"] if one["service"] == service)
+
+
 def test_a_command_that_fails_is_answered_with_its_reason(stopped: Farm) -> None:
     begun = time.monotonic()
     answers = _ask(stopped, BROKEN, 5)
@@ -168,3 +196,16 @@ def test_an_agent_that_is_killed_starts_no_second_one(cold: Farm, told: Path) ->
     assert [status for status, *_ in _ask(cold, WEB, 30)] == [200] * 30
     assert len(told.read_text().splitlines()) == 1
     wait_until("it has been stopped", lambda: not _running(cold, "web"), 20)
+
+
+def test_a_detach_stops_it(cold: Farm) -> None:
+    assert [status for status, *_ in _ask(cold, WEB, 1)] == [200]
+    (server,) = _running(cold, "web")
+    group = Path(next(o["group"] for o in _instances(cold, server) if o["service"] == "web"))
+    end(cold.lab, server)
+    assert (group / "cgroup.procs").read_text(), "the end of an agent stops nothing"
+    cold.run(server, "ipos", "detach")
+    assert not group.exists()
+    cold.lab.start_agent(server)
+    del cold.tables
+    wait_until("every server ready", cold.ready, 30)

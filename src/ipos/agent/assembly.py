@@ -38,6 +38,7 @@ from ipos.agent.serving import Serving
 from ipos.agent.startup import Parts
 from ipos.agent.update import Update
 from ipos.agent.view.snapshot_file import SnapshotFile
+from ipos.instance.process import has_systemd
 from ipos.kernel.libbpf.map_store import Map
 
 
@@ -124,6 +125,7 @@ def _supervisor(parts: Parts, tasks: Tasks) -> Supervisor:
         parts.decided,
         tasks,
         parts.undone,
+        by_systemd=has_systemd() and paths.own_cgroup() is None,
     )
     parts.checks.starting = made.is_starting
     return made

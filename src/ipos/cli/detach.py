@@ -24,7 +24,8 @@ def detach() -> None:
     """Stop the data plane on this server and take back what the agent changed here.
 
     Other servers hold its addresses first, and find the connections that it gave on. Those that its
-    own applications have end; drain the server first.
+    own applications have end; drain the server first. Applications that the agent has started are
+    stopped.
     """
     from ipos.abi.layout import constant
     from ipos.agent.host import boxes
@@ -64,6 +65,7 @@ def detach() -> None:
         if voice is not None:
             _say_down(voice)
         boxes.release(containers)
+        _stop_applications()
     finally:
         _restore(front, back)
         if voice is not None:
@@ -101,6 +103,15 @@ def _say_down(voice: "Voice") -> None:
         voice.say(ServerState.DOWN)
     except OSError as error:
         typer.echo(f"detached; could not tell the other servers so: {error}", err=True)
+
+
+def _stop_applications() -> None:
+    from ipos.agent.host.paths import instances_file
+    from ipos.instance import ending
+
+    left = ending.stop_all(instances_file())
+    if left:
+        typer.echo(f"applications that do not end: {', '.join(left)}", err=True)
 
 
 def _expect_no_agent() -> None:

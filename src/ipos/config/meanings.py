@@ -122,6 +122,9 @@ MEANINGS: dict[str, str] = {
     "Start.start_timeout_s": "How long requests wait for it; then they get 503.",
     "Start.memory": "What it needs, until it is known what it took last time. Where cgroup v2 "
     "limits memory, the most that it may have.",
+    "Start.load": "When every server that has the application has more connections of it than "
+    "this, another one starts it, too. When one server fewer would do for `idle_stop_s`, one of "
+    "them stops it.",
     "Pool.name": "Names the pool in routes.",
     "Pool.servers": "The servers and their weights; a server with weight 0 gets nothing.",
     "Pool.policy": "How one of them is chosen, if not by the service's policy.",

@@ -54,6 +54,10 @@ class Start(Struct, frozen=True, forbid_unknown_fields=True):
         | None
     ) = None
 
+    load: Annotated[
+        int, Meta(ge=0, le=16_777_216, description="connections from 1 to 16777216, or 0 for any")
+    ] = 0
+
     @property
     def memory_bytes(self) -> int:
         """0 where nothing is said."""

@@ -22,15 +22,16 @@ class Phase(IntEnum):
 class Record(msgspec.Struct):
     """One of them. Times are ms since 1970.
 
-    `group` is the cgroup of a command, `unit` the name of a unit of systemd. `obeyed` is the number
-    of the last choice that was carried out. `memory` is the most that it was seen to have, in
-    bytes. `failures` are those in a row, and `why` is the sentence about the last one, empty after
-    a success.
+    `group` is the cgroup of a command, `unit` the name of a unit of systemd, and `transient`
+    whether that unit is made for a command. `obeyed` is the number of the last choice that was
+    carried out. `memory` is the most that it was seen to have, in bytes. `failures` are those in a
+    row, and `why` is the sentence about the last one, empty after a success.
     """
 
     service: str
     group: str = ""
     unit: str = ""
+    transient: bool = False
     phase: Phase = Phase.NONE
     since_ms: int = 0
     obeyed: int = 0
@@ -38,6 +39,11 @@ class Record(msgspec.Struct):
     failures: int = 0
     retry_ms: int = 0
     why: str = ""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What it is known by to the machine."""
+        return self.group, self.unit
 
 
 def write(file: Path, records: list[Record]) -> None:

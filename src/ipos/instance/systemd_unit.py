@@ -53,3 +53,26 @@ class SystemdUnit:
         except (OSError, subprocess.TimeoutExpired):
             return ""
         return done.stdout.decode(errors="replace").strip()
+
+
+class TransientUnit(SystemdUnit):
+    """A unit that systemd makes for a command: not in the sandbox that the agent's own unit is."""
+
+    def start(self, command: Sequence[str], memory: int, added: Mapping[str, str]) -> None:
+        """Have systemd run it, unless it does. memory: the most it may have; 0: any."""
+        if self.is_alive():
+            return
+        hook.run(["systemctl", "reset-failed", self._unit], {}, _TIMEOUT_S)  # of the last time
+        options = [f"--setenv={name}={value}" for name, value in added.items()]
+        options += [f"--property=MemoryMax={memory}"] if memory else []
+        run = ["systemd-run", "--quiet", f"--unit={self._unit}", *options, "--", *command]
+        failed = hook.run(run, {}, _TIMEOUT_S)
+        if failed:
+            raise IposError(failed)
+
+    def ending(self) -> str:
+        """How it has ended: a clause."""
+        status, result = self._asked("ExecMainStatus"), self._asked("Result")
+        if result == "exit-code" and status.isdigit():
+            return f"its command ended with status {status}"
+        return "its command has ended" + (f" ({result})" if result not in ("", "success") else "")

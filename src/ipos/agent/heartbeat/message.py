@@ -123,7 +123,8 @@ class Starting(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `phase` is a `ipos.instance.record.Phase`. `wanted`: requests wait in this server for it.
     `used_s` is until when it was used as far as this server knows, as Unix time. `memory` is what
     it took last time, in bytes, `obeyed` the number of the last choice that was carried out. `why`
-    is the sentence about its last failure.
+    is the sentence about its last failure. `connections` are those that it has, rounded, 0 where
+    they do not matter.
     """
 
     service: str
@@ -133,14 +134,16 @@ class Starting(msgspec.Struct, frozen=True, array_like=True, gc=False):
     memory: Big = 0
     obeyed: Big = 0
     why: str = ""
+    connections: Big = 0
 
 
 class Choice(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Which server is to start a service's application. Numbers rise."""
+    """Which server is to start a service's application, or to stop it. Numbers rise."""
 
     service: str
     server: str
     number: Big
+    stops: bool = False
 
 
 class State(msgspec.Struct, frozen=True, array_like=True, gc=False):

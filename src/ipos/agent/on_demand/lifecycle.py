@@ -5,16 +5,14 @@ What is done to processes takes time, so a thread does it, one thing at a time.
 """
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import structlog
 
-from ipos.agent.heartbeat.message import Starting
+from ipos.agent.heartbeat.message import Choice, Starting
 from ipos.config.starting import Start
-from ipos.instance.group_process import GroupProcess
+from ipos.instance.process import process_of
 from ipos.instance.record import Phase, Record
-from ipos.instance.systemd_unit import SystemdUnit
 
 WITHDRAWN_MS = 1_000
 """For so long it has been no server's choice when it is asked to end."""
@@ -45,22 +43,6 @@ class Sight(NamedTuple):
     wanted: bool = False
 
 
-class Process(Protocol):
-    """`GroupProcess` or `SystemdUnit`."""
-
-    def start(self, command: list[str], memory: int, added: dict[str, str]) -> None: ...
-    def is_alive(self) -> bool: ...
-    def ending(self) -> str: ...
-    def end(self, *, at_once: bool) -> None: ...
-    def memory(self) -> int: ...
-    def forget(self) -> None: ...
-
-
-def process_of(record: Record) -> Process:
-    """What the record is about."""
-    return SystemdUnit(record.unit) if record.unit else GroupProcess(Path(record.group))
-
-
 class Application:
     """`work` runs a function in a thread; it is called once at a time.
 
@@ -75,7 +57,8 @@ class Application:
         self._process = process_of(record)
         self._alive = True
         self._failed = ""
-        self._busy = False
+        self._busy = self._surplus = False
+        self._connections = 0
         self._asked_ms = self._measured_ms = self._told_ms = 0
         self.changed = False
 
@@ -93,15 +76,27 @@ class Application:
         """What the other servers are told."""
         record = self.record
         return Starting(
-            record.service, record.phase, wanted, used_s, record.memory, record.obeyed, record.why
-        )
+            record.service, record.phase, wanted, used_s, record.memory, record.obeyed, record.why,
+            self._rounded(),
+        )  # fmt: skip
 
-    def obey(self, number: int, wall_ms: int) -> None:
-        """Start it, because this server was chosen, unless that was done already."""
-        if number <= self.record.obeyed or self._busy:
+    def _rounded(self) -> int:
+        """Up to a tenth of its load: what changes all the time is no news."""
+        step = max(1, self.start.load // 10)
+        return -(-self._connections // step) * step if self.start.load else 0
+
+    def obey(self, choice: Choice, wall_ms: int) -> None:
+        """Start or stop it, because this server was chosen, unless that was done already."""
+        if choice.number <= self.record.obeyed or self._busy:
             return
-        self.record.obeyed = number
+        self.record.obeyed = choice.number
         self.changed = True
+        if choice.stops:
+            if self.record.phase == Phase.RUNNING:
+                self._turn(Phase.STOPPING, wall_ms)
+                self._surplus = True
+                log.warning("stopping an application", service=self.record.service)
+            return
         if self.record.phase not in (Phase.NONE, Phase.FAILED):
             return
         self._turn(Phase.STARTING, wall_ms)
@@ -115,6 +110,7 @@ class Application:
 
     def follow(self, sight: Sight, wall_ms: int) -> None:
         """One step."""
+        self._connections = sight.connections
         if self._busy:
             return
         since_ms = wall_ms - self.record.since_ms
@@ -166,11 +162,15 @@ class Application:
         elif self._told_ms:
             late = wall_ms - self._told_ms >= ENDS_MS
             self._begin(lambda: self._process.end(at_once=True) if late else None)
-        elif sight.wanted or (sight.connections and since_ms >= LEAVES_MS):
+        elif sight.wanted or self._is_kept(sight, since_ms):
             self._turn(Phase.RUNNING, wall_ms)
         elif since_ms >= WITHDRAWN_MS and not sight.connections:
             self._told_ms = wall_ms
             self._begin(lambda: self._process.end(at_once=False))
+
+    def _is_kept(self, sight: Sight, since_ms: int) -> bool:
+        """Whether connections keep an application that was idle; one too many waits for them."""
+        return bool(sight.connections) and since_ms >= LEAVES_MS and not self._surplus
 
     def _lose(self, since_ms: int, wall_ms: int) -> None:
         """It has ended by itself."""
@@ -196,7 +196,7 @@ class Application:
 
     def _turn(self, phase: Phase, wall_ms: int) -> None:
         self.record.phase, self.record.since_ms = phase, wall_ms
-        self._told_ms = 0
+        self._told_ms, self._surplus = 0, False
         self.changed = True
 
     # ---- in the thread -----------------------------------------------------------------------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decides which server starts an application. Pure.
+"""Decides which server starts an application, and which stops one that is too many. Pure.
 
 One server decides for all: of those that are heard, the one with the lowest back address. It says
 its choices in its state, and the chosen server carries one out once, as its number says. So exactly
@@ -15,13 +15,17 @@ from ipos.agent.heartbeat.member import Age, Member
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.heartbeat.message import Choice, Starting, State
 from ipos.config.schema import Service
+from ipos.config.starting import Start
 from ipos.instance.record import Phase
 
 IGNORED_NS = 2_000_000_000
 """A choice that its server has not carried out by then is withdrawn."""
 AVOIDED_NS = 10_000_000_000
 """And so long that server is not chosen again."""
+AGAIN_NS = 5_000_000_000
+"""Between two choices of more servers for one service: connections need time to spread."""
 _TENTH = 100  # of CPU utilisation in permille
+_SECOND_NS = 1_000_000_000
 _ON_ITS_WAY = (Phase.STARTING, Phase.STOPPING)
 
 
@@ -106,10 +110,13 @@ class Decider:
         self._choices: dict[str, tuple[Choice, int]] = {}
         self._avoided: dict[tuple[str, str], int] = {}
         self._last = 0
+        self._chosen_ns: dict[str, int] = {}
+        self._spare_ns: dict[str, int] = {}
 
     def forget(self) -> None:
         """Another server decides."""
         self._choices.clear()
+        self._spare_ns.clear()
 
     def choose(
         self, services: Iterable[Service], members: Members, now_ns: int, wall_ms: int
@@ -127,22 +134,50 @@ class Decider:
         assert service.start is not None
         if self._is_pending(service.name, found, now_ns):
             return
-        if not is_wanted(found) or is_served(found):
+        spare = self._is_spare(service, found, now_ns)
+        busy = is_served(found) and _is_busy(service.start, found)
+        if not (spare or busy) and (is_served(found) or not is_wanted(found)):
             return
         if any(one.starting.phase in _ON_ITS_WAY for one in found):
             return
         others = (choice for one in found for choice in one.state.choices)
         if any(one.service == service.name and _is_open(one, found) for one in others):
             return  # of the server that decided before us
+        if spare:
+            self._say(service.name, min(_running(found), key=_connections), now_ns, wall_ms, True)
+            return
+        if busy and now_ns - self._chosen_ns.get(service.name, 0) < AGAIN_NS:
+            return
         needed = max((service.start.memory_bytes, *(one.starting.memory for one in found)))
         candidates = [
             one for one in able(found) if (service.name, one.state.server) not in self._avoided
         ]
         chosen = best(candidates, needed)
         if chosen is not None:
-            self._last = max(wall_ms, self._last + 1)
-            choice = Choice(service.name, chosen.state.server, self._last)
-            self._choices[service.name] = choice, now_ns
+            self._say(service.name, chosen, now_ns, wall_ms)
+
+    def _say(
+        self, service: str, chosen: Seen, now_ns: int, wall_ms: int, stops: bool = False
+    ) -> None:
+        self._last = max(wall_ms, self._last + 1)
+        choice = Choice(service, chosen.state.server, self._last, stops)
+        self._choices[service] = choice, now_ns
+        self._chosen_ns[service] = now_ns
+        self._spare_ns.pop(service, None)
+
+    def _is_spare(self, service: Service, found: list[Seen], now_ns: int) -> bool:
+        """Whether one server fewer would have done for long, with some room."""
+        start = service.start
+        assert start is not None
+        serving = [one for one in found if one.ready and one.serves]
+        total = sum(map(_connections, serving))
+        room = start.load * (len(serving) - 1) * 6 // 10
+        may_be = start.load and start.idle_stop_s and len(serving) > 1 and _running(found)
+        if not may_be or total > room:
+            self._spare_ns.pop(service.name, None)
+            return False
+        since_ns = self._spare_ns.setdefault(service.name, now_ns)
+        return now_ns - since_ns >= start.idle_stop_s * _SECOND_NS
 
     def _is_pending(self, service: str, found: list[Seen], now_ns: int) -> bool:
         """Whether a choice of ours is still to be carried out."""
@@ -155,6 +190,21 @@ class Decider:
             self._avoided[service, choice.server] = now_ns + AVOIDED_NS
         del self._choices[service]
         return False
+
+
+def _connections(one: Seen) -> int:
+    return one.starting.connections
+
+
+def _running(found: Iterable[Seen]) -> list[Seen]:
+    """Those that serve it and have started it themselves."""
+    return [one for one in found if one.serves and one.starting.phase == Phase.RUNNING]
+
+
+def _is_busy(start: Start, found: Iterable[Seen]) -> bool:
+    """Whether every server that could get a request has more connections than it should."""
+    serving = [one for one in found if one.ready and one.serves]
+    return bool(start.load) and all(_connections(one) > start.load for one in serving)
 
 
 def _is_open(choice: Choice, found: Iterable[Seen]) -> bool:

@@ -29,8 +29,10 @@ from ipos.agent.on_demand.awaiting import Awaiting
 from ipos.agent.on_demand.lifecycle import Application, Sight
 from ipos.closing import Closing
 from ipos.config.schema import Config, Service
+from ipos.config.starting import Start
 from ipos.errors import IposError
 from ipos.instance import record
+from ipos.instance.process import new_record
 from ipos.instance.record import Phase, Record
 
 BUSY_S, QUIET_S = 0.1, 1.0
@@ -58,6 +60,8 @@ class Supervisor(Closing):
         decided: Callable[[str], int],
         tasks: Tasks,
         undone: Undone,
+        *,
+        by_systemd: bool,
     ) -> None:
         self._file = file
         self._group = group
@@ -77,6 +81,7 @@ class Supervisor(Closing):
         self._records = {one.service: one for one in record.take(file, log.error)}
         self._applications: dict[str, Application] = {}
         self._again = asyncio.Event()
+        self._by_systemd = by_systemd
         self.settled: Callable[[], bool] = lambda: False
         self.take(config)
 
@@ -117,25 +122,27 @@ class Supervisor(Closing):
         wanted = {one.name: one for one in config.service if one.start is not None}
         for name, service in wanted.items():
             assert service.start is not None
+            fresh = self._new_record(service, service.start)
             known = self._applications.get(name)
-            if known is not None and known.record.unit == (service.start.unit or ""):
+            if known is not None and known.record.place == fresh.place:
                 known.start = service.start
                 continue
-            self._applications[name] = self._application(service)
+            self._applications[name] = self._application(service.start, fresh)
         for name in self._applications.keys() - wanted.keys():
             del self._applications[name]
         self._awaiting.keep(wanted)
         self.wake()
 
-    def _application(self, service: Service) -> Application:
-        assert service.start is not None
-        name, unit = service.name, service.start.unit or ""
+    def _new_record(self, service: Service, start: Start) -> Record:
+        group = self._group(service.name)
+        return new_record(service.name, start, group, by_systemd=self._by_systemd)
+
+    def _application(self, start: Start, fresh: Record) -> Application:
+        name = fresh.service
         found = self._records.get(name)
-        if found is None or found.unit != unit:
-            found = Record(name, group="" if unit else str(self._group(name)), unit=unit)
-        self._records[name] = found
-        work = self._work(name)
-        return Application(found, service.start, self._config.server.name, work)
+        if found is None or found.place != fresh.place:
+            found = self._records[name] = fresh
+        return Application(found, start, self._config.server.name, self._work(name))
 
     def _work(self, name: str) -> Callable[[Callable[[], None]], None]:
         def begin(work: Callable[[], None]) -> None:
@@ -195,7 +202,7 @@ class Supervisor(Closing):
         for choice in placement.orders(self._members, self._config.server.name, now_ns):
             application = self._applications.get(choice.service)
             if application is not None:
-                application.obey(choice.number, wall_ms)
+                application.obey(choice, wall_ms)
         fresh = [
             one
             for one in self._applications.values()
@@ -241,12 +248,13 @@ class Supervisor(Closing):
         found = placement.seen(self._members, name, now_ns)
         trouble = self._trouble(name)
         service = next(one for one in self._config.service if one.name == name)
-        idles = application.record.phase != Phase.STARTING and application.start.idle_stop_s
+        start = application.start
+        counts = application.record.phase != Phase.STARTING and (start.idle_stop_s or start.load)
         used_s = max((one.starting.used_s for one in found), default=0)
         return Sight(
             well=trouble == "",
             trouble=trouble or "",
-            connections=service_sockets.count(service.port) if idles else 0,
+            connections=service_sockets.count(service.port) if counts else 0,
             used_ms=1000 * max(used_s, self._used_s.get(name, 0)),
             wanted=placement.is_wanted(found) or name in self._wanted,
         )
