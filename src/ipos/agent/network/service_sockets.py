@@ -10,10 +10,15 @@ _QUESTION = struct.Struct("=BBBxI2s2s16s16sIQ")
 _OPEN_STATES = 0xFFF & ~(1 << 6 | 1 << 7 | 1 << 10)  # not TIME_WAIT, CLOSE, LISTEN
 _ANY_COOKIE = 0xFFFF_FFFF_FFFF_FFFF
 _NOTHING = bytes(16)
+_PEER = 4 + 4 + 16
+"""Where the peer's address is (linux/inet_diag.h, struct inet_diag_msg); IPv4 in IPv6: its end."""
 
 
 def count(port: int) -> int:
-    """Sockets of this network namespace whose own port it is. OSError when the kernel cannot."""
+    """Sockets of this network namespace whose own port it is. OSError when the kernel cannot.
+
+    Those with a peer in 127.0.0.0/8 do not count: health checks are such.
+    """
     with sockdiag.channel() as channel:
         return sum(_count(channel, family, port) for family in (socket.AF_INET, socket.AF_INET6))
 
@@ -34,5 +39,11 @@ def _count(channel: socket.socket, family: int, port: int) -> int:
                 return found
             if kind == sockdiag.ERROR:
                 sockdiag.check(answer, position)
-            found += kind == sockdiag.BY_FAMILY
+            found += kind == sockdiag.BY_FAMILY and not _is_own(family, answer, position)
             position += (size + 3) & ~3
+
+
+def _is_own(family: int, answer: bytes, position: int) -> bool:
+    """Whether the peer of a socket is in 127.0.0.0/8."""
+    at = position + sockdiag.HEADER.size + _PEER + (12 if family == socket.AF_INET6 else 0)
+    return answer[at] == 127
