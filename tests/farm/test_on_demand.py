@@ -19,6 +19,7 @@ from ipos.instance.record import Phase
 from ipos.lab import Lab, Settings
 from tests.farm.test_leaving import end
 from tests.support.farm import Farm, read_answer, request, wait_until
+from tests.support.usertcp import UserTcp
 
 pytestmark = pytest.mark.farm
 
@@ -128,6 +129,13 @@ def test_200_clients_at_once_start_it_once_and_are_served(cold: Farm, told: Path
     assert Counter((status, server) for status, _, server in answers) == {(200, started[0]): 200}
     assert sum(counters["start_awaited"] for counters in cold.all_counters().values()) >= CLIENTS
     assert not any(counters["unavailable"] for counters in cold.all_counters().values())
+
+
+def test_the_agent_comes_back_to_a_client_that_sends_once(cold: Farm) -> None:
+    with UserTcp(cold, WEB) as client:
+        client.connect()
+        client.send_at(0, request())
+        assert client.read_answer(20).status == 200
 
 
 def test_an_idle_application_is_stopped_and_started_again(cold: Farm, told: Path) -> None:

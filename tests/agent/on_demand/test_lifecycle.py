@@ -109,6 +109,15 @@ def test_what_ends_at_once_has_failed_and_may_be_tried_later_and_later(account: 
     assert (account.app.record.failures, account.app.record.why) == (0, "")
 
 
+def test_a_failure_is_told_for_ten_minutes(account: Account) -> None:
+    account.choose()
+    account.process.alive = False
+    account.wait(590)
+    assert account.app.record.why
+    account.wait(20)
+    assert not account.app.record.why
+
+
 def test_what_cannot_be_run_says_why(account: Account) -> None:
     account.process.refuses = "its cgroup cannot be made: Read-only file system"
     account.choose()

@@ -23,6 +23,8 @@ ENDS_MS = 10_000
 BACKOFF_MS, BACKOFF_MAX_MS = 1_000, 60_000
 PROVEN_MS = 10_000
 """What has run so long and ends by itself may be started again at once."""
+TOLD_MS = 600_000
+"""So long a failure is told, if the application is not started here meanwhile."""
 _MEMORY_MS = 5_000
 
 log = structlog.get_logger()
@@ -123,6 +125,8 @@ class Application:
                 self._follow_stop(sight, since_ms, wall_ms)
             case Phase.FAILED if wall_ms >= self.record.retry_ms:
                 self._turn(Phase.NONE, wall_ms)
+            case Phase.NONE if self.record.why and since_ms >= TOLD_MS:
+                self.record.why, self.changed = "", True
 
     def _follow_start(self, sight: Sight, since_ms: int, wall_ms: int) -> None:
         if self._failed:
