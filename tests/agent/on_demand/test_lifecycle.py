@@ -93,6 +93,14 @@ def test_it_runs_when_it_is_well(account: Account) -> None:
     assert account.process.starts == 1
 
 
+def test_one_choice_starts_it_once(account: Account) -> None:
+    account.choose()
+    account.process.alive = False
+    assert account.wait(3) == Phase.NONE
+    account.app.obey(Choice("web", "s2", account.number), account.now_ms)
+    assert account.wait(1) == Phase.NONE
+
+
 def test_what_ends_at_once_has_failed_and_may_be_tried_later_and_later(account: Account) -> None:
     for failures, wait_s in ((1, 1), (2, 2), (3, 4)):
         account.choose()

@@ -165,6 +165,17 @@ def test_more_start_when_all_have_too_much() -> None:
     assert not any(farm.beat() for _ in range(100))
 
 
+def test_the_next_one_starts_when_connections_had_time_to_spread() -> None:
+    farm = Farm()
+    farm.change(2, services=["web"], starting=[Starting("web", Phase.RUNNING, connections=500)])
+    (choice,) = farm.beat()
+    number = int(choice.server[1:])
+    farm.says(number, phase=Phase.RUNNING, connections=500)
+    farm.change(number, services=["web"])
+    assert not any(farm.beat() for _ in range(45))
+    assert {one.server for _ in range(10) for one in farm.beat()} == {"s1", "s3"} - {choice.server}
+
+
 def test_one_too_many_stops_when_it_was_so_for_long() -> None:
     farm = Farm()
     for number, count in ((2, 40), (3, 20)):
