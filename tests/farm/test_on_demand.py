@@ -143,7 +143,7 @@ def test_an_idle_application_is_stopped_and_started_again(cold: Farm, told: Path
     (server,) = _running(cold, "web")
     group = next(one["group"] for one in _instances(cold, server) if one["service"] == "web")
     wait_until("it has been stopped", lambda: not _running(cold, "web"), 20)
-    assert not Path(group).exists()
+    wait_until("its cgroup has gone", lambda: not Path(group).exists())
     assert [status for status, *_ in _ask(cold, WEB, 3)] == [200] * 3
     assert len(told.read_text().splitlines()) == 2
 
