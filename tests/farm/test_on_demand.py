@@ -132,6 +132,8 @@ def test_200_clients_at_once_start_it_once_and_are_served(cold: Farm, told: Path
 
 
 def test_the_agent_comes_back_to_a_client_that_sends_once(cold: Farm) -> None:
+    said = cold.run("s1", "ipos", "explain", f"http://{cold.address('s1')}/")
+    assert "no server has its application now, so one starts it" in said
     with UserTcp(cold, WEB) as client:
         client.connect()
         client.send_at(0, request())

@@ -143,7 +143,11 @@ def explain(view: View, url: str, client: str = "", cookie: str = "") -> Explana
         rule=_rule(view, name, found),
         pool=pool_name or None,
         policy=policy.title,
-        notes=_notes(view, client) + _unread(view, index, found) + notes + _mode(service),
+        notes=_notes(view, client)
+        + _unread(view, index, found)
+        + notes
+        + _mode(service)
+        + _started(service, decisions),
         servers=_standings(view, told, names, name, pool_name, policy, pool.firsts or 1),
         decisions=decisions,
     )
@@ -245,6 +249,18 @@ _MODES = {
     rows.Mode.ANY: "no route, session or decide of its service asks for anything that a request "
     "says, so its clients' bytes are not read, whatever they are",
 }
+
+
+def _started(service: rows.Service, decisions: list[Possible]) -> list[str]:
+    """What becomes of a request that finds no application, where a server may start it."""
+    if any(one.server for one in decisions):
+        return []
+    if service.starts == rows.Starts.WAIT:
+        waits = f"the request waits for up to {service.start_s} s"
+        return [f"no server has its application now, so one starts it, and {waits}"]
+    if service.starts == rows.Starts.FAILED:
+        return ["no server can start its application now, so the request is answered by 503"]
+    return []
 
 
 def _mode(service: rows.Service) -> list[str]:
