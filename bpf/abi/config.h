@@ -22,6 +22,14 @@ enum ipos_settings_flags {
 	IPOS_BOXES = 256,	 /* some service's application is, or was, in a container */
 };
 
+struct ipos_uplink {   /* one way by which clients come, and the front interface of it */
+	__be32 prefix; /* service addresses in this network are the uplink's */
+	__be32 mask;
+	__u32 ifindex;
+	__u8 mac[6];
+	__u16 zero;
+};
+
 struct ipos_settings { /* map `settings`, one element */
 	__u32 abi;
 	__u32 flags; /* enum ipos_settings_flags */
@@ -53,7 +61,8 @@ struct ipos_settings { /* map `settings`, one element */
 	__u16 locates;		 /* questions (type 5) a second; 0: nothing is located */
 	__u16 locates_source;	 /* the same, about packets of one source */
 	__u32 out_ifindex;	 /* by which clients are routed to: front, or its VLAN's */
-	__u32 zero;
+	__u32 uplinks;		 /* in use; 0: front is the only interface for clients */
+	struct ipos_uplink uplink[IPOS_UPLINKS_MAX]; /* the first `uplinks` */
 };
 
 struct ipos_guesses {	/* map `guesses` */

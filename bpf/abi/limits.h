@@ -12,6 +12,7 @@
 #define IPOS_SERVERS_MAX 1024 /* rows of servers; index 0 is "none" */
 #define IPOS_MEMBERS_MAX 1000 /* servers of a farm */
 #define IPOS_SERVICES_MAX 64
+#define IPOS_UPLINKS_MAX 8 /* that one server is on; a power of two */
 #define IPOS_POOLS_MAX 1024
 #define IPOS_CANDIDATES_MAX 1024 /* servers of one pool; a power of two, not below a farm's */
 #define IPOS_DRAWS 8		 /* candidates that are drawn before all are looked at */

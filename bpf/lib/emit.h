@@ -12,6 +12,7 @@
 #include "lib/frame.h"
 #include "lib/measure.h"
 #include "lib/reply.h"
+#include "lib/uplink.h"
 
 #define IPOS_ROUNDS 32
 
@@ -80,7 +81,7 @@ IPOS_APART int reset_kernel(struct __sk_buff *skb, const struct ipos_settings *s
 	    bpf_skb_store_bytes(skb, s->l4 + 12, &reset, 2, 0))
 		return -1;
 	skb->mark = IPOS_MARK;
-	if (!bpf_clone_redirect(skb, set->front_ifindex, BPF_F_INGRESS))
+	if (!bpf_clone_redirect(skb, front_of(set, s->tuple.service_ip), BPF_F_INGRESS))
 		count(COUNT_TIME_WAIT_ENDED);
 	skb->mark = 0;
 	bpf_l4_csum_replace(skb, check, is, was, 4);
@@ -164,7 +165,8 @@ IPOS_APART int reply_becomes(struct __sk_buff *skb, const struct ipos_settings *
 		return -1;
 	if (n)
 		tcp->check = (__u16)~fold((__u16)~tcp->check + bytes_sum(w, n) + bpf_htons(n));
-	l2_write(w->saved, r->mac, set->front_mac, set->front_vlan, ETH_P_IP);
+	l2_write(w->saved, r->mac, front_mac_of(set, s->tuple.service_ip), set->front_vlan,
+		 ETH_P_IP);
 	ip_write((void *)w->saved + l2, s->tuple.service_ip, s->tuple.client_ip,
 		 sizeof(struct iphdr) + tcp_len + n);
 	l2 += sizeof(struct iphdr);
@@ -184,11 +186,13 @@ IPOS_INLINE int reply_from_tc(struct __sk_buff *skb, const struct ipos_settings 
 			      struct ipos_scratch *w, const struct segment *s,
 			      const struct tc_reply *r)
 {
+	__u32 front = front_of(set, s->tuple.service_ip);
+
 	if (reply_becomes(skb, set, w, s, r))
 		return shot(COUNT_DROP_EMIT);
-	leaving(skb, set, set->front_ifindex);
+	leaving(skb, set, front);
 	skb->mark = IPOS_MARK_OURS; /* a socket that was left behind may have the tuple */
-	return bpf_redirect(set->front_ifindex, 0);
+	return bpf_redirect(front, 0);
 }
 
 #endif /* IPOS_EMIT_H */

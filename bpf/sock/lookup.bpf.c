@@ -6,6 +6,7 @@
  * lead to another server it is refused: the kernel answers with a reset.
  */
 #include "lib/rows.h"
+#include "lib/uplink.h"
 
 #define LOOPBACK 1 /* LOOPBACK_IFINDEX: every network namespace has it there */
 
@@ -24,7 +25,7 @@ IPOS_INLINE int from_outside(const struct bpf_sk_lookup *ctx, const struct ipos_
 		return 1; /* they are clients: tc/own.bpf.c */
 	if (ctx->remote_ip4 == ctx->local_ip4)
 		return 0;
-	return came == set->front_ifindex || came == set->back_ifindex || set->front_vlan ||
+	return is_front(set, came) || came == set->back_ifindex || set->front_vlan ||
 	       set->back_vlan;
 }
 

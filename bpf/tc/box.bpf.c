@@ -86,6 +86,7 @@ int ipos_box_out(struct __sk_buff *skb)
 	struct ipos_tuple t = {};
 	struct ipos_address *a;
 	struct segment s;
+	__u32 out;
 
 	if (!set || set->abi != IPOS_ABI)
 		return TC_ACT_UNSPEC;
@@ -102,7 +103,8 @@ int ipos_box_out(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	if (!is_its_own(&t, a, skb->ifindex))
 		return shot(COUNT_DROP_BOX_FOREIGN);
-	return bpf_redirect_neigh(set->out_ifindex, NULL, 0, 0);
+	out = likely(!set->uplinks) ? set->out_ifindex : front_of(set, t.service_ip);
+	return bpf_redirect_neigh(out, NULL, 0, 0);
 }
 
 const volatile __u32 ipos_abi = IPOS_ABI;

@@ -79,18 +79,18 @@ IPOS_APART int learn_sent(struct __sk_buff *skb, struct ipos_scratch *w, const s
 }
 
 /* Sends the response by way of front's ingress, behind a copy that tells. */
-IPOS_APART int learn_detour(struct __sk_buff *skb, const struct ipos_settings *set)
+IPOS_APART int learn_detour(struct __sk_buff *skb)
 {
 	__u32 mark = skb->mark;
 
 	skb->mark = IPOS_MARK_TELL;
-	if (bpf_clone_redirect(skb, set->front_ifindex, BPF_F_INGRESS)) {
+	if (bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS)) {
 		skb->mark = mark;
 		count(COUNT_COOKIE_UNTOLD);
 		return TC_ACT_OK;
 	}
 	skb->mark = IPOS_MARK_AFTER;
-	return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
+	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 }
 
 /* ---- on front's ingress --------------------------------------------------------------------- */
@@ -153,7 +153,7 @@ IPOS_APART int learned_returns(struct __sk_buff *skb, const struct ipos_settings
 
 	if (skb->mark == IPOS_MARK_AFTER) {
 		skb->mark = 0;
-		return bpf_redirect(set->front_ifindex, 0);
+		return bpf_redirect(skb->ifindex, 0);
 	}
 	t.client_ip = s->tuple.service_ip;
 	t.client_port = s->tuple.service_port;

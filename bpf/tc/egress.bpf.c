@@ -15,11 +15,11 @@
  * What a socket says whose connection has moved, or is about to.  Dropped here, TCP would not
  * take it for sent; so it goes to our own ingress, and ends there or is what it was made to be.
  */
-IPOS_INLINE int swallow(struct __sk_buff *skb, const struct ipos_settings *set, __u32 mark)
+IPOS_INLINE int swallow(struct __sk_buff *skb, __u32 mark)
 {
 	count(COUNT_DROP_MOVED);
 	skb->mark = mark;
-	return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
+	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 }
 
 #define ANSWER_ROUNDS 160 /* pieces and bodies in one packet */
@@ -114,7 +114,7 @@ IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 		return TC_ACT_OK;
 	}
 	if (ep->flags & IPOS_EP_MOVING)
-		return swallow(skb, set, IPOS_MARK_VOID);
+		return swallow(skb, IPOS_MARK_VOID);
 	if (ep->follow)
 		bpf_skb_load_bytes(skb, 0, ep->client_mac, ETH_ALEN);
 	if (ep->follow && ep->follow != IPOS_FOLLOW_OPAQUE && s->length)
@@ -145,7 +145,7 @@ IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 	}
 	if (ep->client_fin_seen && ep->server_fin_acked && !seq_before(s->ack, ep->client_fin))
 		endpoint_end(skb, set, w, &s->tuple, ep, bpf_ktime_get_boot_ns(), 0);
-	return unlikely(news) ? learn_detour(skb, set) : TC_ACT_OK;
+	return unlikely(news) ? learn_detour(skb) : TC_ACT_OK;
 }
 
 /*
@@ -162,7 +162,7 @@ IPOS_APART int left_behind_says(struct __sk_buff *skb, struct ipos_settings *set
 	__u32 len, l2 = l2_length(set->front_vlan);
 
 	if (!(s->flags & TCP_FIN) || load_options(skb, w, s))
-		return swallow(skb, set, IPOS_MARK_VOID);
+		return swallow(skb, IPOS_MARK_VOID);
 	r.ts_value = w->ts_echo;
 	r.ts_echo = w->ts_value;
 	r.options = w->option_flags & IPOS_OPT_TIMESTAMPS ? REPLY_TIMESTAMPS : REPLY_BARE;
@@ -174,7 +174,8 @@ IPOS_APART int left_behind_says(struct __sk_buff *skb, struct ipos_settings *set
 	if (bpf_skb_load_bytes(skb, 0, w->saved, ETH_ALEN))
 		return shot(COUNT_DROP_EMIT);
 	len = reply_header(w, &to, &r) & 63;
-	l2_write(w->saved + 32, set->front_mac, w->saved, set->front_vlan, ETH_P_IP);
+	l2_write(w->saved + 32, front_mac_of(set, s->tuple.service_ip), w->saved, set->front_vlan,
+		 ETH_P_IP);
 	ip_write((void *)w->saved + 32 + l2, s->tuple.client_ip, s->tuple.service_ip,
 		 sizeof(struct iphdr) + len);
 	l2 += sizeof(struct iphdr);
@@ -185,7 +186,7 @@ IPOS_APART int left_behind_says(struct __sk_buff *skb, struct ipos_settings *set
 	    bpf_skb_store_bytes(skb, 0, w->saved + 32, l2, 0) ||
 	    bpf_skb_store_bytes(skb, l2, w->frame, len, 0))
 		return shot(COUNT_DROP_EMIT);
-	return swallow(skb, set, IPOS_MARK_OURS);
+	return swallow(skb, IPOS_MARK_OURS);
 }
 
 /* what a socket may send that hears of no acknowledgement */

@@ -271,7 +271,8 @@ IPOS_FUNCTION int first_segment(struct __sk_buff *skb, struct ipos_scratch *w,
 			tally_first(set, &w->holding);
 			return verdict == IPOS_REFUSE_NONE
 				       ? TC_ACT_OK
-				       : bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
+				       : bpf_redirect(front_of(set, s->tuple.service_ip),
+						      BPF_F_INGRESS);
 		}
 		count(COUNT_DROP_NOT_ADOPTED);
 		local_delete(&s->tuple);

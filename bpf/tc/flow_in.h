@@ -169,7 +169,7 @@ IPOS_APART int flow_arrived(struct __sk_buff *skb, const struct ipos_settings *s
 	if (k->gram.more && !k->gram.offset)
 		fragment_first(k, set->self, service->application_port);
 	skb->mark = IPOS_MARK;
-	return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
+	return bpf_redirect(front_of(set, k->gram.tuple.service_ip), BPF_F_INGRESS);
 }
 
 /* Whether the flow was given to us by another server: its datagrams come out of frames. */

@@ -46,7 +46,8 @@ IPOS_FUNCTION int flow_too_long(struct __sk_buff *skb, struct ipos_scratch *w, s
 	icmp[6] = IPOS_FLOW_PACKET_MAX >> 8;
 	icmp[7] = IPOS_FLOW_PACKET_MAX & 0xff;
 	AT16(icmp, 2) = (__u16)~fold(sum_dwords(icmp, FLOW_TOLD));
-	l2_write(w->frame, w->saved, set->front_mac, set->front_vlan, ETH_P_IP);
+	l2_write(w->frame, w->saved, front_mac_of(set, k->gram.tuple.service_ip), set->front_vlan,
+		 ETH_P_IP);
 	ip = (void *)w->saved;
 	__builtin_memset(ip, 0, sizeof(*ip));
 	w->saved[0] = 0x45;

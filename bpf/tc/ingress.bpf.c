@@ -111,7 +111,7 @@ IPOS_INLINE int first_pass(const struct __sk_buff *skb, const struct ipos_settin
 {
 	if (skb->mark == IPOS_MARK)
 		return 0;
-	if (skb->ifindex != set->front_ifindex)
+	if (!is_front(set, skb->ifindex))
 		return 1;
 	return ep && ep->giver != set->self && ep->state != IPOS_EP_ATTACHED;
 }
@@ -225,6 +225,19 @@ IPOS_INLINE int is_flow_frame(const struct __sk_buff *skb, const struct segment 
 	       protocol == IPOS_UDP;
 }
 
+/* What a switch floods is not ours here either. */
+IPOS_INLINE int is_ours(const struct __sk_buff *skb, const struct ipos_settings *set)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+
+	if (frame_to(data, end, set->front_mac))
+		return 1;
+	for (__u32 i = 0; i < IPOS_UPLINKS_MAX && i < set->uplinks; i++)
+		if (frame_to(data, end, set->uplink[i].mac))
+			return 1;
+	return 0;
+}
+
 IPOS_INLINE int ingress(struct __sk_buff *skb)
 {
 	struct ipos_scratch *w = scratch_of(IPOS_PROG_INGRESS);
@@ -259,14 +272,13 @@ IPOS_INLINE int ingress(struct __sk_buff *skb)
 	if (unlikely((skb->mark == IPOS_MARK_TELL || skb->mark == IPOS_MARK_AFTER) &&
 		     what == PARSED_IP && parse_ip(data, end, skb->len, &s) == PARSED_TCP))
 		return learned_returns(skb, set, w, &s);
-	if (what != PARSED_IP || !frame_to(data, end, set->front_mac))
-		return TC_ACT_OK; /* what a switch floods is not ours here either */
+	if (what != PARSED_IP || !is_ours(skb, set))
+		return TC_ACT_OK;
 	what = parse_ip(data, end, skb->len, &s);
 	if (what == PARSED_TCP)
 		verdict = tcp_packet(skb, set, w, &s);
-	else if (what == PARSED_ICMP && skb->ifindex != set->front_ifindex &&
-		 s.vlan == set->front_vlan)
-		return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
+	else if (what == PARSED_ICMP && !is_front(set, skb->ifindex) && s.vlan == set->front_vlan)
+		return bpf_redirect(front_of(set, s.tuple.service_ip), BPF_F_INGRESS);
 	else if (unlikely(set->flags & IPOS_BOXES) && what == PARSED_ICMP &&
 		 (verdict = icmp_to_box(skb, s.l2, s.vlan)) != TC_ACT_OK)
 		return verdict;

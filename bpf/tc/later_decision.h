@@ -72,7 +72,8 @@ IPOS_APART int socket_leaves(struct __sk_buff *skb, const struct ipos_settings *
 	h->held = 0;
 	h->fin = 1;
 	__builtin_memset(w->bytes, 0, sizeof(w->bytes));
-	l2_write(w->frame, set->front_mac, h->client_mac, set->front_vlan, ETH_P_IP);
+	l2_write(w->frame, front_mac_of(set, t->service_ip), h->client_mac, set->front_vlan,
+		 ETH_P_IP);
 	l2 += piece_headers(w, t, h, l2, 0);
 	h->hs.iss = iss;
 	if (frame_becomes(skb, w, l2)) {

@@ -27,6 +27,7 @@ IPOS_INLINE int notice_due(const struct segment *s, const struct ipos_endpoint *
 IPOS_APART int deliver(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w,
 		       const struct segment *s, const struct ipos_endpoint *ep)
 {
+	__u32 front = front_of(set, s->tuple.service_ip);
 	struct notice n = { .type = IPOS_ACKNOWLEDGEMENT };
 	struct ipos_temporary *t;
 	struct ipos_server *first;
@@ -36,7 +37,7 @@ IPOS_APART int deliver(struct __sk_buff *skb, struct ipos_settings *set, struct 
 	skb->mark = IPOS_MARK;
 	if (ep) {
 		if (!notice_due(s, ep))
-			return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
+			return bpf_redirect(front, BPF_F_INGRESS);
 		n.endpoint_ip = ep->endpoint_ip;
 		n.endpoint_port = ep->endpoint_port;
 		n.iss = ep->hs.iss;
@@ -44,7 +45,7 @@ IPOS_APART int deliver(struct __sk_buff *skb, struct ipos_settings *set, struct 
 	} else {
 		t = bpf_map_lookup_elem(&temporary, &s->tuple);
 		if (!t || t->state != IPOS_TEMP_SYN_HERE || s->flags & TCP_SYN)
-			return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
+			return bpf_redirect(front, BPF_F_INGRESS);
 		n.endpoint_ip = set->self_ip;
 		n.endpoint_port = t->port;
 		n.server = t->server;
@@ -52,13 +53,12 @@ IPOS_APART int deliver(struct __sk_buff *skb, struct ipos_settings *set, struct 
 	first = server_at(n.server);
 	fin = ep && s->length && s->flags & TCP_FIN && s->seq == ep->adopt_seq;
 	if (!first || (fin && fin_cut(skb, w, s)) ||
-	    bpf_clone_redirect(skb, set->front_ifindex, BPF_F_INGRESS) ||
-	    (fin && fin_send(skb, set, w, s)))
+	    bpf_clone_redirect(skb, front, BPF_F_INGRESS) || (fin && fin_send(skb, set, w, s)))
 		return shot(COUNT_DROP_EMIT);
 	len = notice_write(set, w, &s->tuple, first->mac, &n);
 	if (frame_becomes(skb, w, len))
 		return shot(COUNT_DROP_EMIT);
-	return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
+	return bpf_redirect(front, BPF_F_INGRESS);
 }
 
 /* ---- our own frames ------------------------------------------------------------------------- */
@@ -112,7 +112,7 @@ IPOS_APART int notice_returns(struct __sk_buff *skb, struct ipos_settings *set,
 		return TC_ACT_SHOT; /* it followed another packet, and proves nothing */
 	} else if (ep->flags & IPOS_EP_RETRIED && !(ep->flags & IPOS_EP_NOTICE_RETRIED)) {
 		ep->flags |= IPOS_EP_NOTICE_RETRIED;
-		return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
+		return bpf_redirect(front_of(set, t->service_ip), BPF_F_INGRESS);
 	} else if (ep->state == IPOS_EP_PENDING) {
 		return TC_ACT_SHOT; /* a piece before this was lost; it comes again */
 	} else {

@@ -50,12 +50,13 @@ IPOS_APART int owned_attached(struct __sk_buff *skb, struct ipos_settings *set,
  * The packet goes to the end of this CPU's queue, to come by once more: when TCP has seen what is
  * before it.  Not for ever, because the other CPU may take long.
  */
-IPOS_INLINE int goes_round(struct __sk_buff *skb, const struct ipos_settings *set, __u32 round)
+IPOS_INLINE int goes_round(struct __sk_buff *skb, const struct ipos_settings *set,
+			   const struct segment *s, __u32 round)
 {
 	if (round >= IPOS_ROUNDS)
 		return shot(COUNT_DROP_OUT_OF_ORDER);
 	skb->mark = IPOS_MARK_ROUND + round;
-	return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
+	return bpf_redirect(front_of(set, s->tuple.service_ip), BPF_F_INGRESS);
 }
 
 #define ADOPTION_OVER (-1)
@@ -71,7 +72,7 @@ IPOS_APART int adoption_open(struct __sk_buff *skb, const struct ipos_settings *
 	int first = s->seq == ep->adopt_seq && s->length;
 
 	if (ep->adopting != this_cpu())
-		return first ? shot(COUNT_DROP_OUT_OF_ORDER) : goes_round(skb, set, round);
+		return first ? shot(COUNT_DROP_OUT_OF_ORDER) : goes_round(skb, set, s, round);
 	if (ep->giver != set->self)
 		return first ? ADOPTION_OVER : shot(COUNT_DROP_OUT_OF_ORDER);
 	/*
@@ -81,7 +82,7 @@ IPOS_APART int adoption_open(struct __sk_buff *skb, const struct ipos_settings *
 	 * know yet.  So it goes behind.
 	 */
 	if (!round)
-		return goes_round(skb, set, round);
+		return goes_round(skb, set, s, round);
 	if (!first)
 		return overhangs(ep, s) ? shot(COUNT_DROP_OUT_OF_ORDER) : TC_ACT_OK;
 	return ADOPTION_OVER;
@@ -108,7 +109,7 @@ IPOS_APART int owned_unattached(struct __sk_buff *skb, struct ipos_settings *set
 	}
 	first = s->seq == ep->adopt_seq && s->length;
 	if (ep->state == IPOS_EP_PENDING && first && !ours && !w->round)
-		return goes_round(skb, set, w->round); /* behind the pieces */
+		return goes_round(skb, set, s, w->round); /* behind the pieces */
 	if (ep->state == IPOS_EP_PENDING && first && ours) {
 		if (s->flags & TCP_FIN)
 			return fin_apart(skb, set, w, s);
@@ -116,17 +117,18 @@ IPOS_APART int owned_unattached(struct __sk_buff *skb, struct ipos_settings *set
 			return shot(COUNT_DROP_EMIT);
 		verdict = adopt_here(skb, set, w, s, ep);
 		if (verdict == ADOPT_AGAIN)
-			return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
+			return bpf_redirect(front_of(set, s->tuple.service_ip), BPF_F_INGRESS);
 		if (verdict == IPOS_REFUSE_NONE)
 			return TC_ACT_OK;
 		if (ep->giver != set->self)
 			return shot(COUNT_DROP_NOT_ADOPTED);
 	} else if (ep->giver != set->self) { /* or the first piece goes again, after a socket */
 		return ep->state == IPOS_EP_PENDING && ep->flags & IPOS_EP_RETRIED && s->length
-			       ? goes_round(skb, set, w->round)
+			       ? goes_round(skb, set, s, w->round)
 			       : shot(COUNT_DROP_OUT_OF_ORDER);
 	} else if (s->seq != ep->adopt_seq || !s->length) { /* behind the last of a held head */
-		return ep->reason ? shot(COUNT_DROP_OUT_OF_ORDER) : goes_round(skb, set, w->round);
+		return ep->reason ? shot(COUNT_DROP_OUT_OF_ORDER)
+				  : goes_round(skb, set, s, w->round);
 	}
 	/* Our own kernel did not take it: let another server. */
 	count(COUNT_DROP_NOT_ADOPTED);

@@ -151,7 +151,8 @@ IPOS_FUNCTION int piece_send(struct __sk_buff *skb, struct ipos_scratch *w,
 		return -1;
 	if (r->server == set->self) {
 		l2 = l2_length(set->front_vlan);
-		l2_write(w->frame, set->front_mac, h->client_mac, set->front_vlan, ETH_P_IP);
+		l2_write(w->frame, front_mac_of(set, t->service_ip), h->client_mac, set->front_vlan,
+			 ETH_P_IP);
 		inner = piece_headers(w, t, h, l2, offset);
 		at = l2 + inner;
 	} else {
@@ -181,7 +182,7 @@ IPOS_FUNCTION int piece_send(struct __sk_buff *skb, struct ipos_scratch *w,
 		int failed;
 
 		skb->mark = IPOS_MARK_PIECE;
-		failed = bpf_clone_redirect(skb, set->front_ifindex, BPF_F_INGRESS);
+		failed = bpf_clone_redirect(skb, front_of(set, t->service_ip), BPF_F_INGRESS);
 		skb->mark = 0;
 		return failed;
 	}

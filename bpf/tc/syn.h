@@ -44,7 +44,8 @@ IPOS_APART __u32 syn_write(const struct ipos_settings *set, struct ipos_scratch 
 		put_u32(option + 16, 0x01030300 | row->hs.snd_wscale);
 	tcp->check = (__u16)~fold((__u64)bpf_csum_diff(NULL, 0, (void *)tcp, SYN_TCP_LEN, 0) +
 				  sum_pseudo(t->client_ip, t->service_ip, SYN_TCP_LEN));
-	l2_write(w->frame, set->front_mac, row->client_mac, set->front_vlan, ETH_P_IP);
+	l2_write(w->frame, front_mac_of(set, t->service_ip), row->client_mac, set->front_vlan,
+		 ETH_P_IP);
 	ip_write((void *)w->frame + l2, t->client_ip, t->service_ip,
 		 sizeof(struct iphdr) + SYN_TCP_LEN);
 	__builtin_memcpy(w->frame + l2 + sizeof(struct iphdr), tcp, SYN_TCP_LEN);
@@ -124,7 +125,7 @@ IPOS_APART int syn_again(struct __sk_buff *skb, const struct ipos_settings *set,
 	if (frame_becomes(skb, w, syn_write(set, w, t, row)))
 		return shot(COUNT_DROP_EMIT);
 	if (c.server == set->self)
-		return bpf_redirect(set->front_ifindex, BPF_F_INGRESS);
+		return bpf_redirect(front_of(set, t->service_ip), BPF_F_INGRESS);
 	count(COUNT_SYN_FORWARDED);
 	s.tuple = *t;
 	s.l2 = l2_length(set->front_vlan);

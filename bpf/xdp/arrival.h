@@ -4,6 +4,7 @@
 #define IPOS_XDP_ARRIVAL_H
 
 #include "lib/roles.h"
+#include "lib/uplink.h"
 #include "xdp/offer.h"
 #include "xdp/read_tag.h"
 
@@ -17,6 +18,7 @@ IPOS_INLINE int decapsulate(struct xdp_md *ctx, struct ipos_settings *set, __u32
 	__u32 l2 = l2_length(set->front_vlan);
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	const __u8 *to = work == TC_NOTHING ? set->back_mac : set->front_mac;
+	struct iphdr *ip;
 	__u8 from[8] __attribute__((aligned(8)));
 
 	if (data + sizeof(struct ethhdr) > end)
@@ -27,8 +29,11 @@ IPOS_INLINE int decapsulate(struct xdp_md *ctx, struct ipos_settings *set, __u32
 		return drop(COUNT_DROP_EMIT);
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
-	if (data + L2_MAX > end)
+	ip = data + l2;
+	if (data + L2_MAX > end || (void *)(ip + 1) > end)
 		return drop(COUNT_DROP_EMIT);
+	if (unlikely(set->uplinks) && work != TC_NOTHING)
+		to = front_mac_of(set, ip->daddr);
 	l2_write(data, to, from, set->front_vlan, ETH_P_IP);
 	count(COUNT_DECAPSULATED);
 	return work == TC_ALONE ? pass_alone(ctx) : XDP_PASS;

@@ -7,19 +7,33 @@
 /* Where clients come in, or this server's own programs. */
 IPOS_INLINE int front_is(const struct ipos_settings *set, __u32 ifindex, __u16 vlan)
 {
-	return interface_is(ifindex, vlan, set->front_ifindex, set->front_vlan) ||
+	return (is_front(set, ifindex) && vlan == set->front_vlan) ||
 	       (set->own_front_ifindex && ifindex == set->own_front_ifindex);
+}
+
+/*
+ * Whether a packet for a service came by another uplink than its service address's.  Its answers
+ * would not leave as they are to, or a reverse-path filter would drop it where nobody counts.
+ */
+IPOS_APART int is_astray(__u32 came, const struct ipos_settings *set, const struct segment *s,
+			 enum parsed what)
+{
+	return what != PARSED_ICMP && front_of(set, s->tuple.service_ip) != came &&
+	       address_parsed(s, what) != NULL;
 }
 
 IPOS_INLINE int xdp_frame(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u32 came = ctx->ingress_ifindex;
+	const __u8 *mac;
 	struct segment s;
 	int verdict, to_all;
 	enum parsed what = parse_l2(data, end, set->ethertype, &s);
 
-	if (unlikely(what == PARSED_TAGS) && (ctx->ingress_ifindex == set->front_ifindex ||
-					      ctx->ingress_ifindex == set->back_ifindex))
+	IPOS_OPAQUE(came); /* read once, from where the verifier knows it */
+	mac = front_mac_on(set, came);
+	if (unlikely(what == PARSED_TAGS) && (is_front(set, came) || came == set->back_ifindex))
 		return drop(COUNT_DROP_VLAN_TAGS);
 	if (what == PARSED_IPOS) {
 		to_all = frame_to_all(data, end);
@@ -30,19 +44,17 @@ IPOS_INLINE int xdp_frame(struct xdp_md *ctx, struct ipos_settings *set, struct 
 	if (what == PARSED_IP)
 		what = parse_ip(data, end, end - data, &s);
 	/* A switch floods what it has not learned: a frame to another's address is not ours. */
-	if (what <= PARSED_TAGS || !frame_to(data, end, set->front_mac) ||
-	    !front_is(set, ctx->ingress_ifindex, s.vlan)) {
+	if (what <= PARSED_TAGS || !frame_to(data, end, mac) || !front_is(set, came, s.vlan)) {
 		/* tc would take it for one that came in a frame, and believe it. */
 		if (what >= PARSED_TCP && what != PARSED_ICMP &&
-		    interface_is(ctx->ingress_ifindex, s.vlan, set->back_ifindex, set->back_vlan) &&
+		    interface_is(came, s.vlan, set->back_ifindex, set->back_vlan) &&
 		    address_parsed(&s, what))
 			return drop(COUNT_DROP_BACK_DIRECT);
 		if (what == PARSED_OTHER && s.tuple.protocol == IPPROTO_UDP &&
-		    interface_is(ctx->ingress_ifindex, s.vlan, set->back_ifindex, set->back_vlan) &&
+		    interface_is(came, s.vlan, set->back_ifindex, set->back_vlan) &&
 		    set->back_ifindex != set->front_ifindex && flow_direct(ctx, s.l2, s.l4))
 			return drop(COUNT_DROP_BACK_DIRECT);
-		if (what == PARSED_OTHER && interface_is(ctx->ingress_ifindex, s.vlan,
-							 set->front_ifindex, set->front_vlan)) {
+		if (what == PARSED_OTHER && is_front(set, came) && s.vlan == set->front_vlan) {
 			verdict = front_arp(ctx, s.l2);
 			if (verdict != XDP_PASS)
 				return verdict;
@@ -50,6 +62,8 @@ IPOS_INLINE int xdp_frame(struct xdp_md *ctx, struct ipos_settings *set, struct 
 		count(COUNT_PASSED);
 		return XDP_PASS;
 	}
+	if (unlikely(set->uplinks) && is_astray(came, set, &s, what))
+		return drop(COUNT_DROP_UPLINK);
 	if (denied(s.tuple.client_ip))
 		return drop(COUNT_DROP_DENIED);
 	if (what == PARSED_ICMP)

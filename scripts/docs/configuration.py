@@ -6,18 +6,19 @@ from typing import Any
 
 import msgspec
 
-from ipos.config import agent_section, health_check, schema, starting
+from ipos.config import agent_section, health_check, schema, starting, uplink
 from ipos.config.meanings import MEANINGS
 from scripts.docs.markdown import code, page, section, summary, table
 
 _TABLES = (
     schema.Farm, schema.Limits, schema.Server, agent_section.Agent, schema.Service, schema.Session,
-    health_check.Check, starting.Start, schema.Pool, schema.Route,
+    health_check.Check, starting.Start, schema.Pool, schema.Route, uplink.Uplink,
 )  # fmt: skip
 
 _INTRODUCTION = """
-One TOML file per server, `/etc/ipos/ipos.toml`. `[farm]`, `[[service]]`, `[[pool]]` and
-`[[route]]` are the same on all of them; `[server]` and `[agent]` are this machine.
+One TOML file per server, `/etc/ipos/ipos.toml`. `[farm]`, `[[service]]`, `[[pool]]`,
+`[[route]]` and `[[uplink]]` but for its `interface` are the same on all of them; `[server]` and
+`[agent]` are this machine.
 
 ```sh
 ipos config check /etc/ipos/ipos.toml    # every mistake, by line
@@ -41,7 +42,7 @@ def _struct(kind: type[msgspec.Struct]) -> str:
     name, _, rest = summary(kind).partition(": ")
     rows = (
         (
-            code(field.name),
+            code(field.encode_name),
             MEANINGS[f"{kind.__name__}.{field.name}"],
             _must(kind, field.name),
             _default(field),

@@ -9,6 +9,7 @@ CONSTANTS: dict[str, int] = {
     "IPOS_SERVERS_MAX": 1024,
     "IPOS_MEMBERS_MAX": 1000,
     "IPOS_SERVICES_MAX": 64,
+    "IPOS_UPLINKS_MAX": 8,
     "IPOS_POOLS_MAX": 1024,
     "IPOS_CANDIDATES_MAX": 1024,
     "IPOS_DRAWS": 8,
@@ -875,8 +876,19 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
     ),
     "ipos_tag_key": (1144, 8, (("sip", 0, "Q", 2), ("nh", 16, "I", 282))),
     "ipos_tag_keys": (2288, 8, (("keys", 0, "ipos_tag_key", 2),)),
+    "ipos_uplink": (
+        20,
+        4,
+        (
+            ("prefix", 0, ">I", None),
+            ("mask", 4, ">I", None),
+            ("ifindex", 8, "I", None),
+            ("mac", 12, "B", 6),
+            ("zero", 18, "H", None),
+        ),
+    ),
     "ipos_settings": (
-        176,
+        336,
         8,
         (
             ("abi", 0, "I", None),
@@ -909,7 +921,8 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
             ("locates", 164, "H", None),
             ("locates_source", 166, "H", None),
             ("out_ifindex", 168, "I", None),
-            ("zero", 172, "I", None),
+            ("uplinks", 172, "I", None),
+            ("uplink", 176, "ipos_uplink", 8),
         ),
     ),
     "ipos_guesses": (
@@ -1929,6 +1942,7 @@ COUNTERS: list[tuple[int, str, str]] = [
         "states of a server or an edition that this server's agent does not know",
     ),
     (234, "DROP_STATE_OLD", "states that are no newer than the last one of their server"),
+    (240, "DROP_UPLINK", "a packet that came by another uplink than its service address's"),
     (
         255,
         "DROP_ARP_ELSEWHERE",

@@ -689,10 +689,22 @@ class TagKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class Uplink:
+    """`struct ipos_uplink`: one way by which clients come, and the front interface of it."""
+
+    STRUCT: ClassVar[str] = "ipos_uplink"
+    prefix: int = 0
+    mask: int = 0
+    ifindex: int = 0
+    mac: bytes = bytes(6)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """`struct ipos_settings`: map `settings`, one element."""
 
     STRUCT: ClassVar[str] = "ipos_settings"
+    COUNTED: ClassVar[dict[str, str]] = {"uplink": "uplinks"}
     abi: int = 0
     flags: SettingsFlags = SettingsFlags(0)
     front_ifindex: int = 0
@@ -723,6 +735,7 @@ class Settings:
     locates: int = 0
     locates_source: int = 0
     out_ifindex: int = 0
+    uplink: tuple[Uplink, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@ from collections.abc import Coroutine
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import IPv4Address
 
+from ipos.agent import setup
 from ipos.agent.beat import Beat
 from ipos.agent.departure import Departure
 from ipos.agent.drain.emptying import Emptying
@@ -21,7 +23,7 @@ from ipos.agent.heartbeat.transport import Port
 from ipos.agent.holders import announcements
 from ipos.agent.holders.announcements import Announcements
 from ipos.agent.holders.keeper import Keeper
-from ipos.agent.holders.neighbours import Neighbours
+from ipos.agent.holders.neighbours import Neighbours, SeveralFronts
 from ipos.agent.host import paths
 from ipos.agent.host.links import Links
 from ipos.agent.host.own_state import boottime_ns
@@ -37,6 +39,8 @@ from ipos.agent.reload import Reload
 from ipos.agent.serving import Serving
 from ipos.agent.startup import Parts
 from ipos.agent.update import Update
+from ipos.agent.uplinks.outages import Outages
+from ipos.agent.uplinks.watch import UplinkLinks
 from ipos.agent.view.snapshot_file import SnapshotFile
 from ipos.instance.process import has_systemd
 from ipos.kernel.libbpf.map_store import Map
@@ -57,17 +61,19 @@ class Assembly:
 
 def assemble(stack: ExitStack, parts: Parts, reloads: Reloads, tasks: Tasks) -> Assembly:
     """Make all parts. stack: closes what they have opened."""
-    server, undone = parts.config.server, parts.undone
+    undone = parts.undone
     stack.enter_context(parts.boxes)
     prober = stack.enter_context(Prober(parts.back.name, parts.config.farm.ethertype))
     port = stack.enter_context(Port(parts.back.name))
     expiry = stack.enter_context(_sweep(parts, port))
-    links = stack.enter_context(
-        Links(parts.front, parts.back, server.addresses[0], server.front_vlan)
-    )
+    links = _links(parts)
+    stack.enter_context(links)
+    outages = Outages(parts.config, parts.members, paths.uplinks_file(), tasks.spawn, parts.undone)
     silence = stack.enter_context(SilentClients(parts.pins, parts.tables))
     examiner = Examiner(parts.members, parts.datagram_keys, port.send, tasks, host(parts.file))
     keeper = _keeper(stack, parts, tasks)
+    if isinstance(keeper, Keeper):
+        keeper.why_out = outages.why
     emptying = stack.enter_context(
         Emptying(
             parts.maps, parts.tables, lambda: update.refresh(), keeper.holder,
@@ -77,7 +83,7 @@ def assemble(stack: ExitStack, parts: Parts, reloads: Reloads, tasks: Tasks) -> 
     snapshot = SnapshotFile(
         paths.snapshot_file(), parts.file, parts.config, parts.members, parts.rows,
         parts.observer, parts.own_programs, parts.checks, parts.decisions.counts, keeper,
-        undone, tasks,
+        undone, tasks, outages.sentences,
     )  # fmt: skip
     supervisor = stack.enter_context(_supervisor(parts, tasks))
     serving = Serving(stack, parts, reloads, snapshot, examiner, tasks)
@@ -96,7 +102,7 @@ def assemble(stack: ExitStack, parts: Parts, reloads: Reloads, tasks: Tasks) -> 
     )
     update = Update(
         exchange, parts.members, orders, parts.rows, routing, expiry, links, snapshot, keeper,
-        housekeeping, supervisor, undone, tasks, ready=serving.announce,
+        housekeeping, supervisor, undone, tasks, ready=serving.announce, outages=outages,
     )  # fmt: skip
     supervisor.settled = lambda: update.settled
     reload = Reload(parts, reloads, supervisor, exchange, routing, snapshot, update, undone, tasks)
@@ -165,7 +171,8 @@ def _gossip(parts: Parts, port: Port) -> CookieGossip:
 
 def _keeper(stack: ExitStack, parts: Parts, tasks: Tasks) -> Keeper | Announcements:
     """Who holds the service addresses: servers by ARP, routers by BGP, or nobody changes it."""
-    server, neighbours = parts.config.server, None
+    server = parts.config.server
+    neighbours: Neighbours | SeveralFronts | None = None
     if parts.config.farm.announce == "bgp":
         return Announcements(
             parts.members,
@@ -176,8 +183,27 @@ def _keeper(stack: ExitStack, parts: Parts, tasks: Tasks) -> Keeper | Announceme
             boottime_ns(),
         )
     if parts.config.farm.announce == "arp":
-        neighbours = stack.enter_context(Neighbours(parts.front, server.front_vlan))
-    return Keeper(parts.members, neighbours, parts.addresses_found, server.addresses, boottime_ns())
+        if len(parts.fronts) > 1:
+            config = parts.config
+            neighbours = SeveralFronts(
+                parts.fronts, lambda address: setup.front_name(config, IPv4Address(address))
+            )
+        else:
+            neighbours = Neighbours(parts.front, server.front_vlan)
+        stack.enter_context(neighbours)
+    return Keeper(
+        parts.members, neighbours, parts.addresses_found, server.addresses, boottime_ns(),
+        parts.config.uplink,
+    )  # fmt: skip
+
+
+def _links(parts: Parts) -> Links | UplinkLinks:
+    server = parts.config.server
+    if not parts.config.uplink:
+        return Links(parts.front, parts.back, server.addresses[0], server.front_vlan)
+    links = UplinkLinks(parts.config.uplink, parts.fronts, parts.back)
+    parts.observer.uplinks = lambda: {name: int(one) for name, one in links.faults.items()}
+    return links
 
 
 def _readiness(stack: ExitStack, parts: Parts, serving: Serving) -> Readiness:

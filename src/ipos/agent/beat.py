@@ -39,6 +39,7 @@ from ipos.agent.loop.tasks import Tasks
 from ipos.agent.loop.undone import Undone
 from ipos.agent.rows.convergence import Convergence
 from ipos.agent.update import Update
+from ipos.agent.uplinks.watch import UplinkLinks
 
 LISTEN_S = 0.003
 """From our own state to listening: on a LAN, and by clocks that agree, all states are there."""
@@ -66,7 +67,7 @@ class Beat:
         orders: OrderFile,
         rows: Convergence,
         expiry: Sweep,
-        links: Links,
+        links: Links | UplinkLinks,
         keeper: Keeper | Announcements,
         update: Update,
         undone: Undone,

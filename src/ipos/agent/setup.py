@@ -8,14 +8,17 @@ from pathlib import Path
 import structlog
 
 from ipos.abi.layout import constant
+from ipos.abi.rows import Uplink as UplinkRow
 from ipos.agent.host import paths
 from ipos.agent.network import own_pair
-from ipos.agent.network.interfaces import Interface, Network, NetworkError
+from ipos.agent.network.interfaces import Interface, Network, NetworkError, interface
+from ipos.agent.network.policy_routes import policy
 from ipos.agent.network.untracked import services
 from ipos.agent.rows.desired import key_words
 from ipos.config import ownprograms
 from ipos.config.remarks import remarks
 from ipos.config.schema import Config
+from ipos.config.uplink import here, uplink_of
 from ipos.errors import IposError
 from ipos.handshake.keys import KeyRing
 from ipos.kernel import build, data_plane
@@ -74,13 +77,40 @@ def prepare(
     """
     own = config.server.addresses if attached or config.farm.announce == "none" else []
     mptcp = config.server.mptcp == "leave"
-    network.prepare(
-        front,
-        back,
-        own,
-        ownprograms.source(config),
-        mptcp=mptcp,
-        services=services(config, config.server.addresses),
+    untracked = services(config, config.server.addresses)
+    for one in fronts(config, front):
+        its = [address for address in own if front_name(config, address) == one.name]
+        source = ownprograms.source(config)
+        network.prepare(one, back, its, source, mptcp=mptcp, services=untracked)
+    network.police(policy(config.uplink, config.farm.return_))
+
+
+def fronts(config: Config, front: Interface) -> list[Interface]:
+    """All interfaces towards clients, `server.front` first."""
+    names = dict.fromkeys(one.interface for one in here(config.uplink) if one.interface)
+    return [front, *(interface(name) for name in names if name != front.name)]
+
+
+def front_name(config: Config, address: IPv4Address) -> str:
+    """The front interface that a service address belongs on."""
+    uplink = uplink_of(config.uplink, address)
+    return (uplink.interface if uplink else None) or config.server.front
+
+
+def uplink_rows(config: Config, interfaces: list[Interface]) -> tuple[UplinkRow, ...]:
+    """The uplinks as the data plane knows them; none where one front is all there is."""
+    if config.farm.return_ == "owner":
+        return ()
+    by_name = {one.name: one for one in interfaces}
+    return tuple(
+        UplinkRow(
+            int(one.prefix.network_address),
+            int(one.prefix.netmask),
+            by_name[one.interface].index,
+            by_name[one.interface].mac,
+        )
+        for one in config.uplink
+        if one.interface
     )
 
 
@@ -89,8 +119,9 @@ def attach(config: Config, pins: Path, front: Interface, back: Interface) -> Non
     lookup = any(ownprograms.is_refused(config, service) for service in config.service)
     own_front = own_pair.indices()[1] if ownprograms.source(config) else 0
     plan = data_plane.default_plan(
-        front.index, back.index, paths.sockops_cgroup(), lookup=lookup, own_front=own_front
-    )
+        front.index, back.index, paths.sockops_cgroup(), lookup=lookup, own_front=own_front,
+        more=[one.index for one in fronts(config, front)[1:]],
+    )  # fmt: skip
     data_plane.attach(pins, plan)
 
 

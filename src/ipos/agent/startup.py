@@ -58,6 +58,8 @@ class Parts:
     """The descriptor that makes this agent the only one of its run directory."""
     tables: Tables
     front: Interface
+    fronts: list[Interface]
+    """All interfaces towards clients: `front` and those of other uplinks."""
     back: Interface
     network: Network
     members: Members
@@ -104,7 +106,8 @@ def start(config: Config, file: Path) -> Parts:
     server = config.server
     front, back = interface(server.front), interface(server.back)
     me = setup.my_back_address(config, back)
-    data_plane.expect_free(pins, (front.index, back.index))
+    fronts = setup.fronts(config, front)
+    data_plane.expect_free(pins, (*(one.index for one in fronts), back.index))
     network = Network(paths.changes_file(), log.error)
     datagram_keys = StateKeys(*setup.state_keys(keys))
     members = Members(config.farm.name, datagram_keys, me, config.farm.discover)
@@ -164,6 +167,7 @@ def _serve(
         lock=lock,
         tables=tables,
         front=front,
+        fronts=(fronts := setup.fronts(config, front)),
         back=back,
         network=network,
         members=members,
@@ -173,10 +177,13 @@ def _serve(
         decisions=DecisionLog(config, tables, pins / "maps"),
         rows=rows,
         recalled_ns=recalled_ns,
-        clock=WallClock(tables, keys, front, back, me),
+        clock=WallClock(tables, keys, front, back, me, setup.uplink_rows(config, fronts)),
         observer=Observer(config, connections.now, members.me, back.mac, paths.own_cgroup(), boot),
         own_programs=OwnPrograms(tables),
-        boxes=Boxes(pins, frozenset((front.index, back.index, *own_pair.indices()))),
+        boxes=Boxes(
+            pins,
+            frozenset((*(one.index for one in fronts), back.index, *own_pair.indices())),
+        ),
         addresses_found=addresses_found,
     )
     parts.clock.keep(config, watched=False)

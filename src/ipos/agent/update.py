@@ -19,6 +19,8 @@ from ipos.agent.loop.undone import Undone
 from ipos.agent.on_demand.supervisor import Supervisor
 from ipos.agent.rows import desired
 from ipos.agent.rows.convergence import Convergence
+from ipos.agent.uplinks.outages import Outages
+from ipos.agent.uplinks.watch import UplinkLinks
 from ipos.agent.view.snapshot_file import SnapshotFile
 
 GRACE_S = 3.0
@@ -44,7 +46,7 @@ class Update:
         rows: Convergence,
         routing: Routing,
         expiry: Sweep,
-        links: Links,
+        links: Links | UplinkLinks,
         snapshot: SnapshotFile,
         keeper: Keeper | Announcements,
         housekeeping: Housekeeping,
@@ -52,7 +54,9 @@ class Update:
         undone: Undone,
         tasks: Tasks,
         ready: Callable[[], None],
+        outages: Outages,
     ) -> None:
+        self._outages = outages
         self._exchange = exchange
         self._members = members
         self._orders = orders
@@ -121,10 +125,14 @@ class Update:
             and self._rows.rests
             and self._keeper.rests
             and self._exchange.rests
+            and self._outages.rests
         )
 
     def hold(self, now_ns: int) -> bool:
         """Hold and give up addresses, and bring the maps up to date; whether they have changed."""
+        self._outages.look(now_ns, settled=self.settled)
+        if isinstance(self._keeper, Keeper):
+            self._keeper.out = self._outages.addresses
         cut_off = self.found in FRONT and self._members.hears_nobody(now_ns)
         self._keeper.look(now_ns, settled=self.settled, cut_off=cut_off)
         self._expiry.learns = self._keeper.learns(now_ns)
@@ -133,6 +141,8 @@ class Update:
             self._expiry.returned(returned)
         # Before the first question, too: who asks in the name of an address draws its packets.
         self._links.silent = self._keeper.silent
+        if isinstance(self._links, UplinkLinks):
+            self._links.well_elsewhere = self._outages.well_elsewhere(now_ns)
         self.found = self._links.look(now_ns)
         return self._rows.converge(
             now_ns,

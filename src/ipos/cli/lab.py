@@ -49,8 +49,8 @@ def up(
     topology: Annotated[
         str,
         typer.Option(
-            help="single; one-lan: front and back are one interface; or ecmp: routers are told of "
-            "an address that all servers have."
+            help="single; dual-isp: two routers; back-lan: as single; one-lan: front and back are "
+            "one interface; or ecmp: routers are told of an address that all servers have."
         ),
     ] = "single",
     application: Annotated[

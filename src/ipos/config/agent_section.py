@@ -23,6 +23,10 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
     Without a token only this machine can ask, and nobody can give orders there. `web_certificate`
     and `web_key` are PEM files: then it is HTTPS.
 
+    `uplink_command` is run when an uplink goes out of service and when it comes back, by one server
+    of the farm. The environment says what is out: `IPOS_UPLINKS_OUT` and `IPOS_ADDRESSES_OUT`, and
+    in `IPOS_ADDRESSES` all other service addresses.
+
     `announce_file` and `announce_command` are how routers learn of service addresses where
     `farm.announce` is "bgp": the file is written, then the command is run.
     """
@@ -58,6 +62,17 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
                 min_length=1,
                 max_length=32,
                 description='a command and its arguments, such as ["birdc", "configure"]',
+            ),
+        ]
+        | None
+    ) = None
+    uplink_command: (
+        Annotated[
+            list[Annotated[str, Meta(min_length=1)]],
+            Meta(
+                min_length=1,
+                max_length=32,
+                description='a command and its arguments, such as ["/etc/ipos/dns-out"]',
             ),
         ]
         | None

@@ -17,6 +17,7 @@ from ipos.config.modes import check_flows, check_modes
 from ipos.config.routes import check_routes
 from ipos.config.schema import Config, Service, Session
 from ipos.config.start_rules import check_starts
+from ipos.config.uplink import check_uplinks
 from ipos.files import FileError, read_bounded
 from ipos.handshake.keys import SECRET_MIN, secrets_in
 
@@ -56,6 +57,7 @@ def crosscheck(config: Config, file: Path, places: dict[locate.Path, int]) -> li
     check_modes(config, say)
     check_flows(config, say)
     check_starts(config, say)
+    check_uplinks(config, say)
     _not_yet(config, say)
     return mistakes
 

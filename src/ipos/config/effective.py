@@ -39,7 +39,7 @@ def _table(value: Any, defaults: bool) -> Any:
             found = getattr(value, entry.name)
             given = defaults or entry.required or found != _default(entry)
             if given and found is not None and found not in ([], {}):
-                table[entry.name] = _table(found, defaults)
+                table[entry.encode_name] = _table(found, defaults)
         return table
     if isinstance(value, list):
         return [_table(item, defaults) for item in value]

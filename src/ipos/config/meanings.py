@@ -27,6 +27,8 @@ MEANINGS: dict[str, str] = {
     "client of the farm like any other.",
     "Farm.announce": "What tells routers where service addresses are: the farm by ARP, its servers "
     "by BGP, or other software.",
+    "Farm.return_": "By which uplink answers leave: by that of their source address, or by the "
+    "owner's own.",
     "Farm.locates_per_s": "How often a server may ask all others which of them owns the "
     "connection of a packet.",
     "Farm.limits": "Sizes of the tables.",
@@ -65,6 +67,8 @@ MEANINGS: dict[str, str] = {
     "they are not.",
     "Agent.web_token_file": "The file with the token that a client of `web` sends. Orders always "
     "need it.",
+    "Agent.uplink_command": "The command that is told which uplinks and addresses are out of "
+    "service, to take them out of DNS.",
     "Agent.web_certificate": "The certificate of `web` and its chain. With it, `web` is HTTPS.",
     "Agent.web_key": "The private key of that certificate.",
     "Agent.announce_file": 'With `announce = "bgp"`, the file of static routes that BIRD includes. '
@@ -128,6 +132,11 @@ MEANINGS: dict[str, str] = {
     "Pool.name": "Names the pool in routes.",
     "Pool.servers": "The servers and their weights; a server with weight 0 gets nothing.",
     "Pool.policy": "How one of them is chosen, if not by the service's policy.",
+    "Uplink.name": "Names the uplink in messages.",
+    "Uplink.prefix": "The service addresses that clients reach by it.",
+    "Uplink.gateway": "Its router, by which answers leave.",
+    "Uplink.interface": "The front interface of this server on it. Where answers leave by their "
+    "owner's router, an uplink without one is other servers'.",
     "Route.service": "The service whose requests the route is for.",
     "Route.pool": "The pool that gets them.",
     "Route.servers": "The servers that get them with equal weights, in place of a pool.",

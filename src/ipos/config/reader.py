@@ -119,15 +119,16 @@ class _Walker:
         """A table as a struct, or None when anything in it is wrong."""
         before = len(self.mistakes)
         hints = _hints(kind)
+        names = {entry.encode_name: entry.name for entry in _fields(kind)}
         values: dict[str, Any] = {}
         for key, value in table.items():
             if key in hints:
-                values[key] = self.value(hints[key], value, (*path, key))
+                values[names[key]] = self.value(hints[key], value, (*path, key))
             else:
                 self.unknown(key, list(hints), (*path, key))
         for entry in _fields(kind):
-            if entry.required and entry.name not in table:
-                self.missing(hints[entry.name], entry.name, path)
+            if entry.required and entry.encode_name not in table:
+                self.missing(hints[entry.encode_name], entry.encode_name, path)
         return kind(**values) if len(self.mistakes) == before else None
 
     def unknown(self, key: str, known: list[str], path: locate.Path) -> None:
@@ -185,7 +186,8 @@ def _converted(kind: type, value: Any) -> Any:
 
 @functools.cache  # a file may have ten thousand tables of a kind
 def _hints(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    return typing.get_type_hints(kind, include_extras=True)
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {entry.encode_name: hints[entry.name] for entry in _fields(kind)}
 
 
 @functools.cache

@@ -17,6 +17,7 @@ from ipos.config.agent_section import Agent
 from ipos.config.health_check import Check
 from ipos.config.listener import Listener
 from ipos.config.starting import Start
+from ipos.config.uplink import Uplink
 from ipos.selection.policies import Policy
 
 FLOW_IDLE_S = 60
@@ -75,14 +76,16 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     holding: Entries | None = None
 
 
-class Farm(Struct, frozen=True, forbid_unknown_fields=True):
+class Farm(Struct, frozen=True, forbid_unknown_fields=True, rename={"return_": "return"}):
     """`[farm]`: the same on every server.
 
     `own_programs` is what becomes of a connection that a program on a server makes to a service.
     "farm": the same as of any other client's. With "refuse" and "local" that server's application
     has it; where routes or a session could have led it to another server, "refuse" refuses it.
     `locates_per_s` is how often one server may ask all others whose connection a packet is of;
-    farms of more than 16 servers have less for each.
+    farms of more than 16 servers have less for each. `return` counts where there are uplinks. With
+    "source" an answer leaves by the uplink that its source address belongs to, with "owner" by the
+    one that the server which answers is on.
     """
 
     name: Annotated[str, _named("shop")]
@@ -122,6 +125,9 @@ class Farm(Struct, frozen=True, forbid_unknown_fields=True):
     announce: Annotated[
         Literal["arp", "bgp", "none"], Meta(description='"arp", "bgp" or "none"')
     ] = "arp"
+    return_: Annotated[Literal["source", "owner"], Meta(description='"source" or "owner"')] = (
+        "source"
+    )
     locates_per_s: Annotated[
         int, Meta(ge=0, le=65_535, description="1 to 65535 frames a second, or 0 for none")
     ] = 4096
@@ -364,6 +370,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     farm: Farm
     server: Server
     agent: Agent = field(default_factory=Agent)
+    uplink: list[Uplink] = field(default_factory=list)
     service: list[Service] = field(default_factory=list)
     pool: list[Pool] = field(default_factory=list)
     route: list[Route] = field(default_factory=list)

@@ -92,21 +92,25 @@ def default_plan(
     *,
     lookup: bool = False,
     own_front: int = 0,
+    more: Sequence[int] = (),
 ) -> list[Attachment]:
     """What a server needs: xdp and ingress on both interfaces, egress on front, sockops.
 
     Interfaces by index or name, in the network namespace of this thread; they may be the same.
     Answers to clients leave by front, so nothing of back's egress is looked at. lookup: some
     service refuses this server's own programs. Each look-up of a listener costs more then.
-    own_front: where own programs come in that are clients of the farm.
+    own_front: where own programs come in that are clients of the farm. more: other interfaces
+    towards clients.
     """
     front, back = interface_index(front), interface_index(back)
     plan = [] if cgroup is None else [Attachment(Hook.SOCKOPS, cgroup=Path(cgroup))]
     plan += [Attachment(Hook.LOOKUP)] if lookup else []
-    for ifindex in dict.fromkeys((front, back, own_front) if own_front else (front, back)):
+    found = (front, back, own_front, *more)
+    for ifindex in dict.fromkeys(index for index in found if index):
         plan += [Attachment(Hook.INGRESS, ifindex), Attachment(Hook.XDP, ifindex)]
     plan += [Attachment(Hook.OWN, interface_index("lo"))] if own_front else []
-    return [*plan, Attachment(Hook.EGRESS, front)]
+    fronts = dict.fromkeys((front, *more))
+    return [*plan, *(Attachment(Hook.EGRESS, index) for index in fronts)]
 
 
 def interface_index(interface: int | str) -> int:

@@ -14,7 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from ipos.lab.errors import LabError
-from ipos.lab.plan import ANYCAST, BACK_LAN, FRONT_LAN, Node
+from ipos.lab.plan import (
+    ANYCAST,
+    BACK_LAN,
+    FRONT_LAN,
+    PREFIX_LENGTH,
+    PREFIXES,
+    ROUTER_HOST,
+    SECOND_LAN,
+    UPLINKS,
+    Node,
+)  # fmt: skip
 
 DEFAULT_COMMON = """\
 [[service]]
@@ -108,12 +118,35 @@ def server_file(
         "addresses": [server.address(FRONT_LAN)],
     }
     rest = {key: value for key, value in common.items() if key not in ("farm", "server")}
+    if any(one.lan == SECOND_LAN for one in server.interfaces):
+        names = _uplinks_of(server, farm.get("return", "source"))
+        own["front"] = UPLINKS[names[0]]
+        own["addresses"] = [server.address(UPLINKS[name]) for name in names]
+        rest["uplink"] = [_uplink(name, here=name in names) for name in UPLINKS]
     if bird is not None:
         farm["announce"] = "bgp"
         own["addresses"] = [*own["addresses"], ANYCAST]
         command = ["birdc", "-s", str(bird), "configure"]
         rest["agent"] = {"announce_command": command} | rest.get("agent", {})
     return to_toml({"farm": farm, "server": own, **rest})
+
+
+def _uplinks_of(server: Node, return_: str) -> list[str]:
+    """Which uplinks a server is on: all; where it answers by its own router, each second one."""
+    names = list(UPLINKS)
+    if return_ == "owner":
+        return [names[(int(server.name[1:]) - 1) % len(names)]]
+    return names
+
+
+def _uplink(name: str, *, here: bool) -> dict[str, Any]:
+    lan = UPLINKS[name]
+    found = {
+        "name": name,
+        "prefix": f"{PREFIXES[lan]}0/{PREFIX_LENGTH}",
+        "gateway": f"{PREFIXES[lan]}{ROUTER_HOST}",
+    }
+    return found | {"interface": lan} if here else found
 
 
 def to_toml(document: Mapping[str, Any]) -> str:

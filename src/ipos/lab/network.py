@@ -25,7 +25,16 @@ from pyroute2 import IPRoute
 
 from ipos.lab import namespaces
 from ipos.lab.offload import set_offloads
-from ipos.lab.plan import BACK_LAN, PREFIX_LENGTH, SWITCH, SWITCH_XDP, Node, Port, crossover
+from ipos.lab.plan import (
+    BACK_LAN,
+    PREFIX_LENGTH,
+    SECOND_LAN,
+    SWITCH,
+    SWITCH_XDP,
+    Node,
+    Port,
+    crossover,
+)
 
 _NO_IPV6 = {"net.ipv6.conf.all.disable_ipv6": 1, "net.ipv6.conf.default.disable_ipv6": 1}
 """The farm speaks IPv4; neighbour discovery would only clutter captures."""
@@ -39,7 +48,12 @@ _SYSCTLS: dict[str, dict[str, int | str]] = {
         "net.ipv4.ip_local_port_range": "1024 65535",
         "net.ipv4.tcp_tw_reuse": 1,
     },
-    "router": {"net.ipv4.ip_forward": 1, "net.ipv4.conf.all.send_redirects": 0},
+    # An ISP takes no packet whose source address is another one's (BCP 38).
+    "router": {
+        "net.ipv4.ip_forward": 1,
+        "net.ipv4.conf.all.send_redirects": 0,
+        "net.ipv4.conf.all.rp_filter": 1,
+    },
     "server": {
         # The kernel takes the stricter of `all` and the interface's own.
         "net.ipv4.conf.all.rp_filter": 0,
@@ -146,8 +160,12 @@ def _build_host(lab: str, host: Node, switch: str) -> None:
                 if host.kind == "server" and switch == SWITCH_XDP:
                     # After it is up: only then does a veth tell its other end that it may redirect.
                     set_offloads(interface.name, gro=True, tx=interface.lan != BACK_LAN)
+                if interface.lan == SECOND_LAN:
+                    _set_sysctls({f"net.ipv4.conf.{interface.name}.rp_filter": 1})
             if host.gateway:
                 netlink.route("add", dst="default", gateway=host.gateway)
+            for network, gateway in host.routes:
+                netlink.route("add", dst=network, gateway=gateway)
 
 
 def _index(netlink: Any, name: str) -> int:

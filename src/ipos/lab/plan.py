@@ -7,8 +7,12 @@
      clients           │            │          │       │       │      back
      10.99.0.0/24    .254  router1  .254    ───┴───────┴───────┴───   10.77.0.0/24
 
-In the topology `one-lan` the servers have no `back` interface: `front` carries both addresses. In
-`ecmp` all servers also have the address 198.51.100.1, and router1 learns by BGP who has it now.
+That is `single` (Figure 2a of the source), which is called `back-lan` (2c), too. In `one-lan` (2d)
+the servers have no `back` interface: `front` carries both addresses. In `dual-isp` (2b) there is a
+second router, router2, at 10.99.0.253 and 192.0.2.254, and every server is on its LAN as well, by
+the interface `front2`: s1 is 192.0.2.1. In `ecmp` all servers also have the address 198.51.100.1,
+and router1 learns by BGP who has it now.
+
 Inside a host an interface has the name of its LAN, except that a client's only one is `front`.
 """
 
@@ -18,20 +22,29 @@ from dataclasses import dataclass
 
 from ipos.lab.errors import LabError
 
-TOPOLOGIES = ("single", "one-lan", "ecmp")
+TOPOLOGIES = ("single", "dual-isp", "back-lan", "one-lan", "ecmp")
+DUAL_ISP = "dual-isp"
 SWITCH_BRIDGE, SWITCH_XDP = SWITCHES = ("bridge", "xdp")
 CLIENT_LAN, FRONT_LAN, BACK_LAN = "clients", "front", "back"
-PREFIXES = {CLIENT_LAN: "10.99.0.", FRONT_LAN: "203.0.113.", BACK_LAN: "10.77.0."}
+SECOND_LAN = "front2"
+"""Of the second router."""
+PREFIXES = {
+    CLIENT_LAN: "10.99.0.", FRONT_LAN: "203.0.113.", BACK_LAN: "10.77.0.", SECOND_LAN: "192.0.2.",
+}  # fmt: skip
 ANYCAST = "198.51.100.1"
 """The service address that all servers have in the topology `ecmp`."""
 PREFIX_LENGTH = 24
 ROUTER_HOST = 254
+SECOND_ROUTER_HOST = 253
+"""Of router2 on the clients' LAN."""
 FIRST_CLIENT_HOST = 11
 MAX_HOSTS = 200
 SWITCH = "switch"
 """The namespace that holds the LANs' bridges. It is not a node: nobody works on it."""
 
-ROUTER = "router1"
+ROUTER, SECOND_ROUTER = "router1", "router2"
+UPLINKS = {"isp1": FRONT_LAN, "isp2": SECOND_LAN}
+"""The uplinks of `dual-isp`, and the LANs of their routers, which name the interfaces."""
 BOX = "-box"
 """Behind a server's name: the namespace of the container that its application is in."""
 
@@ -99,12 +112,16 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A host. kind: "client", "router" or "server". gateway: next hop of its default route."""
+    """A host. kind: "client", "router" or "server". gateway: next hop of its default route.
+
+    routes: other networks, as "192.0.2.0/24", and their next hops.
+    """
 
     name: str
     kind: str
     interfaces: tuple[Interface, ...]
     gateway: str | None = None
+    routes: tuple[tuple[str, str], ...] = ()
 
     def interface(self, name: str) -> Interface:
         """Its interface of that name. KeyError if there is none."""
@@ -139,13 +156,32 @@ def _server(number: int, topology: str) -> Node:
             Interface("front", FRONT_LAN, (front,)),
             Interface("back", BACK_LAN, (back,)),
         )
+    if topology == DUAL_ISP:
+        second = Interface(SECOND_LAN, SECOND_LAN, (_address(SECOND_LAN, number),))
+        interfaces = (interfaces[0], second, interfaces[1])
     return Node(f"s{number}", "server", interfaces, _address(FRONT_LAN, ROUTER_HOST))
 
 
-def _client(number: int) -> Node:
+def _client(number: int, topology: str) -> Node:
     address = _address(CLIENT_LAN, FIRST_CLIENT_HOST + number - 1)
     interfaces = (Interface("front", CLIENT_LAN, (address,)),)
-    return Node(f"client{number}", "client", interfaces, _address(CLIENT_LAN, ROUTER_HOST))
+    routes: tuple[tuple[str, str], ...] = ()
+    if topology == DUAL_ISP:
+        network = f"{PREFIXES[SECOND_LAN]}0/{PREFIX_LENGTH}"
+        routes = ((network, _address(CLIENT_LAN, SECOND_ROUTER_HOST)),)
+    gateway = _address(CLIENT_LAN, ROUTER_HOST)
+    return Node(f"client{number}", "client", interfaces, gateway, routes)
+
+
+def _second_router() -> Node:
+    return Node(
+        SECOND_ROUTER,
+        "router",
+        (
+            Interface(CLIENT_LAN, CLIENT_LAN, (_address(CLIENT_LAN, SECOND_ROUTER_HOST),)),
+            Interface(SECOND_LAN, SECOND_LAN, (_address(SECOND_LAN, ROUTER_HOST),)),
+        ),
+    )
 
 
 def nodes(settings: Settings) -> dict[str, Node]:
@@ -158,8 +194,9 @@ def nodes(settings: Settings) -> dict[str, Node]:
         ),
     )
     hosts = [
-        *(_client(number) for number in range(1, settings.clients + 1)),
+        *(_client(number, settings.topology) for number in range(1, settings.clients + 1)),
         router,
+        *([_second_router()] if settings.topology == DUAL_ISP else []),
         *(_server(number, settings.topology) for number in range(1, settings.servers + 1)),
     ]
     return {host.name: host for host in hosts}
@@ -187,4 +224,6 @@ def lans(settings: Settings) -> tuple[str, ...]:
     """The LANs the lab has a bridge for."""
     if settings.topology == "one-lan":
         return (CLIENT_LAN, FRONT_LAN)
+    if settings.topology == DUAL_ISP:
+        return (CLIENT_LAN, FRONT_LAN, SECOND_LAN, BACK_LAN)
     return (CLIENT_LAN, FRONT_LAN, BACK_LAN)

@@ -101,7 +101,12 @@ class HeldRows:
             return
         ends = expiry_rules.ENDS.read(key)
         frame = notices.reset_frame(self._rows.settings, ends, row.client_mac, iss)
-        self._rows.frames.send(self._rows.front, frame)
+        self._send(ends, frame)
+
+    def _send(self, ends: expiry_rules.Ends, frame: bytes) -> None:
+        """To a client, by the interface that its service address belongs to."""
+        name = notices.front_of(self._rows.settings, ends, self._rows.front)
+        self._rows.frames.send(name, frame)
 
     def _take(self, key: bytes, row: Held) -> bool:
         if self._held_fate(key, row) in _STAY:
@@ -147,8 +152,9 @@ class HeldRows:
         self._rows.taken.put_back(key, HOLDING)
         self._give_back(key, others)
         self._late(key, row)
-        frame = notices.answer_frame(self._rows.settings, expiry_rules.ENDS.read(key), kept, answer)
-        self._rows.frames.send(self._rows.front, frame)
+        ends = expiry_rules.ENDS.read(key)
+        frame = notices.answer_frame(self._rows.settings, ends, kept, answer)
+        self._send(ends, frame)
         return True
 
     def _withdraw(self, key: bytes) -> bool:

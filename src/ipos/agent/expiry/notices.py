@@ -17,7 +17,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from ipos.abi.layout import constant, layout
-from ipos.abi.rows import Options, Settings, SettingsFlags
+from ipos.abi.rows import Options, Settings, SettingsFlags, Uplink
 from ipos.agent.expiry.expiry_rules import HANDSHAKE, Ends, Handshake, Held, Owned
 from ipos.agent.network.interfaces import NetworkError
 from ipos.closing import Closing
@@ -40,7 +40,7 @@ _REASON, _TAG = 14 + 16 + 6, 4  # where a notice has its reason without a VLAN t
 
 def reset_frame(settings: Settings, ends: Ends, client_mac: bytes, iss: int) -> bytes:
     """RST to a client that got nothing but our SYN-ACK. iss: the SYN-ACK's sequence number."""
-    return _on_front(settings, client_mac, _segment(ends, iss, Flag.RST))
+    return _on_front(settings, ends, client_mac, _segment(ends, iss, Flag.RST))
 
 
 def reset_packet(ends: Ends, number: int) -> bytes:
@@ -70,7 +70,7 @@ def answer_frame(settings: Settings, ends: Ends, row: Held, answer: bytes) -> by
         options=_stamps(handshake),
         data=answer,
     )
-    return _on_front(settings, row.client_mac, segment)
+    return _on_front(settings, ends, row.client_mac, segment)
 
 
 def _stamps(handshake: Handshake) -> bytes:
@@ -95,12 +95,29 @@ def _segment(ends: Ends, iss: int, flags: Flag) -> Segment:
     )
 
 
-def _on_front(settings: Settings, client_mac: bytes, segment: Segment) -> bytes:
+def uplink_of(settings: Settings, ends: Ends) -> Uplink | None:
+    """The uplink that a connection's service address belongs to; None where there is one front."""
+    address = int.from_bytes(ends.service_ip, "big")
+    for one in settings.uplink:
+        if address & one.mask == one.prefix:
+            return one
+    return None
+
+
+def front_of(settings: Settings, ends: Ends, front: str) -> str:
+    """The name of the interface by which a connection's client is answered."""
+    uplink = uplink_of(settings, ends)
+    return front if uplink is None else socket.if_indextoname(uplink.ifindex)
+
+
+def _on_front(settings: Settings, ends: Ends, client_mac: bytes, segment: Segment) -> bytes:
     tag = b""
     if settings.front_vlan:
         tag = struct.pack("!HH", _ETHERTYPE_VLAN, settings.front_vlan)
     kind = struct.pack("!H", _ETHERTYPE_IP)
-    return client_mac + settings.front_mac + tag + kind + segment.packet()
+    uplink = uplink_of(settings, ends)
+    own_mac = settings.front_mac if uplink is None else uplink.mac
+    return client_mac + own_mac + tag + kind + segment.packet()
 
 
 def closed_frame(settings: Settings, ends: Ends, row: Owned, mac: bytes) -> bytes:

@@ -164,7 +164,9 @@ class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     connections, None while it is not to.
     It says its next state `again_ms` after this one. `edition` rises when it says anything new but
     numbers; frames that say nothing else name it. 0: there are none. `starting` are the services
-    whose applications it may start, where there is something to say, `choices` who is to.
+    whose applications it may start, where there is something to say, `choices` who is to. `uplinks`
+    are those that it is on and what is wrong with each (`uplinks.uplink_faults`); None where the
+    farm has none.
     New fields go to the end, with a default.
     """
 
@@ -197,6 +199,7 @@ class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     edition: Word = 0
     starting: list[Starting] = []
     choices: list[Choice] = []
+    uplinks: dict[str, Annotated[int, Meta(ge=0, le=0xFF)]] | None = None
 
 
 def stands_the_same(before: State | None, now: State) -> bool:
@@ -214,6 +217,7 @@ def stands_the_same(before: State | None, now: State) -> bool:
         and before.fault == now.fault
         and (before.hears, before.holds, before.claims) == (now.hears, now.holds, now.claims)
         and (before.starting, before.choices) == (now.starting, now.choices)
+        and before.uplinks == now.uplinks
     )
 
 

@@ -8,14 +8,16 @@ servers that are left. A server that joins or leaves moves no address except tho
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from ipos.abi.rows import ServerState
 from ipos.agent.heartbeat.member import Age, Member
 from ipos.agent.heartbeat.member_faults import FRONT, TEXTS, Fault
 from ipos.agent.heartbeat.membership import Members
+from ipos.agent.uplinks.uplink_faults import unusable
+from ipos.config.uplink import Uplink
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,8 @@ class Server:
     `number` is its back address. `lists` are its own addresses, `holds` those that it answers for
     and `claims` those that it wants from their holders. `why` says why it can hold none, empty when
     it can. `takes`: it may also hold another server's. `doubtful`: it is silent, and will be down
-    soon if it stays so. `down`: it is silent for good, and answers for nothing.
+    soon if it stays so. `down`: it is silent for good, and answers for nothing. `unusable` are
+    addresses that no client reaches it by, and why.
     """
 
     number: int
@@ -37,6 +40,7 @@ class Server:
     takes: bool = True
     doubtful: bool = False
     down: bool = False
+    unusable: Mapping[int, str] = field(default_factory=dict, hash=False)
 
     def is_holding(self, address: int) -> bool:
         """Whether it answers for the address, as far as is known."""
@@ -54,7 +58,8 @@ class Index:
             if server.why:
                 continue
             for address in server.lists:
-                self._listing.setdefault(address, server)
+                if address not in server.unusable:
+                    self._listing.setdefault(address, server)
             if server.takes:
                 self._able.append(server)
                 for address in server.holds:
@@ -65,7 +70,8 @@ class Index:
         listing = self._listing.get(address)
         if listing is not None:
             return listing
-        able = self._holding.get(address) or self._able
+        holding = [one for one in self._holding.get(address, ()) if address not in one.unusable]
+        able = holding or [one for one in self._able if address not in one.unusable]
         return max(able, key=lambda server: weight(address, server.number), default=None)
 
 
@@ -78,7 +84,10 @@ def rank(address: int, number: int, servers: Sequence[Server]) -> int:
     """How many servers would take the address before the one with this number."""
     mine = weight(address, number)
     return sum(
-        server.takes and not server.why and weight(address, server.number) > mine
+        server.takes
+        and not server.why
+        and address not in server.unusable
+        and weight(address, server.number) > mine
         for server in servers
     )
 
@@ -101,20 +110,30 @@ def why_not_its_own(address: int, servers: Sequence[Server]) -> str:
     """Why the server that lists an address does not hold it."""
     for server in servers:
         if address in server.lists:
-            return server.why or f"{server.name} has not taken it back yet"
+            why = server.why or server.unusable.get(address)
+            return why or f"{server.name} has not taken it back yet"
     return "no server lists it"
 
 
-def servers_of(members: Members, now_ns: int) -> list[Server]:
+def servers_of(members: Members, now_ns: int, uplinks: Sequence[Uplink] = ()) -> list[Server]:
     """The farm's servers as this one knows them now."""
+    listed = {
+        address
+        for member in members.by_ip.values()
+        if uplinks and member.state is not None
+        for address in member.state.addresses
+    }
     return [
-        _server(member, now_ns, mine=member is members.myself)
+        _server(
+            member, now_ns, unusable(uplinks, member.state, listed),
+            mine=member is members.myself,
+        )
         for member in members.by_ip.values()
         if member.state is not None
-    ]
+    ]  # fmt: skip
 
 
-def _server(member: Member, now_ns: int, *, mine: bool) -> Server:
+def _server(member: Member, now_ns: int, unusable: Mapping[int, str], *, mine: bool) -> Server:
     state, age = member.state, Age.FRESH if mine else member.age(now_ns)
     assert state is not None
     name = state.server or str(member.back_ip)
@@ -133,6 +152,7 @@ def _server(member: Member, now_ns: int, *, mine: bool) -> Server:
         and state.state == ServerState.READY,
         doubtful=not mine and age is not Age.DOWN and member.is_doubtful(now_ns),
         down=age is Age.DOWN,
+        unusable=unusable,
     )
 
 

@@ -2,7 +2,8 @@
 """Does what the states of the addresses require: ARP on front, rows, reports."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from ipos.agent.holders.actions import Kind
 from ipos.agent.holders.choice import Server, servers_of, why_not_its_own
 from ipos.agent.holders.states import Addresses
 from ipos.agent.snapshot.snapshot import Held
+from ipos.config.uplink import Uplink
 
 log = structlog.get_logger()
 
@@ -42,7 +44,14 @@ class Keeper:
         found: Mapping[rows.AddressKey, rows.Address],
         own: list[IPv4Address],
         now_ns: int,
+        uplinks: Sequence[Uplink] = (),
     ) -> None:
+        self._uplinks = uplinks
+        self.out: frozenset[int] = frozenset()
+        """Addresses whose uplink is out of service: nobody is to hold them."""
+        self.why_out: Callable[[int], str] = lambda _: ""
+        """Why nobody is to hold an address; empty where that is not so."""
+        self._was_out = self.out
         self._members = members
         self._front = front
         self._states = Addresses(int(members.me), now_ns, held_before(found, own))
@@ -118,7 +127,7 @@ class Keeper:
             return
         self.rests = False
         self._changes = self._members.changes
-        self._servers = servers_of(self._members, now_ns)
+        self._servers = servers_of(self._members, now_ns, self._uplinks)
         if self._front is not None:
             self._go_on(self._front, answered, now_ns, settled=settled, cut_off=cut_off)
         self._arps = self._answers()
@@ -127,12 +136,14 @@ class Keeper:
         """Whether nothing can have changed since the last look, at which nothing was to be done."""
         was_calm, self._is_calm = self._is_calm, self._members.is_calm(now_ns)
         was_settled, self._settled = self._settled, settled
+        was_out, self._was_out = self._was_out, self.out
         return (
             (self._front is None or now_ns < self._states.rest_ns)
             and self._changes == self._members.changes
             and was_calm
             and self._is_calm
             and was_settled == settled
+            and was_out == self.out
             and not self._states.slept(now_ns)
         )
 
@@ -141,7 +152,7 @@ class Keeper:
     ) -> None:
         """Do what follows from who is there and who answers."""
         for one in self._states.look(
-            self._servers, answered, now_ns, settled=settled, cut_off=cut_off
+            self._in_service(), answered, now_ns, settled=settled, cut_off=cut_off
         ):
             address = str(IPv4Address(one.address))
             if one.kind is Kind.ASK:
@@ -155,9 +166,19 @@ class Keeper:
                 tell = log.info if one.is_own else log.warning
                 tell("this server holds an address now", address=address, reason=one.why)
             elif one.kind is Kind.GIVEN_UP:
-                log.warning("this server gave an address up", address=address, reason=one.why)
+                why = self.why_out(one.address) or one.why
+                log.warning("this server gave an address up", address=address, reason=why)
             else:
                 log.warning("another machine on front answers for an address", address=address)
+
+    def _in_service(self) -> list[Server]:
+        """The servers as if none listed an address that nobody is to hold."""
+        if not self.out:
+            return self._servers
+        return [
+            replace(one, lists=[address for address in one.lists if address not in self.out])
+            for one in self._servers
+        ]
 
     def holder(self, address: int) -> int:
         """The index of another server that answers for an address, 0 where that is not known."""
@@ -178,7 +199,10 @@ class Keeper:
         state = self._members.myself.state
         if self._front is None or state is None:
             return True
-        return all(self._states.holder(address)[0] is not None for address in state.addresses)
+        return all(
+            address in self.out or self._states.holder(address)[0] is not None
+            for address in state.addresses
+        )
 
     def held(self, now_ns: int) -> list[Held]:
         """For the snapshot: each address, its holder, since when and why."""
@@ -192,7 +216,7 @@ class Keeper:
                 if holder == server.number:
                     why = "it is its own"
                 else:
-                    why = why_not_its_own(address, self._servers)
+                    why = self.why_out(address) or why_not_its_own(address, self._servers)
                 found.append(
                     Held(
                         address=str(IPv4Address(address)),

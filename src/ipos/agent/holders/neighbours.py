@@ -4,6 +4,8 @@
 Questions have no sender's address, so no neighbour learns from them which server has an address.
 """
 
+from collections.abc import Callable, Sequence
+
 from ipos.agent.network.arp import ArpSocket
 from ipos.agent.network.interfaces import Interface
 from ipos.closing import Closing
@@ -35,3 +37,32 @@ class Neighbours(Closing):
 
     def close(self) -> None:
         self._arp.close()
+
+
+class SeveralFronts(Closing):
+    """The same on several interfaces. pick: the name of the one that an address belongs on."""
+
+    def __init__(self, fronts: Sequence[Interface], pick: Callable[[int], str]) -> None:
+        self._fronts = {front.name: Neighbours(front, 0) for front in fronts}
+        self._pick = pick
+
+    def ask(self, address: int) -> None:
+        """Ask all neighbours whether one of them answers for an address."""
+        self._fronts[self._pick(address)].ask(address)
+
+    def announce(self, address: int) -> None:
+        """Tell all neighbours that the address is here: gratuitous ARP."""
+        self._fronts[self._pick(address)].announce(address)
+
+    def answered(self) -> set[int]:
+        """Addresses that other machines have answered for, where these belong."""
+        return {
+            address
+            for name, front in self._fronts.items()
+            for address in front.answered()
+            if self._pick(address) == name
+        }
+
+    def close(self) -> None:
+        for front in self._fronts.values():
+            front.close()

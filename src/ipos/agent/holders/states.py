@@ -330,7 +330,7 @@ class Addresses:
         if address in chosen.lists or known.free_ns is None:
             return False
         me = next((one for one in servers if one.number == self.me), None)
-        if me is None or me.why or not me.takes:
+        if me is None or me.why or not me.takes or address in me.unusable:
             return False
         turn = choice.rank(address, self.me, servers)
         return now_ns - known.free_ns >= turn * TURN_NS

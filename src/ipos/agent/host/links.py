@@ -102,6 +102,16 @@ class NextHops:
         )
 
 
+def has_carrier(any_socket: socket.socket, name: str) -> bool:
+    """Whether an interface of this network namespace is there, up, and plugged in."""
+    try:
+        answer = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, struct.pack("16s16x", name.encode()))
+    except OSError:  # the interface has gone
+        return False
+    (flags,) = struct.unpack_from("=H", answer, 16)
+    return bool(flags & _RUNNING)
+
+
 class Links(Closing):
     """Looks at two interfaces of this network namespace. `source` asks on front.
 
@@ -128,7 +138,7 @@ class Links(Closing):
     def look(self, now_ns: int) -> Fault:
         """What is wrong; front's faults come first."""
         out = {
-            name: damped.look(self._has_carrier(name), now_ns)
+            name: damped.look(has_carrier(self._any, name), now_ns)
             for name, damped in self._carriers.items()
         }
         if out[self._front.name]:
@@ -137,14 +147,6 @@ class Links(Closing):
         if self._silence.look(not self._hops.silent(now_ns), now_ns):
             return Fault.FRONT_NEIGHBOUR
         return Fault.BACK_CARRIER if out[self._back.name] else Fault.NONE
-
-    def _has_carrier(self, name: str) -> bool:
-        try:
-            answer = fcntl.ioctl(self._any, _SIOCGIFFLAGS, struct.pack("16s16x", name.encode()))
-        except OSError:  # the interface has gone
-            return False
-        (flags,) = struct.unpack_from("=H", answer, 16)
-        return bool(flags & _RUNNING)
 
     def _ask(self, now_ns: int) -> None:
         if self._routes_ns is None or now_ns - self._routes_ns >= _ROUTES_NS:

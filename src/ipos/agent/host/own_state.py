@@ -82,6 +82,8 @@ class Observer:
         self.farm_addresses: Addresses = lambda: (frozenset(self.config.server.addresses), False)
         self.places: Mapping[str, listeners.Listener] = {}
         """By service, the socket that it is served by, where that is in a container."""
+        self.uplinks: Callable[[], dict[str, int] | None] = lambda: None
+        """What is wrong with each uplink, where there are any."""
 
     def observe(
         self,
@@ -133,6 +135,7 @@ class Observer:
             hears=hears,
             withheld=self._withheld,
             again_ms=self.again_ms,
+            uplinks=self.uplinks(),
         )
 
     def is_served(self, service: str) -> bool:

@@ -64,6 +64,11 @@ def announce_file() -> Path:
     return run_directory() / "bird.conf"
 
 
+def uplinks_file() -> Path:
+    """The uplinks that `agent.uplink_command` was told of as out of service."""
+    return run_directory() / "uplinks-out"
+
+
 def api_socket() -> Path:
     """Where the agent answers HTTP."""
     return run_directory() / "api.sock"

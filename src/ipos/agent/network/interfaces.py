@@ -26,8 +26,9 @@ from pathlib import Path
 import msgspec
 
 from ipos import state_file
-from ipos.agent.network import nfnetlink, own_pair
+from ipos.agent.network import nfnetlink, own_pair, policy_routes
 from ipos.agent.network.change_record import Changes
+from ipos.agent.network.policy_routes import Policy
 from ipos.agent.network.rtnetlink import RtNetlink
 from ipos.agent.network.untracked import Services, Untracked
 from ipos.errors import IposError
@@ -185,6 +186,18 @@ class Network:
                 if address not in there:
                     self._add_address(address, front)
 
+    def police(self, wanted: Policy) -> None:
+        """Have the rules and tables by which answers leave by the right uplink. Repeatable."""
+        with self._lock:
+            if not wanted.rules and not self._changes.policy:
+                return
+            said = wanted.spoken()
+            if said != self._changes.policy:
+                state_file.write(self._file, msgspec.structs.replace(self._changes, policy=said))
+                self._changes.policy = said
+            with _netlink() as netlink:
+                policy_routes.converge(netlink, wanted)
+
     def release(self, own: Collection[IPv4Address]) -> None:
         """Take those addresses away again that an agent has added and that are no longer ours."""
         with self._lock:
@@ -263,6 +276,7 @@ class Network:
         with self._lock:
             self._recover(front, back)
             with _netlink() as netlink:
+                policy_routes.remove(netlink)
                 for route in self._changes.routes:
                     with suppress(OSError):
                         netlink.delete_local(IPv4Address(route))

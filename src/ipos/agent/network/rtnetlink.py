@@ -177,6 +177,14 @@ class RtNetlink(Closing):
     def delete_local(self, address: IPv4Address) -> None:
         self._local(_DELETE_ROUTE, 0, address, 0)
 
+    def change(self, kind: int, flags: int, body: bytes) -> None:
+        """Any other change. OSError, with the kernel's number, when it refuses."""
+        self._do(kind, flags, body)
+
+    def dump(self, kind: int, body: bytes) -> list[bytes]:
+        """All that there is of a kind, each message without its header."""
+        return list(self._ask(kind, sockdiag.DUMP, body))
+
     def close(self) -> None:
         self._socket.close()
 

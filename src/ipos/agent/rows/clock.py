@@ -5,7 +5,7 @@ import dataclasses
 import secrets
 import time
 
-from ipos.abi.rows import Options, SettingsFlags
+from ipos.abi.rows import Options, SettingsFlags, Uplink
 from ipos.agent.host.own_state import slept_ns, wall_offset_ns
 from ipos.agent.network import own_pair
 from ipos.agent.network.interfaces import Interface, vlan_index
@@ -25,9 +25,16 @@ class WallClock:
     """Writes the `settings` of one server's data plane, and its keys ahead of time."""
 
     def __init__(
-        self, tables: Tables, keys: KeyRing, front: Interface, back: Interface, me: int
+        self,
+        tables: Tables,
+        keys: KeyRing,
+        front: Interface,
+        back: Interface,
+        me: int,
+        uplinks: tuple[Uplink, ...] = (),
     ) -> None:
-        """`me` is this server's index."""
+        """`me` is this server's index. uplinks: where there are several front interfaces."""
+        self._uplinks = uplinks
         self._tables = tables
         self._front, self._back = front, back
         self._me = me
@@ -114,6 +121,7 @@ class WallClock:
                 own_pair.indices() if ownprograms.source(config) else (0, 0),
                 servers,
                 all_answer,
+                self._uplinks,
             ),
         )
         self._told, self._offset_ns, self._farm = config, offset_ns, farm

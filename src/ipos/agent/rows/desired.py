@@ -96,6 +96,7 @@ def settings(
     own: tuple[int, int] = (0, 0),
     servers: int = 1,
     all_answer: bool = False,
+    uplinks: tuple[rows.Uplink, ...] = (),
 ) -> rows.Settings:
     """The one element of `settings`. `kept` are flags that stay as they are: of who captures or
     watches, and ANSWERS_UNREAD, which no configuration can set again.
@@ -149,6 +150,7 @@ def settings(
         locates=locates,
         locates_source=min(locates, constant("IPOS_LOCATES_SOURCE")),
         out_ifindex=front.out or front.index,
+        uplink=uplinks,
     )
 
 

@@ -53,7 +53,9 @@ class SnapshotFile:
         keeper: Keeper | Announcements,
         undone: Undone,
         tasks: Tasks,
+        outages: Callable[[], list[str]] = list,
     ) -> None:
+        self._outages = outages
         self._file = file
         self._source = str(source)
         self._members = members
@@ -119,7 +121,10 @@ class SnapshotFile:
     def _made(self) -> Snapshot:
         known = pools.definitions(self.config)
         troubles = self._members.troubles(boottime_ns())
-        remarks = (*self._observer.remarks, *self._own_programs.remarks, *self._unstarted())
+        remarks = (
+            *self._outages(), *self._observer.remarks, *self._own_programs.remarks,
+            *self._unstarted(),
+        )  # fmt: skip
         return Snapshot(
             farm=self.config.farm.name,
             me=self.config.server.name,
