@@ -39,7 +39,6 @@ service = "web"
 pool = "all"
 """
 
-_TO_ALL = 'service = "web"\npool = "all"'
 _ADDRESSES = 'addresses = ["203.0.113.1"]'
 
 NAME = "1 to 32 letters, digits, hyphens and underscores, such as"
@@ -253,21 +252,6 @@ FIELDS = [
      'agent.web_key is 7; it must be the path of a file, such as "/etc/ipos/web.pem"'),
     ("Agent.announce_file", _ADDRESSES, f"{_ADDRESSES}\n[agent]\nannounce_file = 7", 18,
      'agent.announce_file is 7; it must be the path of a file, such as "/run/ipos/bird.conf"'),
-    ("Agent.uplink_command", _ADDRESSES, f"{_ADDRESSES}\n[agent]\nuplink_command = []", 18,
-     ("agent.uplink_command is []; it must be a command and its arguments, such as "
-     '["/etc/ipos/dns-out"]')),
-    ("Uplink.name", _TO_ALL, f"{_TO_ALL}\n[[uplink]]\nname = 7", 37,
-     f'uplink[1].name is 7; it must be {NAME} "isp1"'),
-    ("Uplink.prefix", _TO_ALL, f'{_TO_ALL}\n[[uplink]]\nprefix = "203.0.113.1/24"', 37,
-     ('uplink[1].prefix is "203.0.113.1/24"; it must be a network by its first address, such as '
-     '"203.0.113.0/24"')),
-    ("Uplink.gateway", _TO_ALL, f"{_TO_ALL}\n[[uplink]]\ngateway = 1", 37,
-     'uplink[1].gateway is 1; it must be the address of a router, such as "203.0.113.254"'),
-    ("Uplink.interface", _TO_ALL, f'{_TO_ALL}\n[[uplink]]\ninterface = "a b"', 37,
-     ('uplink[1].interface is "a b"; it must be the name of a network interface of this server, '
-     'such as "eth0"')),
-    ("Config.uplink", "[[pool]]", "[uplink]\n[[pool]]", 29,
-     "uplink is {  }; it must be written as [[uplink]]"),
     ("Agent.announce_command", _ADDRESSES, f"{_ADDRESSES}\n[agent]\nannounce_command = 7", 18,
      ('agent.announce_command is 7; it must be a command and its arguments, such as '
      '["birdc", "configure"]')),

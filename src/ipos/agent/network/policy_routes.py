@@ -71,7 +71,7 @@ class Policy:
     ways: tuple[Way, ...] = ()
 
     def spoken(self) -> list[str]:
-        """Each change in words, for the file of changes."""
+        """Each change in words: they go into the file of changes."""
         return [*map(str, sorted(self.rules)), *map(str, self.ways)]
 
 

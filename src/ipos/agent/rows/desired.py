@@ -107,9 +107,7 @@ def settings(
     pair by which own programs are clients. servers: of the farm. all_answer: see
     `Members.all_answer`.
     """
-    flags = kept
-    if keys.other is not None:
-        flags |= rows.SettingsFlags.KEYS_CHANGE
+    flags = kept if keys.other is None else kept | rows.SettingsFlags.KEYS_CHANGE
     if config.farm.authenticate:
         flags |= rows.SettingsFlags.AUTHENTICATE
     if any(reads_answers(service) for service in config.service):
