@@ -7,11 +7,25 @@ from ipos.agent.drain.emptying import Emptying
 from ipos.agent.http.history import History
 from ipos.agent.http.readiness import Readiness
 from ipos.agent.loop.tasks import Tasks
+from ipos.agent.network.interfaces import Network
+from ipos.agent.network.policy_routes import Policy, policy
 from ipos.agent.network.untracked import TranslationWatch
 from ipos.agent.rows import desired
 from ipos.agent.startup import Parts
 from ipos.agent.view.snapshot_file import SnapshotFile
+from ipos.errors import IposError
 from ipos.kernel.capture import end_unread
+
+_ROUTES_NS = 3_000_000_000
+
+
+def _police(network: Network, wanted: Policy) -> str:
+    """Put back what the kernel has removed, as it does when an interface is set down."""
+    try:
+        network.police(wanted)
+    except (IposError, OSError) as error:
+        return f"answers may leave by a wrong uplink: {error}"
+    return ""
 
 
 class Housekeeping:
@@ -37,6 +51,7 @@ class Housekeeping:
         self._snapshot = snapshot
         self._history = history
         self._tasks = tasks
+        self._routed_ns = 0
 
     def keep(self, now_ns: int, *, settled: bool, is_ready: bool) -> None:
         """settled: a member that nobody has heard is gone. is_ready: all rows and routes stand."""
@@ -57,6 +72,13 @@ class Housekeeping:
         if self._history is not None and self._history.is_due(now_ns):
             self._sample(self._history, now_ns)
         self._snapshot.save()
+        if parts.config.uplink and now_ns - self._routed_ns >= _ROUTES_NS:
+            self._routed_ns = now_ns
+            wanted = policy(parts.config.uplink, parts.config.farm.return_)
+            self._tasks.in_thread(
+                lambda: _police(parts.network, wanted),
+                lambda failed: parts.undone.note("uplink routes", failed),
+            )
 
     def _sample(self, history: History, now_ns: int) -> None:
         parts = self._parts

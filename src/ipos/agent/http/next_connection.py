@@ -74,6 +74,7 @@ def _hosts(view: View) -> dict[bytes, str]:
     if settings is not None:
         me = view.snapshot.me
         found |= {settings.front_mac: me, settings.back_mac: me}
+        found |= {one.mac: me for one in settings.uplink}
     for index, server in view.servers():
         found.setdefault(server.mac, names[index])
     return found
