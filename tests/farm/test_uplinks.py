@@ -299,11 +299,12 @@ def test_an_owner_answers_by_its_own_router(tmp_path: Path) -> None:
             for name in ("all", "clients", FRONT_LAN, SECOND_LAN):
                 path = f"net.ipv4.conf.{name}.rp_filter=0"
                 farm.lab.run(router, ["sysctl", "-q", "-w", path], stderr=subprocess.DEVNULL)
-        address = farm.addresses("s1")["isp1"]
+        address, other = farm.addresses("s1")["isp1"], farm.addresses("s2")["isp2"]
+        wait_until("both held", lambda: farm.holds("s1", address) and farm.holds("s2", other), 60)
         with capturing(farm, *ROUTERS["isp1"]) as one, capturing(farm, *ROUTERS["isp2"]) as two:
             assert farm.ask(address, ELSEWHERE, "/bytes/300000") == "s2"
         bulk = [sum(len(f) for f in each.frames if f[26:29] == PREFIXES["isp1"])
                 for each in (one, two)]  # fmt: skip
         assert bulk[1] > 300_000, "by s2's own router"
         assert bulk[0] < 1_000, "only the handshake by the first one"
-        assert farm.ask(farm.addresses("s2")["isp2"], THIRD, "/bytes/300000") == "s3"
+        assert farm.ask(other, THIRD, "/bytes/300000") == "s3"
