@@ -61,6 +61,21 @@ def test_on_one_lan_back_is_front() -> None:
     assert _file(None, topology="one-lan")["server"]["back"] == "front"
 
 
+def test_on_two_isps_a_server_has_an_address_of_each() -> None:
+    found = _file(None, topology="dual-isp")
+    assert found["server"]["front"] == "front"
+    assert found["server"]["addresses"] == ["203.0.113.2", "192.0.2.2"]
+    assert [(one["gateway"], one["interface"]) for one in found["uplink"]] == [
+        ("203.0.113.254", "front"), ("192.0.2.254", "front2"),
+    ]  # fmt: skip
+
+
+def test_an_owner_that_answers_by_its_own_router_is_on_one() -> None:
+    found = _file('[farm]\nreturn = "owner"\n', topology="dual-isp")
+    assert (found["server"]["front"], found["server"]["addresses"]) == ("front2", ["192.0.2.2"])
+    assert [one.get("interface") for one in found["uplink"]] == [None, "front2"]
+
+
 def test_the_users_parts_are_kept_and_the_labs_own_put_over_them() -> None:
     common = """
         [farm]

@@ -28,6 +28,18 @@ def test_one_lan_puts_both_addresses_on_front() -> None:
     assert BACK_LAN not in lans(settings)
 
 
+def test_two_isps_have_a_router_and_a_lan_each() -> None:
+    settings = Settings(topology="dual-isp", servers=2)
+    hosts = nodes(settings)
+    assert list(hosts) == ["client1", "router1", "router2", "s1", "s2"]
+    assert [i.name for i in hosts["s2"].interfaces] == ["front", "front2", "back"]
+    assert hosts["s2"].address("front2") == "192.0.2.2"
+    assert hosts["router2"].address("front2") == "192.0.2.254"
+    assert hosts["client1"].routes == (("192.0.2.0/24", "10.99.0.253"),)
+    assert lans(settings) == ("clients", "front", "front2", "back")
+    assert nodes(Settings(topology="back-lan")) == nodes(Settings(topology="single"))
+
+
 def test_no_two_interfaces_share_a_mac_or_a_port_name() -> None:
     hosts = nodes(Settings(servers=200, clients=200)).values()
     interfaces = [(host, interface) for host in hosts for interface in host.interfaces]
