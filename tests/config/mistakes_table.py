@@ -96,8 +96,6 @@ FIELDS = [
      f'farm.deny is ["198.51.100.1/24"]; it must be {DENY}'),
     ("Farm.announce", "idle_s", "announce", 8,
      'farm.announce is 3600; it must be "arp", "bgp" or "none"'),
-    ("Farm.return_", "idle_s = 3600", 'return = "back"', 8,
-     'farm.return is "back"; it must be "source" or "owner"'),
     ("Farm.locates_per_s", "idle_s = 3600", "locates_per_s = 65536", 8,
      "farm.locates_per_s is 65536; it must be 1 to 65535 frames a second, or 0 for none"),
     ("Farm.limits", "[farm.limits]\nforward = 1_000_000", "limits = 3", 9,

@@ -7,6 +7,8 @@ _ADDRESSES = 'addresses = ["203.0.113.1"]'
 _TO_ALL = 'service = "web"\npool = "all"'
 
 UPLINK_FIELDS = [
+    ("Farm.return_", "idle_s = 3600", 'return = "back"', 8,
+     'farm.return is "back"; it must be "source" or "owner"'),
     ("Agent.uplink_command", _ADDRESSES, f"{_ADDRESSES}\n[agent]\nuplink_command = []", 18,
      ("agent.uplink_command is []; it must be a command and its arguments, such as "
      '["/etc/ipos/dns-out"]')),

@@ -131,6 +131,15 @@ def server_file(
     return to_toml({"farm": farm, "server": own, **rest})
 
 
+def unused(common: Mapping[str, Any], server: Node) -> list[str]:
+    """Front interfaces that a server's file does not name: on these its kernel would answer ARP."""
+    lans = {one.lan: one.name for one in server.interfaces}
+    if SECOND_LAN not in lans:
+        return []
+    names = _uplinks_of(server, common.get("farm", {}).get("return", "source"))
+    return [lans[lan] for name, lan in UPLINKS.items() if name not in names]
+
+
 def _uplinks_of(server: Node, return_: str) -> list[str]:
     """Which uplinks a server is on: all; where it answers by its own router, each second one."""
     names = list(UPLINKS)

@@ -269,6 +269,8 @@ class Lab:
                 bird.socket_of(place) if self.is_ecmp else None,
             )
             place.config_file.write_text(text)
+            for name in configuration.unused(common, server):
+                place.run(["ip", "link", "set", name, "down"], check=True)
 
 
 def _require_tools() -> None:

@@ -14,8 +14,8 @@ _NUMBER = re.compile(r"-?\d{1,9}")
 
 class Changes(msgspec.Struct):
     """sysctls: by name, as they were before. addresses: each with its interface. routes: of
-    addresses that were made local. policy: rules and routes of uplinks, in words; what is taken back
-    is what has our mark. notrack: whether there is a table of nftables.
+    addresses that were made local. policy: rules and routes of uplinks, in words; all that has our
+    mark is taken back. notrack: whether there is a table of nftables.
     """
 
     sysctls: dict[str, str] = {}
