@@ -52,6 +52,7 @@ def _decision(node: Node, rng: random.Random, table: list[int]) -> None:
         node.table("servers")[server] = {
             "address": server, "mac": bytes(6), "state": load.state,
             "tcp_connections": load.tcp_connections, "cpu_permille": load.cpu_permille,
+            "memory_short": load.memory_short, "bandwidth_short": load.bandwidth_short,
             "base": load.base, "limit": load.limit, "sent": load.row_sent,
         }  # fmt: skip
         node.table("traffic")[server] = {"sent": load.sent, "closed": load.closed}
@@ -126,6 +127,8 @@ def _load(rng: random.Random, alike: bool) -> Load:
             state=state,
             tcp_connections=rng.choice((rng.randrange(100), CONNECTIONS_MAX + rng.randrange(9))),
             cpu_permille=rng.randrange(1001),
+            memory_short=_short(rng),
+            bandwidth_short=_short(rng),
             sent=sent,
             closed=closed,
             base=sent - closed - rng.randrange(6),
@@ -136,9 +139,16 @@ def _load(rng: random.Random, alike: bool) -> Load:
         state=state,
         tcp_connections=rng.choice((0, 0, 1, 50, 2**31)),
         cpu_permille=rng.choice((0, 1, 500, 999, 1000, rng.randrange(1001))),
+        memory_short=_short(rng),
+        bandwidth_short=_short(rng),
         sent=sent,
         closed=rng.choice((0, sent // 2, sent)),
         base=rng.choice((0, 1, sent, -3)),
         limit=rng.choice((0, 0, 0, 1, 100, 2**32 - 1)),
         row_sent=rng.choice((sent & 0xFFFF_FFFF, 0, 7)),
     )
+
+
+def _short(rng: random.Random) -> int:
+    """Percent that a server is short of something; mostly it is not."""
+    return rng.choice((0, 0, 0, 49, 50, 51, 99, 100, rng.randrange(101)))

@@ -97,7 +97,9 @@ struct ipos_server {	/* map `servers`, by index; Figure 12 "Server state" */
 	__u8 state;  /* enum ipos_server_state */
 	__u8 stale;  /* 1: the row is old, the server is not known to be down */
 	__u32 tcp_connections;
-	__u32 cpu_permille;
+	__u16 cpu_permille;
+	__u8 memory_short;	   /* percent: 0 has enough, from 90 less than it needs */
+	__u8 bandwidth_short;	   /* percent of the front link that is in use */
 	__u64 memory_available;	   /* bytes */
 	__u64 bandwidth_available; /* bits per second */
 	__u64 updated_ns;	   /* boottime clock, when the row came */

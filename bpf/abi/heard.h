@@ -28,7 +28,9 @@ struct ipos_heard {
 	__u64 bandwidth_available;
 	__s64 sent; /* of `traffic`, when the frame came */
 	__s64 closed;
-	__u32 cpu_permille;
+	__u16 cpu_permille;
+	__u8 memory_short; /* as in `servers` */
+	__u8 bandwidth_short;
 	__u32 zero;
 	__u64 last_ns;	/* when the last frame of type 13, or probe, with a right tag came */
 	__u64 since_ns; /* since when none came later than IPOS_PAUSE_NS after the one before */

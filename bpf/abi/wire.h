@@ -172,7 +172,9 @@ struct ipos_numbers {
 	__be64 memory_available;
 	__be64 bandwidth_available;
 	__be32 tcp_connections;
-	__be32 cpu_permille;
+	__u8 memory_short; /* percent; with the next two, a busy CPU to releases before ABI 12 */
+	__u8 bandwidth_short;
+	__be16 cpu_permille;
 	__be32 edition;
 	__be32 sent_s; /* as in the control block */
 	__u8 tag[8];   /* over the header and all before it; what follows is padding */

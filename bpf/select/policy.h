@@ -36,8 +36,17 @@ struct drawing {       /* of one candidate by weight */
 	__u32 without; /* a place in the pool that is not wanted; NONE */
 };
 
-/* A CPU's price: 1 while half of it is left, twice as much whenever half of that is gone. */
-IPOS_INLINE __u64 cpu_price(__u32 permille)
+/* What is gone, in permille, of that which a server is shortest of: CPU, memory or bandwidth. */
+IPOS_INLINE __u32 shortage(const struct ipos_server *server)
+{
+	__u32 memory = server->memory_short, bandwidth = server->bandwidth_short;
+	__u32 most = 10 * (memory > bandwidth ? memory : bandwidth);
+
+	return server->cpu_permille > most ? server->cpu_permille : most;
+}
+
+/* A server's price: 1 while half of all is left, twice as much whenever half of that is gone. */
+IPOS_INLINE __u64 load_price(__u32 permille)
 {
 	__u32 left = permille < 1000 ? 1000 - permille : 0;
 	__u64 price = 1;
@@ -52,7 +61,7 @@ IPOS_INLINE __u64 cpu_price(__u32 permille)
 }
 
 /*
- * Lower is better, per weight: connections where `mean` is a usual weight, times the CPU's price.
+ * Lower is better, per weight: connections where `mean` is a usual weight, times the price.
  * What we have sent there since the row came counts `times`.
  */
 IPOS_INLINE __u64 load_score(const struct ipos_candidate *one, __u32 mean, __s64 times)
@@ -65,7 +74,7 @@ IPOS_INLINE __u64 load_score(const struct ipos_candidate *one, __u32 mean, __s64
 	n = connections_by(server, one->server, times);
 	if (n > CONNECTIONS_MAX)
 		n = CONNECTIONS_MAX;
-	return (n * mean + one->weight) * cpu_price(server->cpu_permille);
+	return (n * mean + one->weight) * load_price(shortage(server));
 }
 
 /* The same: CPU as the row has it, and what all of us may have sent there since it came. */

@@ -29,7 +29,9 @@ IPOS_INLINE int state_write(struct ipos_server *server, struct ipos_heard *row,
 		row->sent = sent;
 		row->closed = closed;
 		row->tcp_connections = server->tcp_connections = bpf_ntohl(n->tcp_connections);
-		row->cpu_permille = server->cpu_permille = bpf_ntohl(n->cpu_permille);
+		row->cpu_permille = server->cpu_permille = bpf_ntohs(n->cpu_permille);
+		row->memory_short = server->memory_short = n->memory_short;
+		row->bandwidth_short = server->bandwidth_short = n->bandwidth_short;
 		row->memory_available = server->memory_available =
 			bpf_be64_to_cpu(n->memory_available);
 		row->bandwidth_available = server->bandwidth_available =

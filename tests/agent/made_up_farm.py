@@ -67,7 +67,7 @@ def state(number: int, **changes: Any) -> State:
         mac=bytes((2, 0, 0, 0)) + number.to_bytes(2),
         addresses=[int(front(number))],
         tcp_connections=10 * number,
-        cpu_permille=100 * number,
+        cpu_permille=min(100 * number, 1000),
         memory_available=number << 30,
         bandwidth_available=1_000_000_000,
         services=["web"],

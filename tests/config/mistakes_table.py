@@ -123,6 +123,8 @@ FIELDS = [
     ("Server.max_connections", 'back = "eth1"', 'back = "eth1"\nmax_connections = "few"', 16,
      ('server.max_connections is "few"; it must be connections from 1 to 16777216, or 0 for no '
      'limit')),
+    ("Server.bandwidth", 'back = "eth1"', 'back = "eth1"\nbandwidth = "1G"', 16,
+     'server.bandwidth is "1G"; it must be bits per second, or 0 for the link\'s own'),
     ("Server.on_stop", 'back = "eth1"', 'back = "eth1"\non_stop = "go"', 16,
      'server.on_stop is "go"; it must be "stay" or "leave"'),
     ("Server.mptcp", 'back = "eth1"', 'back = "eth1"\nmptcp = "on"', 16,
@@ -269,7 +271,6 @@ FIELDS = [
 ROUTE = '[[route]]\nservice = "web"\npool = "all"\n'
 
 BY_HOST = f'fall = 3 }}\nmode = "tcp"\n{ROUTE}host = "a.example"\n'
-
 BY_PATH = f'fall = 3 }}\nmode = "tls"\n{ROUTE}path = "/a"\n'
 
 OTHERS = [
@@ -277,7 +278,7 @@ OTHERS = [
      '[farm] has no key "idle"; did you mean "idle_s"?'),
     ("unknown key far from any", 'front = "eth0"', 'front = "eth0"\ncolour = 1', 15,
      ('[server] has no key "colour"; its keys are name, front, back, addresses, front_vlan, '
-     "back_vlan, max_connections, on_stop, leave_timeout_s, ready_port, mptcp, notrack, "
+     "back_vlan, max_connections, bandwidth, on_stop, leave_timeout_s, ready_port, mptcp, notrack, "
      "access_log_file, access_log_to, access_log_format")),
     ("a log's file and another target", 'back = "eth1"',
      'back = "eth1"\naccess_log_file = "/var/log/a"\naccess_log_to = "syslog"', 16,
@@ -355,43 +356,6 @@ OTHERS = [
     ("what is read on connection", "port = 25", 'port = 25\nmode = "http"', 27,
      ('service "mail" has mode = "http" and select = "connection", which chooses before anything '
       'is said; leave mode out')),
-    ("redirect without names", "port = 80", 'port = 80\nsession = { kind = "redirect" }', 21,
-     ('service "web" has a session by redirect and no names to send clients to; give the servers\' '
-      'own in session.name, such as name = "{server}.example.org"')),
-    ("names without redirect", "port = 80",
-     'port = 80\nsession = { kind = "source", name = "{server}.org" }', 21,
-     ('service "web" has session.name, which is where kind = "redirect" sends clients, and kind = '
-      '"source"; leave it out')),
-    ("a scheme without redirect", "port = 80",
-     'port = 80\nsession = { kind = "insert", scheme = "https" }', 21,
-     ('service "web" has session.scheme, which is where kind = "redirect" sends clients, and kind '
-      '= "insert"; leave it out')),
-    ("a cookie without a kind that has one", "port = 80",
-     'port = 80\nsession = { kind = "source", cookie = "SID" }', 21,
-     ('service "web" has session.cookie, which is the cookie that kind = "insert" or "learn" goes '
-      'by, and kind = "source"; leave it out')),
-    ("a learned cookie's life for an inserted one", "port = 80",
-     'port = 80\nsession = { kind = "insert", expire_s = 60 }', 21,
-     ('service "web" has session.expire_s, which is how long kind = "learn" remembers a cookie, '
-      'and kind = "insert"; leave it out')),
-    ("learning without a name", "port = 80", 'port = 80\nsession = { kind = "learn" }', 21,
-     ('service "web" has a session by learning and no cookie to learn; give the name of the '
-      'application\'s own in session.cookie, such as cookie = "JSESSIONID"')),
-    ("redirect on connection", "port = 25",
-     'port = 25\nsession = { kind = "redirect", name = "{server}.org" }', 27,
-     ('service "mail" has a session by redirect and select = "connection", which decides before '
-      'any request comes; say select = "request", or kind = "source"')),
-    ("session on connection", "port = 25", 'port = 25\nsession = { kind = "insert" }', 27,
-     ('service "mail" has a session by cookie and select = "connection", which decides before '
-     'any cookie comes; say select = "request", or kind = "source"')),
-    ("attribute of another session", "port = 80",
-     'port = 80\nsession = { kind = "learn", secure = true }', 21,
-     ('service "web" has session.secure, which is an attribute of cookies that kind = "insert" '
-     'makes, and kind = "learn"; leave it out')),
-    ("same_site none", "port = 80",
-     'port = 80\nsession = { kind = "insert", same_site = "none" }', 21,
-     ('service "web" has session.same_site = "none" without secure = true; browsers throw such '
-     "cookies away")),
     ("a file of announcements for nobody", _ADDRESSES,
      f'{_ADDRESSES}\n[agent]\nannounce_file = "/run/ipos/bird.conf"', 18,
      ('agent.announce_file is for farm.announce = "bgp", and that is "arp"; leave it out, or say '

@@ -13,7 +13,7 @@ import pytest
 
 from ipos.abi.layout import constant
 from ipos.selection import source
-from ipos.selection.policies import Candidate, Load, Policy, Request, decide
+from ipos.selection.policies import Candidate, Load, Policy, Request, ServerState, decide
 from tests.support.golden import packets
 from tests.support.golden.kernel_machine import kernel_machine
 from tests.support.golden.machine import Config, Machine, NativeMachine, configure, connection_key
@@ -24,6 +24,21 @@ CLIENT = int(IPv4Address(packets.CLIENT))
 POOL = [Candidate(1, 1), Candidate(2, 3), Candidate(3, 2)]
 TABLE = [position + 1 for position in source.table([("s1", 1), ("s2", 3), ("s3", 2)])]
 LOADS = {1: Load(tcp_connections=4), 2: Load(tcp_connections=9), 3: Load(tcp_connections=7)}
+SHORT_OF_MEMORY = {
+    1: Load(memory_short=90),
+    2: Load(state=ServerState.DRAIN),
+    3: Load(tcp_connections=4, memory_short=49),
+}
+SHORT_OF_BANDWIDTH = {
+    1: Load(tcp_connections=3, bandwidth_short=40),
+    2: Load(state=ServerState.DRAIN),
+    3: Load(bandwidth_short=100),
+}
+SHORT_OF_BOTH = {
+    1: Load(memory_short=50, bandwidth_short=99),
+    2: Load(state=ServerState.DRAIN),
+    3: Load(memory_short=97, bandwidth_short=50),
+}
 FULL = {n: Load(tcp_connections=7, limit=7 * (n != 3)) for n in (1, 2, 3)}
 
 
@@ -43,7 +58,9 @@ def chosen(machine: Machine, policy: Policy, loads: dict[int, Load], turn: int) 
     for index, load in loads.items():
         row = machine.table("servers")[index]
         load_of_it = {"tcp_connections": load.tcp_connections, "limit": load.limit,
-                      "cpu_permille": load.cpu_permille}  # fmt: skip
+                      "state": int(load.state),
+                      "cpu_permille": load.cpu_permille, "memory_short": load.memory_short,
+                      "bandwidth_short": load.bandwidth_short}  # fmt: skip
         machine.table("servers")[index] = {**row, **load_of_it}
     machine.table("pools")[1] = pool(
         [{"server": c.server, "port": 80, "weight": c.weight, "ramp": c.ramp} for c in POOL],
@@ -65,8 +82,12 @@ CHANCE = {Policy.LEAST_LOADED, Policy.LEAST_CPU, Policy.RANDOM}
 CASES = [
     *((policy, LOADS) for policy in Policy if policy not in CHANCE),
     *((policy, FULL) for policy in Policy),
+    (Policy.LEAST_LOADED, SHORT_OF_MEMORY),
+    (Policy.LEAST_LOADED, SHORT_OF_BANDWIDTH),
+    (Policy.LEAST_LOADED, SHORT_OF_BOTH),
 ]
-"""Where chance decides, only one server has room: the kernel's numbers cannot be foretold."""
+"""Where chance decides, only one server has room, or there are two and it draws both: the kernel's
+numbers cannot be foretold."""
 
 
 @pytest.mark.parametrize("turn", [0, 3, 4, 5])

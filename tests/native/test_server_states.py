@@ -55,7 +55,7 @@ def compare(seed: int) -> set[str]:
             server = machine.table("servers")[INDICES[str(back)]]
             assert (row["boot"], row["sequence"]) == (packet.boot, packet.sequence)
             for field in ("tcp_connections", "cpu_permille", "memory_available",
-                          "bandwidth_available"):  # fmt: skip
+                          "bandwidth_available", "memory_short", "bandwidth_short"):  # fmt: skip
                 assert row[field] == server[field] == getattr(packet, field)
         return found
     finally:
@@ -77,6 +77,7 @@ def drawn(rng: random.Random, known: dict[IPv4Address, Edition]) -> bytes:
         "by": address, "back": back, "sequence": one.sequence + rng.randrange(-3, 60),
         "edition": one.edition + rng.choice([0, 0, 0, 0, 0, 0, 1, -1]),
         "connections": rng.randrange(1 << 32), "cpu": rng.randrange(1001),
+        "short": (rng.randrange(101), rng.randrange(101)),
         "memory": rng.randrange(1 << 64), "bandwidth": rng.randrange(1 << 64),
     }  # fmt: skip
     wrong: dict[str, Any] = rng.choice([

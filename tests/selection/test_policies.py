@@ -31,6 +31,8 @@ loads = st.builds(
     state=st.sampled_from(ServerState),
     tcp_connections=st.integers(0, 1000),
     cpu_permille=st.integers(0, 1000),
+    memory_short=st.integers(0, 100),
+    bandwidth_short=st.integers(0, 100),
     sent=st.integers(0, 2000),
     closed=st.integers(0, 2000),
     base=st.integers(-2000, 2000),
@@ -81,10 +83,46 @@ def chosen(
         (Load(cpu_permille=969), 0, 32),
         (Load(cpu_permille=985), 0, 64),
         (Load(cpu_permille=1000), 0, 64),
+        (Load(memory_short=49), 0, 1),
+        (Load(memory_short=50), 0, 2),
+        (Load(memory_short=90), 0, 8),
+        (Load(bandwidth_short=75), 0, 4),
+        (Load(bandwidth_short=100), 0, 64),
+        (Load(cpu_permille=500, memory_short=75, bandwidth_short=90), 0, 8),
+        (Load(cpu_permille=500, memory_short=90, bandwidth_short=75), 0, 8),
+        (Load(cpu_permille=900, memory_short=75, bandwidth_short=50), 0, 8),
     ],
 )
 def test_a_load(load: Load, connections: int, price: int) -> None:
-    assert (load.connections, load.cpu_price) == (connections, price)
+    assert (load.connections, load.price) == (connections, price)
+
+
+@pytest.mark.parametrize(
+    ("load", "shortest"),
+    [
+        (Load(), (0, "cpu")),
+        (Load(cpu_permille=500, memory_short=50, bandwidth_short=50), (500, "cpu")),
+        (Load(cpu_permille=500, memory_short=51, bandwidth_short=51), (510, "memory")),
+        (Load(cpu_permille=500, memory_short=51, bandwidth_short=52), (520, "bandwidth")),
+    ],
+)
+def test_what_a_server_is_shortest_of(load: Load, shortest: tuple[int, str]) -> None:
+    assert load.shortest == shortest
+
+
+@pytest.mark.parametrize("short", [(101, 0), (0, 101)])
+def test_more_than_all_cannot_be_short(short: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="0 to 100 percent"):
+        Load(memory_short=short[0], bandwidth_short=short[1])
+
+
+@pytest.mark.parametrize("load", [Load(memory_short=90), Load(bandwidth_short=90)])
+def test_a_short_server_is_never_the_better_of_two(load: Load) -> None:
+    known = {**IDLE, 2: load}
+    for high in THIRDS:
+        for low in THIRDS:
+            assert chosen(Policy.LEAST_LOADED, halves(high, low), known) != 2
+    assert chosen(Policy.LEAST_CPU, halves(THIRDS[1], 0), known) == 2, "which goes by CPU alone"
 
 
 def test_what_all_first_servers_have_done() -> None:

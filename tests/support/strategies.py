@@ -95,6 +95,7 @@ def frame(packet: Packet, vlan: VlanTag | None = None) -> Frame:
     return Frame(destination_mac=MAC_2, source_mac=MAC_1, vlan=vlan, packet=packet)
 
 
+u8 = st.integers(0, 0xFF)
 u16 = st.integers(0, 0xFFFF)
 u64 = st.integers(0, 2**64 - 1)
 u32 = st.integers(0, 0xFFFF_FFFF)
@@ -200,7 +201,9 @@ states = st.builds(
     memory_available=u64,
     bandwidth_available=u64,
     tcp_connections=u32,
-    cpu_permille=u32,
+    memory_short=u8,
+    bandwidth_short=u8,
+    cpu_permille=u16,
     edition=u32,
     sent_s=u32,
 )

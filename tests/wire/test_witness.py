@@ -246,7 +246,16 @@ def test_tag_of_an_answer_to_locate_covers_question_and_addresses() -> None:
 
 def test_tag_of_a_state_covers_all_its_numbers() -> None:
     plain = Numbers(
-        boot=1, sequence=2, memory=3, bandwidth=4, connections=5, cpu=6, edition=7, sent_s=8
+        boot=1,
+        sequence=2,
+        memory=3,
+        bandwidth=4,
+        connections=5,
+        cpu=6,
+        edition=7,
+        sent_s=8,
+        memory_short=9,
+        bandwidth_short=10,
     )
     covered = built(ipos(PacketType.STATE), plain)[: 16 + 48]
     plain.tag = siphash64(KEY, covered).to_bytes(8, "little")
@@ -254,6 +263,7 @@ def test_tag_of_a_state_covers_all_its_numbers() -> None:
     value = StatePacket(
         header=header(PacketType.STATE), boot=1, sequence=2, memory_available=3,
         bandwidth_available=4, tcp_connections=5, cpu_permille=6, edition=7, sent_s=8,
+        memory_short=9, bandwidth_short=10,
     )  # fmt: skip
     assert ethernet.encode(frame(value), KEY).hex() == golden.hex()
     assert ethernet.decode(golden, KEY) == frame(value)

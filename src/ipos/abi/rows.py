@@ -663,6 +663,8 @@ class Numbers:
     memory_available: int = 0
     bandwidth_available: int = 0
     tcp_connections: int = 0
+    memory_short: int = 0
+    bandwidth_short: int = 0
     cpu_permille: int = 0
     edition: int = 0
     sent_s: int = 0
@@ -770,6 +772,8 @@ class Server:
     stale: bool = False
     tcp_connections: int = 0
     cpu_permille: int = 0
+    memory_short: int = 0
+    bandwidth_short: int = 0
     memory_available: int = 0
     bandwidth_available: int = 0
     updated_ns: int = 0
@@ -1092,6 +1096,8 @@ class Heard:
     sent: int = 0
     closed: int = 0
     cpu_permille: int = 0
+    memory_short: int = 0
+    bandwidth_short: int = 0
     last_ns: int = 0
     since_ns: int = 0
 

@@ -15,7 +15,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _COLUMNS = (
     *("server", "address", "state", "weight", "connections", "cpu_utilisation"),
-    *("score", "usable", "share", "reason"),
+    *("short_of", "price", "score", "usable", "share", "reason"),
 )
 
 

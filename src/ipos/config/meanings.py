@@ -48,6 +48,8 @@ MEANINGS: dict[str, str] = {
     "Server.back_vlan": "The VLAN of the farm on back.",
     "Server.max_connections": "How many connections this server takes; then other servers are "
     "chosen.",
+    "Server.bandwidth": "How fast the front link is in each direction, where it does not say so or "
+    "the network behind it is slower. `least-loaded` gives less to a server whose link is full.",
     "Server.on_stop": 'What SIGTERM does: "stay" ends only the agent, "leave" drains the server '
     "first.",
     "Server.mptcp": 'Whether new sockets may use MPTCP: "off" sets `net.mptcp.enabled` to 0 until '

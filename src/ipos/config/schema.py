@@ -150,6 +150,14 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
         int,
         Meta(ge=0, le=16_777_216, description="connections from 1 to 16777216, or 0 for no limit"),
     ] = 0
+    bandwidth: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10**13,
+            description="bits per second, or 0 for the link's own",
+        ),
+    ] = 0
     on_stop: Annotated[Literal["stay", "leave"], Meta(description='"stay" or "leave"')] = "stay"
     leave_timeout_s: Annotated[
         int, Meta(ge=1, le=86_400, description="seconds from 1 to 86400")

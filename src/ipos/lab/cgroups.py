@@ -160,35 +160,77 @@ def share(path: Path, weight: int) -> None:
     Where the cpu controller is still cgroup v1's, its processes of this moment, and whatever they
     start, go into a cgroup of the same name there; `remove` takes it away.
     """
-    old = _cpu_mount()
-    if old is None:
-        for group in (path.parent, *path.parent.parents):
-            if mount_point() in (group, *group.parents):
-                (group / "cgroup.subtree_control").write_text("+cpu")
+    twin = _twin(path, "cpu")
+    if twin is None:
+        _switch_on(path, "cpu")
         (path / "cpu.weight").write_text(str(weight))
         return
+    (twin / "cpu.shares").write_text(str(1024 * weight // 100))
+    _gather(path, twin)
+
+
+def leave_memory(path: Path, left: int | None) -> None:
+    """Let the processes of the cgroup have this many bytes more than they use now; None: any.
+
+    Where the memory controller is still cgroup v1's, they are moved as by `share`. What they have
+    had until then is not counted there.
+    """
+    twin = _twin(path, "memory")
+    limit, used, unlimited = "memory.max", "memory.current", "max"
+    files = ("inactive_file", "active_file")
+    if twin is None:
+        _switch_on(path, "memory")
+    else:
+        limit, used, unlimited = "memory.limit_in_bytes", "memory.usage_in_bytes", "-1"
+        files = ("total_inactive_file", "total_active_file")
+        _gather(path, twin)
+    group = twin or path
+    told = unlimited
+    if left is not None:
+        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        kept = int((group / used).read_text()) - sum(int(counts[name]) for name in files)
+        told = str(kept + left)
+    (group / limit).write_text(told)
+
+
+def _switch_on(path: Path, controller: str) -> None:
+    for group in reversed((path.parent, *path.parent.parents)):
+        if mount_point() in (group, *group.parents):
+            (group / "cgroup.subtree_control").write_text(f"+{controller}")
+
+
+def _twin(path: Path, controller: str) -> Path | None:
+    """The cgroup of the same name where the controller is cgroup v1's; None where it is v2's."""
+    old = _old_mounts().get(controller)
+    if old is None:
+        return None
     twin = old / path.relative_to(mount_point())
     twin.mkdir(parents=True, exist_ok=True)
-    (twin / "cpu.shares").write_text(str(1024 * weight // 100))
+    return twin
+
+
+def _gather(path: Path, twin: Path) -> None:
     for pid in processes(path):
         with suppress(ProcessLookupError):
             (twin / "cgroup.procs").write_text(str(pid))
 
 
 @cache
-def _cpu_mount() -> Path | None:
-    """Where cgroup v1's cpu controller is mounted; None where it is v2's."""
+def _old_mounts() -> dict[str, Path]:
+    """Where cgroup v1's controllers are mounted, of those that are used here."""
+    found: dict[str, Path] = {}
     for line in Path("/proc/mounts").read_text().splitlines():
         fields = line.split()
-        if fields[2] == "cgroup" and "cpu" in fields[3].split(","):
-            return Path(fields[1])
-    return None
+        for controller in ("cpu", "memory"):
+            if fields[2] == "cgroup" and controller in fields[3].split(","):
+                found[controller] = Path(fields[1])
+    return found
 
 
 def remove(path: Path) -> None:
     """Remove the cgroup and all below it. They must be empty."""
-    old = _cpu_mount()
-    twins = [] if old is None else _tree(old / path.relative_to(mount_point()))
+    olds = [old / path.relative_to(mount_point()) for old in _old_mounts().values()]
+    twins = [group for old in olds for group in _tree(old)]
     for group in (*_tree(path), *twins):
         for _ in range(100):
             try:
@@ -200,6 +242,6 @@ def remove(path: Path) -> None:
                 # Zombies keep a cgroup busy until their parent has waited for them, and no event
                 # tells of that.
                 time.sleep(0.02)
-    if old is not None:
+    for old in olds:
         with suppress(OSError):  # another lab is in there, or nobody ever was
-            (old / path.relative_to(mount_point())).parent.rmdir()
+            old.parent.rmdir()

@@ -161,6 +161,12 @@ def share_cpu(lab: Lab, node: str, weight: int = 100) -> None:
     cgroups.share(_existing(lab.place(node).cgroup), weight)
 
 
+def leave_memory(lab: Lab, server: str, left: int | None) -> None:
+    """The limit of the applications' cgroup leaves them so many bytes more than they use; None
+    takes the limit away."""
+    cgroups.leave_memory(_existing(lab.place(server).app_cgroup), left)
+
+
 def kill_agent(lab: Lab, server: str) -> None:
     """The agent of a server dies at once; what it has loaded stays. See `Lab.start_agent`."""
     cgroups.kill(_existing(lab.place(server).agent_cgroup))

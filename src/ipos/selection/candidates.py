@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from operator import itemgetter
 
 RAMP_FULL = 256
 CONNECTIONS_MAX = 1 << 24
@@ -61,7 +62,8 @@ class Candidate:
 class Load:
     """What is known of one server's load; ``limit`` is in connections, 0: none.
 
-    ``base`` is ``sent - closed`` at the time the row came, ``row_sent`` was ``sent`` then.
+    ``base`` is ``sent - closed`` at the time the row came, ``row_sent`` was ``sent`` then. What it
+    is short of is in percent.
     """
 
     state: ServerState = ServerState.READY
@@ -72,10 +74,14 @@ class Load:
     base: int = 0
     limit: int = 0
     row_sent: int = 0
+    memory_short: int = 0
+    bandwidth_short: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.cpu_permille <= 1000:
             raise ValueError(f"a CPU's load is 0 to 1000 permille, not {self.cpu_permille}")
+        if max(self.memory_short, self.bandwidth_short) > 100:
+            raise ValueError("what a server is short of is 0 to 100 percent")
 
     @property
     def connections(self) -> int:
@@ -87,13 +93,23 @@ class Load:
         return max(0, self.tcp_connections + (self.sent - self.closed - self.base) * firsts)
 
     @property
-    def cpu_price(self) -> int:
-        """What a busy CPU makes a connection cost: 1, 2, 4 ... 64.
+    def shortest(self) -> tuple[int, str]:
+        """What is gone, in permille, of that which it is shortest of, and what that is."""
+        return max(
+            (self.cpu_permille, "cpu"),
+            (10 * self.memory_short, "memory"),
+            (10 * self.bandwidth_short, "bandwidth"),
+            key=itemgetter(0),
+        )
 
-        1 while more than half of the CPU is left, then twice as much whenever half of what was
-        left is gone.
+    @property
+    def price(self) -> int:
+        """What a connection costs where CPU, memory or bandwidth are short: 1, 2, 4 ... 64.
+
+        1 while more than half of each is left, then twice as much whenever half of what was left
+        is gone.
         """
-        left = 1000 - self.cpu_permille
+        left = 1000 - self.shortest[0]
         price = 1
         while price < 64 and left * price * 2 <= 1000:
             price *= 2

@@ -10,7 +10,9 @@ take it is drawn with the first number. So each of these has the same share as b
 
     least-loaded       i is drawn by weight with `high`, another one, j, by weight with `low`.
                        j wins if score[j] * w[i] < score[i] * w[j], else i:
-                           score = (min(connections, 2^24) * (W // n) + w) * cpu price
+                           score = (min(connections, 2^24) * (W // n) + w) * price
+                       where the price is 1 while half of CPU, memory and bandwidth is left, and
+                       twice as much whenever half of what is left of one of them is gone.
                        Two random candidates, the less loaded wins: nearly as even as asking all of
                        them, and servers that read the same rows do not all run to the same one
                        (Mitzenmacher, "The Power of Two Choices", 2001).
@@ -182,7 +184,7 @@ def score(
     if policy is Policy.LEAST_LOADED:
         mean = sum(one.weight for one in pool) // max(1, len(pool))
         connections = min(load.reckoned(times), CONNECTIONS_MAX)
-        return (connections * mean + candidate.weight) * load.cpu_price
+        return (connections * mean + candidate.weight) * load.price
     if policy is Policy.LEAST_CPU:
         return 16 + load.cpu_permille + load.new * firsts
     if policy is Policy.LEAST_CONNECTIONS:

@@ -48,8 +48,8 @@ class ServerRow(Row):
     server_ip: Address
     tcp_connections: Count  # established
     cpu_utilisation: Fraction  # of the main board, all cores
-    available_memory: Count  # bytes
-    available_bandwidth: Count  # bits per second
+    available_memory: Count  # bytes: the least that one of its applications could still get
+    available_bandwidth: Count  # bits per second, in the direction that is fuller
     state: ServerState
     weight: Weight
     age: Seconds  # since the server said so
@@ -83,6 +83,6 @@ class ApplicationRow(Row):
 
     server: str  # the server's name
     process_id: ProcessId
-    memory_required: Count  # bytes
+    memory_required: Count  # bytes: the most that they have had at once
     cpu_utilisation: Fraction  # of the main board, all cores
     name: str

@@ -189,9 +189,10 @@ class StatePacket(_Shaped):
     """Type 13, to everybody: what changes all the time in a server's state.
 
     About no connection: the header's source is the sender's back address, its destination and the
-    ports are zero. Memory is in bytes, bandwidth in bits per second. ``boot`` is when its agent
-    started, in milliseconds since 1970; ``edition`` says which of the states that it has said in
-    full these numbers belong to; ``sent_s`` is when, in seconds since 1970.
+    ports are zero. Memory is in bytes, bandwidth in bits per second, and what the server is short
+    of in percent: both are 0 where there is enough. ``boot`` is when its agent started, in
+    milliseconds since 1970; ``edition`` says which of the states that it has said in full these
+    numbers belong to; ``sent_s`` is when, in seconds since 1970.
     """
 
     header: Header
@@ -200,7 +201,9 @@ class StatePacket(_Shaped):
     memory_available: Annotated[int, At(16, 8)]
     bandwidth_available: Annotated[int, At(24, 8)]
     tcp_connections: Annotated[int, At(32, 4)]
-    cpu_permille: Annotated[int, At(36, 4)]
+    memory_short: Annotated[int, At(36, 1)]
+    bandwidth_short: Annotated[int, At(37, 1)]
+    cpu_permille: Annotated[int, At(38, 2)]
     edition: Annotated[int, At(40, 4)]
     sent_s: Annotated[int, At(44, 4)]
 

@@ -18,6 +18,7 @@ def rows_of(*heard: Mapping[str, int]) -> bytes:
 def numbers(sequence: int, boot: int = WALL_MS - 1000, **fields: int) -> dict[str, int]:
     return {"boot": boot, "sequence": sequence, "tcp_connections": 5, "cpu_permille": 6,
             "memory_available": 7, "bandwidth_available": 8, "sent": 9, "closed": 4,
+            "memory_short": 10, "bandwidth_short": 11,
             **fields}  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def test_numbers_that_the_data_plane_has_heard_are_a_state() -> None:
     member = farm.by_ip[back(2)]
     assert member.state == state(
         2, sequence=11, edition=1, tcp_connections=5, cpu_permille=6, memory_available=7,
-        bandwidth_available=8,
+        bandwidth_available=8, memory_short=10, bandwidth_short=11,
     )  # fmt: skip
     assert (member.heard_ns, member.newest) == (later, (WALL_MS - 1000, 11))
     farm.hear_numbers(rows_of({}, {}, numbers(11), {}), later + 100 * MS)

@@ -2,11 +2,12 @@
 """Load of a cgroup and of the machine, from files with known numbers."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from ipos.agent.host.load import Bandwidth, Cpu, Memory
+from ipos.agent.host.load import BANDWIDTH_WINDOW, Bandwidth, Cpu, Memory, memory_left
 
 SECOND = 1_000_000_000
 
@@ -74,14 +75,112 @@ def test_memory_is_what_the_limit_leaves(tmp_path: Path) -> None:
     assert memory.available() > 1_000_000
 
 
-def test_bandwidth_is_the_link_less_what_is_sent(tmp_path: Path) -> None:
-    file = tmp_path / "dev"
-    line = " eth9: 1 1 0 0 0 0 0 0 {} 1 0 0 0 0 0 0\n"
-    file.write_text("Inter-|   Receive\n face |bytes\n" + line.format(0))
-    link = Bandwidth("eth9", file)
-    speed = link.sample(0)
-    assert speed == 1_000_000_000
-    file.write_text(line.format(12_500_000))
-    assert link.sample(SECOND) == speed - 100_000_000
-    file.write_text(line.format(12_500_000 + 10**9))
-    assert link.sample(2 * SECOND) == 0
+def test_cached_files_leave_memory(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("1000000\n")
+    (tmp_path / "memory.stat").write_text("anon 9\ninactive_file 200000\nactive_file 50000\n")
+    assert Memory(tmp_path).available() == 250_000
+
+
+def version_2(at: Path, limit: str, used: int) -> None:
+    at.mkdir(parents=True, exist_ok=True)
+    (at / "memory.max").write_text(f"{limit}\n")
+    (at / "memory.current").write_text(f"{used}\n")
+    (at / "memory.stat").write_text("anon 9\nactive_file 0\ninactive_file 100\n")
+
+
+def version_1(at: Path, limit: int, used: int) -> None:
+    at.mkdir(parents=True, exist_ok=True)
+    (at / "memory.limit_in_bytes").write_text(f"{limit}\n")
+    (at / "memory.usage_in_bytes").write_text(f"{used}\n")
+    (at / "memory.stat").write_text(
+        "inactive_file 7\ntotal_inactive_file 300\ntotal_active_file 0\n"
+    )
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Path:
+    """A /proc whose process 815 is in /shop/web of both versions, each mounted in `tmp_path`."""
+    found = tmp_path / "proc"
+    (found / "815").mkdir(parents=True)
+    (found / "self").mkdir()
+    (found / "815/cgroup").write_text("4:memory:/shop/web\n1:cpu:/low\n0::/shop/web\n")
+    (found / "self/mountinfo").write_text(
+        f"30 1 0:1 / {tmp_path}/v2 rw - cgroup2 cgroup2 rw\n"
+        f"31 1 0:2 / {tmp_path}/v1 rw - cgroup cgroup rw,memory\n"
+        f"32 1 0:3 / {tmp_path}/cpu rw - cgroup cgroup rw,cpu\n"
+    )
+    return found
+
+
+def test_a_process_has_what_its_tightest_cgroup_leaves(tmp_path: Path, proc: Path) -> None:
+    assert memory_left(815, proc) is None, "there are no such cgroups"
+    version_2(tmp_path / "v2/shop/web", "max", 5000)
+    assert memory_left(815, proc) is None
+    version_2(tmp_path / "v2/shop", "9000", 5000)
+    assert memory_left(815, proc) == 4100
+    version_2(tmp_path / "v2/shop/web", "7000", 5000)
+    assert memory_left(815, proc) == 2100
+    version_2(tmp_path / "v2", "10", 5000)
+    assert memory_left(815, proc) == 2100, "the root has no limit"
+    version_1(tmp_path / "v1/shop/web", 0x7FFF_FFFF_FFFF_F000, 5000)
+    assert memory_left(815, proc) == 2100
+    version_1(tmp_path / "v1/shop/web", 6000, 5000)
+    assert memory_left(815, proc) == 1300
+    version_1(tmp_path / "v1/shop/web", 1000, 5000)
+    assert memory_left(815, proc) == 0
+    assert memory_left(816, proc) is None, "it has ended"
+
+
+class Dev:
+    """A /proc/net/dev in which eth9 counts."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.count(0, 0)
+
+    def count(self, received: int, sent: int) -> None:
+        line = f" eth9: {received} 1 0 0 0 0 0 0 {sent} 1 0 0 0 0 0 0\n"
+        self.file.write_text("Inter-|   Receive\n face |bytes\neth99: 5 5\n" + line)
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Dev:
+    return Dev(tmp_path / "dev")
+
+
+def test_bandwidth_is_the_link_less_what_is_sent_or_received(dev: Dev) -> None:
+    link, limit = Bandwidth("eth9", dev.file), 100_000_000
+    assert link.sample(0, limit) == (limit, 0)
+    dev.count(1_250_000, 5_000_000)
+    assert link.sample(SECOND, limit) == (60_000_000, 40)
+    dev.count(1_250_000 + 7_500_000, 5_000_000)
+    assert link.sample(2 * SECOND, limit) == (limit - 35_000_000, 35), "of two seconds"
+    dev.count(10**9, 5_000_000)
+    assert link.sample(3 * SECOND, limit) == (0, 100)
+    told = [link.sample((4 + n) * SECOND, limit) for n in range(BANDWIDTH_WINDOW + 1)]
+    assert told[-1] == (limit, 0), "nothing since"
+
+
+def test_counts_that_begin_anew_are_no_traffic(dev: Dev) -> None:
+    link = Bandwidth("eth9", dev.file)
+    dev.count(10**9, 10**9)
+    link.sample(0, 1000)
+    dev.count(0, 0)
+    assert link.sample(SECOND, 1000) == (1000, 0)
+
+
+def test_a_link_of_unknown_speed_is_never_full(dev: Dev) -> None:
+    link = Bandwidth("eth9", dev.file)
+    assert link.sample(0) == (1_000_000_000, 0)
+    dev.count(0, 10**9)
+    assert link.sample(SECOND) == (0, 0)
+
+
+@pytest.mark.parametrize(("limit", "wanted"), [(0, 10**10), (10**9, 10**9), (10**11, 10**10)])
+def test_the_speed_is_the_less_of_the_links_and_what_is_configured(
+    dev: Dev, monkeypatch: pytest.MonkeyPatch, limit: int, wanted: int
+) -> None:
+    stats = SimpleNamespace(speed=10_000)
+    monkeypatch.setattr(psutil, "net_if_stats", lambda: {"eth9": stats})
+    assert Bandwidth("eth9", dev.file).sample(0, limit) == (wanted, 0)

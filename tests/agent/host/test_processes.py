@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
+
 from ipos.agent.host.listeners import Process
 from ipos.agent.host.processes import SAMPLE_NS, Applications
 
@@ -49,6 +51,22 @@ def test_a_process_and_its_children_are_one_application() -> None:
         assert applications.now([], SAMPLE_NS + SECOND) == [first], "not looked at again so soon"
         (again,) = applications.now(told, 2 * SAMPLE_NS)
         assert again.cpu_permille == 0, "it sleeps"
+
+
+def test_an_application_requires_the_most_that_it_has_had() -> None:
+    applications = Applications(cpus=1)
+    with running() as process:
+        told = [Process(process.pid, "burner")]
+        (first,) = applications.now(told, 0)
+        (child,) = psutil.Process(process.pid).children()
+        child.kill()
+        child.wait()
+        (again,) = applications.now(told, SAMPLE_NS)
+        use = applications.uses[process.pid]
+    assert again.memory == first.memory == use.most > 40_000_000
+    assert use.now < use.most - 30_000_000
+    applications.now([], 2 * SAMPLE_NS)
+    assert applications.uses == {}
 
 
 def test_cpu_time_between_two_looks_counts() -> None:

@@ -66,6 +66,26 @@ def test_a_service_for_all(running: Running) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("short", "of", "price"),
+    [
+        ({}, None, 1),
+        ({"cpu_permille": 500}, "cpu", 2),
+        ({"memory_short": 90}, "memory", 8),
+        ({"bandwidth_short": 255}, "bandwidth", 64),
+        ({"cpu_permille": 800, "memory_short": 75, "bandwidth_short": 76}, "cpu", 4),
+    ],
+)
+def test_what_a_server_is_short_of(
+    running: Running, short: dict[str, int], of: str | None, price: int
+) -> None:
+    change(running, 1, **{"cpu_permille": 0, **short})
+    found = explain(running.view(), URL)
+    assert (found.servers[0].short_of, found.servers[0].price) == (of, price)
+    assert found.servers[0].score == 11 * price
+    assert (shares(found)["s1"] == 0) == (price > 2)
+
+
 def test_what_was_sent_since_counts(running: Running) -> None:
     running.tables.traffic.put(1, rows.Traffic(sent=100, closed=5))
     found = explain(running.view(), URL)

@@ -17,7 +17,7 @@ KNOWN: dict[str, Table] = {
 }
 _NUMBERS: dict[str, Any] = {
     "tcp_connections": 77, "cpu_permille": 250, "memory_available": 1 << 34,
-    "bandwidth_available": 9_000_000_000,
+    "bandwidth_available": 9_000_000_000, "memory_short": 60, "bandwidth_short": 70,
 }  # fmt: skip
 _NONE = dict.fromkeys(_NUMBERS, 0)
 HEARD: dict[str, Table] = {
@@ -61,7 +61,8 @@ ROWS = (
         "type 13 of the largest numbers there are",
         numbers(
             connections=0xFFFF_FFFF,
-            cpu=0xFFFF_FFFF,
+            cpu=0xFFFF,
+            short=(0xFF, 0xFF),
             memory=(1 << 64) - 1,
             bandwidth=(1 << 64) - 1,
             sequence=(1 << 64) - 1,
@@ -74,6 +75,9 @@ ROWS = (
                         "tcp_connections": 0xFFFF_FFFF,
                         "sequence": (1 << 64) - 1,
                         "memory_available": (1 << 64) - 1,
+                        "cpu_permille": 0xFFFF,
+                        "memory_short": 0xFF,
+                        "bandwidth_short": 0xFF,
                     },
                 )
             ]

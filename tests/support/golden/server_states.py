@@ -23,6 +23,7 @@ def numbers(
     bandwidth: int = 9_000_000_000,
     connections: int = 77,
     cpu: int = 250,
+    short: tuple[int, int] = (60, 70),
     sent_s: int = SENT_S,
     key: bytes = FRAME_KEY,
     tag: bytes | None = None,
@@ -35,7 +36,7 @@ def numbers(
     outer = bytes(IposHeader(src=back, type=kind, protocol=1, chksum=chksum))
     body = Numbers(
         boot=boot, sequence=sequence, memory=memory, bandwidth=bandwidth, connections=connections,
-        cpu=cpu, edition=edition, sent_s=sent_s,
+        cpu=cpu, edition=edition, sent_s=sent_s, memory_short=short[0], bandwidth_short=short[1],
     )  # fmt: skip
     covered = outer + bytes(body)[:48]
     told = tag64(covered, key) if tag is None else tag

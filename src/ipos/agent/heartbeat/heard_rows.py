@@ -14,6 +14,8 @@ _NUMBERS = Columns(
         "sent",
         "closed",
         "cpu_permille",
+        "memory_short",
+        "bandwidth_short",
     ),
     tuple,
 )
@@ -32,10 +34,12 @@ def times(heard: bytes, index: int) -> tuple[int, int]:
 
 def numbers(heard: bytes, index: int) -> tuple[dict[str, int], tuple[int, int]]:
     """The numbers of its state, and what was sent to it by then and how much of it closed."""
-    connections, memory, bandwidth, sent, closed, cpu = _NUMBERS.read_at(heard, index)
+    connections, memory, bandwidth, sent, closed, cpu, *short = _NUMBERS.read_at(heard, index)
     fields = {
         "tcp_connections": connections,
         "cpu_permille": cpu,
+        "memory_short": min(short[0], 100),
+        "bandwidth_short": min(short[1], 100),
         "memory_available": memory,
         "bandwidth_available": bandwidth,
     }

@@ -40,6 +40,7 @@ Word = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 """Of a server: it becomes part of host names, of responses and of file names."""
 Big = Annotated[int, Meta(ge=0)]
+Percent = Annotated[int, Meta(ge=0, le=100)]
 
 
 class Rejected(IposError):
@@ -161,12 +162,12 @@ class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `holds` are the service addresses that it answers for on front, None when it does not say;
     `claims` those that it wants from their holders (`ipos.agent.holders`).
     It says its next state `again_ms` after this one. `leaving` is how far it is with losing its
-    connections, None while it is not to.
-    It says its next state `again_ms` after this one. `edition` rises when it says anything new but
+    connections, None while it is not to. `edition` rises when it says anything new but
     numbers; frames that say nothing else name it. 0: there are none. `starting` are the services
     whose applications it may start, where there is something to say, `choices` who is to. `uplinks`
     are those that it is on and what is wrong with each (`uplinks.uplink_faults`); None where the
-    farm has none.
+    farm has none. `memory_short` and `bandwidth_short` are how short it is of them, 0 for enough
+    (`ipos.agent.host.shortage`).
     New fields go to the end, with a default.
     """
 
@@ -180,7 +181,7 @@ class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     mac: bytes
     addresses: list[Word]
     tcp_connections: Word = 0
-    cpu_permille: Word = 0
+    cpu_permille: Annotated[int, Meta(ge=0, le=0xFFFF)] = 0
     memory_available: Big = 0
     bandwidth_available: Big = 0
     services: list[str] = []
@@ -200,6 +201,8 @@ class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     starting: list[Starting] = []
     choices: list[Choice] = []
     uplinks: dict[str, Annotated[int, Meta(ge=0, le=0xFF)]] | None = None
+    memory_short: Percent = 0
+    bandwidth_short: Percent = 0
 
 
 def stands_the_same(before: State | None, now: State) -> bool:

@@ -78,7 +78,7 @@ class Editions:
         """
         lasting = msgspec.structs.replace(
             state, sequence=0, sent_ms=0, tcp_connections=0, cpu_permille=0, memory_available=0,
-            bandwidth_available=0, applications=[],
+            bandwidth_available=0, memory_short=0, bandwidth_short=0, applications=[],
         )  # fmt: skip
         if lasting != self._said:
             self._said = lasting

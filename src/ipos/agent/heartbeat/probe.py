@@ -133,6 +133,8 @@ def numbers(settings: Settings, state: State) -> bytes | None:
             memory_available=state.memory_available,
             bandwidth_available=state.bandwidth_available,
             tcp_connections=state.tcp_connections,
+            memory_short=state.memory_short,
+            bandwidth_short=state.bandwidth_short,
             cpu_permille=state.cpu_permille,
             edition=state.edition,
             sent_s=state.sent_ms // 1000,

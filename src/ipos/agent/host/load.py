@@ -3,12 +3,17 @@
 
 import os
 from collections import deque
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
 WINDOW = 5
 """CPU time is averaged over this many samples: half a second of them."""
+BANDWIDTH_WINDOW = 2
+"""Traffic is averaged over so many times between samples: four tenths of a second."""
 _DEFAULT_MBIT = 1000
 _TICKS = os.sysconf("SC_CLK_TCK")
 _CAPACITY_NS = 1_000_000_000
@@ -31,7 +36,7 @@ class Steady:
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def read(self) -> bytes:
-        return os.pread(self._fd, 1 << 12, 0)
+        return os.pread(self._fd, 1 << 16, 0)
 
 
 class Cpu:
@@ -97,47 +102,129 @@ class Memory:
 
     def __init__(self, cgroup: Path | None) -> None:
         self._machine = Steady(Path("/proc/meminfo"))
-        self._limit = self._used = None
-        if cgroup is not None and (cgroup / "memory.max").exists():  # the root has none
-            self._limit = Steady(cgroup / "memory.max")
-            self._used = Steady(cgroup / "memory.current")
+        limited = cgroup is not None and (cgroup / "memory.max").exists()  # the root has none
+        self._cgroup = cgroup if limited else None
 
     def available(self) -> int:
         available = 1024 * _number(self._machine.read(), b"MemAvailable:")
-        if self._limit is None or self._used is None:
-            return available
-        try:
-            limit, used = self._limit.read().strip(), int(self._used.read())
-        except OSError:
-            return available
-        return available if limit == b"max" else max(0, min(available, int(limit) - used))
+        left = None if self._cgroup is None else _left_by(self._cgroup, V2)
+        return available if left is None else min(available, left)
+
+
+class Accounts(NamedTuple):
+    """The files of a cgroup that say how much memory it may use and uses, and, as the beginnings
+    of lines of `memory.stat`, how much of that are files, which go when memory is short."""
+
+    limit: str
+    used: str
+    files: tuple[bytes, ...]
+
+
+V2 = Accounts("memory.max", "memory.current", (b"inactive_file ", b"active_file "))
+V1 = Accounts(
+    "memory.limit_in_bytes",
+    "memory.usage_in_bytes",
+    (b"total_inactive_file ", b"total_active_file "),
+)
+_UNLIMITED = 1 << 62
+"""Version 1 says no limit by a number near 2^63."""
+
+
+def memory_left(pid: int, proc: Path = Path("/proc")) -> int | None:
+    """Bytes that the limits of its cgroups leave a process, the least of them; None for no limit.
+
+    In cgroup v2 or, where the memory controller is there, v1.
+    """
+    try:
+        named = read(proc / str(pid) / "cgroup").decode(errors="replace").splitlines()
+    except OSError:
+        return None
+    roots = _memory_roots(proc / "self/mountinfo")
+    least: int | None = None
+    for line in named:
+        _, controllers, path = line.split(":", 2)
+        accounts = V1 if "memory" in controllers.split(",") else V2
+        if (controllers and accounts is V2) or accounts not in roots:
+            continue
+        root = roots[accounts]
+        group = root / path.lstrip("/")
+        for each in (group, *group.parents):
+            if each == root:
+                break
+            left = _left_by(each, accounts)
+            if left is not None and (least is None or left < least):
+                least = left
+    return least
+
+
+def _left_by(group: Path, accounts: Accounts) -> int | None:
+    """What one cgroup's limit leaves; None where it has none, or cannot be read."""
+    try:
+        limit = read(group / accounts.limit).strip()
+        if limit == b"max" or int(limit) > _UNLIMITED:
+            return None
+        left = int(limit) - int(read(group / accounts.used))
+    except OSError:
+        return None
+    with suppress(OSError):
+        told = read(group / "memory.stat")
+        left += sum(_number(told, name) for name in accounts.files)
+    return max(0, left)
+
+
+@cache
+def _memory_roots(mounts: Path) -> dict[Accounts, Path]:
+    """Where cgroup v2 is mounted, and the memory controller of v1."""
+    found: dict[Accounts, Path] = {}
+    for line in mounts.read_text().splitlines():
+        fields, _, rest = line.partition(" - ")
+        kind, _, options = rest.split(" ", 2)
+        place = Path(fields.split(" ")[4])
+        if kind == "cgroup2":
+            found.setdefault(V2, place)
+        elif kind == "cgroup" and "memory" in options.split(","):
+            found.setdefault(V1, place)
+    return found
 
 
 class Bandwidth:
-    """Bits per second that an interface could still send."""
+    """What an interface could still send and receive, averaged over the last samples.
+
+    Its speed is what the link has or what is configured, the less of the two.
+    """
 
     def __init__(self, interface: str, proc: Path = Path("/proc/net/dev")) -> None:
-        self._interface = interface
+        self._name = f"{interface}:".encode()
         self._counts = Steady(proc)
         stats = psutil.net_if_stats().get(interface)
-        self._speed = 1_000_000 * ((stats.speed if stats is not None else 0) or _DEFAULT_MBIT)
-        self._last: tuple[int, int] | None = None
+        self._speed = 1_000_000 * (stats.speed if stats is not None else 0)
+        self._samples: deque[tuple[int, int, int]] = deque(maxlen=BANDWIDTH_WINDOW + 1)
 
-    def sample(self, now_ns: int) -> int:
-        """The link's speed less what was sent since the last sample."""
-        sent = self._sent()
-        last, self._last = self._last, (now_ns, sent)
-        if last is None or now_ns <= last[0]:
-            return self._speed
-        used = 8 * (sent - last[1]) * 1_000_000_000 // (now_ns - last[0])
-        return max(0, self._speed - used)
+    def sample(self, now_ns: int, limit: int = 0) -> tuple[int, int]:
+        """Bits per second that are left in the direction that is fuller, and percent used of it.
 
-    def _sent(self) -> int:
+        limit: in bits per second, 0 for none. Where neither says how fast the link is, what is left
+        is of 1 Gbit/s, and nothing counts as used.
+        """
+        known = min(filter(None, (self._speed, limit)), default=0)
+        speed = known or 1_000_000 * _DEFAULT_MBIT
+        self._samples.append((now_ns, *self._bytes()))
+        since, now = self._samples[0], self._samples[-1]
+        elapsed_ns = now[0] - since[0]
+        if elapsed_ns <= 0:
+            return speed, 0
+        most = max(now[1] - since[1], now[2] - since[2], 0)
+        used = 8 * most * 1_000_000_000 // elapsed_ns
+        return max(0, speed - used), min(100, 100 * used // known) if known else 0
+
+    def _bytes(self) -> tuple[int, int]:
+        """Received and sent."""
         for line in self._counts.read().splitlines():
-            name, colon, numbers = line.partition(b":")
-            if colon and name.strip() == self._interface.encode():
-                return int(numbers.split()[8])
-        return 0
+            name, _, numbers = line.strip().partition(b" ")
+            if name == self._name:
+                counts = numbers.split()
+                return int(counts[0]), int(counts[8])
+        return 0, 0
 
 
 def _number(text: bytes, name: bytes) -> int:

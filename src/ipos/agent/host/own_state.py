@@ -15,13 +15,15 @@ from ipos.agent.host import listeners, load, tcp_options
 from ipos.agent.host.boxes import Boxes, Look
 from ipos.agent.host.listeners import Process
 from ipos.agent.host.processes import Applications
+from ipos.agent.host.shortage import Shortage
 from ipos.config.schema import Config
 
 _LOOK_AGAIN_NS = 1_000_000_000
 _LISTENERS_NS = 350_000_000
 """Every fourth time: a request that finds nobody listening is refused and goes elsewhere."""
-_SAMPLE_NS = 450_000_000
-"""Memory and bandwidth are read twice a second: nothing is decided by them ten times."""
+_OPTIONS_NS = 450_000_000
+_SAMPLE_NS = 180_000_000
+"""Memory and bandwidth are read at every second beat: a shortage is known within half a second."""
 
 
 Search = Callable[[Callable[[], Any], Callable[[Any], None]], None]
@@ -57,8 +59,7 @@ class Observer:
         self._sequence = 0
         self.again_ms = 100
         self._cpu = load.Cpu(cgroup)
-        self._memory = load.Memory(cgroup)
-        self._bandwidth = load.Bandwidth(config.server.front)
+        self._shortage = Shortage(load.Memory(cgroup), load.Bandwidth(config.server.front))
         self._listeners = listeners.Listeners()
         self._applications = Applications()
         self._own: frozenset[listeners.Listener] = frozenset()
@@ -71,8 +72,7 @@ class Observer:
         self._listed: list[Process] = []
         self._elsewhere: list[str] = []
         self._options, self._withheld = tcp_options.Withheld(), 0
-        self._asked_ns = self._sampled_ns = 0
-        self._memory_left = self._bandwidth_left = 0
+        self._asked_ns = self._optioned_ns = self._sampled_ns = 0
         self._processes: dict[int, Process] = {}
         self._looked_ns = 0
         self._searching = False
@@ -103,13 +103,12 @@ class Observer:
         if now_ns - self._asked_ns >= _LISTENERS_NS:
             self._asked_ns, self._own = now_ns, self._listeners.now(self._udp_ports())
         self._found = self._together()
-        if now_ns - self._sampled_ns >= _SAMPLE_NS:
-            self._sampled_ns = now_ns
-            self._withheld = int(self._options.now())
-            self._memory_left = self._memory.available()
-            self._bandwidth_left = self._bandwidth.sample(now_ns)
+        if now_ns - self._optioned_ns >= _OPTIONS_NS:
+            self._optioned_ns, self._withheld = now_ns, int(self._options.now())
         self._name_processes(self._found, now_ns)
         self._judge()
+        applications = self._applications.now(self._listed, now_ns)
+        self._look_at_shortage(now_ns)
         server = self.config.server
         return State(
             farm=self.config.farm.name,
@@ -123,12 +122,14 @@ class Observer:
             addresses=self._addresses,
             tcp_connections=self._connections(),
             cpu_permille=self._cpu.sample(now_ns),
-            memory_available=self._memory_left,
-            bandwidth_available=self._bandwidth_left,
+            memory_available=self._shortage.memory_available,
+            bandwidth_available=self._shortage.bandwidth_available,
+            memory_short=self._shortage.memory_short,
+            bandwidth_short=self._shortage.bandwidth_short,
             services=[name for name in self._served if well(name)],
             listening=self._listening,
             orders=orders.said(),
-            applications=self._applications.now(self._listed, now_ns),
+            applications=applications,
             limit=server.max_connections,
             weight=orders.weight_of(server.name),
             fault=fault,
@@ -141,6 +142,14 @@ class Observer:
     def is_served(self, service: str) -> bool:
         """Whether something listened where its application should, at the last look."""
         return service in self._served
+
+    def _look_at_shortage(self, now_ns: int) -> None:
+        if now_ns - self._sampled_ns >= _SAMPLE_NS:
+            self._sampled_ns = now_ns
+            ports = {service.listener.port for service in self.config.service}
+            serving = {one.pid for one in self._listening if one.port in ports}
+            uses = [(pid, use) for pid, use in self._applications.uses.items() if pid in serving]
+            self._shortage.sample(now_ns, uses, self.config.server.bandwidth)
 
     def _look_into_boxes(self, now_ns: int) -> None:
         if self.boxes is not None and self.boxes.begin(now_ns):

@@ -15,6 +15,7 @@ import psutil
 from ipos.agent.heartbeat.message import APPLICATIONS_MAX, Application
 from ipos.agent.host.listeners import Process
 from ipos.agent.host.load import read
+from ipos.agent.host.shortage import Use
 
 SAMPLE_NS = 2_000_000_000
 FAMILY_MAX = 64
@@ -39,6 +40,8 @@ class Applications:
         self._before: dict[int, _Sample] = {}
         self._found: list[Application] = []
         self._sampled_ns: int | None = None
+        self.uses: dict[int, Use] = {}
+        """Their memory, by the process that listens. A row has the most that they had."""
 
     def now(self, listening: Iterable[Process], now_ns: int) -> list[Application]:
         """Those of these processes; a process that is not ours to see (id 0) is left out."""
@@ -53,7 +56,9 @@ class Applications:
             seen |= set(family)
             self._found.append(self._look(pid, name, family, now_ns))
         self._processes = {pid: one for pid, one in self._processes.items() if pid in seen}
-        self._before = {pid: one for pid, one in self._before.items() if pid in wanted_ids(wanted)}
+        ids = wanted_ids(wanted)
+        self._before = {pid: one for pid, one in self._before.items() if pid in ids}
+        self.uses = {pid: use for pid, use in self.uses.items() if pid in ids}
         return self._found
 
     def _look(self, pid: int, name: str, family: list[int], now_ns: int) -> Application:
@@ -74,7 +79,9 @@ class Applications:
         if before is not None and now_ns > before.now_ns:
             share = (used_s - before.used_s) * 1e9 / ((now_ns - before.now_ns) * self._cpus)
             permille = max(0, min(1000, round(1000 * share)))
-        return Application(pid, memory, permille, name)
+        known = self.uses.get(pid)
+        self.uses[pid] = use = Use(memory, max(memory, known.most if known else 0))
+        return Application(pid, use.most, permille, name)
 
     def _family(self, pid: int) -> list[int]:
         """The process and its descendants, itself first."""

@@ -42,6 +42,8 @@ def recalled(
             cpu_permille=row.cpu_permille,
             memory_available=row.memory_available,
             bandwidth_available=row.bandwidth_available,
+            memory_short=row.memory_short,
+            bandwidth_short=row.bandwidth_short,
             services=known.services,
             listening=known.listening,
             applications=known.applications,

@@ -28,6 +28,8 @@ class Standing:
     """A server before the decision. `reason` is why it is or is not usable.
 
     `connections` are those the policy reckons with; score and share are 0 for one it never sees.
+    `price` is what its score is multiplied by where it is short of CPU, memory or bandwidth, and
+    `short_of` which of them that is, None where none is half gone; `least-loaded` goes by them.
     """
 
     index: int
@@ -38,6 +40,8 @@ class Standing:
     weight: int
     connections: int
     cpu_utilisation: float
+    short_of: str | None
+    price: int
     score: int
     usable: bool
     reason: str
@@ -211,6 +215,8 @@ def _load(view: View, index: int, server: rows.Server) -> Load:
         server.base,
         server.limit,
         server.sent,
+        min(server.memory_short, 100),
+        min(server.bandwidth_short, 100),
     )
 
 
@@ -317,6 +323,8 @@ def _standings(
                 weight=prospect.candidate.weight if prospect else 0,
                 connections=load.connections,
                 cpu_utilisation=server.cpu_permille / 1000,
+                short_of=load.shortest[1] if load.price > 1 else None,
+                price=load.price,
                 score=score(policy, prospect.candidate, candidates, load, firsts)
                 if prospect
                 else 0,

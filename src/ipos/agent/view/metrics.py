@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from ipos import __version__
 from ipos.abi.layout import constant, header
-from ipos.abi.rows import KeyValid, ServerState
+from ipos.abi.rows import KeyValid, Server, ServerState
 from ipos.agent.view import measures
 from ipos.agent.view.report import connections, programs, troubles
 from ipos.agent.view.table_views import STATES, View, service_list
@@ -113,12 +113,18 @@ class _Collector(Collector):
                 ("connections", "TCP connections, as the server said"),
                 ("cpu_utilisation", "CPU utilisation, 0 to 1"),
                 ("available_memory_bytes", "Memory the server has left"),
+                ("available_bandwidth_bits_per_second", "What its front link has left"),
                 ("age_seconds", "Since the server last spoke"),
                 ("stale", "1 when the server has been silent for half a second"),
                 ("faulty", "1 while a fault keeps the server from serving: `ipos status`"),
                 ("clock_offset_seconds", "This server's clock minus that server's"),
             )
         }
+        short = GaugeMetricFamily(
+            "ipos_server_shortage",
+            "How much of it is gone, 0 to 1, as `least-loaded` reckons; 0 where there is enough",
+            labels=["server", "of"],
+        )
         said = {one.index: one for one in self._view.snapshot.servers}
         for index, server in self._view.servers():
             one = said.get(index)
@@ -128,12 +134,18 @@ class _Collector(Collector):
             gauges["connections"].add_metric([name], server.tcp_connections)
             gauges["cpu_utilisation"].add_metric([name], server.cpu_permille / 1000)
             gauges["available_memory_bytes"].add_metric([name], server.memory_available)
+            gauges["available_bandwidth_bits_per_second"].add_metric(
+                [name], server.bandwidth_available
+            )
+            for what in ("cpu", "memory", "bandwidth"):
+                short.add_metric([name, what], _gone(server, what))
             gauges["age_seconds"].add_metric([name], self._view.age_s(server.updated_ns))
             gauges["stale"].add_metric([name], server.stale)
             gauges["faulty"].add_metric([name], one is not None and bool(one.fault))
             apart_ms = one.apart_ms if one is not None else 0
             gauges["clock_offset_seconds"].add_metric([name], apart_ms / 1000)
         yield state
+        yield short
         yield from gauges.values()
 
     def _tables(self) -> Iterator[Metric]:
@@ -245,3 +257,9 @@ class _Collector(Collector):
         for outcome, count in self._view.snapshot.access_log.items():
             family.add_metric([outcome], count)
         return family
+
+
+def _gone(server: Server, what: str) -> float:
+    if what == "cpu":
+        return server.cpu_permille / 1000
+    return (server.memory_short if what == "memory" else server.bandwidth_short) / 100
