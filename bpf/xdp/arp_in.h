@@ -36,9 +36,9 @@ IPOS_INLINE int arp_doubts(void)
 	struct ipos_heard *any = heard_any();
 	__u64 now = bpf_ktime_get_boot_ns();
 
-	if (!any || !any->last_ns || now - any->last_ns <= IPOS_AWAY_NS)
+	if (!any || !any->last_ns)
 		return 0;
-	if (any->since_ns < any->last_ns)
+	if (now - any->last_ns > IPOS_AWAY_NS && any->since_ns < any->last_ns)
 		any->since_ns = now;
 	return now - any->since_ns <= IPOS_DOUBT_NS;
 }

@@ -56,8 +56,11 @@ IPOS_INLINE void server_noticed(struct ipos_heard *row, __u64 now)
 	row->last_ns = now;
 	bpf_spin_unlock(&row->lock);
 	row = heard_any();
-	if (row)
-		row->last_ns = now;
+	if (!row)
+		return;
+	if (row->last_ns && now - row->last_ns > IPOS_AWAY_NS && row->since_ns < row->last_ns)
+		row->since_ns = now;
+	row->last_ns = now;
 }
 
 /*
