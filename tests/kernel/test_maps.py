@@ -21,7 +21,7 @@ ROWS = {
     "epoch_key": rows.EpochKey((1, 2), (0, 0), 9, rows.KeyValid.VALID),
     "server": rows.Server(
         IPv4Address("203.0.113.1"), IPv4Address("10.77.0.1"), b"\2\0\0\0\0\3",
-        rows.ServerState.DRAIN, True, 1, 2, 3, 4, 5, -6, 7, 8,
+        rows.ServerState.DRAIN, True, 1, 2, 3, 4, 5, 6, 7, -8, 9, 10,
     ),
     "traffic": rows.Traffic(5, 2),
     "address_key": rows.AddressKey(IPv4Address("203.0.113.1"), 80, rows.PROTOCOL_TCP),

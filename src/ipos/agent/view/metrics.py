@@ -113,7 +113,7 @@ class _Collector(Collector):
                 ("connections", "TCP connections, as the server said"),
                 ("cpu_utilisation", "CPU utilisation, 0 to 1"),
                 ("available_memory_bytes", "Memory the server has left"),
-                ("available_bandwidth_bits_per_second", "What its front link has left"),
+                ("available_bandwidth_bytes_per_second", "What its front link has left"),
                 ("age_seconds", "Since the server last spoke"),
                 ("stale", "1 when the server has been silent for half a second"),
                 ("faulty", "1 while a fault keeps the server from serving: `ipos status`"),
@@ -134,8 +134,8 @@ class _Collector(Collector):
             gauges["connections"].add_metric([name], server.tcp_connections)
             gauges["cpu_utilisation"].add_metric([name], server.cpu_permille / 1000)
             gauges["available_memory_bytes"].add_metric([name], server.memory_available)
-            gauges["available_bandwidth_bits_per_second"].add_metric(
-                [name], server.bandwidth_available
+            gauges["available_bandwidth_bytes_per_second"].add_metric(
+                [name], server.bandwidth_available / 8
             )
             for what in ("cpu", "memory", "bandwidth"):
                 short.add_metric([name, what], _gone(server, what))
