@@ -39,9 +39,9 @@ struct ipos_heard {
 /*
  * No server has index 0.  In this row, last_ns is when any server was heard last, 0 when the agent
  * knows that there is none.  Who hears nobody for IPOS_AWAY_NS may have been away itself, and
- * another server may hold its addresses by now.  So it answers no ARP request for IPOS_DOUBT_NS from
- * since_ns on, when it heard a server again, or got the first request if that was sooner.  In this
- * time an agent that goes on gives the addresses up that others hold.
+ * another server may hold its addresses by now.  So it answers no ARP request for IPOS_DOUBT_NS
+ * from since_ns on, when it heard a server again, or got the first request if that was sooner.  In
+ * this time an agent that goes on gives the addresses up that others hold.
  */
 #define IPOS_HEARD_ANY 0
 #define IPOS_AWAY_NS 800000000ULL /* later than a server that is alone knows it */

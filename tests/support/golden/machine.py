@@ -19,7 +19,7 @@ from ipos.wire.tags import packet_key
 from native.library import Node
 from native.shapes import Rows
 from native.values import Assignment, Outcome, Sent, Socket, SocketState, Tc, Xdp
-from tests.support.golden import flows, packets
+from tests.support.golden import flows, packets, uplinks
 from tests.support.golden.places_of_keys import bits, question_slots
 from tests.support.pools import pool
 
@@ -123,6 +123,7 @@ class Config:
     starts: str = "NOT"  # what becomes of a request that finds no application
     asks: bool = False  # the address was another server's a short while ago
     flows: flows.Flows | None = None  # a UDP service
+    uplinks: tuple[str, ...] = ()
 
 
 class Machine(Protocol):
@@ -233,6 +234,7 @@ def configure(machine: Machine, config: Config) -> None:
         "waiting_s": config.waiting_s,
         "guesses": config.guesses,
         "out_ifindex": front,
+        **uplinks.settings(config.uplinks, machine.ifindex),
     } | {"own_front_ifindex": 99 * config.own_pair, **_locating(machine, config)}
     machine.table("tag_keys")[0] = tag_keys(key, packets.OTHER_FRAME_KEY)
     one, other, everybody = slots(packets.VOUCH, IPv4Address(packets.CLIENT).packed)
