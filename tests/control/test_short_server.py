@@ -43,7 +43,14 @@ def limited() -> Iterator[Farm]:
     with Lab(Settings(name=f"ft{os.getpid()}-short", config=CONFIG)) as lab:
         farm = Farm(lab)
         wait_until("every server ready", farm.ready, 30)
+        wait_until("all know what applications need", lambda: applications(farm) == set(SERVERS), 30)
         yield farm
+
+
+def applications(farm: Farm) -> set[str]:
+    """The servers with rows in Application information."""
+    told = json.loads(farm.run("s1", "ipos", "table", "application", "-o", "json"))
+    return {row["server"] for row in told}
 
 
 class Requests:
