@@ -43,7 +43,7 @@ def limited() -> Iterator[Farm]:
     with Lab(Settings(name=f"ft{os.getpid()}-short", config=CONFIG)) as lab:
         farm = Farm(lab)
         wait_until("every server ready", farm.ready, 30)
-        wait_until("all know what applications need", lambda: applications(farm) == set(SERVERS), 30)
+        wait_until("their needs are known", lambda: applications(farm) == set(SERVERS), 30)
         yield farm
 
 
