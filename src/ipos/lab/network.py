@@ -48,12 +48,7 @@ _SYSCTLS: dict[str, dict[str, int | str]] = {
         "net.ipv4.ip_local_port_range": "1024 65535",
         "net.ipv4.tcp_tw_reuse": 1,
     },
-    # An ISP takes no packet whose source address is another one's (BCP 38).
-    "router": {
-        "net.ipv4.ip_forward": 1,
-        "net.ipv4.conf.all.send_redirects": 0,
-        "net.ipv4.conf.all.rp_filter": 1,
-    },
+    "router": {"net.ipv4.ip_forward": 1, "net.ipv4.conf.all.send_redirects": 0},
     "server": {
         # The kernel takes the stricter of `all` and the interface's own.
         "net.ipv4.conf.all.rp_filter": 0,
@@ -147,6 +142,8 @@ def _build_host(lab: str, host: Node, switch: str) -> None:
     with namespaces.entered(namespaces.path_of(lab, host.name)):
         _set_sysctls(_NO_IPV6)
         _set_sysctls(_SYSCTLS[host.kind])
+        if host.filters:
+            _set_sysctls({"net.ipv4.conf.all.rp_filter": 1})
         _set_congestion_control()
         with IPRoute() as netlink:
             netlink.link("set", index=_index(netlink, "lo"), state="up")

@@ -114,7 +114,8 @@ class Interface:
 class Node:
     """A host. kind: "client", "router" or "server". gateway: next hop of its default route.
 
-    routes: other networks, as "192.0.2.0/24", and their next hops.
+    routes: other networks, as "192.0.2.0/24", and their next hops. filters: it drops packets whose
+    source its routes lead elsewhere for, as an ISP does (BCP 38).
     """
 
     name: str
@@ -122,6 +123,7 @@ class Node:
     interfaces: tuple[Interface, ...]
     gateway: str | None = None
     routes: tuple[tuple[str, str], ...] = ()
+    filters: bool = False
 
     def interface(self, name: str) -> Interface:
         """Its interface of that name. KeyError if there is none."""
@@ -181,6 +183,7 @@ def _second_router() -> Node:
             Interface(CLIENT_LAN, CLIENT_LAN, (_address(CLIENT_LAN, SECOND_ROUTER_HOST),)),
             Interface(SECOND_LAN, SECOND_LAN, (_address(SECOND_LAN, ROUTER_HOST),)),
         ),
+        filters=True,
     )
 
 
@@ -192,6 +195,7 @@ def nodes(settings: Settings) -> dict[str, Node]:
         tuple(
             Interface(lan, lan, (_address(lan, ROUTER_HOST),)) for lan in (CLIENT_LAN, FRONT_LAN)
         ),
+        filters=settings.topology == DUAL_ISP,
     )
     hosts = [
         *(_client(number, settings.topology) for number in range(1, settings.clients + 1)),
