@@ -49,7 +49,7 @@ def test_it_changes_under_load_and_no_request_fails(farm: Farm) -> None:
     assert said.errors == []
     assert frame_keys(farm) == {key_words(FarmKeys(new, farm.lab.name).frame)}
     assert not_believed(farm) == wrong, "everybody understood everybody all the time"
-    assert farm.ready()
+    wait_until("all are ready", farm.ready, 30)
 
 
 def test_it_cannot_change_at_once(farm: Farm) -> None:

