@@ -168,7 +168,8 @@ def test_more_start_under_load_and_stop_when_it_is_over(cold: Farm) -> None:
     wait_until("another one runs", lambda: _serving(cold, "crowded") == 2, 60)
     for one in kept:
         one.close()
-    wait_until("one is left", lambda: _serving(cold, "crowded") == 1, 60)
+    # The other one may be idle for long enough when the first is stopped.
+    wait_until("one is left at most", lambda: _serving(cold, "crowded") < 2, 60)
     wait_until("none is left", lambda: not _running(cold, "crowded"), 60)
 
 
