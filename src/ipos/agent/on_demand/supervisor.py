@@ -21,6 +21,7 @@ import structlog
 from ipos.abi import rows
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.heartbeat.message import Choice, Starting, State
+from ipos.agent.host.own_state import boottime_ns
 from ipos.agent.loop.tasks import Tasks
 from ipos.agent.loop.undone import Undone
 from ipos.agent.network import service_sockets
@@ -188,12 +189,12 @@ class Supervisor(Closing):
 
     def _named(self) -> None:
         """The data plane has named requests."""
-        self._awaiting.take(_boottime_ns())
+        self._awaiting.take(boottime_ns())
         self.wake()
 
     def look(self) -> None:
         """One round."""
-        now_ns, wall_ms = _boottime_ns(), time.time_ns() // 1_000_000
+        now_ns, wall_ms = boottime_ns(), time.time_ns() // 1_000_000
         self._wanted = self._awaiting.wanted()
         self._decide(now_ns, wall_ms)
         if now_ns - self._counted_ns >= _SECOND_NS:
@@ -284,7 +285,3 @@ class Supervisor(Closing):
 
     def close(self) -> None:
         self._awaiting.close()
-
-
-def _boottime_ns() -> int:
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
