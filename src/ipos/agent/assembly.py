@@ -144,7 +144,7 @@ def _sweep(parts: Parts, port: Port) -> Sweep:
         parts.datagram_keys,
         port.send,
         timed_out=partial(_timed_out, parts),
-        heard=lambda: parts.members.begun(boottime_ns()),
+        heard=lambda: parts.members.begun(parts.members.known_at(boottime_ns())),
         connections=parts.connections,
         found_again=parts.config.farm.announce != "none" and bool(parts.config.farm.locates_per_s),
         flows=IdleFlows(parts.maps),

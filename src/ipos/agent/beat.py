@@ -25,6 +25,7 @@ import structlog
 
 from ipos.agent.exchange import Exchange
 from ipos.agent.expiry.sweep import Sweep
+from ipos.agent.heartbeat.member import LATE_NS
 from ipos.agent.heartbeat.member_faults import Fault
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.heartbeat.order_file import OrderFile
@@ -49,7 +50,6 @@ FEW = 8
 """Each server says its whole state once a second."""
 HEARD_NS = 50_000_000
 """We have heard the states of a beat so long after its begin."""
-_LATE_NS = 300_000_000
 
 log = structlog.get_logger()
 
@@ -154,7 +154,7 @@ class Beat:
 
     def _wake(self, gap_ns: int, now_ns: int) -> None:
         """Go on after a time without a beat."""
-        if gap_ns <= _LATE_NS:
+        if gap_ns <= LATE_NS:
             return
         if gap_ns >= SLEPT_NS and self._exchange.heard_since(now_ns) <= now_ns - gap_ns + HEARD_NS:
             # Those that are heard by our data plane have asked it, and it has answered.

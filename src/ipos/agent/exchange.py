@@ -185,6 +185,7 @@ class Exchange:
         now_ns, wall_ms = boottime_ns(), _wall_ms()
         heard: dict[int, Member] = {}
         taken = self._port.take()
+        self._members.listened_ns = now_ns
         for data, source in taken:
             if data[:1] in _OTHER_KINDS:
                 self._hear_other(data, source, now_ns, wall_ms)

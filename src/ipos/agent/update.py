@@ -92,7 +92,7 @@ class Update:
 
     def follow_now(self) -> str:
         """Bring all up to date outside a beat. Returns what failed, or ""."""
-        return self._tasks.attempt(lambda: self.follow(boottime_ns()))
+        return self._tasks.attempt(lambda: self.follow(self._members.known_at(boottime_ns())))
 
     def follow(self, now_ns: int) -> None:
         """Bring all up to date."""

@@ -17,6 +17,9 @@ and the following are later by as much as it says its states more slowly (`again
 DOUBT_NS = 250_000_000
 """After a look at which its data plane could have answered."""
 
+LATE_NS = 300_000_000
+"""An agent that has not run for so long had no CPU, or was stopped."""
+
 STALE_NS = 500_000_000
 """Or two of its states."""
 

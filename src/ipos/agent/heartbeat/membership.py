@@ -18,6 +18,7 @@ to be asked. A server that is down needs a datagram to come back: nobody knows w
 One that says itself that it is down, as `ipos detach` does in its name, is so at once.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from ipos.agent.heartbeat import heard_rows, message, parts
 from ipos.agent.heartbeat.datagram_tags import Key
 from ipos.agent.heartbeat.member import (
     ASK_NS,
+    LATE_NS,
     STALE_NS,
     TENTH_NS,
     Age,
@@ -72,6 +74,8 @@ class Members:
     _heard: bytes = b""
     begun_ns: int = 0
     """When a server was last heard that had begun, or was heard again after a silence."""
+    listened_ns: int = sys.maxsize
+    """When all that had come was read last."""
     _calm: tuple[int, int] = (-1, 0)
     """While `changes` is this and it is not later than that, all is calm."""
 
@@ -325,6 +329,10 @@ class Members:
             elif member.age(now_ns) is not Age.DOWN:
                 found[member.index] = member.state.boot
         return found
+
+    def known_at(self, now_ns: int) -> int:
+        """The time at which to judge others outside of a beat: what they said may not be read."""
+        return min(now_ns, self.listened_ns + LATE_NS)
 
     def hears_nobody(self, now_ns: int) -> bool:
         """Whether there are others, and none of them is heard or answers."""

@@ -194,7 +194,8 @@ class Supervisor(Closing):
 
     def look(self) -> None:
         """One round."""
-        now_ns, wall_ms = boottime_ns(), time.time_ns() // 1_000_000
+        now_ns = self._members.known_at(boottime_ns())
+        wall_ms = time.time_ns() // 1_000_000
         self._wanted = self._awaiting.wanted()
         self._decide(now_ns, wall_ms)
         if now_ns - self._counted_ns >= _SECOND_NS:
