@@ -78,8 +78,23 @@ class Browser:
 
 
 @contextmanager
+def _profile() -> Iterator[str]:
+    """Its folder.  Processes of Chromium write there for a moment after the first one has ended."""
+    profile = tempfile.mkdtemp()
+
+    def is_removed() -> bool:
+        shutil.rmtree(profile, ignore_errors=True)
+        return not Path(profile).exists()
+
+    try:
+        yield profile
+    finally:
+        wait_until("Chromium is gone", is_removed)
+
+
+@contextmanager
 def browsing(farm: Farm, node: str) -> Iterator[Browser]:
-    with tempfile.TemporaryDirectory() as profile:
+    with _profile() as profile:
         argv = [shutil.which("chromium") or "chromium", *_FLAGS, f"--user-data-dir={profile}"]
         process = farm.lab.popen(
             node, argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
