@@ -10,7 +10,7 @@
 #include "select/own_name.h"
 #include "select/route.h"
 #include "select/policy.h"
-#include "select/session.h"
+#include "select/identity.h"
 
 /*
  * Whom the request in w->request is for: c->pool, and c->server where it is of a session that
@@ -27,6 +27,7 @@ IPOS_FUNCTION int decide_known(struct ipos_scratch *w, const struct ipos_refuser
 	if (!w || !c || !refused)
 		return 0;
 	c->server = 0;
+	c->identity = 0;
 	service = service_at(w->request.service);
 	session = session_at(w->request.service);
 	if (!service || !session)
@@ -34,9 +35,34 @@ IPOS_FUNCTION int decide_known(struct ipos_scratch *w, const struct ipos_refuser
 	c->pool = service->pool;
 	c->rule = 0;
 	route(w, c);
+	if (session->kind == IPOS_SESSION_IDENTIFY) {
+		ip = identity_named(w, now, c);
+		return ip ? session_choose(w, service, session, ip, refused, c, 0) : 0;
+	}
 	ip = session_named(w, service, session, now, c);
-	return ip ? session_choose(w, service, session, ip, refused, c)
+	return ip ? session_choose(w, service, session, ip, refused, c, 1)
 		  : redirect_choose(w, service, session, refused, c);
+}
+
+/* What the request's session had to do with a choice that was not made for it. */
+IPOS_FUNCTION int session_count(struct ipos_scratch *w, const struct choice *c, __u64 now)
+{
+	if (!w || !c)
+		return 0;
+	if (c->session == CHOICE_ELSEWHERE)
+		count(COUNT_SESSION_ELSEWHERE);
+	if (c->session == CHOICE_UNKNOWN)
+		count(COUNT_SESSION_UNKNOWN);
+	if (c->session == CHOICE_FORGED)
+		count(COUNT_SESSION_FORGED);
+	if (c->session == CHOICE_MOVED) {
+		count(COUNT_SESSION_MOVED);
+		if (c->identity)
+			identity_follow(w, c, now);
+		else
+			session_follow(w, c->server, now);
+	}
+	return 0;
 }
 
 /* The same while keys change, too. */
@@ -66,12 +92,12 @@ IPOS_FUNCTION int decide(struct ipos_scratch *w, const struct ipos_tuple *t,
 	/* Of many that were taken from one server for another, each is to come to that one. */
 	d.among_all = c->returned;
 	choose(w, c->pool, refused, &d, c);
-	if (c->session == CHOICE_ELSEWHERE)
-		count(COUNT_SESSION_ELSEWHERE);
-	if (c->session == CHOICE_MOVED) {
-		count(COUNT_SESSION_MOVED);
-		session_follow(w, c->server, now);
+	if (unlikely(!c->server && c->session == CHOICE_MOVED && c->identity) &&
+	    identity_stays(w, refused, c)) {
+		count(COUNT_SESSION_KEPT);
+		return c->server;
 	}
+	session_count(w, c, now);
 	return c->server;
 }
 

@@ -14,18 +14,21 @@ enum choice_session {
 	CHOICE_KEPT = 1,       /* its server was chosen */
 	CHOICE_MOVED = 2,      /* its server serves no more: chosen anew, for good */
 	CHOICE_ELSEWHERE = 3,  /* its server may not have the request, the session stays */
+	CHOICE_UNKNOWN = 4,    /* its identifier has no row any more: chosen anew */
+	CHOICE_FORGED = 5,     /* its identifier is not ours: chosen anew */
 };
 
 struct choice {
 	__u32 server; /* index; 0: none */
 	__u16 port;   /* network: the application's there */
 	__u16 zeros;
-	__u16 pool;    /* index in `pools`: whose candidates they are */
-	__u16 rule;    /* number of the rule that gave the pool; 0: none fits */
-	__u8 session;  /* enum choice_session */
-	__u8 insert;   /* the first response gets a session cookie */
-	__u8 redirect; /* the client is to be sent to the server's own name */
-	__u8 returned; /* read: an application gave the connection back, see tc/hand_back.h */
+	__u16 pool;	/* index in `pools`: whose candidates they are */
+	__u16 rule;	/* number of the rule that gave the pool; 0: none fits */
+	__u8 session;	/* enum choice_session */
+	__u8 insert;	/* the first response gets a session cookie */
+	__u8 redirect;	/* the client is to be sent to the server's own name */
+	__u8 returned;	/* read: an application gave the connection back, see tc/hand_back.h */
+	__u64 identity; /* of its session, which the response is to carry again; 0: none */
 };
 
 #define NONE IPOS_CANDIDATES_MAX /* no place in a pool */

@@ -119,6 +119,18 @@ IPOS_INLINE __u64 cookie_hash(const __u64 key[2], const struct cookie_words *val
 	return sip_end(&s, bytes_first(tail, length & 7), length);
 }
 
+/* The bytes of the cookie's value, in w->value; open: of the shorter one.  Returns 0, or -1. */
+IPOS_INLINE int session_value_bytes(struct ipos_scratch *w, int open)
+{
+	__u32 *to = (void *)&w->value;
+	__u64 wrong = 0;
+
+	for (__u32 i = 0; i < IPOS_SESSION_VALUE_LEN / 8; i++)
+		if (!open || i < IPOS_SESSION_OPEN_LEN / 8)
+			to[i] = hex_word(((const __u64 *)w->request.cookie)[i], &wrong);
+	return wrong ? -1 : 0;
+}
+
 /*
  * The value of the request's cookie, in w->value.  Returns 0 for one that none of us made, and 2
  * for one that the client is to have anew: under the key that is believed too, while keys change,
@@ -129,17 +141,11 @@ IPOS_FUNCTION int session_value_read(struct ipos_scratch *w)
 	int open = w && w->request.cookie_len == IPOS_SESSION_OPEN_LEN;
 	struct ipos_epoch_key *key;
 	struct ipos_session_value *v;
-	__u64 wrong = 0;
-	__u32 *to;
 
 	if (!w || (!open && w->request.cookie_len != IPOS_SESSION_VALUE_LEN))
 		return 0;
 	v = &w->value;
-	to = (void *)v;
-	for (__u32 i = 0; i < IPOS_SESSION_VALUE_LEN / 8; i++)
-		if (!open || i < IPOS_SESSION_OPEN_LEN / 8)
-			to[i] = hex_word(((const __u64 *)w->request.cookie)[i], &wrong);
-	if (wrong)
+	if (session_value_bytes(w, open))
 		return 0;
 	if (open)
 		v->day = (__u32)v->sealed;
@@ -155,12 +161,18 @@ IPOS_FUNCTION int session_value_read(struct ipos_scratch *w)
 	return v->server_ip ? 2 : 0;
 }
 
-/* Whether the server goes on with the sessions it has: also one that drains. */
-IPOS_INLINE int session_lives(__u32 index)
+/* Whether the server goes on with the sessions it has; drains: also one that drains. */
+IPOS_INLINE int session_goes_on(__u32 index, int drains)
 {
 	struct ipos_server *server = server_at(index);
 
-	return server && (server->state == IPOS_SERVER_READY || server->state == IPOS_SERVER_DRAIN);
+	return server && (server->state == IPOS_SERVER_READY ||
+			  (drains && server->state == IPOS_SERVER_DRAIN));
+}
+
+IPOS_INLINE int session_lives(__u32 index)
+{
+	return session_goes_on(index, 1);
 }
 
 /* The application's port at a server of the pool (network order); 0: it is none of them. */
@@ -273,24 +285,26 @@ IPOS_FUNCTION int session_port(__u32 listening, __u32 pool_index, __u32 server)
 
 /*
  * Takes the server at `ip`, which has the request's session, if it may have the request: sessions
- * may exceed its limit of connections, but only by a share.  Returns the server's index, 0 for
- * "choose": the session goes on, this request is another server's.
+ * may exceed its limit of connections, but only by a share.  `drains`: also while it drains.
+ * Returns the server's index, 0 for "choose": the session goes on, this request is another server's.
  */
 IPOS_INLINE int session_choose(const struct ipos_scratch *w, const struct ipos_service *service,
 			       const struct ipos_session *session, __u32 ip,
-			       const struct ipos_refusers *refused, struct choice *c)
+			       const struct ipos_refusers *refused, struct choice *c, int drains)
 {
 	struct ipos_address_key key = { .ip = ip, .port = service->port, .protocol = IPPROTO_TCP };
 	struct ipos_address *a;
 	int port;
 
 	a = bpf_map_lookup_elem(&addresses, &key);
-	port = a && session_lives(a->holder) ? session_port(service->listening, c->pool, a->holder)
-					     : 0;
+	port = a && session_goes_on(a->holder, drains)
+		       ? session_port(service->listening, c->pool, a->holder)
+		       : 0;
 	if (!a || !port) {
 		c->session = CHOICE_MOVED;
-		c->insert = session->kind == IPOS_SESSION_INSERT &&
-			    w->request.grammar == IPOS_GRAMMAR_HTTP1;
+		/* An identified session's new server tells all that it has it, with its response. */
+		c->insert = w->request.grammar == IPOS_GRAMMAR_HTTP1 &&
+			    (session->kind == IPOS_SESSION_INSERT || c->identity);
 		return 0;
 	}
 	if (port < 0 || refused_by(refused, a->holder) || !server_has_room(a->holder)) {
@@ -313,7 +327,7 @@ IPOS_FUNCTION int session_follow(struct ipos_scratch *w, __u32 index, __u64 now)
 	struct ipos_service *service;
 	struct ipos_cookie *row;
 
-	if (!w || !server || !set)
+	if (!w || !server || !set || !index)
 		return 0;
 	session = session_at(w->request.service);
 	service = service_at(w->request.service);
