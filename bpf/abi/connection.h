@@ -359,7 +359,8 @@ struct ipos_holding { /* map `holding`: full means drop, unacknowledged */
 	__u16 skip;		   /* bytes of empty lines before it: no other server gets them */
 	__u32 crowded_ms;	   /* since when nobody can take it; 0: it was not so */
 	__u8 live;		   /* an application has had the connection: see tc/hand_back.h */
-	__u8 zeros[3];
+	__u8 tells;		   /* all are to hear first which server has its session */
+	__u8 zeros[2];
 	__u32 offered_us; /* when it was offered to another server, modulo 2^32 */
 	__u64 identity;	  /* of its session, which the response is to carry again; 0: none */
 };

@@ -27,7 +27,7 @@ IPOS_FUNCTION int decide_known(struct ipos_scratch *w, const struct ipos_refuser
 	if (!w || !c || !refused)
 		return 0;
 	c->server = 0;
-	c->identity = 0;
+	w->identity = 0;
 	service = service_at(w->request.service);
 	session = session_at(w->request.service);
 	if (!service || !session)
@@ -35,20 +35,14 @@ IPOS_FUNCTION int decide_known(struct ipos_scratch *w, const struct ipos_refuser
 	c->pool = service->pool;
 	c->rule = 0;
 	route(w, c);
-	if (session->kind == IPOS_SESSION_IDENTIFY) {
-		ip = identity_named(w, now, c);
-		return ip ? session_choose(w, service, session, ip, refused, c, 0) : 0;
-	}
 	ip = session_named(w, service, session, now, c);
 	return ip ? session_choose(w, service, session, ip, refused, c, 1)
 		  : redirect_choose(w, service, session, refused, c);
 }
 
 /* What the request's session had to do with a choice that was not made for it. */
-IPOS_FUNCTION int session_count(struct ipos_scratch *w, const struct choice *c, __u64 now)
+IPOS_INLINE void session_count(struct ipos_scratch *w, const struct choice *c, __u64 now)
 {
-	if (!w || !c)
-		return 0;
 	if (c->session == CHOICE_ELSEWHERE)
 		count(COUNT_SESSION_ELSEWHERE);
 	if (c->session == CHOICE_UNKNOWN)
@@ -57,15 +51,39 @@ IPOS_FUNCTION int session_count(struct ipos_scratch *w, const struct choice *c, 
 		count(COUNT_SESSION_FORGED);
 	if (c->session == CHOICE_MOVED) {
 		count(COUNT_SESSION_MOVED);
-		if (c->identity)
+		if (w->identity)
 			identity_follow(w, c, now);
 		else
 			session_follow(w, c->server, now);
 	}
-	return 0;
 }
 
-/* The same while keys change, too. */
+/* The same of an identified session, once c->pool is known. */
+IPOS_FUNCTION int decide_identified(struct ipos_scratch *w, const struct ipos_refusers *refused,
+				    __u64 now, struct choice *c)
+{
+	struct ipos_service *service;
+	struct ipos_session *session;
+	__u32 ip;
+
+	if (!w || !c || !refused)
+		return 0;
+	service = service_at(w->request.service);
+	session = session_at(w->request.service);
+	if (!service || !session)
+		return 0;
+	ip = identity_named(w, service, session, now, c);
+	return ip ? session_choose(w, service, session, ip, refused, c, 0) : 0;
+}
+
+IPOS_INLINE int session_identifies(const struct ipos_scratch *w)
+{
+	struct ipos_session *session = session_at(w->request.service);
+
+	return session && session->kind == IPOS_SESSION_IDENTIFY;
+}
+
+/* The same of any session, and while keys change. */
 IPOS_INLINE int decide_pool(struct ipos_scratch *w, const struct ipos_refusers *refused, __u64 now,
 			    struct choice *c)
 {
@@ -73,7 +91,10 @@ IPOS_INLINE int decide_pool(struct ipos_scratch *w, const struct ipos_refusers *
 
 	if (set && unlikely(set->flags & IPOS_KEYS_CHANGE))
 		cookie_row_again(w);
-	return decide_known(w, refused, now, c);
+	decide_known(w, refused, now, c);
+	if (c->server || !session_identifies(w))
+		return c->server;
+	return decide_identified(w, refused, now, c);
 }
 
 /* The request read into w->request; returns the server's index, 0 for none. */
@@ -92,7 +113,7 @@ IPOS_FUNCTION int decide(struct ipos_scratch *w, const struct ipos_tuple *t,
 	/* Of many that were taken from one server for another, each is to come to that one. */
 	d.among_all = c->returned;
 	choose(w, c->pool, refused, &d, c);
-	if (unlikely(!c->server && c->session == CHOICE_MOVED && c->identity) &&
+	if (unlikely(!c->server && c->session == CHOICE_MOVED && w->identity) &&
 	    identity_stays(w, refused, c)) {
 		count(COUNT_SESSION_KEPT);
 		return c->server;

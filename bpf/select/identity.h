@@ -47,10 +47,17 @@ IPOS_FUNCTION int identity_read(struct ipos_scratch *w)
 {
 	struct ipos_session_value *v;
 	struct ipos_epoch_key *key;
+	__u64 wrong = 0;
+	__u32 *to;
 
-	if (!w || w->request.cookie_len != IPOS_SESSION_VALUE_LEN || session_value_bytes(w, 0))
+	if (!w || w->request.cookie_len != IPOS_SESSION_VALUE_LEN)
 		return 0;
 	v = &w->value;
+	to = (void *)v;
+	for (__u32 i = 0; i < IPOS_SESSION_VALUE_LEN / 8; i++)
+		to[i] = hex_word(((const __u64 *)w->request.cookie)[i], &wrong);
+	if (wrong)
+		return 0;
 	key = session_key(bpf_ntohl(v->day));
 	if (!key || !v->sealed)
 		return 0;
@@ -74,22 +81,16 @@ IPOS_INLINE struct ipos_cookie *identity_row(struct ipos_scratch *w, __be16 port
  * The server that has the session of the request's cookie (network order); 0: there is none, and
  * c->session says why.
  */
-IPOS_FUNCTION int identity_named(struct ipos_scratch *w, __u64 now, struct choice *c)
+IPOS_INLINE __u32 identity_named(struct ipos_scratch *w, const struct ipos_service *service,
+				 const struct ipos_session *session, __u64 now, struct choice *c)
 {
+	int http1 = w->request.grammar == IPOS_GRAMMAR_HTTP1, made;
 	struct ipos_settings *set = settings_now();
-	struct ipos_service *service;
-	struct ipos_session *session;
 	struct ipos_cookie *row;
-	int http1, made;
 
-	if (!w || !c || !set)
-		return 0;
-	service = service_at(w->request.service);
-	session = session_at(w->request.service);
-	http1 = w->request.grammar == IPOS_GRAMMAR_HTTP1;
 	c->session = CHOICE_NO_SESSION;
 	c->insert = 0;
-	if (!service || !session || (!http1 && w->request.grammar != IPOS_GRAMMAR_H2))
+	if (!set || (!http1 && w->request.grammar != IPOS_GRAMMAR_H2))
 		return 0;
 	c->insert = http1; /* HTTP/2 has no line to put in */
 	if (!w->request.cookie_len)
@@ -104,7 +105,7 @@ IPOS_FUNCTION int identity_named(struct ipos_scratch *w, __u64 now, struct choic
 		c->session = CHOICE_UNKNOWN;
 		return 0;
 	}
-	c->identity = w->value.sealed;
+	w->identity = w->value.sealed;
 	/* On, in a value of today's. */
 	c->insert = http1 && (made > 1 || bpf_ntohl(w->value.day) != session_day(set, now));
 	/* While the others still have theirs. */
@@ -128,7 +129,7 @@ IPOS_FUNCTION int identity_follow(struct ipos_scratch *w, const struct choice *c
 	server = server_at(c->server);
 	if (!service || !session || !server)
 		return 0;
-	row = identity_row(w, service->port, c->identity);
+	row = identity_row(w, service->port, w->identity);
 	if (!row || !row->server_ip)
 		return 0;
 	if (row->turn < IPOS_SESSION_TURNS)
@@ -152,7 +153,7 @@ IPOS_FUNCTION int identity_stays(struct ipos_scratch *w, const struct ipos_refus
 	session = session_at(w->request.service);
 	if (!service || !session)
 		return 0;
-	row = identity_row(w, service->port, c->identity);
+	row = identity_row(w, service->port, w->identity);
 	return row ? session_choose(w, service, session, row->server_ip, refused, c, 1) : 0;
 }
 

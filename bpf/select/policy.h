@@ -22,13 +22,12 @@ struct choice {
 	__u32 server; /* index; 0: none */
 	__u16 port;   /* network: the application's there */
 	__u16 zeros;
-	__u16 pool;	/* index in `pools`: whose candidates they are */
-	__u16 rule;	/* number of the rule that gave the pool; 0: none fits */
-	__u8 session;	/* enum choice_session */
-	__u8 insert;	/* the first response gets a session cookie */
-	__u8 redirect;	/* the client is to be sent to the server's own name */
-	__u8 returned;	/* read: an application gave the connection back, see tc/hand_back.h */
-	__u64 identity; /* of its session, which the response is to carry again; 0: none */
+	__u16 pool;    /* index in `pools`: whose candidates they are */
+	__u16 rule;    /* number of the rule that gave the pool; 0: none fits */
+	__u8 session;  /* enum choice_session */
+	__u8 insert;   /* the first response gets a session cookie */
+	__u8 redirect; /* the client is to be sent to the server's own name */
+	__u8 returned; /* read: an application gave the connection back, see tc/hand_back.h */
 };
 
 #define NONE IPOS_CANDIDATES_MAX /* no place in a pool */

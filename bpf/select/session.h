@@ -119,18 +119,6 @@ IPOS_INLINE __u64 cookie_hash(const __u64 key[2], const struct cookie_words *val
 	return sip_end(&s, bytes_first(tail, length & 7), length);
 }
 
-/* The bytes of the cookie's value, in w->value; open: of the shorter one.  Returns 0, or -1. */
-IPOS_INLINE int session_value_bytes(struct ipos_scratch *w, int open)
-{
-	__u32 *to = (void *)&w->value;
-	__u64 wrong = 0;
-
-	for (__u32 i = 0; i < IPOS_SESSION_VALUE_LEN / 8; i++)
-		if (!open || i < IPOS_SESSION_OPEN_LEN / 8)
-			to[i] = hex_word(((const __u64 *)w->request.cookie)[i], &wrong);
-	return wrong ? -1 : 0;
-}
-
 /*
  * The value of the request's cookie, in w->value.  Returns 0 for one that none of us made, and 2
  * for one that the client is to have anew: under the key that is believed too, while keys change,
@@ -141,11 +129,17 @@ IPOS_FUNCTION int session_value_read(struct ipos_scratch *w)
 	int open = w && w->request.cookie_len == IPOS_SESSION_OPEN_LEN;
 	struct ipos_epoch_key *key;
 	struct ipos_session_value *v;
+	__u64 wrong = 0;
+	__u32 *to;
 
 	if (!w || (!open && w->request.cookie_len != IPOS_SESSION_VALUE_LEN))
 		return 0;
 	v = &w->value;
-	if (session_value_bytes(w, open))
+	to = (void *)v;
+	for (__u32 i = 0; i < IPOS_SESSION_VALUE_LEN / 8; i++)
+		if (!open || i < IPOS_SESSION_OPEN_LEN / 8)
+			to[i] = hex_word(((const __u64 *)w->request.cookie)[i], &wrong);
+	if (wrong)
 		return 0;
 	if (open)
 		v->day = (__u32)v->sealed;
@@ -304,7 +298,7 @@ IPOS_INLINE int session_choose(const struct ipos_scratch *w, const struct ipos_s
 		c->session = CHOICE_MOVED;
 		/* An identified session's new server tells all that it has it, with its response. */
 		c->insert = w->request.grammar == IPOS_GRAMMAR_HTTP1 &&
-			    (session->kind == IPOS_SESSION_INSERT || c->identity);
+			    (session->kind == IPOS_SESSION_INSERT || w->identity);
 		return 0;
 	}
 	if (port < 0 || refused_by(refused, a->holder) || !server_has_room(a->holder)) {

@@ -9,7 +9,6 @@
 #include "lib/decision.h"
 #include "lib/measure.h"
 #include "tc/adoption.h"
-#include "tc/cookie_news.h"
 #include "tc/next_request.h"
 #include "tc/redirect.h"
 
@@ -41,12 +40,14 @@ IPOS_APART int reset_held(struct __sk_buff *skb, const struct ipos_settings *set
 }
 
 /* The option travels with the handshake to the server that has the socket. */
-IPOS_INLINE void session_note(struct ipos_holding *h, const struct choice *c)
+IPOS_INLINE void session_note(const struct ipos_scratch *w, struct ipos_holding *h,
+			      const struct choice *c)
 {
 	h->hs.options &= ~IPOS_OPT_SESSION;
 	if (c->insert && !(h->hs.options & IPOS_OPT_BEGUN))
 		h->hs.options |= IPOS_OPT_SESSION;
-	h->identity = c->identity;
+	h->tells = c->session == CHOICE_MOVED && w->identity;
+	h->identity = h->tells || c->insert ? w->identity : 0;
 }
 
 IPOS_INLINE int forward_row(struct ipos_scratch *w, const struct ipos_tuple *t,
@@ -287,7 +288,7 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 	c.port = h->port;
 	c.pool = h->pool;
 	c.redirect = h->redirect;
-	c.identity = h->identity;
+	w->identity = h->identity;
 	h->server = h->redirect = 0;
 	if (!c.server) {
 		progress = hold_read(w, h);
@@ -299,7 +300,7 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 			return reset_held(skb, set, w, t, h); /* never by half a head */
 		c.returned = h->live;
 		decide(w, t, &h->refused, now, &c);
-		session_note(h, &c);
+		session_note(w, h, &c);
 		decision_note(h, &c);
 		held_measure(w, h, service);
 	}
@@ -321,8 +322,12 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 	r.server = c.server;
 	r.endpoint_ip = server->address;
 	r.endpoint_port = c.port;
-	if (unlikely(h->session == CHOICE_MOVED && h->identity))
-		session_told(skb, set, w, t, h->identity);
+	if (unlikely(h->tells)) {
+		h->tells = 0;
+		h->server = c.server;
+		h->port = c.port;
+		return TELL_SESSION;
+	}
 	if (c.server != set->self) {
 		h->migration = h->migration ? h->migration + 1 : now;
 		if (!forward_row(w, t, h, &r, set->self, now)) {

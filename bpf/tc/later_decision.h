@@ -264,7 +264,7 @@ IPOS_FUNCTION int decide_moving(struct __sk_buff *skb, struct ipos_scratch *w,
 		return GIVE_UP;
 	}
 	decide(w, t, refused_too(w, &h->refused, set->self), bpf_ktime_get_boot_ns(), &c);
-	session_note(h, &c);
+	session_note(w, h, &c);
 	decision_note(h, &c);
 	server = server_at(c.server);
 	if (!c.server || !server) {
@@ -290,8 +290,6 @@ IPOS_FUNCTION int decide_moving(struct __sk_buff *skb, struct ipos_scratch *w,
 	ep->flags |= IPOS_EP_MOVING;
 	tally_offer(h, c.server, IPOS_DECIDED_MOVED);
 	report(set, service, w, t, h, c.server, IPOS_REASON_POLICY);
-	if (unlikely(c.session == CHOICE_MOVED && c.identity))
-		session_told(skb, set, w, t, c.identity);
 	return OFFER;
 }
 

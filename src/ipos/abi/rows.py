@@ -1409,6 +1409,7 @@ class Holding:
     skip: int = 0
     crowded_ms: int = 0
     live: int = 0
+    tells: int = 0
     offered_us: int = 0
     identity: int = 0
 
