@@ -105,7 +105,7 @@ struct ipos_tcb { /* TCP control block, version 1 */
 	__be32 ts_recent;
 	__be32 ts_recent_age_ms;
 	__be32 ts_last_sent;
-	__u64 session; /* identifier that the first response carries again, as in memory; 0: none */
+	__be64 session; /* identifier that the first response carries again, as in memory; 0: none */
 	__be32 rto_us;
 	__be32 snd_cwnd;
 	__be32 snd_ssthresh;

@@ -71,7 +71,7 @@ class ControlBlockV1(Packet):
         IntField("ts_recent", 0),
         IntField("ts_recent_age_ms", 0),
         IntField("ts_last_sent", 0),
-        StrFixedLenField("session", bytes(8), 8),
+        LongField("session", 0),
         IntField("rto_us", 0),
         IntField("snd_cwnd_segments", 0),
         IntField("snd_ssthresh_segments", 0),

@@ -817,7 +817,7 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
             ("ts_recent", 56, ">I", None),
             ("ts_recent_age_ms", 60, ">I", None),
             ("ts_last_sent", 64, ">I", None),
-            ("session", 68, "Q", None),
+            ("session", 68, ">Q", None),
             ("rto_us", 76, ">I", None),
             ("snd_cwnd", 80, ">I", None),
             ("snd_ssthresh", 84, ">I", None),

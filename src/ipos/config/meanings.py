@@ -102,7 +102,7 @@ MEANINGS: dict[str, str] = {
     "Session.kind": "A cookie of the farm's own, one of the application's, a cookie with an "
     "identifier for each session, a redirect to a server's own name, or the client's address.",
     "Session.cookie": "The cookie's name.",
-    "Session.expire_s": "How long a session that is learned or identified is remembered without being used.",
+    "Session.expire_s": "How long a learned or identified session is remembered unused.",
     "Session.path": "Attribute Path of a cookie that the farm makes.",
     "Session.domain": "Attribute Domain of a cookie that the farm makes.",
     "Session.max_age_s": "Attribute Max-Age of a cookie that the farm makes.",
