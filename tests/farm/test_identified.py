@@ -133,18 +133,11 @@ def order(farm: Farm, server: str, state: ServerState) -> None:
     wait_until(f"all know that {server} is {state.name}", known)
 
 
-def forget(farm: Farm) -> None:
-    """No data plane knows a session any more."""
-    for tables in farm.tables.values():
-        for key, _ in list(tables.cookies.items()):
-            tables.cookies.delete(key)
-
-
-def listed(farm: Farm, at: str, *options: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(
-        farm.run(at, "ipos", "session", "list", "-o", "json", *options)
-    )
-    return found
+def listed(farm: Farm, at: str, clients: Sequence[Client], *options: str) -> list[dict[str, Any]]:
+    """The rows of `ipos session list` that are these clients'."""
+    found = json.loads(farm.run(at, "ipos", "session", "list", "-o", "json", *options))
+    own = {client.value[:16] for client in clients}
+    return [each for each in found if each["session"] in own]
 
 
 @contextmanager
@@ -200,7 +193,6 @@ def test_all_servers_hear_of_a_session_before_the_answer_leaves(farm: Farm) -> N
 
 @pytest.mark.parametrize("count", [60, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_sessions_stay_while_agents_start_again(farm: Farm, count: int) -> None:
-    forget(farm)
     clients = [Client() for _ in range(count)]
     talk(farm, clients)
     assert Counter(client.given for client in clients) == {1: count}
@@ -213,12 +205,11 @@ def test_sessions_stay_while_agents_start_again(farm: Farm, count: int) -> None:
     assert Counter(client.given for client in clients) == {1: count}
     wait_until("every server ready", farm.ready, 30)
     for server in SERVERS:
-        assert len(listed(farm, server)) == count
+        assert len(listed(farm, server, clients)) == count
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_a_server_that_drains_gives_each_session_away_once(farm: Farm, count: int) -> None:
-    forget(farm)
     clients = [Client() for _ in range(count)]
     talk(farm, clients)
     own = [client for client in clients if client.server == "s2"]
@@ -234,8 +225,8 @@ def test_a_server_that_drains_gives_each_session_away_once(farm: Farm, count: in
         assert {client.moves for client in others} == {0}
         assert {client.server for client in clients} == {"s1", "s3"}
         assert {id(client): client.value for client in clients} == values, "they keep their cookies"
-        assert listed(farm, "s1", "--server", "s2") == []
-        assert {each["moves"] for each in listed(farm, "s3")} == {0, 1}
+        assert listed(farm, "s1", clients, "--server", "s2") == []
+        assert {each["moves"] for each in listed(farm, "s3", clients)} == {0, 1}
     finally:
         order(farm, "s2", ServerState.READY)
     talk(farm, clients)
@@ -243,7 +234,6 @@ def test_a_server_that_drains_gives_each_session_away_once(farm: Farm, count: in
 
 
 def test_sessions_of_a_dead_server_go_on_elsewhere_and_it_learns_that(farm: Farm) -> None:
-    forget(farm)
     clients = [Client() for _ in range(30)]
     talk(farm, clients)
     own = [client for client in clients if client.server == "s3"]
@@ -262,7 +252,11 @@ def test_sessions_of_a_dead_server_go_on_elsewhere_and_it_learns_that(farm: Farm
     finally:
         faults.restore_power(farm.lab, "s3")
     wait_until("every server ready", farm.ready, 30)
-    wait_until("s3 knows what it has missed", lambda: rows(farm, "s3") == rows(farm, "s1"), 30)
+    wait_until(
+        "s3 knows what it has missed",
+        lambda: rows(farm, "s3").items() >= rows(farm, "s1").items(),
+        30,
+    )
     talk(farm, clients)
     assert sum(client.moves for client in clients) == len(own)
 
@@ -284,12 +278,11 @@ def test_what_is_forged_or_revoked_is_chosen_anew(farm: Farm) -> None:
         _, given = ask(farm, at, value)
         assert given[:16] != value[:16], number
         assert farm.counters(at)["session_unknown"] == before["session_unknown"] + 1
-    (row,) = (each for each in listed(farm, "s1") if each["session"] == value[:16])
+    (row,) = listed(farm, "s1", [Client(value)])
     assert row["state"] == "revoked"
 
 
 def test_an_operator_moves_one_session_or_all_of_a_server(farm: Farm) -> None:
-    forget(farm)
     clients = [Client() for _ in range(30)]
     talk(farm, clients)
     moved = clients[0]
@@ -301,7 +294,7 @@ def test_an_operator_moves_one_session_or_all_of_a_server(farm: Farm) -> None:
     assert sum(client.moves for client in clients) == 1
 
     of_s3 = [client for client in clients if client.server == "s3"]
-    assert len(listed(farm, "s1", "--server", "s3")) == len(of_s3)
+    assert len(listed(farm, "s1", clients, "--server", "s3")) == len(of_s3)
     farm.run("s1", "ipos", "session", "move", "--from", "s3", "--to", "s2")
     talk(farm, clients)
     assert {client.server for client in of_s3} == {"s2"}
@@ -339,13 +332,14 @@ def test_the_secret_changes_and_each_client_keeps_its_identifier(farm: Farm) -> 
         change(farm, new)
         assert all(ask(farm, "s3", value) == (server, "") for value, server in changed.items())
     finally:
-        change(farm, old)
+        held = secret_file(farm).read_bytes().split()[0]
+        for content in steps(held, old) if held != old else (old,):
+            change(farm, content)
 
 
 def test_the_list_has_the_sessions_of_each_server(farm: Farm) -> None:
-    forget(farm)
     clients = [Client() for _ in range(12)]
     talk(farm, clients)
     for at in SERVERS:
-        found = {each["session"]: each["server"] for each in listed(farm, at)}
+        found = {each["session"]: each["server"] for each in listed(farm, at, clients)}
         assert found == {client.value[:16]: client.server for client in clients}
