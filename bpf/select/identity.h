@@ -154,6 +154,7 @@ IPOS_FUNCTION int identity_stays(struct ipos_scratch *w, const struct ipos_refus
 	if (!service || !session)
 		return 0;
 	row = identity_row(w, service->port, w->identity);
+	c->insert = 0;
 	return row ? session_choose(w, service, session, row->server_ip, refused, c, 1) : 0;
 }
 
