@@ -16,9 +16,9 @@
 #define IPOS_REDIRECT_MAX 224
 
 /*
- * Map `cookies`, the Cookie map of Figure 12: which server has the session of a cookie.  Of two rows
- * of one identified session the one with the higher turn is the newer one; with one turn, that of
- * the server with the higher address; then the one that lives longer.
+ * Map `cookies`, the Cookie map of Figure 12: which server has the session of a cookie.  Of two
+ * rows of one identified session the one with the higher turn is the newer one; with one turn, that
+ * of the server with the higher address; then the one that lives longer.
  */
 struct ipos_cookie_key {
 	__u64 hash; /* of a learned value: SipHash-2-4 under `learn_key`; or an identifier */

@@ -105,7 +105,7 @@ struct ipos_tcb { /* TCP control block, version 1 */
 	__be32 ts_recent;
 	__be32 ts_recent_age_ms;
 	__be32 ts_last_sent;
-	__be64 session; /* identifier that the first response carries again, as in memory; 0: none */
+	__be64 session; /* identifier that the first response carries again; 0: none */
 	__be32 rto_us;
 	__be32 snd_cwnd;
 	__be32 snd_ssthresh;
@@ -141,8 +141,8 @@ struct ipos_probe {	/* after types 8 and 9, in the trailer's place */
 } __attribute__((packed));
 
 /*
- * After types 10 and 11, in the trailer's place.  The header's endpoint is the session's server, and
- * in the port's place the turn of an identified session (big-endian); 0 of a learned one.
+ * After types 10 and 11, in the trailer's place.  The header's endpoint is the session's server,
+ * and in the port's place stands the turn of an identified session; 0 of a learned one.
  */
 struct ipos_learned {
 	__u8 hash[8];  /* the key of its row in `cookies` */

@@ -280,7 +280,8 @@ IPOS_FUNCTION int session_port(__u32 listening, __u32 pool_index, __u32 server)
 /*
  * Takes the server at `ip`, which has the request's session, if it may have the request: sessions
  * may exceed its limit of connections, but only by a share.  `drains`: also while it drains.
- * Returns the server's index, 0 for "choose": the session goes on, this request is another server's.
+ * Returns the server's index, 0 for "choose": the session goes on, this request is another
+ * server's.
  */
 IPOS_INLINE int session_choose(const struct ipos_scratch *w, const struct ipos_service *service,
 			       const struct ipos_session *session, __u32 ip,
@@ -296,7 +297,7 @@ IPOS_INLINE int session_choose(const struct ipos_scratch *w, const struct ipos_s
 		       : 0;
 	if (!a || !port) {
 		c->session = CHOICE_MOVED;
-		/* An identified session's new server tells all that it has it, with its response. */
+		/* The new server of an identified session tells all of it with its response. */
 		c->insert = w->request.grammar == IPOS_GRAMMAR_HTTP1 &&
 			    (session->kind == IPOS_SESSION_INSERT || w->identity);
 		return 0;

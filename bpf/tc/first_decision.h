@@ -259,6 +259,28 @@ IPOS_INLINE int held_here(struct __sk_buff *skb, struct ipos_settings *set, stru
 	return CONSUMED;
 }
 
+/* What was chosen for a held request before, if anything was. */
+IPOS_INLINE void held_chosen(struct ipos_scratch *w, struct ipos_holding *h, struct choice *c)
+{
+	c->server = h->server;
+	c->port = h->port;
+	c->pool = h->pool;
+	c->redirect = h->redirect;
+	w->identity = h->identity;
+	h->server = h->redirect = 0;
+}
+
+/* Whether all are to hear first that its session has another server; then it is decided. */
+IPOS_INLINE int held_tells(struct ipos_holding *h, const struct choice *c)
+{
+	if (likely(!h->tells))
+		return 0;
+	h->tells = 0;
+	h->server = c->server;
+	h->port = c->port;
+	return 1;
+}
+
 /*
  * Decides a held request and sends it there; again, when servers have refused it.  The frame
  * at hand is consumed, or ANSWER_HELD asks for it.
@@ -284,12 +306,7 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 	service = service_at(h->service);
 	if (!service)
 		return TC_ACT_SHOT;
-	c.server = h->server;
-	c.port = h->port;
-	c.pool = h->pool;
-	c.redirect = h->redirect;
-	w->identity = h->identity;
-	h->server = h->redirect = 0;
+	held_chosen(w, h, &c);
 	if (!c.server) {
 		progress = hold_read(w, h);
 		if (progress == IPOS_READ_REFUSED) {
@@ -322,12 +339,8 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 	r.server = c.server;
 	r.endpoint_ip = server->address;
 	r.endpoint_port = c.port;
-	if (unlikely(h->tells)) {
-		h->tells = 0;
-		h->server = c.server;
-		h->port = c.port;
+	if (held_tells(h, &c))
 		return TELL_SESSION;
-	}
 	if (c.server != set->self) {
 		h->migration = h->migration ? h->migration + 1 : now;
 		if (!forward_row(w, t, h, &r, set->self, now)) {

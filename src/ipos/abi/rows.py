@@ -626,8 +626,8 @@ class Probe:
 @dataclass(frozen=True, slots=True)
 class Learned:
     """`struct ipos_learned`: After types 10 and 11, in the trailer's place. The header's endpoint
-    is the session's server, and in the port's place the turn of an identified session (big-endian);
-    0 of a learned one.
+    is the session's server, and in the port's place stands the turn of an identified session; 0 of
+    a learned one.
     """
 
     STRUCT: ClassVar[str] = "ipos_learned"
