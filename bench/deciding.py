@@ -96,7 +96,7 @@ def farm(opened: Callable[[str], Store]) -> Mapping[str, Callable[[], None]]:
         rows.EpochKey(key, epoch=_DAY, valid=rows.KeyValid.VALID),
     )
     learned = rows.CookieKey(siphash64(_LEARN_KEY, cookie("learn")), _PORT)
-    tables.cookies.put(learned, rows.Cookie(_SERVER, 1 << 62))
+    tables.cookies.put(learned, rows.Cookie(_SERVER, expires_ns=1 << 62))
     return {
         kind: lambda kind=kind: tables.sessions.put(  # type: ignore[misc]
             _SERVICE,

@@ -2,20 +2,22 @@
 """Whose session a request is of, and whether its server may have it: the C core against
 `ipos.selection.sessions`.
 
-Heads are read one after the other by the same reader, with cookies that were inserted, learned, or
-neither, and are decided by tables that change under them.
+Heads are read one after the other by the same reader, with cookies that were inserted, learned,
+identified, or neither, and are decided by tables that change under them.
 """
 
 from __future__ import annotations
 
 import random
 import struct
+import sys
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
 
 from fuzz.endpoints import SIZES
 from ipos.abi.layout import constant
+from ipos.selection import identities
 from ipos.selection.policies import ServerState
 from ipos.selection.sessions import (
     COOKIE_MAX,
@@ -44,13 +46,17 @@ _NS = 1_000_000_000
 _DAY_NS = constant("IPOS_SESSION_DAY_S") * _NS
 _NOW = 1_000 * _NS
 _LEARN_KEY = bytes(range(16))
-_KINDS = ("IPOS_SESSION_NONE", "IPOS_SESSION_INSERT", "IPOS_SESSION_LEARN")
+_KINDS = (
+    "IPOS_SESSION_NONE", "IPOS_SESSION_INSERT", "IPOS_SESSION_LEARN", "IPOS_SESSION_IDENTIFY"
+)  # fmt: skip
 _REQUESTS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class _Farm:
-    """What the tables say; `learned` by value, `keys` and `others` (believed, too) by day."""
+    """What the tables say; `learned` by value, `identified` by identifier, and revoked where the
+    server is 0.0.0.0; `keys` and `others` (believed, too) by day.
+    """
 
     kind: str
     today: int
@@ -59,6 +65,7 @@ class _Farm:
     pool: list[int]
     listening: list[int]
     learned: dict[bytes, tuple[IPv4Address, int]]
+    identified: dict[bytes, tuple[IPv4Address, int]]
     keys: dict[int, bytes]
     others: dict[int, bytes]
     limits: dict[int, int]
@@ -89,6 +96,8 @@ def run(seed: int, count: int) -> tuple[int, list[str]]:
 
 
 def _wanted(farm: _Farm, value: bytes, refused: set[int]) -> Choice:
+    if farm.kind == "IPOS_SESSION_IDENTIFY":
+        return _wanted_identified(farm, value, refused)
     inserts = farm.kind == "IPOS_SESSION_INSERT"
     fresh, server = True, None
     if inserts:
@@ -105,6 +114,25 @@ def _wanted(farm: _Farm, value: bytes, refused: set[int]) -> Choice:
     return choose(
         farm.holders.get(server), farm.states, farm.pool, farm.listening,
         refused, full=farm.full, inserts=inserts, fresh=fresh,
+    )  # fmt: skip
+
+
+def _wanted_identified(farm: _Farm, value: bytes, refused: set[int]) -> Choice:
+    if not 0 < len(value) <= COOKIE_MAX:
+        return Choice(None, Standing.NONE, True)
+    text = value.decode("latin-1")
+    ours = identities.decode(text, farm.keys)
+    known = ours or identities.decode(text, farm.others)
+    if known is None:
+        return Choice(None, Standing.FORGED, True)
+    identity, day = known
+    row = farm.identified.get(identity)
+    if row is None or row[1] < _NOW or not int(row[0]):
+        return Choice(None, Standing.UNKNOWN, True)
+    fresh = known is ours and day == farm.today
+    return choose(
+        farm.holders.get(row[0]), farm.states, farm.pool, farm.listening,
+        refused, full=farm.full, drains=False, inserts=True, fresh=fresh,
     )  # fmt: skip
 
 
@@ -131,6 +159,8 @@ def _renewed(node: Node, farm: _Farm, value: bytes) -> list[str]:
 
 
 def _cookie(rng: random.Random, farm: _Farm) -> bytes:
+    if farm.kind == "IPOS_SESSION_IDENTIFY" and rng.random() < 0.8:
+        return _identified(rng, farm)
     choice = rng.randrange(8)
     if choice < 2 and farm.learned:
         return rng.choice(list(farm.learned))
@@ -149,6 +179,16 @@ def _cookie(rng: random.Random, farm: _Farm) -> bytes:
     return bytes(value)
 
 
+def _identified(rng: random.Random, farm: _Farm) -> bytes:
+    identity = rng.choice([*farm.identified, *farm.identified, rng.randbytes(8), bytes(8)])
+    day = rng.choice(DAYS)
+    key = rng.choice((farm.keys, farm.keys, farm.others)).get(day, b"k" * 16)
+    value = bytearray(identities.encode(identity, day, key).encode())
+    if rng.random() < 0.3:
+        value[rng.randrange(len(value))] = rng.choice(b"0123456789abcdefABCDEFgG/:`@")
+    return bytes(value)
+
+
 def _farm(node: Node, rng: random.Random) -> _Farm:
     """Other tables, on the node too."""
     states = {server: rng.choice(list(ServerState)) for server in SERVERS}
@@ -158,6 +198,11 @@ def _farm(node: Node, rng: random.Random) -> _Farm:
         value = bytes(rng.choice(b"abcxyz.-") for _ in range(rng.randrange(1, 20)))
         expires = _NOW + rng.choice((-_NS, 0, 1, 40 * _NS, 50 * _NS, 99 * _NS))
         learned[value] = rng.choice([*places, IPv4Address("192.0.2.77")]), expires
+    identified: dict[bytes, tuple[IPv4Address, int]] = {}
+    for _ in range(8):
+        expires = _NOW + rng.choice((-_NS, 0, 1, 40 * _NS, 99 * _NS))
+        server = rng.choice([*places, IPv4Address("192.0.2.77"), IPv4Address(0)])
+        identified[rng.randbytes(8)] = server, expires
     keys = {day: rng.randbytes(16) for day in DAYS if rng.random() < 0.8}
     farm = _Farm(
         rng.choice(_KINDS), rng.choice(DAYS), states,
@@ -165,6 +210,7 @@ def _farm(node: Node, rng: random.Random) -> _Farm:
         [server for server in SERVERS if rng.random() < 0.7],
         [server for server in SERVERS if rng.random() < 0.9],
         learned,
+        identified,
         keys,
         {day: rng.randbytes(16) for day in keys if rng.random() < 0.5},
         {server: rng.choice((0, 0, 99, 80, 81, 79, 60)) for server in SERVERS},
@@ -214,4 +260,8 @@ def _write(node: Node, farm: _Farm, places: dict[IPv4Address, int]) -> None:
     for value, (ip, expires) in farm.learned.items():
         cookies[{"hash": hash_of(value, _LEARN_KEY), "service_port": PORT}] = {
             "server_ip": int(ip), "expires_ns": expires,
+        }  # fmt: skip
+    for identity, (ip, expires) in farm.identified.items():
+        cookies[{"hash": int.from_bytes(identity, sys.byteorder), "service_port": PORT}] = {
+            "server_ip": int(ip), "turn": 1, "expires_ns": expires,
         }  # fmt: skip

@@ -151,15 +151,15 @@ struct ipos_endpoint {	    /* maps `local` and `connect`: full means refuse */
 	__u8 answer_seen;     /* enum ipos_answer_seen */
 	__u8 leaves;	      /* enum ipos_leaves */
 	struct ipos_line line;
-	__u32 insert_next; /* our sequence number: the response was read up to it */
-	__u32 adopting;	   /* 1 + the CPU that gives its packet to TCP; 0: none does */
-	__u32 read_end;	   /* behind the last byte that request_end depends on */
-	__u32 given;	   /* behind what our kernel was given without a gap */
-	__u32 heard;	   /* followed: the client has our bytes before this */
-	__u32 given_by;	   /* 1 + the CPU that gave our kernel what it may not have yet */
-	__u32 given_ms;	   /* and when */
-	__u8 marks_used;   /* 0: our kernel has all before read_end, as it was read */
-	__u8 zero;
+	__u32 insert_next;  /* our sequence number: the response was read up to it */
+	__u32 adopting;	    /* 1 + the CPU that gives its packet to TCP; 0: none does */
+	__u32 read_end;	    /* behind the last byte that request_end depends on */
+	__u32 given;	    /* behind what our kernel was given without a gap */
+	__u32 heard;	    /* followed: the client has our bytes before this */
+	__u32 given_by;	    /* 1 + the CPU that gave our kernel what it may not have yet */
+	__u32 given_ms;	    /* and when */
+	__u8 marks_used;    /* 0: our kernel has all before read_end, as it was read */
+	__u8 tells;	    /* its session is to be told before the response leaves */
 	__u16 asker;	    /* index of the server that asks for its owner; 0: none */
 	__be32 question;    /* the last four bytes of that question's tag */
 	__u32 asked_seq;    /* sequence number of the packet in its question */
@@ -168,8 +168,9 @@ struct ipos_endpoint {	    /* maps `local` and `connect`: full means refuse */
 	__u32 first_us;	    /* from then to its first byte */
 	__u8 timed;	    /* enum ipos_answer_flags */
 	__u8 zeros[3];
-	__u32 box;			    /* BOXED: our end of the wire to its container */
-	__u32 box_netns;		    /* and 1 + the id of that one's network namespace */
+	__u32 box;	 /* BOXED: our end of the wire to its container */
+	__u32 box_netns; /* and 1 + the id of that one's network namespace */
+	__u64 identity;	 /* identifier that its first response carries; 0: none yet */
 	struct ipos_mark marks[IPOS_MARKS]; /* the oldest first */
 };
 
@@ -358,8 +359,10 @@ struct ipos_holding { /* map `holding`: full means drop, unacknowledged */
 	__u16 skip;		   /* bytes of empty lines before it: no other server gets them */
 	__u32 crowded_ms;	   /* since when nobody can take it; 0: it was not so */
 	__u8 live;		   /* an application has had the connection: see tc/hand_back.h */
-	__u8 zeros[3];
+	__u8 tells;		   /* all are to hear first which server has its session */
+	__u8 zeros[2];
 	__u32 offered_us; /* when it was offered to another server, modulo 2^32 */
+	__u64 identity;	  /* of its session, which the response is to carry again; 0: none */
 };
 
 /*

@@ -176,6 +176,11 @@ struct ipos_decision { /* ring `decisions` */
 	X(100, SESSION_KEPT, "requests decided for the server that has their session") \
 	X(101, SESSION_MOVED, "sessions chosen anew, because their server serves no more") \
 	X(102, SESSION_BEGUN, "session cookies inserted into responses") \
+	X(237, SESSION_UNKNOWN, \
+	  "right session identifiers without a row: expired, revoked or evicted; chosen anew") \
+	X(238, SESSION_FORGED, \
+	  "session identifiers that no server of the farm has made, or too long ago; chosen anew") \
+	X(239, SESSION_OLD, "news of identified sessions that were older than our row") \
 	X(103, SESSION_UNTOLD, "responses that could not be given a session cookie") \
 	X(190, DROP_LINE, "part of a response whose session cookie cannot be written again") \
 	X(104, MOVED, "live connections given to another server between two requests") \

@@ -13,6 +13,7 @@
 #include "abi/verdict.h"
 #include "abi/wire.h"
 #include "abi/config.h"
+#include "abi/session_rows.h"
 #include "abi/heard.h"
 #include "abi/request.h"
 #include "abi/connection.h"

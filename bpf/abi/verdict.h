@@ -74,6 +74,7 @@
 #define ANSWER_HELD 0x10a      /* the answer is written, and is to be sent */
 #define BOUNCE 0x10b	       /* the packet's connection lives elsewhere: see bounce() */
 #define UNATTACHED 0x10c       /* it has no application here: see unattached_asked() */
+#define TELL_SESSION 0x10d     /* all are to hear first which server has the session now */
 
 /* No two are the same: the compiler refuses a switch with two equal cases. */
 static inline __attribute__((always_inline, unused)) void verdicts_differ(__u32 verdict, __u32 mark)
@@ -96,6 +97,7 @@ static inline __attribute__((always_inline, unused)) void verdicts_differ(__u32 
 	case ANSWER_HELD:
 	case BOUNCE:
 	case UNATTACHED:
+	case TELL_SESSION:
 		break;
 	}
 	switch (mark) {

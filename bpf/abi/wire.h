@@ -105,8 +105,7 @@ struct ipos_tcb { /* TCP control block, version 1 */
 	__be32 ts_recent;
 	__be32 ts_recent_age_ms;
 	__be32 ts_last_sent;
-	__be32 srtt_us;
-	__be32 rttvar_us;
+	__be64 session; /* identifier that the first response carries again; 0: none */
 	__be32 rto_us;
 	__be32 snd_cwnd;
 	__be32 snd_ssthresh;
@@ -141,8 +140,12 @@ struct ipos_probe {	/* after types 8 and 9, in the trailer's place */
 	__u8 tag[8];
 } __attribute__((packed));
 
-struct ipos_learned {  /* after types 10 and 11, in the trailer's place */
-	__u8 hash[8];  /* of the cookie's value: SipHash-2-4 under `learn_key` */
+/*
+ * After types 10 and 11, in the trailer's place.  The header's endpoint is the session's server,
+ * and in the port's place stands the turn of an identified session; 0 of a learned one.
+ */
+struct ipos_learned {
+	__u8 hash[8];  /* the key of its row in `cookies` */
 	__be32 sent_s; /* as in the control block */
 	__u8 tag[8];   /* over the header and all before it; padding follows */
 } __attribute__((packed));

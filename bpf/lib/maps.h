@@ -206,8 +206,9 @@ struct ipos_scratch {
 	struct ipos_endpoint endpoint;
 	struct ipos_forward forward;
 	struct reading reading;
-	__u64 now;		   /* when request_place() was asked, boottime clock */
-	__u32 pool, rule;	   /* what it has found */
+	__u64 identity;	  /* of the request's session, which its response carries again; 0: none */
+	__u64 now;	  /* when request_place() was asked, boottime clock */
+	__u32 pool, rule; /* what it has found */
 	__u8 text[2 * IPOS_CHUNK]; /* what HTTP/2 says, out of its coding */
 };
 IPOS_MAP(scratch, PERCPU_ARRAY, __u32, struct ipos_scratch, IPOS_PROGRAMS);

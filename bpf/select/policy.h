@@ -14,6 +14,8 @@ enum choice_session {
 	CHOICE_KEPT = 1,       /* its server was chosen */
 	CHOICE_MOVED = 2,      /* its server serves no more: chosen anew, for good */
 	CHOICE_ELSEWHERE = 3,  /* its server may not have the request, the session stays */
+	CHOICE_UNKNOWN = 4,    /* its identifier has no row any more: chosen anew */
+	CHOICE_FORGED = 5,     /* its identifier is not ours: chosen anew */
 };
 
 struct choice {

@@ -155,12 +155,18 @@ IPOS_FUNCTION int session_value_read(struct ipos_scratch *w)
 	return v->server_ip ? 2 : 0;
 }
 
-/* Whether the server goes on with the sessions it has: also one that drains. */
-IPOS_INLINE int session_lives(__u32 index)
+/* Whether the server goes on with the sessions it has; drains: also one that drains. */
+IPOS_INLINE int session_goes_on(__u32 index, int drains)
 {
 	struct ipos_server *server = server_at(index);
 
-	return server && (server->state == IPOS_SERVER_READY || server->state == IPOS_SERVER_DRAIN);
+	return server && (server->state == IPOS_SERVER_READY ||
+			  (drains && server->state == IPOS_SERVER_DRAIN));
+}
+
+IPOS_INLINE int session_lives(__u32 index)
+{
+	return session_goes_on(index, 1);
 }
 
 /* The application's port at a server of the pool (network order); 0: it is none of them. */
@@ -273,24 +279,27 @@ IPOS_FUNCTION int session_port(__u32 listening, __u32 pool_index, __u32 server)
 
 /*
  * Takes the server at `ip`, which has the request's session, if it may have the request: sessions
- * may exceed its limit of connections, but only by a share.  Returns the server's index, 0 for
- * "choose": the session goes on, this request is another server's.
+ * may exceed its limit of connections, but only by a share.  `drains`: also while it drains.
+ * Returns the server's index, 0 for "choose": the session goes on, this request is another
+ * server's.
  */
 IPOS_INLINE int session_choose(const struct ipos_scratch *w, const struct ipos_service *service,
 			       const struct ipos_session *session, __u32 ip,
-			       const struct ipos_refusers *refused, struct choice *c)
+			       const struct ipos_refusers *refused, struct choice *c, int drains)
 {
 	struct ipos_address_key key = { .ip = ip, .port = service->port, .protocol = IPPROTO_TCP };
 	struct ipos_address *a;
 	int port;
 
 	a = bpf_map_lookup_elem(&addresses, &key);
-	port = a && session_lives(a->holder) ? session_port(service->listening, c->pool, a->holder)
-					     : 0;
+	port = a && session_goes_on(a->holder, drains)
+		       ? session_port(service->listening, c->pool, a->holder)
+		       : 0;
 	if (!a || !port) {
 		c->session = CHOICE_MOVED;
-		c->insert = session->kind == IPOS_SESSION_INSERT &&
-			    w->request.grammar == IPOS_GRAMMAR_HTTP1;
+		/* The new server of an identified session tells all of it with its response. */
+		c->insert = w->request.grammar == IPOS_GRAMMAR_HTTP1 &&
+			    (session->kind == IPOS_SESSION_INSERT || w->identity);
 		return 0;
 	}
 	if (port < 0 || refused_by(refused, a->holder) || !server_has_room(a->holder)) {
@@ -313,7 +322,7 @@ IPOS_FUNCTION int session_follow(struct ipos_scratch *w, __u32 index, __u64 now)
 	struct ipos_service *service;
 	struct ipos_cookie *row;
 
-	if (!w || !server || !set)
+	if (!w || !server || !set || !index)
 		return 0;
 	session = session_at(w->request.service);
 	service = service_at(w->request.service);

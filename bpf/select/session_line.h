@@ -7,7 +7,7 @@
 #ifndef IPOS_CORE_INSERT_H
 #define IPOS_CORE_INSERT_H
 
-#include "select/session.h"
+#include "select/identity.h"
 
 #define INSERT_CODE_AT 9 /* the status code's first digit: "HTTP/1.1 200" */
 
@@ -96,8 +96,8 @@ IPOS_INLINE __u32 session_nonce(const struct ipos_handshake *hs)
 }
 
 /*
- * The value that names this server to a connection's client, of the day of its line: as characters,
- * in w->saved.  Returns 0 without a key for it.
+ * The value that a connection's client gets, of the day of its line: it names this server, or is
+ * the identifier of the session.  As characters, in w->saved.  Returns 0 without a key for it.
  */
 IPOS_INLINE int insert_value(const struct ipos_settings *set, const struct ipos_endpoint *ep,
 			     struct ipos_scratch *w)
@@ -110,8 +110,13 @@ IPOS_INLINE int insert_value(const struct ipos_settings *set, const struct ipos_
 	if (!key)
 		return 0;
 	w->value.day = bpf_htonl(ep->line.day);
-	w->value.tag = session_tag(key->key, named, w->value.day);
-	w->value.sealed = named ^ session_seal(key->key, w->value.tag);
+	if (ep->identity) {
+		w->value.sealed = ep->identity;
+		w->value.tag = identity_tag(key->key, ep->identity, w->value.day);
+	} else {
+		w->value.tag = session_tag(key->key, named, w->value.day);
+		w->value.sealed = named ^ session_seal(key->key, w->value.tag);
+	}
 #pragma unroll
 	for (int i = 0; i < IPOS_SESSION_VALUE_LEN / 2; i++) {
 		to[2 * i] = hex_character(from[i] >> 4);

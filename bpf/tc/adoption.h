@@ -29,6 +29,7 @@ IPOS_INLINE int local_row(const struct ipos_settings *set, struct ipos_scratch *
 	ep->adopt_seq = ep->rcv_need = ep->rcv_nxt = hs->irs + 1;
 	ep->snd_nxt = hs->iss + 1;
 	ep->last_seen_ns = ep->asked_ns = now;
+	ep->identity = hs->options & IPOS_OPT_SESSION ? w->identity : 0;
 	if (configured && configured->decide == IPOS_DECIDE_REQUEST) {
 		len = request_measure(w, &body);
 		ep->answer_next = ep->heard = ep->snd_nxt;

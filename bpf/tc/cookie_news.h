@@ -11,6 +11,7 @@
 #define IPOS_LEARNED_H
 
 #include "abi/verdict.h"
+#include "select/identity.h"
 #include "select/learn.h"
 #include "lib/emit.h"
 
@@ -95,9 +96,16 @@ IPOS_APART int learn_detour(struct __sk_buff *skb)
 
 /* ---- on front's ingress --------------------------------------------------------------------- */
 
+struct told {	      /* what a type 10 or 11 says */
+	__u64 hash;   /* of the row */
+	__u32 server; /* network: who has the session */
+	__u16 turn;   /* of an identified one */
+	__u16 type;
+};
+
 /* Types 10 and 11 to everybody on back, at w->frame.  Returns the frame's length. */
 IPOS_APART int learned_write(const struct ipos_settings *set, struct ipos_scratch *w,
-			     const struct ipos_tuple *service, __u64 hash, __u32 type)
+			     const struct ipos_tuple *service, const struct told *told)
 {
 	__u8 everybody[ETH_ALEN];
 	__u32 l2 = l2_length(set->back_vlan);
@@ -114,8 +122,8 @@ IPOS_APART int learned_write(const struct ipos_settings *set, struct ipos_scratc
 	l2_write(w->frame, everybody, set->back_mac, set->back_vlan, set->ethertype);
 	h = (void *)w->frame + l2;
 	body = (void *)(h + 1);
-	header_write(h, &t, set->self_ip, 0, type);
-	__builtin_memcpy(body->hash, &hash, sizeof(hash));
+	header_write(h, &t, told->server, bpf_htons(told->turn), told->type);
+	__builtin_memcpy(body->hash, &told->hash, sizeof(told->hash));
 	body->sent_s = bpf_htonl(wall_s(set, bpf_ktime_get_boot_ns()));
 	w->words[3] = 0;
 	__builtin_memcpy(w->words, h, IPOS_HEADER_LEN + LEARNED_TAGGED);
@@ -129,20 +137,55 @@ IPOS_APART int learned_tell(struct __sk_buff *skb, const struct ipos_settings *s
 			    struct ipos_scratch *w, const struct ipos_tuple *t)
 {
 	struct ipos_learning *l = bpf_map_lookup_elem(&learning, t);
-	__u32 len;
+	struct ipos_endpoint *ep = endpoint_of(t);
+	struct told told = { .server = set->self_ip };
+	struct ipos_cookie *row;
 
-	if (!l || !l->news)
+	if (ep && ep->identity) {
+		row = identity_row(w, t->service_port, ep->identity);
+		if (!row || row->server_ip != set->self_ip)
+			return TC_ACT_SHOT; /* moved on since, or revoked */
+		told.hash = ep->identity;
+		told.turn = row->turn;
+		told.type = IPOS_LEARNED;
+	} else if (l && l->news) {
+		l->news = 0;
+		told.hash = l->hash;
+		told.type = l->forgotten ? IPOS_FORGOTTEN : IPOS_LEARNED;
+	} else {
 		return TC_ACT_SHOT;
-	l->news = 0;
-	len = learned_write(set, w, t, l->hash, l->forgotten ? IPOS_FORGOTTEN : IPOS_LEARNED);
+	}
 	skb->mark = 0;
-	if (frame_becomes(skb, w, len)) {
+	if (frame_becomes(skb, w, learned_write(set, w, t, &told))) {
 		count(COUNT_COOKIE_UNTOLD);
 		return shot(COUNT_DROP_EMIT);
 	}
 	leaving(skb, set, set->back_ifindex);
 	count(COUNT_FRAMES_SENT);
 	return bpf_redirect(set->back_ifindex, 0);
+}
+
+/*
+ * An identified session of a request that is held was given another server: all hear of it before
+ * that one gets the request.  The frame at hand is rewritten.
+ */
+IPOS_APART int session_told(struct __sk_buff *skb, const struct ipos_settings *set,
+			    struct ipos_scratch *w, const struct ipos_tuple *t, __u64 identity)
+{
+	struct ipos_cookie *row = identity_row(w, t->service_port, identity);
+	struct told told = { .hash = identity, .type = IPOS_LEARNED };
+
+	if (!row || !row->server_ip)
+		return 0;
+	told.server = row->server_ip;
+	told.turn = row->turn;
+	if (frame_becomes(skb, w, learned_write(set, w, t, &told))) {
+		count(COUNT_COOKIE_UNTOLD);
+		return 0;
+	}
+	leaving(skb, set, set->back_ifindex);
+	count(COUNT_FRAMES_SENT);
+	return bpf_clone_redirect(skb, set->back_ifindex, 0);
 }
 
 /* A response of our own, or its copy, on its detour. */

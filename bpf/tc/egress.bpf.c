@@ -120,8 +120,15 @@ IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 	if (ep->follow && ep->follow != IPOS_FOLLOW_OPAQUE && s->length)
 		answers_read(skb, w, s, ep);
 	if (unlikely(ep->insert && ep->insert != IPOS_INSERT_DONE &&
-		     ep->insert != IPOS_INSERT_SENT && s->length))
+		     ep->insert != IPOS_INSERT_SENT && s->length)) {
 		line_look(skb, w, s, ep);
+		if (ep->tells) { /* it comes back, and then leaves with its line */
+			ep->tells = 0;
+			verdict = learn_detour(skb);
+			if (verdict != TC_ACT_OK)
+				return verdict;
+		}
+	}
 	if (unlikely(ep->learn) && s->length)
 		news = learn_sent(skb, w, s, ep);
 	if (s->flags & TCP_ACK)
@@ -247,7 +254,7 @@ IPOS_INLINE int egress_frame(struct __sk_buff *skb)
 	if (ep && ep->state == IPOS_EP_ATTACHED) {
 		capture = capture && ep->insert;
 		verdict = egress_tracked(skb, set, w, &s, ep);
-		if (capture) /* as the client will see it */
+		if (capture && verdict != TC_ACT_REDIRECT) /* as the client will see it */
 			capture_skb(skb, skb->ifindex, 1);
 		return verdict;
 	}

@@ -40,11 +40,14 @@ IPOS_APART int reset_held(struct __sk_buff *skb, const struct ipos_settings *set
 }
 
 /* The option travels with the handshake to the server that has the socket. */
-IPOS_INLINE void session_note(struct ipos_handshake *hs, const struct choice *c)
+IPOS_INLINE void session_note(const struct ipos_scratch *w, struct ipos_holding *h,
+			      const struct choice *c)
 {
-	hs->options &= ~IPOS_OPT_SESSION;
-	if (c->insert && !(hs->options & IPOS_OPT_BEGUN))
-		hs->options |= IPOS_OPT_SESSION;
+	h->hs.options &= ~IPOS_OPT_SESSION;
+	if (c->insert && !(h->hs.options & IPOS_OPT_BEGUN))
+		h->hs.options |= IPOS_OPT_SESSION;
+	h->tells = c->session == CHOICE_MOVED && w->identity;
+	h->identity = h->tells || c->insert ? w->identity : 0;
 }
 
 IPOS_INLINE int forward_row(struct ipos_scratch *w, const struct ipos_tuple *t,
@@ -256,6 +259,28 @@ IPOS_INLINE int held_here(struct __sk_buff *skb, struct ipos_settings *set, stru
 	return CONSUMED;
 }
 
+/* What was chosen for a held request before, if anything was. */
+IPOS_INLINE void held_chosen(struct ipos_scratch *w, struct ipos_holding *h, struct choice *c)
+{
+	c->server = h->server;
+	c->port = h->port;
+	c->pool = h->pool;
+	c->redirect = h->redirect;
+	w->identity = h->identity;
+	h->server = h->redirect = 0;
+}
+
+/* Whether all are to hear first that its session has another server; then it is decided. */
+IPOS_INLINE int held_tells(struct ipos_holding *h, const struct choice *c)
+{
+	if (likely(!h->tells))
+		return 0;
+	h->tells = 0;
+	h->server = c->server;
+	h->port = c->port;
+	return 1;
+}
+
 /*
  * Decides a held request and sends it there; again, when servers have refused it.  The frame
  * at hand is consumed, or ANSWER_HELD asks for it.
@@ -281,11 +306,7 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 	service = service_at(h->service);
 	if (!service)
 		return TC_ACT_SHOT;
-	c.server = h->server;
-	c.port = h->port;
-	c.pool = h->pool;
-	c.redirect = h->redirect;
-	h->server = h->redirect = 0;
+	held_chosen(w, h, &c);
 	if (!c.server) {
 		progress = hold_read(w, h);
 		if (progress == IPOS_READ_REFUSED) {
@@ -296,7 +317,7 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 			return reset_held(skb, set, w, t, h); /* never by half a head */
 		c.returned = h->live;
 		decide(w, t, &h->refused, now, &c);
-		session_note(&h->hs, &c);
+		session_note(w, h, &c);
 		decision_note(h, &c);
 		held_measure(w, h, service);
 	}
@@ -318,6 +339,8 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 	r.server = c.server;
 	r.endpoint_ip = server->address;
 	r.endpoint_port = c.port;
+	if (held_tells(h, &c))
+		return TELL_SESSION;
 	if (c.server != set->self) {
 		h->migration = h->migration ? h->migration + 1 : now;
 		if (!forward_row(w, t, h, &r, set->self, now)) {

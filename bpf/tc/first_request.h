@@ -248,7 +248,7 @@ IPOS_FUNCTION int first_segment(struct __sk_buff *skb, struct ipos_scratch *w,
 	    !bpf_skb_load_bytes(skb, s->payload, w->bytes, n)) {
 		if (first_read(w, w->holding.service, n) == IPOS_READ_DONE)
 			decide(w, &s->tuple, &w->holding.refused, now, &c);
-		session_note(&w->holding.hs, &c);
+		session_note(w, &w->holding, &c);
 	}
 	decision_note(&w->holding, &c);
 	if (c.server == set->self && c.server && !c.redirect &&

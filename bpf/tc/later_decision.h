@@ -264,7 +264,7 @@ IPOS_FUNCTION int decide_moving(struct __sk_buff *skb, struct ipos_scratch *w,
 		return GIVE_UP;
 	}
 	decide(w, t, refused_too(w, &h->refused, set->self), bpf_ktime_get_boot_ns(), &c);
-	session_note(&h->hs, &c);
+	session_note(w, h, &c);
 	decision_note(h, &c);
 	server = server_at(c.server);
 	if (!c.server || !server) {

@@ -32,6 +32,42 @@ IPOS_INLINE __u32 line_sum(const struct ipos_session *session)
 	return bpf_csum_diff(NULL, 0, (void *)session->line, IPOS_SESSION_LINE_MAX, 0);
 }
 
+/*
+ * The session of a connection's first response gets its identifier and its row, unless its client
+ * comes back.  All others are to hear of it before the response leaves.  Returns 0, or -1.
+ */
+IPOS_APART int identity_begin(const struct ipos_settings *set, struct ipos_endpoint *ep,
+			      const struct ipos_session *session, const struct ipos_epoch_key *key)
+{
+	struct ipos_service *service = service_at(ep->service);
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct ipos_cookie_news news = {};
+
+	if (!service)
+		return -1;
+	if (ep->identity) {
+		ep->tells = 1;
+		return 0;
+	}
+	news.key.hash = identity_new(key->key, set, &ep->hs, now);
+	news.key.service_port = service->port;
+	news.row.server_ip = set->self_ip;
+	news.row.turn = 1;
+	news.row.expires_ns = now + session->lifetime_s * 1000000000ULL;
+	if (bpf_map_update_elem(&cookies, &news.key, &news.row, BPF_NOEXIST))
+		return -1;
+	bpf_map_push_elem(&cookie_news, &news, 0);
+	ep->identity = news.key.hash;
+	ep->tells = 1;
+	return 0;
+}
+
+/* The kind of session whose line this connection's first response has. */
+IPOS_INLINE int line_is_of(const struct ipos_session *session, const struct ipos_endpoint *ep)
+{
+	return session->kind == (ep->identity ? IPOS_SESSION_IDENTIFY : IPOS_SESSION_INSERT);
+}
+
 /* The place of the line has been found, in the segment at hand. */
 IPOS_APART int line_begins(const struct segment *s, struct ipos_endpoint *ep)
 {
@@ -40,13 +76,19 @@ IPOS_APART int line_begins(const struct segment *s, struct ipos_endpoint *ep)
 	struct ipos_session *session = session_at(ep->service);
 	struct ipos_settings *set = settings_now();
 	__u32 behind = ep->insert_next - at, day;
+	struct ipos_epoch_key *key;
 
 	ep->insert = IPOS_INSERT_DONE;
-	if (!session || session->kind != IPOS_SESSION_INSERT)
+	if (!session ||
+	    (session->kind != IPOS_SESSION_INSERT && session->kind != IPOS_SESSION_IDENTIFY))
 		return 0;
 	day = set ? session_day(set, bpf_ktime_get_boot_ns()) : 0;
+	key = session_key(day);
+	if (session->kind == IPOS_SESSION_INSERT)
+		ep->identity = 0;
 	if (!set || !session->line_len || session->line_len > IPOS_SESSION_LINE_MAX || !behind ||
-	    behind > LINE_ROOM || !session_key(day)) {
+	    behind > LINE_ROOM || !key ||
+	    (session->kind == IPOS_SESSION_IDENTIFY && identity_begin(set, ep, session, key))) {
 		count(COUNT_SESSION_UNTOLD);
 		return 0;
 	}
@@ -115,9 +157,8 @@ IPOS_FUNCTION int line_compose(struct __sk_buff *skb, const struct segment *s,
 	if (!w || !set || !s || !ep)
 		return -1;
 	session = session_at(ep->service);
-	if (!session || session->kind != IPOS_SESSION_INSERT ||
-	    session->line_len != ep->line.length || line_sum(session) != ep->line.sum ||
-	    !insert_value(set, ep, w))
+	if (!session || !line_is_of(session, ep) || session->line_len != ep->line.length ||
+	    line_sum(session) != ep->line.sum || !insert_value(set, ep, w))
 		return -1;
 	from = s->seq - ep->line.at;
 	n = ep->line.behind - from;

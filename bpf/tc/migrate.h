@@ -10,6 +10,7 @@
 
 #include "abi/verdict.h"
 #include "lib/reading.h"
+#include "tc/cookie_news.h"
 #include "tc/later_decision.h"
 #include "tc/stream.h"
 
@@ -128,8 +129,16 @@ IPOS_INLINE int decide_next(struct __sk_buff *skb, struct ipos_settings *set,
 		return idle_kept(t, h);
 	if (verdict == DECIDE_HELD)
 		verdict = h->moving ? decide_moving(skb, w, t) : decide_held(skb, w, t);
-	if (verdict == OFFER)
+	if (unlikely(verdict == TELL_SESSION)) {
+		session_told(skb, set, w, t, h->identity);
+		verdict = decide_held(skb, w, t);
+	}
+	if (verdict == OFFER) {
+		if (unlikely(h->tells))
+			session_told(skb, set, w, t, h->identity);
+		h->tells = 0;
 		return offer(skb, w, t);
+	}
 	if (verdict == ANSWER_HELD)
 		return answer_held(skb, w, t);
 	if (verdict != GIVE_UP)

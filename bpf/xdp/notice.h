@@ -6,6 +6,7 @@
 #ifndef IPOS_XDP_BACK_H
 #define IPOS_XDP_BACK_H
 
+#include "lib/cookie_turn.h"
 #include "lib/measure.h"
 #include "xdp/flow_back.h"
 #include "xdp/located.h"
@@ -235,6 +236,7 @@ IPOS_FUNCTION int to_all_sound(struct xdp_md *ctx, struct ipos_scratch *w, __u32
 IPOS_FUNCTION int learned_take(struct ipos_scratch *w)
 {
 	struct ipos_cookie_news *news;
+	struct ipos_cookie *known;
 	struct ipos_session *session;
 	struct ipos_header *h;
 	struct ipos_address *a;
@@ -249,13 +251,20 @@ IPOS_FUNCTION int learned_take(struct ipos_scratch *w)
 		return COUNT_DROP_FRAME_UNKNOWN;
 	service = a->service;
 	session = bpf_map_lookup_elem(&sessions, &service);
-	if (!session || session->kind != IPOS_SESSION_LEARN)
+	if (!session || (session->kind != IPOS_SESSION_LEARN &&
+			 (session->kind != IPOS_SESSION_IDENTIFY || h->type != IPOS_LEARNED)))
 		return COUNT_DROP_FRAME_UNKNOWN;
 	__builtin_memset(news, 0, sizeof(*news));
 	news->key.hash = w->words[2];
 	news->key.service_port = h->client_port;
 	news->row.server_ip = h->endpoint_ip;
 	news->row.expires_ns = bpf_ktime_get_boot_ns() + session->lifetime_s * 1000000000ULL;
+	if (session->kind == IPOS_SESSION_IDENTIFY) {
+		news->row.turn = bpf_ntohs(h->endpoint_port);
+		known = bpf_map_lookup_elem(&cookies, &news->key);
+		if (known && !cookie_newer(known, &news->row))
+			return COUNT_SESSION_OLD;
+	}
 	if (h->type == IPOS_FORGOTTEN)
 		bpf_map_delete_elem(&cookies, &news->key);
 	else

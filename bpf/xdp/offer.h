@@ -56,6 +56,7 @@ IPOS_INLINE void endpoint_from_tcb(struct ipos_endpoint *ep, const struct ipos_t
 	ep->rcv_nxt = ep->adopt_seq;
 	ep->snd_nxt = ep->answer_next = ep->heard = bpf_ntohl(tcb->snd_nxt);
 	ep->migration = bpf_be64_to_cpu(tcb->migration);
+	ep->identity = tcb->session;
 	if (ep->snd_nxt != ep->hs.iss + 1)
 		ep->flags |= IPOS_EP_LIVE;
 }

@@ -23,6 +23,7 @@ CONCERNS = (
     "verdict",
     "wire",
     "config",
+    "session_rows",
     "heard",
     "request",
     "connection",

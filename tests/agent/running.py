@@ -4,6 +4,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from ipaddress import IPv4Address
 from typing import Any, TypeVar
 
 from ipos.abi.rows import ServerState
@@ -11,6 +12,7 @@ from ipos.agent.http.agent_control import Wanted
 from ipos.agent.rows import desired, pools
 from ipos.agent.rows.map_writer import Writer
 from ipos.agent.rows.url_rows import compile_urls
+from ipos.agent.sessions.session_orders import NoSuchSession, SessionOrders
 from ipos.agent.snapshot.snapshot import Snapshot, advertised
 from ipos.agent.view.table_views import View
 from ipos.agent.view.watchers import Feed, Watching
@@ -28,6 +30,27 @@ from tests.agent.made_up_farm import (
 )
 
 T = TypeVar("T")
+
+
+class Sessions(SessionOrders):
+    """Orders about sessions are kept in `given`."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[object, ...]] = []
+
+    async def move(self, identity: bytes, to: IPv4Address) -> int:
+        if not any(identity):
+            raise NoSuchSession("there is no such session")
+        self.given.append(("move", identity, to))
+        return 1
+
+    async def move_all(self, source: IPv4Address, to: IPv4Address) -> int:
+        self.given.append(("move all", source, to))
+        return 7
+
+    async def revoke(self, identity: bytes) -> int:
+        self.given.append(("revoke", identity))
+        return 1
 
 
 class Running:
@@ -70,6 +93,7 @@ class Running:
         self.wanted: Wanted | None = None
         self.most: int | None = -1
         self.reloads = 0
+        self.sessions = Sessions()
         self.refusal = ""
         self.decided: list[bytes] = []
         self.watched: list[bool] = []

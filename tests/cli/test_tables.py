@@ -100,7 +100,9 @@ def fill(tables: Tables) -> None:
     tables.temporary.put(
         KEY, rows.Temporary(HANDSHAKE, rows.TemporaryState.OPEN, created_ns=now, last_seen_ns=now)
     )
-    tables.cookies.put(rows.CookieKey(0xABC, 80), rows.Cookie(destination, now + 600 * 10**9))
+    tables.cookies.put(
+        rows.CookieKey(0xABC, 80), rows.Cookie(destination, expires_ns=now + 600 * 10**9)
+    )
     held = rows.Tuple(KEY.client_ip, KEY.service_ip, 40001, 80)
     tables.holding.put(held, rows.Holding(HANDSHAKE, 900, 536, created_ns=now, last_seen_ns=now))
 

@@ -171,7 +171,8 @@ FIELDS = [
     ("Service.session", "port = 80", "port = 80\nsession = true", 21,
      "service[1].session is true; it must be a table"),
     ("Session.kind", "port = 80", 'port = 80\nsession = { kind = "magic" }', 21,
-     'service[1].session.kind is "magic"; it must be "insert", "learn", "redirect" or "source"'),
+     ('service[1].session.kind is "magic"; it must be "insert", "learn", "identify", "redirect" '
+      'or "source"')),
     ("Session.cookie", "port = 80",
      'port = 80\nsession = { kind = "insert", cookie = "a b" }', 21,
      'service[1].session.cookie is "a b"; it must be the name of a cookie, such as "IPOS"'),

@@ -187,7 +187,7 @@ def test_a_learned_cookie_has_its_server_in_http_2_too(farm: Farm) -> None:
                 learned_hash(value.encode(), struct.pack("<QQ", *settings.learn_key)), LEARN
             )
             expires = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + 600 * 10**9
-            tables.cookies.put(key, rows.Cookie(owner.address, expires))
+            tables.cookies.put(key, rows.Cookie(owner.address, expires_ns=expires))
         for first in SERVERS:
             for _ in range(3):
                 assert curl(farm, "/", first, "-b", f"SESSION={value}", port=LEARN) == server

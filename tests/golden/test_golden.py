@@ -22,6 +22,7 @@ from tests.support.golden import (
     rows_gates,
     rows_handshake,
     rows_held,
+    rows_identified,
     rows_idle,
     rows_line,
     rows_locate,
@@ -45,8 +46,8 @@ from tests.support.golden.kernel_machine import KernelMachine, kernel_machine
 from tests.support.golden.row import Row, check, check_alike, check_native
 
 MODULES = (
-    rows_line, rows_session, rows_handshake, rows_request, rows_held, rows_idle, rows_answer,
-    rows_redirect, rows_migration, rows_owner, rows_close, rows_old_connection,
+    rows_line, rows_session, rows_identified, rows_handshake, rows_request, rows_held, rows_idle,
+    rows_answer, rows_redirect, rows_migration, rows_owner, rows_close, rows_old_connection,
     rows_frames, rows_front, rows_gates, rows_move, rows_traffic, rows_urgent, rows_refused,
     rows_started,
     rows_approved, rows_offered_again, rows_arp, rows_anycast, rows_locate, rows_states,

@@ -5,7 +5,7 @@ Written by `make abi` from bpf/abi.
 """
 
 CONSTANTS: dict[str, int] = {
-    "IPOS_ABI": 12,
+    "IPOS_ABI": 13,
     "IPOS_SERVERS_MAX": 1024,
     "IPOS_MEMBERS_MAX": 1000,
     "IPOS_SERVICES_MAX": 64,
@@ -83,6 +83,7 @@ CONSTANTS: dict[str, int] = {
     "ANSWER_HELD": 266,
     "BOUNCE": 267,
     "UNATTACHED": 268,
+    "TELL_SESSION": 269,
     "IPOS_ETHERTYPE": 7,
     "IPOS_HEADER_LEN": 16,
     "IPOS_CONNECTION_LEN": 146,
@@ -100,6 +101,8 @@ CONSTANTS: dict[str, int] = {
     "IPOS_SESSION_VALUE_LEN": 40,
     "IPOS_SESSION_OPEN_LEN": 32,
     "IPOS_SESSION_LINE_MAX": 416,
+    "IPOS_SESSION_TURNS": 65534,
+    "IPOS_SESSION_REVOKED": 65535,
     "IPOS_SESSION_DAY_S": 86400,
     "IPOS_SESSION_DAYS": 64,
     "IPOS_NAME_MAX": 96,
@@ -216,6 +219,7 @@ CONSTANTS: dict[str, int] = {
     "IPOS_SESSION_LEARN": 2,
     "IPOS_SESSION_REDIRECT": 3,
     "IPOS_SESSION_SOURCE": 4,
+    "IPOS_SESSION_IDENTIFY": 5,
     "IPOS_GRAMMAR_UNKNOWN": 0,
     "IPOS_GRAMMAR_HTTP1": 1,
     "IPOS_GRAMMAR_TLS": 2,
@@ -526,6 +530,7 @@ ENUMS: dict[str, dict[str, int]] = {
         "IPOS_SESSION_LEARN": 2,
         "IPOS_SESSION_REDIRECT": 3,
         "IPOS_SESSION_SOURCE": 4,
+        "IPOS_SESSION_IDENTIFY": 5,
     },
     "ipos_grammar": {
         "IPOS_GRAMMAR_UNKNOWN": 0,
@@ -812,8 +817,7 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
             ("ts_recent", 56, ">I", None),
             ("ts_recent_age_ms", 60, ">I", None),
             ("ts_last_sent", 64, ">I", None),
-            ("srtt_us", 68, ">I", None),
-            ("rttvar_us", 72, ">I", None),
+            ("session", 68, ">Q", None),
             ("rto_us", 76, ">I", None),
             ("snd_cwnd", 80, ">I", None),
             ("snd_ssthresh", 84, ">I", None),
@@ -1087,6 +1091,9 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
             ("zero", 10, "B", 2),
         ),
     ),
+    "ipos_slots": (8192, 2, (("servers", 0, "H", 4096),)),
+    "ipos_mac": (8, 1, (("bytes", 0, "B", 8),)),
+    "ipos_member": (4, 2, (("server", 0, "H", None), ("zero", 2, "H", None))),
     "ipos_cookie_key": (
         16,
         8,
@@ -1095,7 +1102,12 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
     "ipos_cookie": (
         16,
         8,
-        (("server_ip", 0, ">I", None), ("zero", 4, "I", None), ("expires_ns", 8, "Q", None)),
+        (
+            ("server_ip", 0, ">I", None),
+            ("turn", 4, "H", None),
+            ("zero", 6, "H", None),
+            ("expires_ns", 8, "Q", None),
+        ),
     ),
     "ipos_cookie_news": (
         32,
@@ -1149,9 +1161,6 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
             ("server_ip", 20, ">I", None),
         ),
     ),
-    "ipos_slots": (8192, 2, (("servers", 0, "H", 4096),)),
-    "ipos_mac": (8, 1, (("bytes", 0, "B", 8),)),
-    "ipos_member": (4, 2, (("server", 0, "H", None), ("zero", 2, "H", None))),
     "ipos_edition": (
         24,
         8,
@@ -1288,7 +1297,7 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
         ),
     ),
     "ipos_endpoint": (
-        328,
+        336,
         8,
         (
             ("rcv_nxt", 0, "I", None),
@@ -1340,7 +1349,7 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
             ("given_by", 180, "I", None),
             ("given_ms", 184, "I", None),
             ("marks_used", 188, "B", None),
-            ("zero", 189, "B", None),
+            ("tells", 189, "B", None),
             ("asker", 190, "H", None),
             ("question", 192, ">I", None),
             ("asked_seq", 196, "I", None),
@@ -1351,7 +1360,8 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
             ("zeros", 221, "B", 3),
             ("box", 224, "I", None),
             ("box_netns", 228, "I", None),
-            ("marks", 232, "ipos_mark", 4),
+            ("identity", 232, "Q", None),
+            ("marks", 240, "ipos_mark", 4),
         ),
     ),
     "ipos_left": (
@@ -1403,7 +1413,7 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
     ),
     "ipos_range": (4, 2, (("start", 0, "H", None), ("end", 2, "H", None))),
     "ipos_holding": (
-        240,
+        248,
         8,
         (
             ("hs", 0, "ipos_handshake", None),
@@ -1447,8 +1457,10 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
             ("skip", 226, "H", None),
             ("crowded_ms", 228, "I", None),
             ("live", 232, "B", None),
-            ("zeros", 233, "B", 3),
+            ("tells", 233, "B", None),
+            ("zeros", 234, "B", 2),
             ("offered_us", 236, "I", None),
+            ("identity", 240, "Q", None),
         ),
     ),
     "ipos_chunk": (1024, 1, (("bytes", 0, "B", 1024),)),
@@ -1948,6 +1960,17 @@ COUNTERS: list[tuple[int, str, str]] = [
         "states of a server or an edition that this server's agent does not know",
     ),
     (234, "DROP_STATE_OLD", "states that are no newer than the last one of their server"),
+    (
+        237,
+        "SESSION_UNKNOWN",
+        "right session identifiers without a row: expired, revoked or evicted; chosen anew",
+    ),
+    (
+        238,
+        "SESSION_FORGED",
+        "session identifiers that no server of the farm has made, or too long ago; chosen anew",
+    ),
+    (239, "SESSION_OLD", "news of identified sessions that were older than our row"),
     (240, "DROP_UPLINK", "a packet that came by another uplink than its service address's"),
     (
         255,

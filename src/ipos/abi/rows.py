@@ -185,6 +185,7 @@ class SessionKind(IntEnum):
     LEARN = 2
     REDIRECT = 3
     SOURCE = 4
+    IDENTIFY = 5
 
 
 class Grammar(IntEnum):
@@ -577,8 +578,7 @@ class Tcb:
     ts_recent: int = 0
     ts_recent_age_ms: int = 0
     ts_last_sent: int = 0
-    srtt_us: int = 0
-    rttvar_us: int = 0
+    session: int = 0
     rto_us: int = 0
     snd_cwnd: int = 0
     snd_ssthresh: int = 0
@@ -625,7 +625,10 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """`struct ipos_learned`: after types 10 and 11, in the trailer's place."""
+    """`struct ipos_learned`: After types 10 and 11, in the trailer's place. The header's endpoint
+    is the session's server, and in the port's place stands the turn of an identified session; 0 of
+    a learned one.
+    """
 
     STRUCT: ClassVar[str] = "ipos_learned"
     hash: bytes = bytes(8)
@@ -939,9 +942,37 @@ class Urls:
 
 
 @dataclass(frozen=True, slots=True)
+class Slots:
+    """`struct ipos_slots`: Map `slots`: the source-hash table of a pool (Maglev), which the agent
+    fills. Its key is the pool's index * IPOS_SLOTS_BLOCKS + slot / IPOS_SLOTS_BLOCK.
+    """
+
+    STRUCT: ClassVar[str] = "ipos_slots"
+    servers: tuple[int, ...] = (0,) * 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Mac:
+    """`struct ipos_mac`: map `members`: the address of its back interface."""
+
+    STRUCT: ClassVar[str] = "ipos_mac"
+    bytes: bytes = bytes(8)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """`struct ipos_member`."""
+
+    STRUCT: ClassVar[str] = "ipos_member"
+    server: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CookieKey:
     """`struct ipos_cookie_key`: Map `cookies`, the Cookie map of Figure 12: which server has the
-    session of a cookie.
+    session of a cookie. Of two rows of one identified session the one with the higher turn is the
+    newer one; with one turn, that of the server with the higher address; then the one that lives
+    longer.
     """
 
     STRUCT: ClassVar[str] = "ipos_cookie_key"
@@ -955,6 +986,7 @@ class Cookie:
 
     STRUCT: ClassVar[str] = "ipos_cookie"
     server_ip: IPv4Address = NOWHERE
+    turn: int = 0
     expires_ns: int = 0
 
 
@@ -1034,7 +1066,9 @@ class SessionValue:
     four, which is another one in each connection. `tag` is SipHash-2-4 of address, nonce and day
     (12 bytes); `sealed` is address and nonce, XOR SipHash-2-4 of the tag and a zero byte (9 bytes);
     both are under the key of the day. Before ABI 11 a value was day and address, each big-endian,
-    and SipHash-2-4 of these 8 bytes.
+    and SipHash-2-4 of these 8 bytes. The value of an identified session has the identifier itself
+    in the place of `sealed`: it tells nothing. Its tag is SipHash-2-4 of identifier, day and a byte
+    1 (13 bytes) under the same key.
     """
 
     STRUCT: ClassVar[str] = "ipos_session_value"
@@ -1042,32 +1076,6 @@ class SessionValue:
     tag: int = 0
     day: int = 0
     server_ip: IPv4Address = NOWHERE
-
-
-@dataclass(frozen=True, slots=True)
-class Slots:
-    """`struct ipos_slots`: Map `slots`: the source-hash table of a pool (Maglev), which the agent
-    fills. Its key is the pool's index * IPOS_SLOTS_BLOCKS + slot / IPOS_SLOTS_BLOCK.
-    """
-
-    STRUCT: ClassVar[str] = "ipos_slots"
-    servers: tuple[int, ...] = (0,) * 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Mac:
-    """`struct ipos_mac`: map `members`: the address of its back interface."""
-
-    STRUCT: ClassVar[str] = "ipos_mac"
-    bytes: bytes = bytes(8)
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """`struct ipos_member`."""
-
-    STRUCT: ClassVar[str] = "ipos_member"
-    server: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -1279,6 +1287,7 @@ class Endpoint:
     given_by: int = 0
     given_ms: int = 0
     marks_used: int = 0
+    tells: int = 0
     asker: int = 0
     question: int = 0
     asked_seq: int = 0
@@ -1288,6 +1297,7 @@ class Endpoint:
     timed: AnswerFlags = AnswerFlags(0)
     box: int = 0
     box_netns: int = 0
+    identity: int = 0
     marks: tuple[Mark, ...] = (Mark(),) * 4
 
 
@@ -1399,7 +1409,9 @@ class Holding:
     skip: int = 0
     crowded_ms: int = 0
     live: int = 0
+    tells: int = 0
     offered_us: int = 0
+    identity: int = 0
 
 
 @dataclass(frozen=True, slots=True)

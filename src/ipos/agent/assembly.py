@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Opens the sockets and rings of a running agent, and connects the parts that use them."""
 
+import time
 from collections.abc import Coroutine
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ from ipos.agent.on_demand.awaiting import Awaiting
 from ipos.agent.on_demand.supervisor import Supervisor
 from ipos.agent.reload import Reload
 from ipos.agent.serving import Serving
+from ipos.agent.sessions.row_store import RowStore, from_news
+from ipos.agent.sessions.session_news import SessionNews
+from ipos.agent.sessions.session_orders import SessionOrders, lifetimes
 from ipos.agent.startup import Parts
 from ipos.agent.update import Update
 from ipos.agent.uplinks.outages import Outages
@@ -86,11 +90,12 @@ def assemble(stack: ExitStack, parts: Parts, reloads: Reloads, tasks: Tasks) -> 
         undone, tasks, outages.sentences,
     )  # fmt: skip
     supervisor = stack.enter_context(_supervisor(parts, tasks))
-    serving = Serving(stack, parts, reloads, snapshot, examiner, tasks)
+    cookies, sessions = _gossip(parts, port)
+    serving = Serving(stack, parts, reloads, snapshot, examiner, sessions, tasks)
     exchange = Exchange(
         parts.config, parts.front, parts.back, parts.datagram_keys, port, prober,
         parts.members, parts.orders, parts.checks, parts.observer, parts.rows, expiry,
-        _gossip(parts, port), parts.tables, Map.open(parts.maps / "heard"), keeper, emptying,
+        cookies, sessions.news, parts.tables, Map.open(parts.maps / "heard"), keeper, emptying,
         examiner, supervisor,
     )  # fmt: skip
     routing = Routing(parts.network, undone, tasks.spawn)
@@ -159,14 +164,19 @@ def _timed_out(parts: Parts, key: bytes, service: int) -> None:
     parts.decisions.timed_out(key, service, name, parts.members.myself.index)
 
 
-def _gossip(parts: Parts, port: Port) -> CookieGossip:
-    return CookieGossip(
-        Map.open(parts.maps / "cookies"),
+def _gossip(parts: Parts, port: Port) -> tuple[CookieGossip, SessionOrders]:
+    cookies, key, me = Map.open(parts.maps / "cookies"), parts.datagram_keys, parts.members.me
+    rows = RowStore(cookies)
+    news = SessionNews(rows, key, me, port.send, time.time_ns())
+    gossip = CookieGossip(
+        cookies,
         Map.open(parts.maps / "cookie_news"),
-        parts.datagram_keys,
-        parts.members.me,
+        key,
+        me,
         port.send,
+        lambda key, row: news.note(from_news(key, row), boottime_ns()),
     )
+    return gossip, SessionOrders(rows, news, lambda: lifetimes(parts.config))
 
 
 def _keeper(stack: ExitStack, parts: Parts, tasks: Tasks) -> Keeper | Announcements:

@@ -41,12 +41,16 @@ from ipos.agent.network.interfaces import Interface
 from ipos.agent.on_demand.supervisor import Supervisor
 from ipos.agent.rows import desired
 from ipos.agent.rows.convergence import Convergence
+from ipos.agent.sessions import row_message
+from ipos.agent.sessions.session_news import SessionNews
 from ipos.config.schema import Config
 from ipos.kernel.libbpf.map_store import Map
 from ipos.kernel.maps import Tables
 
 _ANY = constant("IPOS_HEARD_ANY").to_bytes(4, sys.byteorder)
-_OTHER_KINDS = (*query_message.KINDS, learned_cookies.KIND, *findings_message.KINDS)
+_OTHER_KINDS = (
+    *query_message.KINDS, learned_cookies.KIND, *row_message.KINDS, *findings_message.KINDS
+)  # fmt: skip
 """First bytes of the datagrams on our port that are not states."""
 
 
@@ -68,6 +72,7 @@ class Exchange:
         rows: Convergence,
         expiry: Sweep,
         cookies: CookieGossip,
+        sessions: SessionNews,
         tables: Tables,
         said: Map,
         keeper: Keeper | Announcements,
@@ -87,6 +92,7 @@ class Exchange:
         self._rows = rows
         self._expiry = expiry
         self._cookies = cookies
+        self._sessions = sessions
         self._tables = tables
         self._keeper = keeper
         self._emptying = emptying
@@ -207,6 +213,8 @@ class Exchange:
         """What is no state, by whoever understands it."""
         if self._expiry.receive(data, (source.host, source.port), now_ns):
             return
+        if self._sessions.receive(data, source.host, now_ns, wall_ms):
+            return
         if not self._cookies.receive(data, now_ns, wall_ms):
             self._examiner.receive(data, source)
 
@@ -262,7 +270,7 @@ class Exchange:
                 self._prober.ask(settings, member.back_ip, address, state.mac, now_ns)
 
     def tell_cookies(self, now_ns: int) -> None:
-        """Send the cookies that our applications have set, if a service learns them."""
+        """Send the rows of sessions that are new here, if a service has any."""
         if not self._learns:
             return
         peers = [
@@ -271,6 +279,7 @@ class Exchange:
             if member.state is not None and member.age(now_ns) is not Age.DOWN
         ]
         self._cookies.tick(peers, now_ns, _wall_ms())
+        self._sessions.tick(peers, now_ns, _wall_ms())
 
 
 def _wall_ms() -> int:

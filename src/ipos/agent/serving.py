@@ -15,6 +15,7 @@ from ipos.agent.http.agent_control import AgentControl, Reloads
 from ipos.agent.http.history import History
 from ipos.agent.http.web_port import open_port
 from ipos.agent.loop import tasks
+from ipos.agent.sessions.session_orders import SessionOrders
 from ipos.agent.startup import Parts
 from ipos.agent.view.snapshot_file import SnapshotFile
 from ipos.agent.view.table_views import View
@@ -35,6 +36,7 @@ class Serving:
         reloads: Reloads,
         snapshot: SnapshotFile,
         examiner: Examiner,
+        sessions: SessionOrders,
         running: tasks.Tasks,
     ) -> None:
         """stack: closes the sockets."""
@@ -42,6 +44,7 @@ class Serving:
         self._reloads = reloads
         self._snapshot = snapshot
         self._examiner = examiner
+        self._sessions = sessions
         self._tasks = running
         self._history = History()
         self._listener = http_server.listen(paths.api_socket())
@@ -91,6 +94,7 @@ class Serving:
             parts.decisions.rule,
             self._history.document,
             self._examiner.ask_all,
+            self._sessions,
         )
         await http_server.serve(self._listener, control, self._web)
 

@@ -26,6 +26,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "drain": ("ipos drain s2 --wait", "ipos drain s2 --wait --deadline 30s"),
     "rebalance": ("ipos rebalance", "ipos rebalance --max-moves 500"),
     "address list": ("ipos address list", "ipos address list -o json"),
+    "session list": ("ipos session list", "ipos session list --server s2 -o json"),
+    "session move": (
+        "ipos session move 1f0c9a44d2e8b370 --to s3",
+        "ipos session move --from s2 --to s3",
+    ),
+    "session revoke": ("ipos session revoke 1f0c9a44d2e8b370",),
     "table": ("ipos table forward", "ipos table listening -o json"),
     "counters": ("ipos counters", "ipos counters --all -o json"),
     "capture": ("ipos capture -w farm.pcap --seconds 10", "ipos capture -c 20 | tcpdump -nr -"),

@@ -39,6 +39,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "drain": Subcommand("ipos.cli.drain", "Take the connections from a server."),
     "rebalance": Subcommand("ipos.cli.rebalance", "Spread connections over the servers anew."),
     "address": Subcommand("ipos.cli.address", "List the service addresses and who holds them."),
+    "session": Subcommand("ipos.cli.session", "List, move or revoke identified sessions."),
     "table": Subcommand("ipos.cli.table", "Print a table of the iNIC."),
     "counters": Subcommand("ipos.cli.counters", "Print the iNIC's counters."),
     "capture": Subcommand("ipos.cli.capture", "Write what the iNIC receives and sends as pcap."),

@@ -201,11 +201,11 @@ def _services(config: Config, say: _Say) -> None:
         )
 
 
-_INSERTED = ("an attribute of cookies that", ("insert",), "makes")
+_INSERTED = ("an attribute of cookies that", ("insert", "identify"), "makes")
 _SENT = ("where", ("redirect",), "sends clients")
 _SESSION_KEYS = {
-    "cookie": ("the cookie that", ("insert", "learn"), "goes by"),
-    "expire_s": ("how long", ("learn",), "remembers a cookie"),
+    "cookie": ("the cookie that", ("insert", "learn", "identify"), "goes by"),
+    "expire_s": ("how long", ("learn", "identify"), "remembers a cookie"),
     **dict.fromkeys(("path", "domain", "max_age_s", "http_only", "secure", "same_site"), _INSERTED),
     **dict.fromkeys(("name", "scheme", "port"), _SENT),
 }
@@ -241,7 +241,8 @@ def _keys_of_session(service: Service, here: locate.Path, session: Session, say:
             continue
         what, kinds, does = _SESSION_KEYS[entry.name]
         if session.kind not in kinds:
-            whose = " or ".join(f'"{kind}"' for kind in kinds)
+            *most, last = [f'"{kind}"' for kind in kinds]
+            whose = f"{', '.join(most)} or {last}" if most else last
             say(
                 (*here, entry.name),
                 f"{_of(service.name)} session.{entry.name}, which is {what} kind = {whose} {does}, "

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from ipos.config import locate
 from ipos.config.schema import Config, Route, Service
 
-_BY_COOKIE_OR_NAME = ("insert", "learn", "redirect")
+_BY_COOKIE_OR_NAME = ("insert", "learn", "identify", "redirect")
 _Say = Callable[[locate.Path, str], None]
 
 

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 from ipos.config.schema import Config, Service
 
 SHOWN = 3
-_BY_COOKIE_OR_NAME = ("insert", "learn", "redirect")
+_BY_COOKIE_OR_NAME = ("insert", "learn", "identify", "redirect")
 
 
 def source(config: Config) -> IPv4Address | None:

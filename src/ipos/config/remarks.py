@@ -8,7 +8,7 @@ from ipos.config import ownprograms
 from ipos.config.schema import Config, Service
 
 _TLS_PORTS = (443, 465, 636, 853, 993, 995, 8443)
-_BY_COOKIE = ("insert", "learn")
+_BY_COOKIE = ("insert", "learn", "identify")
 
 
 def remarks(config: Config) -> list[str]:

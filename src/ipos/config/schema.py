@@ -183,15 +183,16 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
 class Session(Struct, frozen=True, forbid_unknown_fields=True):
     """`session = { ... }` of a service: how a client comes back to the same server.
 
-    An inserted cookie without a name is called IPOS. `expire_s` is how long a learned one is
-    remembered without being used. `name` is what a server is called by the clients that
-    `kind = "redirect"` sends there, `scheme` and `port` how they reach it: what ends TLS before the
-    farm has others than the service. The rest are attributes of an inserted cookie (RFC 6265, 4.1).
+    A cookie that the iNIC makes is called IPOS if it has no name here. `expire_s` is how long a
+    session that is learned or identified is remembered without being used. `name` is what a server
+    is called by the clients that `kind = "redirect"` sends there, `scheme` and `port` how they
+    reach it: what ends TLS before the farm has others than the service. The rest are attributes of
+    a cookie that the iNIC makes (RFC 6265, 4.1).
     """
 
     kind: Annotated[
-        Literal["insert", "learn", "redirect", "source"],
-        Meta(description='"insert", "learn", "redirect" or "source"'),
+        Literal["insert", "learn", "identify", "redirect", "source"],
+        Meta(description='"insert", "learn", "identify", "redirect" or "source"'),
     ]
     cookie: (
         Annotated[

@@ -46,6 +46,8 @@ class Standing(IntEnum):
     KEPT = 1
     MOVED = 2
     ELSEWHERE = 3
+    UNKNOWN = 4
+    FORGED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,16 +144,19 @@ def choose(
     refused: Collection[int] = (),
     *,
     full: Collection[int] = (),
+    drains: bool = True,
     inserts: bool = False,
     fresh: bool = True,
 ) -> Choice:
     """May the session's server have this request? owner: its index, None if it has none any more.
 
     `pool`: the candidates of the request's route, `listening` those of all its service's requests.
-    `full`: servers without room even for clients that come back, see `has_room`. `inserts`: the
+    `full`: servers without room even for clients that come back, see `has_room`. `drains`: a server
+    that drains keeps its sessions; it does not keep identified ones. `inserts`: the
     cookie is an inserted one; `fresh`: the client need not have it anew, see `is_fresh`.
     """
-    if owner is None or states.get(owner) not in SERVES or owner not in listening:
+    serves = SERVES if drains else SERVES[:1]
+    if owner is None or states.get(owner) not in serves or owner not in listening:
         return Choice(None, Standing.MOVED, inserts)
     if owner not in pool or has_refused(owner, refused) or owner in full:
         return Choice(None, Standing.ELSEWHERE, False)

@@ -26,7 +26,7 @@ class PacketType(IntEnum):
     REFUSED = 7  # owner to first server: not taken over, choose again
     PROBE = 8  # an agent to a silent server: does your data plane work?
     PROBE_ANSWER = 9  # that data plane's answer
-    LEARNED = 10  # to all: the sender has the session of this cookie
+    LEARNED = 10  # to all: the endpoint's server has the session of this cookie
     FORGOTTEN = 11  # to all: no server has the session of this cookie any more
     LOCATED = 12  # owner to the server that asked by type 5: the connection is here
     STATE = 13  # to all: the sender's load now; the rest of its state has not changed

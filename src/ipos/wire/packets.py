@@ -154,11 +154,13 @@ class ProbePacket(_Shaped):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnedPacket(_Shaped):
-    """Types 10 and 11, to all servers: which server has a session, by the keyed hash of its cookie.
+    """Types 10 and 11, to all servers: which server has a session.
 
-    About no connection: the header's source is the service address that the client knows, its
-    destination the first address of the server that has the session, with port zero. ``sent_s`` is
-    when, in seconds since 1970.
+    ``hash`` is the keyed hash of a learned cookie, or the identifier of an identified session. They
+    are about no connection: the header's source is the service address that the client knows, its
+    destination the first address of the server that has the session. In the port's place is how
+    often an identified session was given a server; zero for a learned cookie. ``sent_s`` is when,
+    in seconds since 1970.
     """
 
     header: Header

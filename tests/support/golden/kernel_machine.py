@@ -77,7 +77,7 @@ class KernelMachine:
     def reset(self) -> None:
         """Empty tables, every counter from here."""
         self._close_sockets()
-        for name in (*CONNECTIONS, "left_behind", "deny", "addresses", "members"):
+        for name in (*CONNECTIONS, "left_behind", "deny", "addresses", "members", "cookies"):
             opened = self._store(name)
             for key in [key for key, _ in opened.items()]:
                 opened.delete(key)

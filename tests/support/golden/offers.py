@@ -29,6 +29,7 @@ from tests.support.golden.packets import (
     WINDOW,
     header,
     on_back,
+    tag64,
 )
 from tests.support.scapy_layers import ConnectionInformation, ControlBlockV1
 
@@ -55,6 +56,7 @@ def connection(
     snd_nxt: int | None = None,
     sent_s: int | None = None,
     first: str = "0.0.0.0",
+    session: int = 0,
     tag: bytes | None = None,
     key: bytes = FRAME_KEY,
     vlan: int = 0,
@@ -70,7 +72,7 @@ def connection(
         snd_wnd=window << scale, rcv_nxt=rcv_nxt, rcv_wnd=WINDOW - acknowledged,
         rcv_adv=rcv_nxt - acknowledged + WINDOW, peer_mss=mss, effective_mss=min(mss, OUR_MSS),
         snd_wscale=scale, rcv_wscale=OUR_SCALE if options & SCALE else 0,
-        ts_recent=ts[0], ts_last_sent=ts[1], snd_cwnd_segments=10,
+        ts_recent=ts[0], ts_last_sent=ts[1], session=session, snd_cwnd_segments=10,
         snd_ssthresh_segments=0x7FFFFFFF, receive_queue_bytes=acknowledged - skipped,
         migration_number=migration, request_bytes=request,
         sent_s=SENT_S if sent_s is None else sent_s, first=int(IPv4Address(first)),
@@ -82,8 +84,10 @@ def connection(
 
 
 def without_migration(frame: bytes) -> bytes:
-    """A type 1 with its times, which differ from run to run, and its tag checked and cleared."""
+    """A type 1 or 10 with its times, which differ, and its tag checked and cleared."""
     at = 18 if frame[12:14] == b"\x81\x00" else 14
+    if frame[at - 2 : at] == b"\x00\x07" and frame[at + 12] == 10:
+        return _without_time(frame, at)
     if frame[at - 2 : at] != b"\x00\x07" or len(frame) < at + 162 or frame[at + 12] != 1:
         return frame
     told = siphash128(FRAME_KEY, frame[at : at + 146]).to_bytes(16, "little")
@@ -94,4 +98,14 @@ def without_migration(frame: bytes) -> bytes:
     if 0 <= sent_s - SENT_S <= 2:
         plain[at + 22 + 116 : at + 22 + 120] = SENT_S.to_bytes(4, "big")
     plain[at + 146 : at + 162] = b"the tag is right" if valid else b"the tag is wrong"
+    return bytes(plain)
+
+
+def _without_time(frame: bytes, at: int) -> bytes:
+    """A type 10, whose header is at `at`."""
+    plain = bytearray(frame)
+    valid = tag64(frame[at : at + 28]) == frame[at + 28 : at + 36]
+    if 0 <= int.from_bytes(plain[at + 24 : at + 28], "big") - SENT_S <= 2:
+        plain[at + 24 : at + 28] = SENT_S.to_bytes(4, "big")
+    plain[at + 28 : at + 36] = b"is right" if valid else b"is wrong"
     return bytes(plain)

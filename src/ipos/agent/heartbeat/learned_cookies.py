@@ -97,31 +97,39 @@ def decode(datagram: bytes, now_ms: int, key: Key) -> list[Cookie] | None:
 
 @dataclass(slots=True)
 class CookieGossip:
-    """Sends and takes in rows. `cookies` and `news` are maps; `send` may lose a datagram."""
+    """Sends and takes in rows. `cookies` and `news` are maps; `send` may lose a datagram.
+
+    identified: is given the news of rows that are those of identified sessions.
+    """
 
     cookies: Map
     news: Map
     key: Key
     me: IPv4Address
     send: Send
+    identified: Callable[[dict[str, int], dict[str, int]], None] = lambda key, row: None
     _boots: dict[IPv4Address, int] = field(default_factory=dict)
     _giving: list[tuple[IPv4Address, Iterator[tuple[bytes, bytes]]]] = field(default_factory=list)
 
     def tick(self, peers: Collection[Peer], now_ns: int, now_ms: int) -> None:
         """Send new rows to all servers, and a part of the map to those that have started."""
         fresh: list[Cookie] = []
-        while len(fresh) < NEWS_MAX and (raw := self.news.pop()) is not None:
+        for _ in range(NEWS_MAX):
+            raw = self.news.pop()
+            if raw is None:
+                break
             said = _NEWS.unpack(raw)
-            fresh.append(_cookie(said["key"], said["row"], now_ns))
+            if said["row"]["turn"]:
+                self.identified(said["key"], said["row"])
+            else:
+                fresh.append(_cookie(said["key"], said["row"], now_ns))
         self._tell(fresh, [peer.back_ip for peer in peers], now_ms)
         self._welcome(peers)
         for giving in list(self._giving):
             to, rest = giving
-            some = [
-                _cookie(_KEY.unpack(key), _VALUE.unpack(value), now_ns)
-                for key, value in islice(rest, NEWS_MAX)
-            ]
-            self._tell([row for row in some if row.life_ms], [to], now_ms)
+            some = [(_KEY.unpack(key), _VALUE.unpack(row)) for key, row in islice(rest, NEWS_MAX)]
+            found = [_cookie(key, row, now_ns) for key, row in some if not row["turn"]]
+            self._tell([row for row in found if row.life_ms], [to], now_ms)
             if len(some) < NEWS_MAX:
                 self._giving.remove(giving)
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from ipos.abi.rows import ServerState
 from ipos.agent.drain.shedding import parts
 from ipos.agent.heartbeat.orders import Kept
+from ipos.agent.sessions.session_orders import SessionOrders
 from ipos.agent.view.drain_report import only_server_of
 from ipos.agent.view.events import RuleName
 from ipos.agent.view.table_views import View, server_list
@@ -97,9 +98,11 @@ class AgentControl:
         rule: RuleName,
         history: Callable[[], list[dict[str, Any]]],
         examine: Callable[[], Coroutine[Any, Any, list[dict[str, Any]]]],
+        sessions: SessionOrders,
     ) -> None:
         self.view = view
         self.examine = examine
+        self.sessions = sessions
         self.history = history
         self.rule = rule
         self.stopping = stopping

@@ -15,6 +15,7 @@
     GET  /v1/doctor               what each server finds wrong with itself, asked now
     GET  /v1/traffic              requests, refusals and times of services, requests of routes
     GET  /v1/explain?url=         which server a request would get; also client=, cookie=
+    GET  /v1/sessions             identified sessions; `session_paths` has its orders, too
     GET  /v1/routes               the rules that requests follow here now
     GET  /v1/routes/test?url=     which of them applies to a URL, and why; also service=
     GET  /v1/history              the last hour in samples of ten seconds, where agent.web is set
@@ -46,14 +47,16 @@ from starlette.routing import Route
 from ipos.abi.rows import ServerState
 from ipos.agent.heartbeat.orders import WEIGHT_MAX
 from ipos.agent.host.own_state import wall_offset_ns
-from ipos.agent.http import next_connection, readiness
+from ipos.agent.http import next_connection, readiness, session_paths
 from ipos.agent.http.agent_control import NoSuchServer, Wanted
 from ipos.agent.http.page import PATH, page
+from ipos.agent.sessions.session_orders import NoSuchSession, SessionOrders
 from ipos.agent.view import measures, metrics, report
 from ipos.agent.view.drain_report import NoSuchReport, drain_report
 from ipos.agent.view.events import event, more
 from ipos.agent.view.explanation import explain
 from ipos.agent.view.rules_in_force import Unexplained, route_list, route_test
+from ipos.agent.view.session_list import NoSuchServerHere
 from ipos.agent.view.table_views import View, server_list
 from ipos.agent.view.watchers import LOOK_S, Feed
 from ipos.errors import IposError
@@ -73,6 +76,8 @@ class Control(Protocol):
     def stopping(self) -> asyncio.Event: ...
     @property
     def view(self) -> Callable[[], View]: ...
+    @property
+    def sessions(self) -> SessionOrders: ...
     def watch(self) -> AbstractContextManager[Feed]: ...
     def rule(self, number: int) -> str | None: ...
     def limits(self) -> Mapping[str, int]: ...
@@ -108,6 +113,8 @@ def application(control: Control) -> Starlette:
             Misdirected: _fault(421),
             NoSuchServer: _fault(404),
             NoSuchReport: _fault(404),
+            NoSuchSession: _fault(404),
+            NoSuchServerHere: _fault(404),
             Unexplained: _fault(400),
             IposError: _fault(409),
             HTTPException: _no_such_request,
@@ -171,6 +178,11 @@ def _routes(control: Control) -> list[Route]:
         route("/v1/doctor", _examines(control)),
         route("/v1/traffic", _told(control, measures.document)),
         route("/v1/explain", explained),
+        route("/v1/sessions", session_paths.lists(control.counted)),
+        route(
+            "/v1/sessions/move", session_paths.moves(control.view, control.sessions, _body), "POST"
+        ),
+        route("/v1/sessions/revoke", session_paths.revokes(control.sessions, _body), "POST"),
         route("/v1/routes", _told(control, route_list)),
         route("/v1/routes/test", tested),
         route("/v1/history", _told(control, lambda _: control.history())),

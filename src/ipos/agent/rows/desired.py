@@ -164,12 +164,13 @@ def withheld(members: Members, now_ns: int) -> rows.Options:
 def reads_answers(service: Service) -> bool:
     """Whether the data plane must see what the service's applications send, not just their ends."""
     kind = service.session.kind if service.session else None
-    return service.decide == "request" or kind in ("insert", "learn")
+    return service.decide == "request" or kind in ("insert", "learn", "identify")
 
 
 def learns(config: Config) -> bool:
-    """Whether a service's sessions are the cookies of its applications."""
-    return any(one.session is not None and one.session.kind == "learn" for one in config.service)
+    """Whether a service's sessions are rows of the Cookie map, which agents tell each other."""
+    kinds = ("learn", "identify")
+    return any(one.session is not None and one.session.kind in kinds for one in config.service)
 
 
 def number_services(config: Config, before: Sequence[str]) -> list[str]:

@@ -8,23 +8,25 @@ from ipos.config.schema import Session
 KINDS = {
     "insert": rows.SessionKind.INSERT,
     "learn": rows.SessionKind.LEARN,
+    "identify": rows.SessionKind.IDENTIFY,
     "redirect": rows.SessionKind.REDIRECT,
     "source": rows.SessionKind.SOURCE,
 }
 
 
 def session_row(session: Session) -> rows.Session:
-    """The row. That of an inserted cookie has its Set-Cookie line (RFC 6265, 4.1.1)."""
+    """The row. That of a cookie that the iNIC makes has its Set-Cookie line (RFC 6265, 4.1.1)."""
     kind = KINDS[session.kind]
     name = session.cookie_name.encode()
     if kind in (rows.SessionKind.SOURCE, rows.SessionKind.REDIRECT):
         return rows.Session(kind)
-    if kind is not rows.SessionKind.INSERT:
+    if kind is rows.SessionKind.LEARN:
         return rows.Session(kind, name=name, lifetime_s=session.expire_s)
     start = b"Set-Cookie: " + name + b"="
     value = bytes(constant("IPOS_SESSION_VALUE_LEN"))
     line = start + value + "".join(_attributes(session)).encode() + b"\r\n"
-    return rows.Session(kind, len(start), name=name, line=line)
+    lives_s = session.expire_s if kind is rows.SessionKind.IDENTIFY else 0
+    return rows.Session(kind, len(start), name=name, line=line, lifetime_s=lives_s)
 
 
 def _attributes(session: Session) -> list[str]:

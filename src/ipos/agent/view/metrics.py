@@ -18,6 +18,7 @@ from ipos.abi.layout import constant, header
 from ipos.abi.rows import KeyValid, Server, ServerState
 from ipos.agent.view import measures
 from ipos.agent.view.report import connections, programs, troubles
+from ipos.agent.view.session_list import has_sessions, session_counts
 from ipos.agent.view.table_views import STATES, View, service_list
 from ipos.handshake.keys import EPOCH_S, epoch_of
 
@@ -74,6 +75,7 @@ class _Collector(Collector):
         yield from self._services()
         yield from self._own()
         yield from self._addresses()
+        yield from self._sessions()
         yield from measures.metrics(self._view)
         used = os.times()
         yield CounterMetricFamily(
@@ -157,6 +159,16 @@ class _Collector(Collector):
             most.add_metric([name], limit)
         yield fill
         yield most
+
+    def _sessions(self) -> Iterator[Metric]:
+        if not has_sessions(self._view):
+            return
+        family = GaugeMetricFamily(
+            "ipos_sessions", "Identified sessions that live, by their server", labels=["server"]
+        )
+        for name, count in session_counts(self._view).items():
+            family.add_metric([name], count)
+        yield family
 
     def _services(self) -> Iterator[Metric]:
         ready = GaugeMetricFamily(

@@ -2,6 +2,7 @@
 """Says what a cookie means for a request, by the rows of the data plane."""
 
 import struct
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -10,7 +11,7 @@ from ipos.abi import rows
 from ipos.abi.layout import constant
 from ipos.agent.view.table_views import View
 from ipos.kernel.decisions import reasons
-from ipos.selection import sessions
+from ipos.selection import identities, sessions
 from ipos.selection.policies import ServerState
 from ipos.selection.sessions import Standing
 
@@ -42,17 +43,15 @@ def stuck(
     service.
     """
     session, service = view.tables.sessions.get(index), view.tables.services.get(index)
-    kinds = (rows.SessionKind.INSERT, rows.SessionKind.LEARN)
+    kinds = (rows.SessionKind.INSERT, rows.SessionKind.LEARN, rows.SessionKind.IDENTIFY)
     if session is None or service is None or session.kind not in kinds:
         return Stuck(None, "", "the service keeps no sessions by cookie: it does not count")
     name = session.name.decode()
     value = sessions.cookie_of(cookie, name)
     if not value:
         return Stuck(None, "", f"there is no cookie {name} in it: a session begins")
-    inserts = session.kind is rows.SessionKind.INSERT
-    server = _inserted(view, value) if inserts else _learned(view, value, service.port)
+    server, why = _named(view, session.kind, value, service.port)
     if server is None:
-        why = "no server of the farm made its value" if inserts else "no server has learned it"
         return Stuck(None, "", f"cookie {name} names no server, because {why}: a session begins")
     address = view.tables.addresses.get(rows.AddressKey(server, service.port, rows.PROTOCOL_TCP))
     listening = view.tables.pools.get(service.listening) or pool
@@ -60,6 +59,7 @@ def stuck(
         address.holder if address is not None else None,
         {at: ServerState(row.state) for at, row in servers.items()},
         *([one.server for one in each.candidates] for each in (pool, listening)),
+        drains=session.kind is not rows.SessionKind.IDENTIFY,
         full=[
             at
             for at, row in servers.items()
@@ -70,7 +70,29 @@ def stuck(
     return Stuck(choice.server, reason, f"cookie {name} names the server at {server}: {reason}")
 
 
-def _inserted(view: View, value: str) -> IPv4Address | None:
+def _named(
+    view: View, kind: rows.SessionKind, value: str, port: int
+) -> tuple[IPv4Address | None, str]:
+    """The server that a cookie's value names, and why it names none."""
+    if kind is rows.SessionKind.INSERT:
+        return _inserted(view, value), "no server of the farm made its value"
+    if kind is rows.SessionKind.LEARN:
+        return _learned(view, value, port), "no server has learned it"
+    main, other = _days(view)
+    said = identities.decode(value, main) or identities.decode(value, other)
+    if said is None:
+        return None, "no server of the farm made its value"
+    key = rows.CookieKey(int.from_bytes(said[0], sys.byteorder), port)
+    row = view.tables.cookies.get(key)
+    if row is None or row.expires_ns < view.now_ns:
+        return None, f"session {said[0].hex()} has ended"
+    if not int(row.server_ip):
+        return None, f"session {said[0].hex()} is revoked"
+    return row.server_ip, ""
+
+
+def _days(view: View) -> tuple[dict[int, bytes], dict[int, bytes]]:
+    """The keys of all days; then those that are believed, too."""
     days = [row for _, row in view.tables.session_keys.items() if row.valid]
     main = {row.epoch: struct.pack("<QQ", *row.key) for row in days}
     other = {
@@ -78,6 +100,11 @@ def _inserted(view: View, value: str) -> IPv4Address | None:
         for row in days
         if row.valid & constant("IPOS_KEY_OTHER")
     }
+    return main, other
+
+
+def _inserted(view: View, value: str) -> IPv4Address | None:
+    main, other = _days(view)
     said = sessions.decode(value, main) or sessions.decode(value, other)
     return said.server if said is not None else None
 

@@ -5,6 +5,7 @@ They are read from the pinned maps and the last snapshot of what the members sai
 needed.
 """
 
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -268,10 +269,14 @@ def _url(view: View) -> Iterator[Row]:
 
 
 def _cookie(view: View) -> Iterator[CookieRow]:
-    """Learned cookies; an inserted one names its server itself. The id is the value's hash."""
+    """Learned cookies by their values' hashes, and identified sessions by their identifiers.
+
+    An inserted cookie names its server itself.
+    """
     for key, row in view.tables.cookies.items():
+        name = key.hash.to_bytes(8, sys.byteorder).hex() if row.turn else f"{key.hash:016x}"
         yield CookieRow(
-            cookie_id=f"{key.hash:016x}:{key.service_port}",
+            cookie_id=f"{name}:{key.service_port}",
             server_ip=row.server_ip,
             expiry=view.wall_s(row.expires_ns),
         )
