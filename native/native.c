@@ -32,6 +32,7 @@
 #include "sock/sockops.bpf.c"
 #include "select/session_line.h"
 #include "native/tables.h"
+#include "native/quic_calls.h"
 
 /* ---- nodes ---------------------------------------------------------------------------------- */
 
@@ -95,8 +96,6 @@ int ipos_node_sockets(struct native_node *n, const struct native_socket *sockets
 	n->sockets = count;
 	return 0;
 }
-
-/* ---- tables --------------------------------------------------------------------------------- */
 
 /* ---- programs ------------------------------------------------------------------------------- */
 
