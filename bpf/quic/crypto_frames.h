@@ -29,19 +29,22 @@ enum quic_frame {
 #define QUIC_STEPS (QUIC_PACKET_ROOM + QUIC_PACKET_ROOM / 16)
 #define QUIC_NUMBERS_MAX (1ULL << 62)
 
-/* Bytes `from` up to `to` of the ClientHello are here. */
-IPOS_FUNCTION int hello_mark(struct ipos_hello *h, __u32 from, __u32 to)
+/* Bytes q->start up to q->to of the ClientHello are here. */
+IPOS_FUNCTION int hello_mark(struct quic_work *q, struct ipos_hello *h)
 {
-	if (!h || from >= to || to > IPOS_QUIC_HELLO_MAX)
+	if (!q || !h)
 		return -1;
 	for (__u32 i = 0; i < IPOS_QUIC_HELLO_WORDS; i++) {
-		__u32 base = 64 * i;
+		__u32 base = 64 * i, from, to;
 		__u64 bits = ~0ULL;
 
+		IPOS_RELOAD(); /* or the verifier would follow what it learns of both */
+		from = q->start;
+		to = q->to;
 		if (to <= base || from >= base + 64)
 			continue;
 		if (from > base)
-			bits &= ~0ULL << (from - base);
+			bits = ~0ULL << (from - base);
 		if (to < base + 64)
 			bits &= ~(~0ULL << (to - base));
 		h->here[i] |= bits;
@@ -49,25 +52,27 @@ IPOS_FUNCTION int hello_mark(struct ipos_hello *h, __u32 from, __u32 to)
 	return 0;
 }
 
+/* How many of the bits of a word are set, without a branch. */
+IPOS_INLINE __u32 bits_set(__u64 x)
+{
+	x -= x >> 1 & 0x5555555555555555ULL;
+	x = (x & 0x3333333333333333ULL) + (x >> 2 & 0x3333333333333333ULL);
+	x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fULL;
+	return x * 0x0101010101010101ULL >> 56;
+}
+
 /* How many bytes are here from the first one on. */
 IPOS_FUNCTION int hello_length(const struct ipos_hello *h)
 {
-	__u32 n = 0;
-
 	if (!h)
 		return 0;
 	for (__u32 i = 0; i < IPOS_QUIC_HELLO_WORDS; i++) {
-		__u64 bits = h->here[i];
+		__u64 missing = ~h->here[i];
 
-		if (!~bits) {
-			n += 64;
-			continue;
-		}
-		for (__u32 j = 0; j < 64 && bits & 1; j++, bits >>= 1)
-			n++;
-		break;
+		if (missing)
+			return 64 * i + bits_set((missing & -missing) - 1);
 	}
-	return n;
+	return IPOS_QUIC_HELLO_MAX;
 }
 
 /* Whether the ClientHello is whole.  Returns enum quic_read. */
@@ -106,7 +111,7 @@ IPOS_INLINE int crypto_copy(struct quic_work *q, struct ipos_hello *h)
 	q->left -= n;
 	if (q->left)
 		return QUIC_PART;
-	hello_mark(h, q->start, q->to);
+	hello_mark(q, h);
 	return hello_state(h);
 }
 

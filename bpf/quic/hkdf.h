@@ -94,7 +94,7 @@ IPOS_TABLE struct hkdf_label quic_labels[QUIC_LABELS] = {
 };
 
 /* HKDF-Expand-Label by the secret that is HMAC's key, with no context: into q->state. */
-IPOS_FUNCTION int hkdf_expand(struct quic_work *q, __u32 label)
+IPOS_INLINE int hkdf_expand(struct quic_work *q, __u32 label)
 {
 	const struct hkdf_label *one;
 

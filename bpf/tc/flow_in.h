@@ -8,7 +8,6 @@
 
 #include "select/policy.h"
 #include "tc/flow_long.h"
-#include "tc/flow_quic.h"
 
 /* ---- at the first server -------------------------------------------------------------------- */
 
@@ -125,28 +124,6 @@ IPOS_INLINE int flow_here(struct __sk_buff *skb, const struct ipos_settings *set
 	return flow_deliver(skb, k);
 }
 
-/* QUIC: whether its connection ID names another server than a row that stays as it is. */
-IPOS_INLINE int flow_is_named(const struct ipos_flow *f, const struct ipos_service *service,
-			      const struct flow_work *k)
-{
-	return k->gram.named && f && f->server != k->gram.named &&
-	       flow_lives(f, service, k->gram.now);
-}
-
-/* The datagram goes to the server that its connection ID names, by no row. */
-IPOS_INLINE int flow_named(struct __sk_buff *skb, const struct ipos_settings *set,
-			   struct ipos_scratch *w, struct flow_work *k,
-			   const struct ipos_service *service)
-{
-	struct flow_way way = { .server = k->gram.named, .port = service->application_port };
-
-	count(COUNT_QUIC_NUMBER);
-	if (way.server != set->self)
-		return flow_forward(skb, w, k, &way);
-	owned_note(k, way.port, set->self);
-	return flow_deliver(skb, k);
-}
-
 /* A client's datagram, which may be a first fragment. */
 IPOS_INLINE int flow_client(struct __sk_buff *skb, const struct ipos_settings *set,
 			    struct ipos_scratch *w, struct flow_work *k)
@@ -162,22 +139,13 @@ IPOS_INLINE int flow_client(struct __sk_buff *skb, const struct ipos_settings *s
 	if (!f && again)
 		return shot(COUNT_DROP_FLOW_EVICTED);
 	k->gram.pool = service->pool;
-	if (unlikely(service->mode == IPOS_MODE_QUIC) && !again) {
-		if (quic_steer(skb, w, k) != GOES_ON)
-			return CONSUMED;
-		if (flow_is_named(f, service, k))
-			return flow_named(skb, set, w, k, service);
-		f = flow_of(&k->gram.tuple);
-	}
-	if (!f || k->gram.anew || !flow_lives(f, service, k->gram.now)) {
+	if (!f || !flow_lives(f, service, k->gram.now)) {
 		if (flow_choose(w, k, f != NULL))
 			return shot(COUNT_DROP_FLOW_NO_SERVER);
 		f = flow_of(&k->gram.tuple);
 		if (!f)
 			return shot(COUNT_DROP_FLOW_EVICTED);
 	}
-	if (unlikely(k->gram.held))
-		return quic_release(skb, w, k);
 	way.server = f->server;
 	way.port = f->destination_port;
 	if (!again) {

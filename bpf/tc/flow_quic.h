@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Datagrams of QUIC at the first server.  A connection ID that names a server leads there.  What
+ * Datagrams of QUIC at the first server, before ipos_ingress has them.  A connection ID that names a server leads there.  What
  * begins a connection is held until its ClientHello is whole, which a route is found by; then all
  * of it comes by once more, behind the row that was made for it.
  */
@@ -10,7 +10,7 @@
 #include "quic/crypto_frames.h"
 #include "select/read.h"
 #include "select/route.h"
-#include "tc/flow_send.h"
+#include "tc/flow_in.h"
 
 #define QUIC_PIECES (IPOS_QUIC_HELLO_MAX / IPOS_CHUNK)
 #define QUIC_SECOND_NS 1000000000ULL
@@ -149,8 +149,8 @@ IPOS_INLINE struct ipos_hello *quic_hello_of(struct quic_work *q, const struct f
  * A datagram that may begin a connection, read already as far as its header.  Returns GOES_ON, or
  * CONSUMED: it is held, or dropped.
  */
-IPOS_FUNCTION int quic_begins(struct __sk_buff *skb, struct ipos_scratch *w, struct flow_work *k,
-			      struct quic_work *q)
+IPOS_INLINE int quic_begins(struct __sk_buff *skb, struct ipos_scratch *w, struct flow_work *k,
+			    struct quic_work *q)
 {
 	struct ipos_settings *set = settings_now();
 	struct ipos_hello *h;
@@ -231,8 +231,9 @@ IPOS_FUNCTION int quic_steer(struct __sk_buff *skb, struct ipos_scratch *w, stru
 	service = service_at(k->gram.service);
 	if (!service)
 		return CONSUMED;
+	k->gram.pool = service->pool;
 	f = flow_of(&k->gram.tuple);
-	if (k->gram.more || (f && !service->id_bytes && flow_lives(f, service, k->gram.now)))
+	if (f && !service->id_bytes && flow_lives(f, service, k->gram.now))
 		return GOES_ON;
 	kind = quic_load(skb, q, k);
 	named = f && f->state == IPOS_FLOW_REFUSED ? 0 : quic_named(q, k->gram.service);
@@ -331,6 +332,65 @@ IPOS_FUNCTION int quic_release(struct __sk_buff *skb, struct ipos_scratch *w, st
 	}
 	bpf_map_delete_elem(&quic_hellos, &k->gram.tuple);
 	return CONSUMED;
+}
+
+/* The datagram goes to the server that its connection ID names, by no row. */
+IPOS_INLINE int quic_by_number(struct __sk_buff *skb, const struct ipos_settings *set,
+			       struct ipos_scratch *w, struct flow_work *k,
+			       const struct ipos_service *service)
+{
+	struct flow_way way = { .server = k->gram.named, .port = service->application_port };
+
+	count(COUNT_QUIC_NUMBER);
+	if (way.server != set->self)
+		return flow_forward(skb, w, k, &way);
+	owned_note(k, way.port, set->self);
+	return flow_deliver(skb, k);
+}
+
+/* Whether the datagram of k->gram is one that a client has sent to a service of QUIC here. */
+IPOS_INLINE int quic_is_client(const struct __sk_buff *skb, const struct ipos_settings *set,
+			       const struct flow_work *k, const struct ipos_service *service)
+{
+	struct ipos_address_key key = { .ip = k->gram.tuple.client_ip };
+
+	return service->mode == IPOS_MODE_QUIC && !denied(k->gram.tuple.client_ip) &&
+	       !flow_given(skb, set, k) && !bpf_map_lookup_elem(&addresses, &key);
+}
+
+/*
+ * A packet that is UDP and no fragment, with its IP header at `l2`.  What goes on has a row by then
+ * that says to which server, unless it is for the policy to choose one.
+ */
+IPOS_INLINE int quic_packet(struct __sk_buff *skb, __u32 l2)
+{
+	struct ipos_scratch *w = scratch_of(IPOS_PROG_INGRESS);
+	struct flow_work *k = flow_work_of(IPOS_PROG_INGRESS);
+	struct ipos_settings *set = settings_now();
+	const struct ipos_service *service;
+	struct ipos_flow *f;
+	int live;
+
+	if (!w || !k || !set || flow_read(skb, k, l2) != FLOW_SOUND)
+		return TC_ACT_UNSPEC;
+	service = service_at(k->gram.service);
+	if (!service || !quic_is_client(skb, set, k, service))
+		return TC_ACT_UNSPEC;
+	if (quic_steer(skb, w, k) != GOES_ON)
+		return CONSUMED;
+	f = flow_of(&k->gram.tuple);
+	live = f && flow_lives(f, service, k->gram.now);
+	if (live && k->gram.named && f->server != k->gram.named)
+		return quic_by_number(skb, set, w, k, service);
+	if (!k->gram.anew && (live || !k->gram.named))
+		return TC_ACT_UNSPEC;
+	if (flow_choose(w, k, f != NULL)) {
+		bpf_map_delete_elem(&quic_hellos, &k->gram.tuple);
+		return shot(COUNT_DROP_FLOW_NO_SERVER);
+	}
+	if (k->gram.named)
+		count(COUNT_QUIC_NUMBER);
+	return k->gram.held ? quic_release(skb, w, k) : TC_ACT_UNSPEC;
 }
 
 #endif /* IPOS_FLOW_QUIC_H */
