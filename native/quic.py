@@ -23,9 +23,9 @@ def hello(node: Node) -> bytes:
     row = unpack(shape, ctypes.string_at(library().ipos_quic_hello(node.handle), shape.size))
     here = b"".join(word.to_bytes(8, "little") for word in row["here"])
     length = 0
-    while length < len(row["bytes"]) - 8 and here[length >> 3] >> (length & 7) & 1:
+    while length < len(row["hello"]) - 8 and here[length >> 3] >> (length & 7) & 1:
         length += 1
-    return bytes(row["bytes"][:length])
+    return bytes(row["hello"][:length])
 
 
 def hmac_sha256(node: Node, key: bytes, message: bytes) -> bytes:

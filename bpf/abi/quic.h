@@ -28,7 +28,7 @@ struct ipos_hello { /* map `quic_hellos`, LRU, by the flow */
 	__u16 zero;
 	__u16 length[IPOS_QUIC_HELD];	   /* of each of them */
 	__u64 here[IPOS_QUIC_HELLO_WORDS]; /* bit n % 64 of word n / 64: byte n has come */
-	__u8 bytes[IPOS_QUIC_HELLO_ROOM];  /* of the ClientHello; eight more */
+	__u8 hello[IPOS_QUIC_HELLO_ROOM];  /* of the ClientHello; eight more */
 	__u8 packets[IPOS_QUIC_PACKETS];   /* IP packets, as they came */
 };
 

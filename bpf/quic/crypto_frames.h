@@ -85,8 +85,8 @@ IPOS_FUNCTION int hello_state(const struct ipos_hello *h)
 	n = hello_length(h);
 	if (n < 4)
 		return QUIC_PART;
-	whole = 4 + (h->bytes[1] << 16 | h->bytes[2] << 8 | h->bytes[3]);
-	if (h->bytes[0] != 1) /* no ClientHello; its reader says the same */
+	whole = 4 + (h->hello[1] << 16 | h->hello[2] << 8 | h->hello[3]);
+	if (h->hello[0] != 1) /* no ClientHello; its reader says the same */
 		return QUIC_UNREADABLE;
 	if (whole > IPOS_QUIC_HELLO_MAX)
 		return QUIC_TOO_LONG;
@@ -98,7 +98,7 @@ IPOS_INLINE int crypto_copy(struct quic_work *q, struct ipos_hello *h)
 {
 	__u32 at = q->at, to = q->to, n = 1;
 	const __u8 *from = &q->packet[IPOS_PLACE(at, QUIC_PACKET_ROOM)];
-	__u8 *place = &h->bytes[IPOS_PLACE(to, IPOS_QUIC_HELLO_MAX)];
+	__u8 *place = &h->hello[IPOS_PLACE(to, IPOS_QUIC_HELLO_MAX)];
 
 	if (q->left >= 8 && q->clear - at >= 8) {
 		__builtin_memcpy(place, from, 8);

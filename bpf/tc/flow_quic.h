@@ -92,7 +92,7 @@ IPOS_FUNCTION int quic_route(struct ipos_scratch *w, struct flow_work *k, struct
 	w->cursor = 2 * IPOS_QUIC_HELLO_MAX; /* of a record that does not end */
 	n = hello_length(h);
 	for (__u32 i = 0; i < QUIC_PIECES && said == QUIC_WHOLE; i++) {
-		__builtin_memcpy(w->bytes, &h->bytes[i * IPOS_CHUNK], IPOS_CHUNK);
+		__builtin_memcpy(w->bytes, &h->hello[i * IPOS_CHUNK], IPOS_CHUNK);
 		at = n > IPOS_CHUNK ? IPOS_CHUNK : n;
 		n -= at;
 		w->end = 0;

@@ -1560,7 +1560,7 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
             ("zero", 14, "H", None),
             ("length", 16, "H", 4),
             ("here", 24, "Q", 64),
-            ("bytes", 536, "B", 4104),
+            ("hello", 536, "B", 4104),
             ("packets", 4640, "B", 6016),
         ),
     ),

@@ -1517,7 +1517,7 @@ class Hello:
     held: int = 0
     length: tuple[int, ...] = (0,) * 4
     here: tuple[int, ...] = (0,) * 64
-    bytes: bytes = bytes(4104)
+    hello: bytes = bytes(4104)
     packets: bytes = bytes(6016)
 
 

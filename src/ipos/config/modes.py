@@ -7,6 +7,8 @@ from ipos.config import locate
 from ipos.config.schema import Config, Route, Service
 
 _BY_COOKIE_OR_NAME = ("insert", "learn", "redirect")
+CONNECTION_ID_MAX = 20
+"""Bytes (RFC 9000, 17.2)."""
 _Say = Callable[[locate.Path, str], None]
 
 
@@ -23,7 +25,7 @@ def check_modes(config: Config, say: _Say) -> None:
     """A sentence for every service whose mode says that others of its keys could not hold."""
     for position, service in enumerate(config.service):
         here = ("service", position, "mode")
-        if service.mode == "auto":
+        if service.mode in ("auto", "quic"):
             continue
         if service.select == "connection" and service.mode != "tcp":
             say(
@@ -47,6 +49,12 @@ def check_flows(config: Config, say: _Say) -> None:
     for position, service in enumerate(config.service):
         here = ("service", position)
         if service.protocol != "udp":
+            if service.mode == "quic":
+                say(
+                    (*here, "mode"),
+                    f'service "{service.name}" has mode = "quic" and protocol = "tcp", where '
+                    'nobody speaks QUIC; say protocol = "udp"',
+                )
             if service.idle_s is not None:
                 say(
                     (*here, "idle_s"),
@@ -60,8 +68,15 @@ def check_flows(config: Config, say: _Say) -> None:
                 f'service "{service.name}" has protocol = "udp" and {key}, which needs a '
                 "connection; leave it out",
             )
+        _check_connection_ids(config, service, here, say)
         for number, route in _routes(config, service):
-            if not route.takes_all:
+            if service.mode == "quic" and route.path != "/":
+                say(
+                    ("route", number, "path"),
+                    f'service "{service.name}" has mode = "quic", which reads a server name and no '
+                    "more; its route may have a host and no path",
+                )
+            elif service.mode != "quic" and not route.takes_all:
                 say(
                     ("route", number),
                     f'service "{service.name}" has protocol = "udp", and datagrams have no host or '
@@ -82,13 +97,39 @@ def check_flows(config: Config, say: _Say) -> None:
             )
 
 
+def _check_connection_ids(
+    config: Config, service: Service, here: tuple[str, int], say: _Say
+) -> None:
+    wanted, key = service.connection_id, (*here, "connection_id")
+    if wanted is None:
+        return
+    if service.mode != "quic":
+        say(
+            key,
+            f'service "{service.name}" has connection_id, which only QUIC has; say mode = "quic", '
+            "or leave it out",
+        )
+    if wanted.server_id_at + wanted.server_id_bytes > CONNECTION_ID_MAX:
+        say(
+            key,
+            f'service "{service.name}" has a server\'s number behind byte {CONNECTION_ID_MAX} of a '
+            "connection ID, which is its last; let server_id_at be less",
+        )
+    for first, second in wanted.shared(config.farm.members):
+        say(
+            key,
+            f'service "{service.name}" gives the servers {first} and {second} one number in '
+            "connection IDs; let server_id_bytes be more",
+        )
+
+
 def _of_connections(config: Config, service: Service) -> Iterator[str]:
     """Keys of a UDP service that only TCP has a use for."""
     if service.select == "connection":
         yield "select"
     if service.decide == "request":
         yield "decide"
-    if service.mode != "auto":
+    if service.mode not in ("auto", "quic"):
         yield "mode"
     if _session_asks(service):
         yield "session"
