@@ -28,7 +28,14 @@ class Client:
     """One connection. long: its ClientHello takes two datagrams, as with post-quantum keys."""
 
     def __init__(
-        self, address: str, port: int, name: str, *, long: bool = False, source: str = ""
+        self,
+        address: str,
+        port: int,
+        name: str,
+        *,
+        long: bool = False,
+        source: str = "",
+        port_from: int = 0,
     ) -> None:
         filler = [f"{number:0>200}" for number in range(9)] if long else []
         self._quic = QuicConnection(
@@ -45,12 +52,19 @@ class Client:
         self.first_flight = 0
         self.body = bytearray()
         self._over = False
-        self.open(source)
+        self.open(source, port_from)
 
-    def open(self, source: str = "") -> None:
-        """Another socket, and so another address, from now on."""
+    def move(self, source: str) -> None:
+        """Go on by another socket, and so another address: a client that moves says so at once."""
+        self.socket.close()
+        self.open(source)
+        self._quic.send_ping(1)
+        self._flush()
+
+    def open(self, source: str, port: int = 0) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind((source, 0))
+        self.socket.bind((source, port))
+        self.port = self.socket.getsockname()[1]
 
     def get(self, path: str, until: int | None = None) -> bytes:
         """The response's body, or what has come when it has so many bytes."""
