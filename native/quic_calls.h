@@ -94,4 +94,10 @@ void ipos_quic_aes(struct native_node *n, const void *key, const void *bytes, __
 	native_leave(n);
 }
 
+/* What a client sends to a service of QUIC: the program before ipos_ingress. */
+int ipos_run_quic(struct native_node *n, const void *frame, __u32 len, __u32 ifindex, __u32 mark)
+{
+	return run_tc(n, frame, len, ifindex, mark, ipos_quic);
+}
+
 #endif /* IPOS_NATIVE_QUIC_CALLS_H */

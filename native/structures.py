@@ -145,6 +145,7 @@ SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "ipos_run_xdp": (_INT, [_NODE, _BYTES, _U32, _U32]),
     "ipos_run_ingress": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
     "ipos_run_egress": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
+    "ipos_run_quic": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
     "ipos_run_box": (_INT, [_NODE, _BYTES, _U32, _U32, _U32, _U32]),
     "ipos_run_sockops": (_INT, [_NODE, _U32, ctypes.POINTER(RawSocket), _U64, _U32]),
     "ipos_run_route": (_INT, [_NODE, _BYTES, ctypes.POINTER(RawChoice)]),

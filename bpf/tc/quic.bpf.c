@@ -12,7 +12,8 @@ IPOS_INLINE __u32 quic_place(struct __sk_buff *skb, const struct ipos_settings *
 	struct segment s;
 	struct iphdr ip;
 
-	if (parse_l2(data, end, set->ethertype, &s) != PARSED_IP)
+	if (parse_l2(data, end, set->ethertype, &s) != PARSED_IP ||
+	    !frame_to(data, end, front_mac_on(set, skb->ifindex)))
 		return 0;
 	if (skb->vlan_present) {
 		if (s.vlan)
@@ -32,7 +33,7 @@ int ipos_quic(struct __sk_buff *skb)
 	struct ipos_settings *set = settings_now();
 	__u32 l2;
 
-	if (skb->mark || skb->pkt_type != PACKET_HOST || !set || set->abi != IPOS_ABI)
+	if (skb->mark || !set || set->abi != IPOS_ABI)
 		return TC_ACT_UNSPEC;
 	l2 = quic_place(skb, set);
 	return l2 ? quic_packet(skb, l2) : TC_ACT_UNSPEC;

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the connection IDs of a service of QUIC say which server they are of: `connection_id`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
-_Say = Callable[[str], None]
-
 
 class ConnectionId(Struct, frozen=True, forbid_unknown_fields=True):
     """`connection_id = { ... }` of a service: where its application's connection IDs name a server.
 
-    The number is not encrypted, as in the plaintext form of QUIC-LB. A server's number is the last
+    A connection ID has at most 20 bytes (RFC 9000, 17.2). The number is not encrypted, as in the plaintext form of QUIC-LB. A server's number is the last
     `server_id_bytes` bytes of its back address.
     """
 

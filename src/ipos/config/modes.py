@@ -7,8 +7,6 @@ from ipos.config import locate
 from ipos.config.schema import Config, Route, Service
 
 _BY_COOKIE_OR_NAME = ("insert", "learn", "redirect")
-CONNECTION_ID_MAX = 20
-"""Bytes (RFC 9000, 17.2)."""
 _Say = Callable[[locate.Path, str], None]
 
 
@@ -48,6 +46,7 @@ def check_flows(config: Config, say: _Say) -> None:
     """A sentence for every key that means nothing where there are no connections, or no flows."""
     for position, service in enumerate(config.service):
         here = ("service", position)
+        _check_connection_ids(config, service, here, say)
         if service.protocol != "udp":
             if service.mode == "quic":
                 say(
@@ -68,7 +67,6 @@ def check_flows(config: Config, say: _Say) -> None:
                 f'service "{service.name}" has protocol = "udp" and {key}, which needs a '
                 "connection; leave it out",
             )
-        _check_connection_ids(config, service, here, say)
         for number, route in _routes(config, service):
             if service.mode == "quic" and route.path != "/":
                 say(
@@ -108,12 +106,6 @@ def _check_connection_ids(
             key,
             f'service "{service.name}" has connection_id, which only QUIC has; say mode = "quic", '
             "or leave it out",
-        )
-    if wanted.server_id_at + wanted.server_id_bytes > CONNECTION_ID_MAX:
-        say(
-            key,
-            f'service "{service.name}" has a server\'s number behind byte {CONNECTION_ID_MAX} of a '
-            "connection ID, which is its last; let server_id_at be less",
         )
     for first, second in wanted.shared(config.farm.members):
         say(
