@@ -12,7 +12,8 @@ from scripts.docs.markdown import code, page, section, summary, table
 
 _TABLES = (
     schema.Farm, schema.Limits, schema.Server, agent_section.Agent, schema.Service, schema.Session,
-    connection_id.ConnectionId, health_check.Check, starting.Start, schema.Pool, schema.Route, uplink.Uplink,
+    connection_id.ConnectionId, health_check.Check, starting.Start, schema.Pool, schema.Route,
+    uplink.Uplink,
 )  # fmt: skip
 
 _INTRODUCTION = """

@@ -146,8 +146,7 @@ FIELDS = [
     ("Service.decide", "port = 80", 'port = 80\ndecide = "often"', 21,
      'service[1].decide is "often"; it must be "connection" or "request"'),
     ("Service.mode", "port = 80", 'port = 80\nmode = "smtp"', 21,
-     'service[1].mode is "smtp"; it must be "auto", "http", "tls", "tcp" or '
-     '"quic"'),
+     ('service[1].mode is "smtp"; it must be "auto", "http", "tls", "tcp" or "quic"')),
     ("Service.connection_id", "port = 80", "port = 80\nconnection_id = 2", 21,
      "service[1].connection_id is 2; it must be a table"),
     ("ConnectionId.server_id_at", "port = 80", "port = 80\nconnection_id = { server_id_at = 17 }",

@@ -11,8 +11,9 @@ from msgspec import Meta, Struct
 class ConnectionId(Struct, frozen=True, forbid_unknown_fields=True):
     """`connection_id = { ... }` of a service: where its application's connection IDs name a server.
 
-    A connection ID has at most 20 bytes (RFC 9000, 17.2). The number is not encrypted, as in the plaintext form of QUIC-LB. A server's number is the last
-    `server_id_bytes` bytes of its back address.
+    A connection ID has at most 20 bytes (RFC 9000, 17.2). The number is not encrypted, as in the
+    plaintext form of QUIC-LB. A server's number is the last `server_id_bytes` bytes of its back
+    address.
     """
 
     server_id_at: Annotated[int, Meta(ge=0, le=16, description="bytes from 0 to 16")] = 1

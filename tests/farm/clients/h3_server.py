@@ -32,12 +32,15 @@ class Protocol(QuicConnectionProtocol):
     def quic_event_received(self, event: QuicEvent) -> None:
         if isinstance(event, ProtocolNegotiated):
             self.http = H3Connection(self._quic)
-        for one in self.http.handle_event(event) if self.http else ():
+        http = self.http
+        if http is None:
+            return
+        for one in http.handle_event(event):
             if isinstance(one, HeadersReceived):
                 path = dict(one.headers)[b":path"].decode()
-                self.http.send_headers(one.stream_id, [(b":status", b"200"), (b"by", self.name)])
+                http.send_headers(one.stream_id, [(b":status", b"200"), (b"by", self.name)])
                 size = int(path[1:] or 0)
-                self.http.send_data(one.stream_id, self.name + body(size), end_stream=True)
+                http.send_data(one.stream_id, self.name + body(size), end_stream=True)
                 self.transmit()
 
 
