@@ -262,9 +262,9 @@ class Node:
         """A frame comes in, before the kernel has seen it. The verdict is an `Xdp`."""
         return self._ran(library().ipos_run_xdp(self.handle, frame, len(frame), ifindex), frame)
 
-    def ingress(self, frame: bytes, ifindex: int, mark: int = 0) -> Outcome:
-        """A frame that XDP passed, or that was put back on ingress. The verdict is a `Tc`."""
-        run = library().ipos_run_ingress
+    def ingress(self, frame: bytes, ifindex: int, mark: int = 0, quic: bool = False) -> Outcome:
+        """A frame that XDP passed, or that was put back on ingress. quic: the program before it."""
+        run = library().ipos_run_quic if quic else library().ipos_run_ingress
         return self._ran(run(self.handle, frame, len(frame), ifindex, mark), frame)
 
     def egress(self, frame: bytes, ifindex: int, mark: int = 0) -> Outcome:

@@ -22,6 +22,11 @@
 #include "tc/egress.bpf.c"
 #undef ipos_abi
 #undef _license
+#define ipos_abi ipos_abi_quic
+#define _license license_quic
+#include "tc/quic.bpf.c"
+#undef ipos_abi
+#undef _license
 #define ipos_abi ipos_abi_box
 #define _license license_box
 #include "tc/box.bpf.c"
@@ -95,8 +100,6 @@ int ipos_node_sockets(struct native_node *n, const struct native_socket *sockets
 	n->sockets = count;
 	return 0;
 }
-
-/* ---- tables --------------------------------------------------------------------------------- */
 
 /* ---- programs ------------------------------------------------------------------------------- */
 
@@ -173,6 +176,8 @@ int ipos_run_box(struct native_node *n, const void *frame, __u32 len, __u32 ifin
 {
 	return run_tc(n, frame, len, ifindex, mark, out ? ipos_box_out : ipos_box_in);
 }
+
+#include "native/quic_calls.h"
 
 /* `op` as in enum of BPF_SOCK_OPS_...; addresses and ports in network order. */
 int ipos_run_sockops(struct native_node *n, __u32 op, const struct native_socket *s, __u64 cookie,
@@ -309,48 +314,7 @@ const struct ipos_request *ipos_request(struct native_node *n)
 	return &w->request;
 }
 
-/* ---- an application's responses by themselves ----------------------------------------------- */
-
-/* At most IPOS_CHUNK bytes, after what `ep` has seen of answers. */
-int ipos_answer_feed(struct native_node *n, struct ipos_endpoint *ep, const void *bytes, __u32 len)
-{
-	struct ipos_scratch *w;
-
-	if (len > IPOS_CHUNK)
-		return -EINVAL;
-	native_enter(n);
-	w = scratch_of(IPOS_PROG_EGRESS);
-	memcpy(w->bytes, bytes, len);
-	answer_feed(w, ep, len);
-	native_leave(n);
-	return 0;
-}
-
-/* The same, after what `l` has seen of heads.  Returns whether the head goes on. */
-int ipos_learn_feed(struct native_node *n, struct ipos_learning *l, const void *bytes, __u32 len)
-{
-	struct ipos_scratch *w;
-	int more;
-
-	if (len > IPOS_CHUNK)
-		return -EINVAL;
-	native_enter(n);
-	w = scratch_of(IPOS_PROG_EGRESS);
-	memcpy(w->bytes, bytes, len);
-	more = learn_feed(w, l, len);
-	native_leave(n);
-	return more;
-}
-
-/* Returns how many of these bytes come before the place of a session's line, or all. */
-__u32 ipos_insert_feed(struct ipos_endpoint *ep, const __u8 *bytes, __u32 len)
-{
-	__u32 at = 0;
-
-	while (at < len && ep->insert != IPOS_INSERT_HERE && ep->insert != IPOS_INSERT_DONE)
-		insert_step(ep, bytes[at++]);
-	return at;
-}
+#include "native/answer_calls.h"
 
 /* ---- what came of it ------------------------------------------------------------------------ */
 

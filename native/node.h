@@ -11,7 +11,7 @@
 #include <linux/types.h>
 #include <linux/bpf.h>
 
-#define NATIVE_MAPS_MAX 64
+#define NATIVE_MAPS_MAX 96
 #define NATIVE_BUFFER 4096  /* room for a frame, headroom included */
 #define NATIVE_HEADROOM 256 /* as XDP_PACKET_HEADROOM */
 #define NATIVE_FRAME_MAX (NATIVE_BUFFER - NATIVE_HEADROOM - 320)

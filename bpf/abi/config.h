@@ -125,6 +125,7 @@ enum ipos_mode {
 	IPOS_MODE_TCP = 3,   /* anything: decided at its first byte, and never read */
 	IPOS_MODE_ANY = 4,   /* the same, if no rule needs it: read for who watches */
 	IPOS_MODE_LATER = 5, /* no service's: what follows a request of HTTP/1 */
+	IPOS_MODE_QUIC = 6,  /* UDP: chosen by the ClientHello of its first flight */
 };
 
 /* What becomes of a request of a service while no server has its application. */
@@ -203,7 +204,9 @@ struct ipos_service { /* map `services`, by index */
 	__u32 box_netns; /* 1 + the id of that container's network namespace; 0: ours */
 	__u16 start_s;	 /* how long a request may wait until its application is started */
 	__u8 starts;	 /* enum ipos_starts */
-	__u8 zero;
+	__u8 id_at;	 /* MODE_QUIC: where in a connection ID the server's number is */
+	__u8 id_bytes;	 /* and how many it has, up to IPOS_QUIC_NUMBER_MAX; 0: none */
+	__u8 zero[3];
 };
 
 struct ipos_candidate {

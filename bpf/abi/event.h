@@ -276,7 +276,13 @@ struct ipos_decision { /* ring `decisions` */
 	X(223, BOX_LOST, "connections reset because the container of their application has gone") \
 	X(224, DROP_ARP_AWAY, \
 	  "ARP requests not answered: this server was away, and another may hold the address") \
-	X(228, START_AWAITED, "times that a request began or went on to wait for its application")
+	X(228, START_AWAITED, "times that a request began or went on to wait for its application") \
+	X(247, QUIC_READ, "Initial packets of QUIC that were read for their ClientHello") \
+	X(248, QUIC_HELD, "datagrams of QUIC held until the rest of their ClientHello comes") \
+	X(249, QUIC_NUMBER, "datagrams of QUIC that followed the number in their connection ID") \
+	X(251, QUIC_UNREAD, "flows of QUIC given a server without a ClientHello that can be read") \
+	X(252, DROP_QUIC_SHARE, \
+	  "a first datagram of QUIC, when its network or all had used the reads of this second")
 
 #define IPOS_COUNTERS_MAX 256
 #define IPOS_COUNTERS_AMBIGUOUS 32 /* + enum ipos_ambiguity: AMBIGUOUS_* */

@@ -32,7 +32,7 @@ struct ipos_flow { /* maps `udp_flows` and `udp_new`, at the first server */
 	__u8 refusals;
 	__u16 refused[IPOS_FLOW_REFUSERS]; /* the first `refusals`: indices in `servers` */
 	__u32 packets;			   /* modulo 2^32 */
-	__u32 zero;
+	__u32 initial;			   /* QUIC: hash of its first connection ID; 0: not known */
 };
 
 /*

@@ -18,6 +18,7 @@
 #include "abi/request.h"
 #include "abi/connection.h"
 #include "abi/flow.h"
+#include "abi/quic.h"
 #include "abi/event.h"
 #include "abi/measured.h"
 

@@ -73,6 +73,7 @@
 #define SYN_AGAIN 0x109	       /* its server has refused a SYN */
 #define ANSWER_HELD 0x10a      /* the answer is written, and is to be sent */
 #define BOUNCE 0x10b	       /* the packet's connection lives elsewhere: see bounce() */
+#define GOES_ON 0x10e	       /* a datagram of QUIC that nothing holds back */
 #define UNATTACHED 0x10c       /* it has no application here: see unattached_asked() */
 #define TELL_SESSION 0x10d     /* all are to hear first which server has the session now */
 
@@ -98,6 +99,7 @@ static inline __attribute__((always_inline, unused)) void verdicts_differ(__u32 
 	case BOUNCE:
 	case UNATTACHED:
 	case TELL_SESSION:
+	case GOES_ON:
 		break;
 	}
 	switch (mark) {

@@ -31,6 +31,11 @@ struct datagram {
 	__u16 service; /* index in `services` */
 	__u16 server;  /* of a later fragment: its owner, and the port there */
 	__be16 port;
+	__u16 pool;    /* index in `pools`: where a server is chosen from */
+	__u16 named;   /* QUIC: index of the server that the connection ID names; 0: none */
+	__u8 anew;     /* QUIC: it begins a connection */
+	__u8 held;     /* QUIC: it is in `quic_hellos`, with those before it */
+	__u32 initial; /* QUIC: as in struct ipos_flow */
 	__u64 now;
 };
 

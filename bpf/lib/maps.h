@@ -93,6 +93,15 @@ IPOS_MAP(udp_used, ARRAY, __u32, __u32, IPOS_SHARES_SLOTS);
 /* Writer: agent.  Fixed size.  As `hold_returned`. */
 IPOS_MAP(udp_returned, ARRAY, __u32, __u32, IPOS_SHARES_SLOTS);
 
+/* Writer: data plane.  Evicts the least recently used: its client sends its first flight again. */
+IPOS_MAP(quic_hellos, LRU_HASH, struct ipos_tuple, struct ipos_hello,
+	 IPOS_QUIC_HELLOS); /* 11 MiB */
+/* Writer: data plane.  Fixed size; the last slot is of all networks. */
+IPOS_MAP(quic_reads, ARRAY, __u32, struct ipos_guesses, IPOS_QUIC_READS_SLOTS);
+/* Writer: agent.  Full: the agent says so; connection IDs of those without a row lead nowhere. */
+IPOS_MAP_FLAGS(quic_numbers, HASH, struct ipos_quic_number, __u32, IPOS_QUIC_NUMBERS,
+	       BPF_F_NO_PREALLOC);
+
 /* Writer: data plane, and the agent for what it hears.  The least recently used row goes. */
 IPOS_MAP(cookies, LRU_HASH, struct ipos_cookie_key, struct ipos_cookie, 131072);
 IPOS_MAP(learning, LRU_HASH, struct ipos_tuple, struct ipos_learning, 16384);

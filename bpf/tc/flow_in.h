@@ -46,14 +46,19 @@ IPOS_FUNCTION int flow_choose(struct ipos_scratch *w, struct flow_work *k, int a
 		f->refusals = 0;
 	flow_refusers(w, f);
 	d = draw_for(&k->gram.tuple);
-	choose(w, service->pool, &w->refused, &d, &c);
+	if (k->gram.named) {
+		c.server = k->gram.named;
+		c.port = service->application_port;
+	} else {
+		choose(w, k->gram.pool, &w->refused, &d, &c);
+	}
 	server = server_at(c.server);
 	if (!c.server || !server) {
 		if (f)
 			f->refusals = 0; /* all are asked anew by the next datagram */
 		return -1;
 	}
-	count(f && !idle ? COUNT_FLOW_AGAIN : COUNT_FLOW_NEW);
+	count(f && !idle && !k->gram.anew ? COUNT_FLOW_AGAIN : COUNT_FLOW_NEW);
 	if (!f) {
 		f = &k->flow;
 		__builtin_memset(f, 0, sizeof(*f));
@@ -64,6 +69,7 @@ IPOS_FUNCTION int flow_choose(struct ipos_scratch *w, struct flow_work *k, int a
 	f->service = k->gram.service;
 	f->state = IPOS_FLOW_OFFERED;
 	f->offered_ns = 0;
+	f->initial = k->gram.initial;
 	f->last_seen_ns = k->gram.now;
 	return f == &k->flow ? bpf_map_update_elem(&udp_new, &k->gram.tuple, f, BPF_ANY) : 0;
 }
@@ -132,6 +138,7 @@ IPOS_INLINE int flow_client(struct __sk_buff *skb, const struct ipos_settings *s
 		return TC_ACT_OK;
 	if (!f && again)
 		return shot(COUNT_DROP_FLOW_EVICTED);
+	k->gram.pool = service->pool;
 	if (!f || !flow_lives(f, service, k->gram.now)) {
 		if (flow_choose(w, k, f != NULL))
 			return shot(COUNT_DROP_FLOW_NO_SERVER);

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HEADERS = Path(__file__).resolve().parents[2] / "bpf"
-WORKING_SPACE = ("scratch", "flow_work")
+WORKING_SPACE = ("scratch", "flow_work", "quic_work")
 """Maps whose values are no concern of anybody else's."""
 CONCERNS = (
     "limits",
@@ -28,6 +28,7 @@ CONCERNS = (
     "request",
     "connection",
     "flow",
+    "quic",
     "event",
     "measured",
 )

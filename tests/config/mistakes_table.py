@@ -146,7 +146,14 @@ FIELDS = [
     ("Service.decide", "port = 80", 'port = 80\ndecide = "often"', 21,
      'service[1].decide is "often"; it must be "connection" or "request"'),
     ("Service.mode", "port = 80", 'port = 80\nmode = "smtp"', 21,
-     'service[1].mode is "smtp"; it must be "auto", "http", "tls" or "tcp"'),
+     ('service[1].mode is "smtp"; it must be "auto", "http", "tls", "tcp" or "quic"')),
+    ("Service.connection_id", "port = 80", "port = 80\nconnection_id = 2", 21,
+     "service[1].connection_id is 2; it must be a table"),
+    ("ConnectionId.server_id_at", "port = 80", "port = 80\nconnection_id = { server_id_at = 17 }",
+     21, "service[1].connection_id.server_id_at is 17; it must be bytes from 0 to 16"),
+    ("ConnectionId.server_id_bytes", "port = 80",
+     "port = 80\nconnection_id = { server_id_bytes = 0 }", 21,
+     "service[1].connection_id.server_id_bytes is 0; it must be 1 to 4 bytes"),
     ("Service.policy", "port = 80", 'port = 80\npolicy = "best"', 21,
      f'service[1].policy is "best"; it must be {POLICY}'),
     ("Service.slow_start_ms", "port = 80", "port = 80\nslow_start_ms = -1", 21,
@@ -334,6 +341,16 @@ OTHERS = [
      'port = 25\nprotocol = "udp"\napplication = "container:mail"', 28,
      ('service "mail" has protocol = "udp" and an application in a container, where only '
       "connections of TCP can be given; let it listen on the server itself")),
+    ("quic without udp", "port = 80", 'port = 80\nmode = "quic"', 21,
+     ('service "web" has mode = "quic" and protocol = "tcp", where nobody speaks QUIC; say '
+      'protocol = "udp"')),
+    ("a path in quic", 'pool = "all"', ('pool = "all"\npath = "/img/"\n[[service]]\nname = "h3"\n'
+     'port = 443\nprotocol = "udp"\nmode = "quic"\n[[route]]\nservice = "h3"\npool = "all"\n'
+     'path = "/x"'), 45,
+     ('service "h3" has mode = "quic", which reads a server name and no more; its route may have '
+      "a host and no path")),
+    ("connection IDs without quic", "port = 80", "port = 80\nconnection_id = {}", 21,
+     ('service "web" has connection_id, which only QUIC has; say mode = "quic", or leave it out')),
     ("idle flows of tcp", "port = 25", "port = 25\nidle_s = 9", 27,
      ('service "mail" has idle_s, which is for protocol = "udp"; the time of connections is '
       "farm.idle_s")),

@@ -31,6 +31,7 @@ from tests.support.golden import (
     rows_offered_again,
     rows_old_connection,
     rows_owner,
+    rows_quic,
     rows_redirect,
     rows_refused,
     rows_request,
@@ -51,7 +52,7 @@ MODULES = (
     rows_frames, rows_front, rows_gates, rows_move, rows_traffic, rows_urgent, rows_refused,
     rows_started,
     rows_approved, rows_offered_again, rows_arp, rows_anycast, rows_locate, rows_states,
-    rows_taken, rows_flow, rows_flow_owner, rows_boxed, rows_uplinks,
+    rows_taken, rows_flow, rows_flow_owner, rows_quic, rows_boxed, rows_uplinks,
 )  # fmt: skip
 ROWS = [row for module in MODULES for row in module.ROWS]
 

@@ -129,6 +129,7 @@ class Mode(IntEnum):
     TCP = 3
     ANY = 4
     LATER = 5
+    QUIC = 6
 
 
 class Starts(IntEnum):
@@ -851,6 +852,8 @@ class Service:
     box_netns: int = 0
     start_s: int = 0
     starts: Starts = Starts(0)
+    id_at: int = 0
+    id_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -1459,6 +1462,7 @@ class Flow:
     state: FlowState = FlowState(0)
     refused: tuple[int, ...] = ()
     packets: int = 0
+    initial: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -1513,6 +1517,29 @@ class FlowOffer:
     sent_s: int = 0
     offer: int = 0
     tag: bytes = bytes(8)
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """`struct ipos_hello`: map `quic_hellos`, LRU, by the flow."""
+
+    STRUCT: ClassVar[str] = "ipos_hello"
+    since_ns: int = 0
+    initial: int = 0
+    held: int = 0
+    length: tuple[int, ...] = (0,) * 4
+    here: tuple[int, ...] = (0,) * 64
+    hello: bytes = bytes(4104)
+    packets: bytes = bytes(6016)
+
+
+@dataclass(frozen=True, slots=True)
+class QuicNumber:
+    """`struct ipos_quic_number`: map `quic_numbers`: index in `servers` of who has a number."""
+
+    STRUCT: ClassVar[str] = "ipos_quic_number"
+    number: int = 0
+    service: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,7 @@ def attach(config: Config, pins: Path, front: Interface, back: Interface) -> Non
     plan = data_plane.default_plan(
         front.index, back.index, paths.sockops_cgroup(), lookup=lookup, own_front=own_front,
         more=[one.index for one in fronts(config, front)[1:]],
+        quic=any(service.mode == "quic" for service in config.service),
     )  # fmt: skip
     data_plane.attach(pins, plan)
 

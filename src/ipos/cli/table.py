@@ -25,6 +25,7 @@ class Name(StrEnum):
     URL = "url"
     COOKIE = "cookie"
     FLOW = "flow"
+    NUMBER = "number"
 
 
 @app.command()

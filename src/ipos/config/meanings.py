@@ -87,7 +87,8 @@ MEANINGS: dict[str, str] = {
     "Protocols in which the server speaks first need the second.",
     "Service.decide": "How often a server is chosen: once for a connection, or for each of its "
     "requests.",
-    "Service.mode": 'What clients speak. All except "auto" refuse or ignore other protocols.',
+    "Service.mode": 'What clients speak. All except "auto" refuse or ignore other protocols. '
+    '"quic" is for UDP: a server is chosen by the server name in its first packets.',
     "Service.policy": "How one of several servers is chosen.",
     "Service.slow_start_ms": "For how long a server that comes back gets a growing part of its "
     "share.",
@@ -96,6 +97,12 @@ MEANINGS: dict[str, str] = {
     "with a port behind it if that is another one. Without this key, a container that listens on "
     "the port is found if nothing outside does, and no other container.",
     "Service.session": "How a client comes back to the server that it had.",
+    "Service.connection_id": "Where the connection IDs of a service of QUIC say which server "
+    "they are of, so that connections go on when their client's address changes.",
+    "ConnectionId.server_id_at": "How many bytes of a connection ID are before the "
+    "server's number.",
+    "ConnectionId.server_id_bytes": "How many bytes the number has. A server's number is the last "
+    "bytes of its back address; `ipos table number` shows it.",
     "Service.check": "How a server finds out that its application is healthy.",
     "Service.start": "How a server starts the application for a request that finds none.",
     "Service.access_log": "The share of decisions that get a line in the access log.",

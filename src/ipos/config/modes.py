@@ -23,7 +23,7 @@ def check_modes(config: Config, say: _Say) -> None:
     """A sentence for every service whose mode says that others of its keys could not hold."""
     for position, service in enumerate(config.service):
         here = ("service", position, "mode")
-        if service.mode == "auto":
+        if service.mode in ("auto", "quic"):
             continue
         if service.select == "connection" and service.mode != "tcp":
             say(
@@ -46,7 +46,14 @@ def check_flows(config: Config, say: _Say) -> None:
     """A sentence for every key that means nothing where there are no connections, or no flows."""
     for position, service in enumerate(config.service):
         here = ("service", position)
+        _check_connection_ids(config, service, here, say)
         if service.protocol != "udp":
+            if service.mode == "quic":
+                say(
+                    (*here, "mode"),
+                    f'service "{service.name}" has mode = "quic" and protocol = "tcp", where '
+                    'nobody speaks QUIC; say protocol = "udp"',
+                )
             if service.idle_s is not None:
                 say(
                     (*here, "idle_s"),
@@ -61,7 +68,13 @@ def check_flows(config: Config, say: _Say) -> None:
                 "connection; leave it out",
             )
         for number, route in _routes(config, service):
-            if not route.takes_all:
+            if service.mode == "quic" and route.path != "/":
+                say(
+                    ("route", number, "path"),
+                    f'service "{service.name}" has mode = "quic", which reads a server name and no '
+                    "more; its route may have a host and no path",
+                )
+            elif service.mode != "quic" and not route.takes_all:
                 say(
                     ("route", number),
                     f'service "{service.name}" has protocol = "udp", and datagrams have no host or '
@@ -82,13 +95,33 @@ def check_flows(config: Config, say: _Say) -> None:
             )
 
 
+def _check_connection_ids(
+    config: Config, service: Service, here: tuple[str, int], say: _Say
+) -> None:
+    wanted, key = service.connection_id, (*here, "connection_id")
+    if wanted is None:
+        return
+    if service.mode != "quic":
+        say(
+            key,
+            f'service "{service.name}" has connection_id, which only QUIC has; say mode = "quic", '
+            "or leave it out",
+        )
+    for first, second in wanted.shared(config.farm.members):
+        say(
+            key,
+            f'service "{service.name}" gives the servers {first} and {second} one number in '
+            "connection IDs; let server_id_bytes be more",
+        )
+
+
 def _of_connections(config: Config, service: Service) -> Iterator[str]:
     """Keys of a UDP service that only TCP has a use for."""
     if service.select == "connection":
         yield "select"
     if service.decide == "request":
         yield "decide"
-    if service.mode != "auto":
+    if service.mode not in ("auto", "quic"):
         yield "mode"
     if _session_asks(service):
         yield "session"

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from ipos.config.agent_section import Agent
+from ipos.config.connection_id import ConnectionId
 from ipos.config.health_check import Check
 from ipos.config.listener import Listener
 from ipos.config.starting import Start
@@ -267,7 +268,7 @@ class Service(Struct, frozen=True, forbid_unknown_fields=True):
 
     `mode` is what its clients speak. "http", "tls": nothing else is let in. "tcp": anything, and it
     is never read. "auto": if a route, `session` or `decide` asks for something of a request, TLS by
-    its ClientHello and else HTTP; if none does, as "tcp".
+    its ClientHello and else HTTP; if none does, as "tcp". "quic" is for UDP.
     """
 
     name: Annotated[str, _named("web")]
@@ -280,8 +281,8 @@ class Service(Struct, frozen=True, forbid_unknown_fields=True):
         Literal["connection", "request"], Meta(description='"connection" or "request"')
     ] = "connection"
     mode: Annotated[
-        Literal["auto", "http", "tls", "tcp"],
-        Meta(description='"auto", "http", "tls" or "tcp"'),
+        Literal["auto", "http", "tls", "tcp", "quic"],
+        Meta(description='"auto", "http", "tls", "tcp" or "quic"'),
     ] = "auto"
     policy: PolicyName = "least-loaded"
     slow_start_ms: Annotated[
@@ -301,6 +302,7 @@ class Service(Struct, frozen=True, forbid_unknown_fields=True):
     idle_s: Annotated[int, Meta(ge=1, le=65_535, description="seconds from 1 to 65535")] | None = (
         None
     )
+    connection_id: ConnectionId | None = None
     check: Check | None = None
     start: Start | None = None
     access_log: Annotated[

@@ -26,6 +26,7 @@ class Hook(StrEnum):
     SOCKOPS = "sockops"
     LOOKUP = "lookup"
     INGRESS = "ingress"
+    QUIC = "quic"
     EGRESS = "egress"
     OWN = "own"
     BOX_OUT = "box_out"
@@ -41,6 +42,7 @@ _ATTACH_TYPE: Final = {
     Hook.SOCKOPS: syscall.ATTACH_CGROUP_SOCK_OPS,
     Hook.LOOKUP: syscall.ATTACH_SK_LOOKUP,
     Hook.INGRESS: syscall.ATTACH_TCX_INGRESS,
+    Hook.QUIC: syscall.ATTACH_TCX_INGRESS,
     Hook.EGRESS: syscall.ATTACH_TCX_EGRESS,
     Hook.OWN: syscall.ATTACH_TCX_EGRESS,
     Hook.BOX_OUT: syscall.ATTACH_TCX_INGRESS,
@@ -93,6 +95,7 @@ def default_plan(
     lookup: bool = False,
     own_front: int = 0,
     more: Sequence[int] = (),
+    quic: bool = False,
 ) -> list[Attachment]:
     """What a server needs: xdp and ingress on both interfaces, egress on front, sockops.
 
@@ -100,7 +103,7 @@ def default_plan(
     Answers to clients leave by front, so nothing of back's egress is looked at. lookup: some
     service refuses this server's own programs. Each look-up of a listener costs more then.
     own_front: where own programs come in that are clients of the farm. more: other interfaces
-    towards clients.
+    towards clients. quic: some service has mode "quic"; its program comes before ingress.
     """
     front, back = interface_index(front), interface_index(back)
     plan = [] if cgroup is None else [Attachment(Hook.SOCKOPS, cgroup=Path(cgroup))]
@@ -110,6 +113,7 @@ def default_plan(
         plan += [Attachment(Hook.INGRESS, ifindex), Attachment(Hook.XDP, ifindex)]
     plan += [Attachment(Hook.OWN, interface_index("lo"))] if own_front else []
     fronts = dict.fromkeys((front, *more))
+    plan += [Attachment(Hook.QUIC, index) for index in fronts if quic]
     return [*plan, *(Attachment(Hook.EGRESS, index) for index in fronts)]
 
 

@@ -237,6 +237,11 @@ class Tables:
         return Table(self._open("names"), Codec(rows.NameKey), Index())
 
     @functools.cached_property
+    def quic_numbers(self) -> Table[rows.QuicNumber, int]:
+        """A server's number in connection IDs to its index."""
+        return Table(self._open("quic_numbers"), Codec(rows.QuicNumber), Index())
+
+    @functools.cached_property
     def redirects(self) -> Table[rows.RedirectKey, rows.Redirect]:
         return Table(
             self._open("redirects"),

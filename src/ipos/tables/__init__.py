@@ -13,6 +13,7 @@ Server, Listening, Application         `ServerRow`, `ListeningRow`, `Application
 URL, Cookie                            `UrlRow`, `CookieRow`: how a request chooses
 Flow                                   `FlowRow`: datagrams of UDP that are addressed here; ours,
                                        because the figure's Forward is of connections
+Number                                 `NumberRow`: whom connection IDs of QUIC name; ours, too
 =====================================  =========================================================
 """
 
@@ -22,7 +23,14 @@ from types import MappingProxyType
 from ipos.tables.connections import EndpointRow, FlowRow, ForwardRow
 from ipos.tables.requests import CookieRow, UrlRow
 from ipos.tables.row import Json, Row
-from ipos.tables.servers import ApplicationRow, Health, ListeningRow, ServerRow, ServerState
+from ipos.tables.servers import (
+    ApplicationRow,
+    Health,
+    ListeningRow,
+    NumberRow,
+    ServerRow,
+    ServerState,
+)
 
 TABLES: Mapping[str, type[Row]] = MappingProxyType(
     {
@@ -36,6 +44,7 @@ TABLES: Mapping[str, type[Row]] = MappingProxyType(
         "url": UrlRow,
         "cookie": CookieRow,
         "flow": FlowRow,
+        "number": NumberRow,
     }
 )
 
@@ -49,6 +58,7 @@ __all__ = [
     "Health",
     "Json",
     "ListeningRow",
+    "NumberRow",
     "Row",
     "ServerRow",
     "ServerState",

@@ -86,3 +86,15 @@ class ApplicationRow(Row):
     memory_required: Count  # bytes: the most that they have had at once
     cpu_utilisation: Fraction  # of the main board, all cores
     name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberRow(Row):
+    """The number by which connection IDs of a service of QUIC name a server."""
+
+    KEY: ClassVar[tuple[str, ...]] = ("service_port", "server")
+
+    service_port: Port
+    server: str
+    number: str  # in hexadecimal, as its bytes stand in a connection ID
+    first_byte: Count  # bytes of the connection ID that are before them

@@ -19,7 +19,7 @@ from native.values import Socket, SocketState
 from tests.support.golden import packets as p
 from tests.support.pools import pool
 
-TABLES = ("udp_flows", "udp_new", "udp_owned", "udp_fragments")
+TABLES = ("udp_flows", "udp_new", "udp_owned", "udp_fragments", "quic_hellos")
 DNS = 53
 IDLE_S = 60
 QUERY = b"what is the address of shop.example?"
@@ -36,6 +36,9 @@ class Flows:
     policy: str = "FIXED"
     application: str = "0.0.0.0"
     application_port: int = DNS
+    mode: str = "AUTO"
+    number: tuple[int, int] = (0, 0)  # of QUIC: where in a connection ID, and how many bytes
+    numbers: tuple[tuple[int, int], ...] = ()  # number and server
 
 
 class Tables(Protocol):
@@ -56,7 +59,12 @@ def configure(machine: Tables, flows: Flows, servers: Mapping[int, tuple[str, st
         "application_ip": int(IPv4Address(flows.application)),
         "application_port": flows.application_port,
         "flow_idle_s": IDLE_S,
+        "mode": constant(f"IPOS_MODE_{flows.mode}"),
+        "id_at": flows.number[0],
+        "id_bytes": flows.number[1],
     }
+    for number, server in flows.numbers:
+        machine.table("quic_numbers")[{"number": number, "service": _SERVICE}] = server
     candidates = ({"server": one, "port": flows.application_port} for one in flows.candidates)
     machine.table("pools")[_POOL] = pool(candidates, policy=constant(f"IPOS_{flows.policy}"))
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pyroute2 import IPRoute, netns
 
-from ipos.abi.layout import header
+from ipos.abi.layout import constant, header
 from ipos.kernel import data_plane
 from ipos.kernel.hooks import Attachment, Hook
 from ipos.kernel.libbpf import Map, prog_test_run
@@ -53,7 +53,7 @@ class KernelMachine:
         self._maps: dict[str, Map] = {}
         self._programs = {
             name: data_plane.program_fd(pin_dir, f"ipos_{name}")
-            for name in ("xdp", "ingress", "egress", "box_in", "box_out")
+            for name in ("xdp", "ingress", "egress", "quic", "box_in", "box_out")
         }
         self._sockets: list[socket.socket] = []
         self._cpus = os.sched_getaffinity(0)  # programs run on the CPU that asks for it
@@ -85,6 +85,7 @@ class KernelMachine:
             opened = self._map(name)
             for index in range(8):
                 opened.update(index.to_bytes(4, "little"), bytes(opened.value_size))
+        self.table("quic_reads")[constant("IPOS_QUIC_READS_SLOTS") - 1] = {}
         self.table("locks")[lock_of(connection_key())] = 0
         free = self._map("hold_free")
         while free.take(b"") is not None:
@@ -146,8 +147,8 @@ class KernelMachine:
         assert end - meta == len(ran.data), "the packet starts at its metadata"
         return self._ran(Xdp(ran.retval).name, ran.data[data - meta :], 0)
 
-    def ingress(self, frame: bytes, where: str, mark: int = 0) -> Ran:
-        return self._tc("ingress", frame, where, mark)
+    def ingress(self, frame: bytes, where: str, mark: int = 0, quic: bool = False) -> Ran:
+        return self._tc("quic" if quic else "ingress", frame, where, mark)
 
     def egress(self, frame: bytes, where: str, mark: int = 0) -> Ran:
         return self._tc("egress", frame, where, mark)

@@ -40,6 +40,7 @@ SIZES = {
     "udp_new": 1024,
     "udp_owned": 1024,
     "udp_fragments": 1024,
+    "quic_hellos": 1024,
 }
 """Small enough for a row to fill a table."""
 
@@ -142,7 +143,7 @@ class Machine(Protocol):
     def set_wall(self) -> None: ...
     def leave_pieces(self, count: int) -> None: ...
     def xdp(self, frame: bytes, where: str) -> Ran: ...
-    def ingress(self, frame: bytes, where: str, mark: int = 0) -> Ran: ...
+    def ingress(self, frame: bytes, where: str, mark: int = 0, quic: bool = False) -> Ran: ...
     def egress(self, frame: bytes, where: str, mark: int = 0) -> Ran: ...
     def box(self, frame: bytes, where: str, mark: int, *, out: bool) -> Ran: ...
     def establish(self, made: Socket, cookie: int, snd_nxt: int, op: int) -> None: ...
@@ -371,8 +372,8 @@ class NativeMachine:
         outcome = self.node.xdp(frame, self.ifindex(where))
         return self._ran(Xdp(outcome.verdict), outcome)
 
-    def ingress(self, frame: bytes, where: str, mark: int = 0) -> Ran:
-        outcome = self.node.ingress(frame, self.ifindex(where), mark)
+    def ingress(self, frame: bytes, where: str, mark: int = 0, quic: bool = False) -> Ran:
+        outcome = self.node.ingress(frame, self.ifindex(where), mark, quic)
         return self._ran(Tc(outcome.verdict), outcome)
 
     def egress(self, frame: bytes, where: str, mark: int = 0) -> Ran:

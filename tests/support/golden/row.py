@@ -80,8 +80,8 @@ def to_client(frame: bytes) -> Out:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One frame. `hook`: "wire" is XDP and, what it passes, tc; "xdp" and "tc" are one of them,
-    "inward" is tc with our mark and "out" tc on the way out. "into box" and "out of box" are tc at
-    both ends of the wire to a container.
+    "inward" is tc with our mark, "quic" the program before tc, and "out" tc on the way out. "into
+    box" and "out of box" are tc at both ends of the wire to a container.
 
     `verdict` is the last program's: drop, redirect and pass are XDP's, the others tc's; a frame
     that both let through is "to kernel". `sent` are all frames that leave, in order, a redirected
@@ -189,6 +189,8 @@ def run(machine: Machine, step: Step) -> Ran:
         return machine.ingress(step.frame, step.where, step.mark or MARK)
     if step.hook == "tc":
         return machine.ingress(step.frame, step.where, step.mark)
+    if step.hook == "quic":
+        return machine.ingress(step.frame, step.where, step.mark, quic=True)
     if step.hook == "out":
         return machine.egress(step.frame, step.where, step.mark)
     if step.hook in ("into box", "out of box"):

@@ -20,6 +20,7 @@ from ipos.agent.host.listeners import Listener, listener_address
 from ipos.agent.on_demand import placement
 from ipos.agent.rows import pools, slot_tables
 from ipos.agent.rows.pools import pool_row
+from ipos.agent.rows.quic_numbers import number_rows
 from ipos.agent.rows.redirect_names import name_rows
 from ipos.agent.rows.session_rows import session_row
 from ipos.config import modes, ownprograms
@@ -30,7 +31,7 @@ POLICIES = {policy.name.lower().replace("_", "-"): policy for policy in rows.Pol
 Sent = tuple[int, int]
 """How many endpoints a server was given, and how many of them have ended."""
 SELECTS = {"request": rows.Select.REQUEST, "connection": rows.Select.CONNECTION}
-MODES = {"http": rows.Mode.HTTP, "tls": rows.Mode.TLS, "tcp": rows.Mode.TCP}
+MODES = {name: rows.Mode[name.upper()] for name in ("http", "tls", "tcp", "quic")}
 DECIDES = {"connection": rows.Decide.CONNECTION, "request": rows.Decide.REQUEST}
 PROTOCOLS = {"tcp": rows.PROTOCOL_TCP, "udp": rows.PROTOCOL_UDP}
 _JUDGED = ("address", "back_ip", "state", "stale", "updated_ns", "base", "sent")
@@ -69,6 +70,7 @@ class Rows:
     sessions: Mapping[int, rows.Session] = field(default_factory=dict)
     names: Mapping[rows.NameKey, int] = field(default_factory=dict)
     redirects: Mapping[rows.RedirectKey, rows.Redirect] = field(default_factory=dict)
+    quic_numbers: Mapping[rows.QuicNumber, int] = field(default_factory=dict)
     addresses: Mapping[rows.AddressKey, rows.Address] = field(default_factory=dict)
     members: Mapping[bytes, int] = field(default_factory=dict)
     servers: Mapping[int, bytes] = field(default_factory=dict)
@@ -225,6 +227,7 @@ def plan(
         },
         names=names,
         redirects=redirects,
+        quic_numbers=number_rows(numbered, serving),
         addresses=_addresses(numbered, serving, arps or Arps({})),
         members={member.state.mac: member.index for member in serving if member.state is not None},
         servers={
@@ -334,6 +337,8 @@ def _service(
         flow_idle_s=service.flow_idle_s,
         start_s=service.start.start_timeout_s if service.start else 0,
         starts=placement.starts(service, members, now_ns),
+        id_at=service.connection_id.server_id_at if service.connection_id else 0,
+        id_bytes=service.connection_id.server_id_bytes if service.connection_id else 0,
     )
 
 

@@ -58,6 +58,7 @@ class Writer:
         }
         self._addresses = dict(tables.addresses.items())
         self._names = dict(tables.names.items())
+        self._numbers = dict(tables.quic_numbers.items())
         self._redirects = dict(tables.redirects.items())
         self._members = dict(tables.members.items())
         self._deny = dict(tables.deny.items())
@@ -139,6 +140,7 @@ class Writer:
             )
         self._judging |= prune
         left.put("redirects", tables.redirects, self._redirects, wanted.redirects)
+        left.put("servers' numbers", tables.quic_numbers, self._numbers, wanted.quic_numbers)
         left.put("servers' own names", tables.names, self._names, wanted.names)
         if self._judging:
             with left.of("routes"):
@@ -183,6 +185,7 @@ class Writer:
             tables.sessions.put(index, NO_SESSION)
             del self._sessions[index]
         _drop(tables.names, self._names, wanted.names)
+        _drop(tables.quic_numbers, self._numbers, wanted.quic_numbers)
         _drop(tables.redirects, self._redirects, wanted.redirects)
         self._idle = self._pools.keys() - wanted.pools.keys()
         self._idle_slots = self._slots.keys() - wanted.slots.keys()

@@ -29,6 +29,7 @@ from ipos.tables import (
     ForwardRow,
     Health,
     ListeningRow,
+    NumberRow,
     Row,
     ServerRow,
     ServerState,
@@ -282,6 +283,19 @@ def _cookie(view: View) -> Iterator[CookieRow]:
         )
 
 
+def _number(view: View) -> Iterator[NumberRow]:
+    names = {server.index: server.server for server in view.snapshot.servers}
+    for key, index in view.tables.quic_numbers.items():
+        service = view.tables.services.get(key.service)
+        if service is not None and service.used:
+            yield NumberRow(
+                service_port=service.port,
+                server=names.get(index, f"#{index}"),
+                number=key.number.to_bytes(service.id_bytes, "big").hex(),
+                first_byte=service.id_at,
+            )
+
+
 VIEWS: Mapping[str, Callable[[View], Iterable[Row]]] = {
     "forward": _forward,
     "local": lambda view: _endpoints(view.tables.local.items()),
@@ -293,6 +307,7 @@ VIEWS: Mapping[str, Callable[[View], Iterable[Row]]] = {
     "url": _url,
     "cookie": _cookie,
     "flow": _flow,
+    "number": _number,
 }
 
 
