@@ -19,7 +19,7 @@ import struct
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from ipos.abi.layout import constant, header, layout
 from native.binding import NativeError, Store, library, maps
@@ -142,7 +142,8 @@ class Node:
     @sockets.setter
     def sockets(self, sockets: Sequence[Socket]) -> None:
         """All sockets of the node's kernel, at most 64."""
-        raw = (SOCKETS[self.family] * len(sockets))(*(raw_socket(s, self.family) for s in sockets))
+        made: Any = SOCKETS[self.family] * len(sockets)
+        raw = made(*(raw_socket(socket, self.family) for socket in sockets))
         if self.library.ipos_node_sockets(self.handle, raw, len(sockets)):
             raise NativeError(f"a node has at most 64 sockets, not {len(sockets)}")
         self._sockets = tuple(sockets)
