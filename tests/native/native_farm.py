@@ -162,7 +162,8 @@ class Farm:
         else:
             outcome = node.ingress(frame, index, mark)
         self.silent += outcome.silent
-        if outcome.verdict == Tc.OK and outcome.frame[12:14] in (IPV4, IPV6):
+        # IPv4's program has the last word of what IPv6's says nothing of: it passes.
+        if outcome.verdict in (Tc.OK, Tc.UNSPEC) and outcome.frame[12:14] in (IPV4, IPV6):
             host.takes(outcome.frame, outcome)
         going: list[tuple[int, Arriving]] = []
         for sent in outcome.sent:

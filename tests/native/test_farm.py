@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from ipos.handshake.segment import Flag
+from ipos.wire import Protocol, ethernet
 from tests.native.native_farm import Client, Farm
 from tests.support.golden import packets
 from tests.support.golden.machine import connection_key
@@ -77,6 +78,19 @@ def test_after_type_3_nothing_is_held(family: int) -> None:
     assert len(tables.table("holding")) == 0
     assert tables.table("forward")[connection_key()]["acknowledged"] == 1
     farm.close()
+
+
+@pytest.mark.parametrize("owner", [2])
+def test_every_frame_between_servers_is_what_the_wire_says(farm: Farm, family: int) -> None:
+    client = Client(farm)
+    client.send("PA", 0, packets.HEAD)
+    client.send("A", len(packets.HEAD), b"x" * 1300)
+    protocol = Protocol.TCP6 if family == 6 else Protocol.TCP
+    read = [ethernet.decode(frame, packets.FRAME_KEY).packet for frame in farm.frames]
+    kinds = [packet.header.type.name for packet in read]
+    assert kinds == ["CONNECTION", "PACKET", "ACKNOWLEDGEMENT", "PACKET"]
+    assert {packet.header.protocol for packet in read} == {protocol}
+    assert {int(packet.header.source_ip) for packet in read} == {client.key[0]}
 
 
 def test_the_body_follows_to_the_owner(family: int) -> None:

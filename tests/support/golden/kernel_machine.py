@@ -46,6 +46,7 @@ class KernelMachine:
     """The pinned data plane of `pin_dir`, in a namespace that this thread is in."""
 
     kernel = True
+    family = 4
 
     def __init__(self, pin_dir: Path, interfaces: dict[str, int]) -> None:
         self.pin_dir = pin_dir
