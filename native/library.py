@@ -56,14 +56,14 @@ class Node:
         if not handle:
             raise NativeError("no memory for a node")
         self.handle: int | None = handle
-        self.sizes = {name: shape.max_entries for name, shape in maps(self.family).items()} | dict(
-            sizes or {}
-        )
+        declared = maps(family)
+        asked = {self._named(name): entries for name, entries in (sizes or {}).items()}
+        if family == 6:  # what only IPv4's programs have
+            asked = {name: asked[name] for name in asked.keys() & declared.keys()}
+        self.sizes = {name: shape.max_entries for name, shape in declared.items()} | asked
         self._sockets: tuple[Socket, ...] = ()
-        for name, entries in (sizes or {}).items():
-            if self.library.ipos_map_resize(
-                handle, maps(self.family)[self._named(name)].index, entries
-            ):
+        for name, entries in asked.items():
+            if self.library.ipos_map_resize(handle, declared[name].index, entries):
                 raise NativeError(f"map {name} cannot have {entries} entries")
         free = self.store("hold_free")
         for index in range(min(self.sizes["hold_free"], self.sizes["hold_pool"])):

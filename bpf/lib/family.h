@@ -217,7 +217,8 @@ IPOS_INLINE void ip_write(ip_header *ip, ipos_ip from, ipos_ip to, __u32 ip_len)
 
 IPOS_INLINE __u64 sum_pseudo(ipos_ip source, ipos_ip destination, __u32 tcp_bytes)
 {
-	return address_sum(source) + address_sum(destination) + bpf_htons(IPPROTO_TCP) + bpf_htons(tcp_bytes);
+	return address_sum(source) + address_sum(destination) + bpf_htons(IPPROTO_TCP) +
+	       bpf_htons(tcp_bytes);
 }
 
 /* ---- sockets -------------------------------------------------------------------------------- */

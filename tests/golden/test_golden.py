@@ -27,6 +27,7 @@ from tests.support.golden import (
     rows_locate,
     rows_migration,
     rows_move,
+    rows_neighbours,
     rows_offered_again,
     rows_old_connection,
     rows_owner,
@@ -34,6 +35,7 @@ from tests.support.golden import (
     rows_refused,
     rows_request,
     rows_session,
+    rows_six,
     rows_started,
     rows_states,
     rows_taken,
@@ -50,7 +52,7 @@ MODULES = (
     rows_frames, rows_front, rows_gates, rows_move, rows_traffic, rows_urgent, rows_refused,
     rows_started,
     rows_approved, rows_offered_again, rows_arp, rows_anycast, rows_locate, rows_states,
-    rows_taken, rows_flow, rows_flow_owner, rows_boxed, rows_uplinks,
+    rows_taken, rows_flow, rows_flow_owner, rows_boxed, rows_uplinks, rows_six, rows_neighbours,
 )  # fmt: skip
 ROWS = [row for module in MODULES for row in module.ROWS]
 
@@ -75,6 +77,10 @@ def test_native(row: Row) -> None:
     check_native(row)
 
 
+def _rows(family: int) -> list[Row]:
+    return [row for row in ROWS if row.family == family and not row.only_native]
+
+
 @pytest.fixture(scope="module")
 def loaded() -> Iterator[KernelMachine]:
     with kernel_machine() as machine:
@@ -82,7 +88,20 @@ def loaded() -> Iterator[KernelMachine]:
 
 
 @pytest.mark.farm
-@pytest.mark.parametrize("row", [row for row in ROWS if not row.only_native], ids=_named)
+@pytest.mark.parametrize("row", _rows(4), ids=_named)
 def test_kernel(row: Row, loaded: KernelMachine) -> None:
     loaded.reset()
     (check_alike if row.adopts else check)(loaded, row)
+
+
+@pytest.fixture(scope="module")
+def loaded6() -> Iterator[KernelMachine]:
+    with kernel_machine(6) as machine:
+        yield machine
+
+
+@pytest.mark.farm
+@pytest.mark.parametrize("row", _rows(6), ids=_named)
+def test_kernel6(row: Row, loaded6: KernelMachine) -> None:
+    loaded6.reset()
+    (check_alike if row.adopts else check)(loaded6, row)
