@@ -153,7 +153,7 @@ IPOS_INLINE void ip_resize(ip_header *ip, __u32 ip_len)
 	ip->payload_len = bpf_htons(ip_len - IP_LEN);
 }
 
-/* A header before TCP, for a packet of so many bytes. */
+/* The IP header of a TCP packet of so many bytes. */
 IPOS_INLINE void ip_write(ip_header *ip, ipos_ip from, ipos_ip to, __u32 ip_len)
 {
 	__be32 *word = (void *)ip;

@@ -11,6 +11,7 @@
 #include "lib/uplink.h"
 #include "xdp/encapsulation.h"
 
+#if IPOS_FAMILY == 6
 /* All nodes: ff02::1, and its MAC address. */
 #define ALL_NODES ((ipos_ip)0x02ff | (ipos_ip)0x01 << 120)
 static const __u8 all_nodes[ETH_ALEN] = { 0x33, 0x33, 0, 0, 0, 1 };
@@ -98,5 +99,6 @@ IPOS_FUNCTION int front_neighbours(struct xdp_md *ctx, struct ipos_scratch *w, _
 		return drop(COUNT_DROP_ND_AWAY);
 	return nd_answer(ctx, w, l2);
 }
+#endif
 
 #endif /* IPOS_XDP_NEIGHBOUR_IN_H */

@@ -295,8 +295,7 @@ def _configure_service(machine: Machine, config: Config) -> None:
         "mode": constant(f"IPOS_MODE_{config.mode}"),
         "pool": 1,
         "port": config.service_port,
-        "application_ip": network(config.application),
-        "application_ip6": network(config.application),  # the same number: tests/support/six.py
+        **dict.fromkeys(("application_ip", "application_ip6"), network(config.application)),
         "application_port": packets.APPLICATION,
         "listening": 2 if config.listening else 1,
         "listener_ip": network(config.listener),
