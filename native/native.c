@@ -22,6 +22,7 @@
 #include "tc/egress.bpf.c"
 #undef ipos_abi
 #undef _license
+#if IPOS_FAMILY == 4
 #define ipos_abi ipos_abi_quic
 #define _license license_quic
 #include "tc/quic.bpf.c"
@@ -32,10 +33,12 @@
 #include "tc/box.bpf.c"
 #undef ipos_abi
 #undef _license
+#endif
 #define ipos_abi ipos_abi_sockops
 #define _license license_sockops
 #include "sock/sockops.bpf.c"
 #include "select/session_line.h"
+#include "native/readings.h"
 #include "native/tables.h"
 
 /* ---- nodes ---------------------------------------------------------------------------------- */
@@ -138,7 +141,7 @@ int ipos_run_xdp(struct native_node *n, const void *frame, __u32 len, __u32 ifin
 	ctx.data = ctx.data_meta = (unsigned long)n->buffer + NATIVE_HEADROOM;
 	ctx.data_end = ctx.data + len;
 	n->redirect_verdict = XDP_REDIRECT;
-	verdict = ipos_xdp(&ctx);
+	verdict = FAMILY(ipos_xdp)(&ctx);
 	n->metadata = ctx.data - ctx.data_meta;
 	return finish(n, verdict, XDP_REDIRECT, ctx.data, ctx.data_end, 0);
 }
@@ -162,22 +165,29 @@ static int run_tc(struct native_node *n, const void *frame, __u32 len, __u32 ifi
 
 int ipos_run_ingress(struct native_node *n, const void *frame, __u32 len, __u32 ifindex, __u32 mark)
 {
-	return run_tc(n, frame, len, ifindex, mark, ipos_ingress);
+	return run_tc(n, frame, len, ifindex, mark, FAMILY(ipos_ingress));
 }
 
 int ipos_run_egress(struct native_node *n, const void *frame, __u32 len, __u32 ifindex, __u32 mark)
 {
-	return run_tc(n, frame, len, ifindex, mark, ipos_egress);
+	return run_tc(n, frame, len, ifindex, mark, FAMILY(ipos_egress));
 }
 
 /* `out`: what comes from the container, else what goes into it. */
 int ipos_run_box(struct native_node *n, const void *frame, __u32 len, __u32 ifindex, __u32 mark,
 		 __u32 out)
 {
+#if IPOS_FAMILY == 4
 	return run_tc(n, frame, len, ifindex, mark, out ? ipos_box_out : ipos_box_in);
+#else
+	(void)n, (void)frame, (void)len, (void)ifindex, (void)mark, (void)out;
+	return -EINVAL;
+#endif
 }
 
+#if IPOS_FAMILY == 4
 #include "native/quic_calls.h"
+#endif
 
 /* `op` as in enum of BPF_SOCK_OPS_...; addresses and ports in network order. */
 int ipos_run_sockops(struct native_node *n, __u32 op, const struct native_socket *s, __u64 cookie,
@@ -185,9 +195,6 @@ int ipos_run_sockops(struct native_node *n, __u32 op, const struct native_socket
 {
 	struct bpf_sock_ops ctx = {
 		.op = op,
-		.family = 2,
-		.remote_ip4 = s->client_ip,
-		.local_ip4 = s->service_ip,
 		.remote_port = (__u32)s->client_port << 16,
 		.local_port = bpf_ntohs(s->service_port),
 		.snd_nxt = snd_nxt,
@@ -195,11 +202,20 @@ int ipos_run_sockops(struct native_node *n, __u32 op, const struct native_socket
 		.state = s->state,
 	};
 
+#if IPOS_FAMILY == 6
+	ctx.family = 10;
+	memcpy(ctx.remote_ip6, &s->client_ip, sizeof(s->client_ip));
+	memcpy(ctx.local_ip6, &s->service_ip, sizeof(s->service_ip));
+#else
+	ctx.family = 2;
+	ctx.remote_ip4 = s->client_ip;
+	ctx.local_ip4 = s->service_ip;
+#endif
 	n->sent = n->assigned = n->records = 0;
 	memset(n->asked, 0, sizeof(n->asked));
 	n->cookie = cookie;
 	native_enter(n);
-	n->verdict = ipos_sockops(&ctx);
+	n->verdict = FAMILY(ipos_sockops)(&ctx);
 	native_leave(n);
 	return 0;
 }
@@ -248,73 +264,6 @@ __u32 ipos_choose(struct native_node *n, __u32 pool, const struct ipos_refusers 
 	*port = bpf_ntohs(c.port);
 	return c.server;
 }
-
-/* ---- a request head by itself: what the ingress program reads ------------------------------- */
-
-void ipos_request_open(struct native_node *n, __u32 service, __u32 mode)
-{
-	native_enter(n);
-	request_open(scratch_of(IPOS_PROG_INGRESS), service, mode);
-	native_leave(n);
-}
-
-/* At most IPOS_CHUNK bytes.  Returns enum ipos_progress. */
-int ipos_request_feed(struct native_node *n, const void *bytes, __u32 len)
-{
-	struct ipos_scratch *w;
-	int progress;
-
-	if (len > IPOS_CHUNK)
-		return -EINVAL;
-	native_enter(n);
-	w = scratch_of(IPOS_PROG_INGRESS);
-	memcpy(w->bytes, bytes, len);
-	progress = request_feed(w, len);
-	native_leave(n);
-	return progress;
-}
-
-/* Where a head of this mode ends: in the piece that follows, and so on. */
-void ipos_head_open(struct native_node *n, __u32 mode)
-{
-	struct ipos_scratch *w;
-
-	native_enter(n);
-	w = scratch_of(IPOS_PROG_INGRESS);
-	w->state = head_first(mode);
-	w->cursor = w->more = 0;
-	native_leave(n);
-}
-
-/* At most IPOS_CHUNK bytes.  Returns how many of them the head has, -1: it goes on behind them. */
-int ipos_head_feed(struct native_node *n, const void *bytes, __u32 len)
-{
-	struct ipos_scratch *w;
-	int end = -1;
-
-	if (len > IPOS_CHUNK)
-		return -EINVAL;
-	native_enter(n);
-	w = scratch_of(IPOS_PROG_INGRESS);
-	memcpy(w->bytes, bytes, len);
-	if (head_scan(w, len))
-		end = w->end;
-	native_leave(n);
-	return end;
-}
-
-/* What was read; until the node runs again. */
-const struct ipos_request *ipos_request(struct native_node *n)
-{
-	struct ipos_scratch *w;
-
-	native_enter(n);
-	w = scratch_of(IPOS_PROG_INGRESS);
-	native_leave(n);
-	return &w->request;
-}
-
-#include "native/answer_calls.h"
 
 /* ---- what came of it ------------------------------------------------------------------------ */
 

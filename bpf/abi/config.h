@@ -147,7 +147,7 @@ enum ipos_policy {
 };
 
 struct ipos_address_key { /* map `addresses` */
-	__be32 ip;
+	ipos_ip ip;
 	__be16 port;   /* 0 with protocol 0: some service has the address */
 	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
 	__u8 zero;
@@ -168,9 +168,13 @@ enum ipos_arp { /* what answers on front when a neighbour asks for the address *
 		IPOS_ARP_SILENT = 2, /* nothing: another server holds it */
 };
 
-#define IPOS_GATE_PORTS 8192	  /* bytes with a bit for every port */
-#define IPOS_GATE_ADDRESSES 1024  /* bytes with a bit for 2^13 kinds of address */
-#define IPOS_GATE_MIX 0x9e3779b1U /* an address * this >> 19 is its kind, modulo 2^32 */
+#define IPOS_GATE_PORTS 8192	 /* bytes with a bit for every port */
+#define IPOS_GATE_ADDRESSES 1024 /* bytes with a bit for 2^13 kinds of address */
+/*
+ * An address * this >> 19 is its kind, modulo 2^32.  Of IPv6 the exclusive or of its four words is
+ * taken for one.
+ */
+#define IPOS_GATE_MIX 0x9e3779b1U
 
 /*
  * Map `gates`, one element: look-ups that need not be made.  All zeros is always right.  Bit n is
@@ -181,7 +185,7 @@ struct ipos_gates {
 	__u8 foreign_ports[IPOS_GATE_PORTS];	     /* no service ever had this port */
 	__u8 foreign_addresses[IPOS_GATE_ADDRESSES]; /* nor an address of this kind */
 	__u32 deny_empty;			     /* 1: `deny` has no rows */
-	__u32 zero;
+	__u32 deny6_empty;			     /* 1: `deny6` has none */
 };
 
 struct ipos_service { /* map `services`, by index */
@@ -207,6 +211,8 @@ struct ipos_service { /* map `services`, by index */
 	__u8 id_at;	 /* MODE_QUIC: where in a connection ID the server's number is */
 	__u8 id_bytes;	 /* and how many it has, up to IPOS_QUIC_NUMBER_MAX; 0: none */
 	__u8 zero[3];
+	ipos_ip6 application_ip6; /* as `application_ip` and `listener_ip`, of IPv6 */
+	ipos_ip6 listener_ip6;
 };
 
 struct ipos_candidate {
@@ -280,17 +286,6 @@ struct ipos_urls {	 /* map `urls`, by bank * IPOS_SERVICES_MAX + service */
  */
 struct ipos_slots {
 	__u16 servers[IPOS_SLOTS_BLOCK]; /* index in `servers`; 0: none that is known */
-};
-
-/* ---- members: whose frames on back are believed ---- */
-
-struct ipos_mac {      /* map `members`: the address of its back interface */
-	__u8 bytes[8]; /* six of the address, two zero */
-};
-
-struct ipos_member {
-	__u16 server; /* index in `servers` */
-	__u16 zero;
 };
 
 #endif /* IPOS_ABI_CONFIG_H */

@@ -282,7 +282,13 @@ struct ipos_decision { /* ring `decisions` */
 	X(249, QUIC_NUMBER, "datagrams of QUIC that followed the number in their connection ID") \
 	X(251, QUIC_UNREAD, "flows of QUIC given a server without a ClientHello that can be read") \
 	X(252, DROP_QUIC_SHARE, \
-	  "a first datagram of QUIC, when its network or all had used the reads of this second")
+	  "a first datagram of QUIC, when its network or all had used the reads of this second") \
+	X(241, DROP_EXTENSION_HEADER, \
+	  "an IPv6 packet for a service address with an extension header") \
+	X(242, DROP_ND_ELSEWHERE, \
+	  "neighbour solicitations on front for a service address that another server holds") \
+	X(243, DROP_ND_AWAY, \
+	  "neighbour solicitations not answered: this server was away, as for DROP_ARP_AWAY")
 
 #define IPOS_COUNTERS_MAX 256
 #define IPOS_COUNTERS_AMBIGUOUS 32 /* + enum ipos_ambiguity: AMBIGUOUS_* */

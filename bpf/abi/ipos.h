@@ -14,6 +14,7 @@
 #include "abi/wire.h"
 #include "abi/config.h"
 #include "abi/session_rows.h"
+#include "abi/member.h"
 #include "abi/heard.h"
 #include "abi/request.h"
 #include "abi/connection.h"

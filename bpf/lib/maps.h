@@ -7,8 +7,7 @@
 #ifndef IPOS_MAPS_H
 #define IPOS_MAPS_H
 
-#include "abi/ipos.h"
-#include "lib/seam.h"
+#include "lib/packet.h"
 
 /* Writer: agent.  Fixed size. */
 IPOS_MAP(settings, ARRAY, __u32, struct ipos_settings, 1);
@@ -24,10 +23,10 @@ IPOS_MAP(session_keys, ARRAY, __u32, struct ipos_epoch_key, IPOS_SESSION_DAYS);
 IPOS_MAP(gates, ARRAY, __u32, struct ipos_gates, 1);
 
 /* Writer: agent.  Full: the agent says so and keeps what was there. */
-IPOS_MAP(addresses, HASH, struct ipos_address_key, struct ipos_address, 4096);
+IPOS_FAMILY_MAP(addresses, HASH, struct ipos_address_key, struct ipos_address, 4096);
 
 /* Writer: agent.  Room for two lists: a new one is whole before what is not in it goes. */
-IPOS_MAP_FLAGS(deny, LPM_TRIE, struct ipos_prefix, __u8, 32768, BPF_F_NO_PREALLOC);
+IPOS_FAMILY_MAP_FLAGS(deny, LPM_TRIE, struct ipos_prefix, __u8, 32768, BPF_F_NO_PREALLOC);
 
 IPOS_MAP_FLAGS(names, HASH, struct ipos_name_key, __u32, 16384, BPF_F_NO_PREALLOC);
 IPOS_MAP_FLAGS(redirects, HASH, struct ipos_redirect_key, struct ipos_redirect, 16384,
@@ -60,24 +59,25 @@ IPOS_MAP_FLAGS(paths, LPM_TRIE, struct ipos_path_key, struct ipos_rule, IPOS_PAT
 IPOS_MAP_FLAGS(slots, HASH, __u32, struct ipos_slots, 16384, BPF_F_NO_PREALLOC);
 
 /* Writer: data plane.  Never evicted.  Full: serve here, or refuse; DROP_TABLE_FULL. */
-IPOS_MAP(forward, HASH, struct ipos_tuple, struct ipos_forward, 262144);
-IPOS_MAP(local, HASH, struct ipos_tuple, struct ipos_endpoint, 131072);
-IPOS_MAP(connect, HASH, struct ipos_tuple, struct ipos_endpoint, 131072);
+IPOS_FAMILY_MAP(forward, HASH, struct ipos_tuple, struct ipos_forward, 262144);
+IPOS_FAMILY_MAP(local, HASH, struct ipos_tuple, struct ipos_endpoint, 131072);
+IPOS_FAMILY_MAP(connect, HASH, struct ipos_tuple, struct ipos_endpoint, 131072);
 
 /* Writer: data plane.  Fixed size.  Two connections in one slot share its counts. */
-IPOS_MAP(roles, ARRAY, __u32, __u64, IPOS_ROLES);
+IPOS_FAMILY_MAP(roles, ARRAY, __u32, __u64, IPOS_ROLES);
 
 /* Writer: data plane.  Evicts the least recently used: its cookie still validates. */
-IPOS_MAP(temporary, LRU_HASH, struct ipos_tuple, struct ipos_temporary, 262144);
+IPOS_FAMILY_MAP(temporary, LRU_HASH, struct ipos_tuple, struct ipos_temporary, 262144);
 
 /* Writer: data plane.  Evicts the least recently used: its socket is long gone. */
-IPOS_MAP(left_behind, LRU_HASH, struct ipos_tuple, struct ipos_left, 65536);
+IPOS_FAMILY_MAP(left_behind, LRU_HASH, struct ipos_tuple, struct ipos_left, 65536);
 
 /* Writer: data plane.  Evicts the least recently used: its next packet asks anew. */
-IPOS_MAP(questions, LRU_HASH, struct ipos_tuple, struct ipos_question, 65536);
+IPOS_FAMILY_MAP(questions, LRU_HASH, struct ipos_tuple, struct ipos_question, 65536);
 /* Writer: data plane.  Fixed size; the last slot is of all sources. */
 IPOS_MAP(locates, ARRAY, __u32, struct ipos_guesses, IPOS_GUESSES_SLOTS);
 
+#if IPOS_FAMILY == 4
 /*
  * Writer: data plane; the agent takes idle rows away.  Full: the flow stays in `udp_new`, where it
  * can be evicted.
@@ -101,14 +101,15 @@ IPOS_MAP(quic_reads, ARRAY, __u32, struct ipos_guesses, IPOS_QUIC_READS_SLOTS);
 /* Writer: agent.  Full: the agent says so; connection IDs of those without a row lead nowhere. */
 IPOS_MAP_FLAGS(quic_numbers, HASH, struct ipos_quic_number, __u32, IPOS_QUIC_NUMBERS,
 	       BPF_F_NO_PREALLOC);
+#endif
 
 /* Writer: data plane, and the agent for what it hears.  The least recently used row goes. */
 IPOS_MAP(cookies, LRU_HASH, struct ipos_cookie_key, struct ipos_cookie, 131072);
-IPOS_MAP(learning, LRU_HASH, struct ipos_tuple, struct ipos_learning, 16384);
+IPOS_FAMILY_MAP(learning, LRU_HASH, struct ipos_tuple, struct ipos_learning, 16384);
 IPOS_QUEUE(cookie_news, struct ipos_cookie_news, 65536); /* full: told by frame only */
 
 /* Writer: data plane.  Never evicted.  Full: DROP_HOLD_FULL, the client sends again. */
-IPOS_MAP(holding, HASH, struct ipos_tuple, struct ipos_holding, 65536);
+IPOS_FAMILY_MAP(holding, HASH, struct ipos_tuple, struct ipos_holding, 65536);
 IPOS_MAP(hold_pool, ARRAY, __u32, struct ipos_chunk, 65536); /* 64 MiB */
 IPOS_QUEUE(hold_free, __u32, 65536); /* the loader fills it with every index */
 /* Writer: data plane.  Fixed size.  Two sources in one slot share a number. */
@@ -144,6 +145,11 @@ IPOS_RING(awaiting, 262144);  /* the same */
 /* Writer: `ipos capture`, as long as it lives: until when frames are copied, boottime. */
 IPOS_MAP(capture_until, ARRAY, __u32, __u64, 1);
 
+#if IPOS_FAMILY == 6
+/* Writer: agent.  Fixed size.  The server that four bytes name. */
+IPOS_MAP(identities, HASH, struct ipos_identity, struct ipos_member, IPOS_SERVERS_MAX);
+#endif
+
 /* Where a socket of our kernel's stands. */
 struct stands {
 	__u32 rcv_nxt;
@@ -171,6 +177,8 @@ struct reading { /* of one packet of a followed connection */
  * verifier forgets what it knew of a scalar, so that loops converge.
  */
 enum ipos_program { IPOS_PROG_XDP, IPOS_PROG_INGRESS, IPOS_PROG_EGRESS, IPOS_PROGRAMS };
+
+#define FRAME_ROOM (IPOS_FAMILY == 6 ? 224 : 192)
 
 struct ipos_scratch {
 	__u8 tcp[64]; /* a TCP header with its options, zero padded */
@@ -200,7 +208,7 @@ struct ipos_scratch {
 	__u32 round;			   /* how often it has gone round, see goes_round() */
 	__be32 question;		   /* of the type 5 that was made last */
 	__u64 words[24];		   /* what a MAC is computed over, zero padded */
-	__u8 frame[192];		   /* a frame being built */
+	__u8 frame[FRAME_ROOM];		   /* a frame being built */
 	__u8 saved[144];		   /* the frame it is built in, to be put back */
 	__u8 bytes[IPOS_CHUNK];		   /* payload being looked at */
 	struct ipos_request request;	   /* what its head says */
@@ -215,16 +223,28 @@ struct ipos_scratch {
 	struct ipos_endpoint endpoint;
 	struct ipos_forward forward;
 	struct reading reading;
-	__u64 identity;	  /* of the request's session, which its response carries again; 0: none */
-	__u64 now;	  /* when request_place() was asked, boottime clock */
-	__u32 pool, rule; /* what it has found */
+	__u64 identity; /* of the request's session, which its response carries again; 0: none */
+#if IPOS_FAMILY == 6
+	struct segment segment; /* the packet at hand: the stack has no room for it */
+	__u64 arrived[12];	/* one that comes in a frame */
+#endif
+	__u64 now;		   /* when request_place() was asked, boottime clock */
+	__u32 pool, rule;	   /* what it has found */
 	__u8 text[2 * IPOS_CHUNK]; /* what HTTP/2 says, out of its coding */
 };
-IPOS_MAP(scratch, PERCPU_ARRAY, __u32, struct ipos_scratch, IPOS_PROGRAMS);
+
+/* Where a program has the packet at hand. */
+#if IPOS_FAMILY == 6
+#define SEGMENT(s, w) struct segment *s = &(w)->segment
+#else
+#define SEGMENT(s, w) struct segment s##_here, *s = &s##_here
+#endif
+
+IPOS_FAMILY_MAP(scratch, PERCPU_ARRAY, __u32, struct ipos_scratch, IPOS_PROGRAMS);
 
 IPOS_INLINE struct ipos_scratch *scratch_of(__u32 program)
 {
-	return bpf_map_lookup_elem(&scratch, &program);
+	return bpf_map_lookup_elem(&FAMILY(scratch), &program);
 }
 
 IPOS_INLINE void count(__u32 counter)

@@ -19,20 +19,28 @@
 /* More rows than that of one slot are refused: a count does not run over into the next one. */
 #define ROLE_MOST ((1ULL << ROLE_BITS) - 4096)
 
+#define MIX 0x9e3779b97f4a7c15ULL
+
 /* The high bits are the well mixed ones. */
 IPOS_INLINE __u64 tuple_mix(const struct ipos_tuple *t)
 {
+#if IPOS_FAMILY == 6
+	__u64 mix = ip_first(t->client_ip) * MIX ^ ip_last(t->client_ip);
+
+	mix = (mix ^ mix >> 32) * MIX ^ ip_last(t->service_ip) ^ ip_first(t->service_ip) >> 32;
+	mix = (mix ^ mix >> 32) ^ ((__u64)t->client_port << 16 | t->service_port) << 24;
+#else
 	__u64 mix = ((__u64)t->client_ip << 32 | (__u32)t->client_port << 16 | t->service_port) ^
 		    t->service_ip;
-
-	return mix * 0x9e3779b97f4a7c15ULL;
+#endif
+	return mix * MIX;
 }
 
 IPOS_INLINE __u64 *roles_slot(const struct ipos_tuple *t)
 {
 	__u32 nth = tuple_mix(t) >> 46 & (IPOS_ROLES - 1);
 
-	return bpf_map_lookup_elem(&roles, &nth);
+	return bpf_map_lookup_elem(&FAMILY(roles), &nth);
 }
 
 /* The counts as they are now; test them with ROLE_MASK(). */
@@ -79,12 +87,12 @@ IPOS_FUNCTION int role_taken(const struct ipos_tuple *t, __u32 role)
 
 IPOS_INLINE struct ipos_forward *forward_among(__u64 now, const struct ipos_tuple *t)
 {
-	return now & ROLE_MASK(IPOS_ROLE_FORWARD) ? bpf_map_lookup_elem(&forward, t) : NULL;
+	return now & ROLE_MASK(IPOS_ROLE_FORWARD) ? bpf_map_lookup_elem(&FAMILY(forward), t) : NULL;
 }
 
 IPOS_INLINE struct ipos_holding *holding_among(__u64 now, const struct ipos_tuple *t)
 {
-	return now & ROLE_MASK(IPOS_ROLE_HOLDING) ? bpf_map_lookup_elem(&holding, t) : NULL;
+	return now & ROLE_MASK(IPOS_ROLE_HOLDING) ? bpf_map_lookup_elem(&FAMILY(holding), t) : NULL;
 }
 
 /* The endpoint that is ours: in `local` if we gave it to ourselves. */
@@ -93,9 +101,9 @@ IPOS_INLINE struct ipos_endpoint *endpoint_among(__u64 now, const struct ipos_tu
 	struct ipos_endpoint *ep = NULL;
 
 	if (now & ROLE_MASK(IPOS_ROLE_LOCAL))
-		ep = bpf_map_lookup_elem(&local, t);
+		ep = bpf_map_lookup_elem(&FAMILY(local), t);
 	if (!ep && now & ROLE_MASK(IPOS_ROLE_CONNECT))
-		ep = bpf_map_lookup_elem(&connect, t);
+		ep = bpf_map_lookup_elem(&FAMILY(connect), t);
 	return ep;
 }
 

@@ -9,6 +9,12 @@
 #include "lib/lock.h"
 #include "lib/roles.h"
 
+#if IPOS_FAMILY == 6
+#define FAMILY_GATE(g) ((g)->deny6_empty)
+#else
+#define FAMILY_GATE(g) ((g)->deny_empty)
+#endif
+
 #define OFFER_AGAIN_MS 50 /* an unanswered type 1 is repeated after this */
 #define DENIAL_MS 1000	  /* a packet, and what an owner says of it, are no older */
 
@@ -26,31 +32,51 @@ IPOS_INLINE __u32 offered_since(const struct ipos_forward *f, __u64 now)
 }
 
 /* The service at an address, or NULL. */
-IPOS_INLINE struct ipos_address *address_of(__u32 ip, __u16 port)
+IPOS_INLINE struct ipos_address *address_of(ipos_ip ip, __u16 port)
 {
 	struct ipos_address_key key = { .ip = ip, .port = port, .protocol = IPPROTO_TCP };
 
-	return bpf_map_lookup_elem(&addresses, &key);
+	return bpf_map_lookup_elem(&FAMILY(addresses), &key);
 }
 
 /*
  * The same for what was parsed: a fragment belongs to every service of its address, because only
- * the first one has ports, and not all of them if that one is short.
+ * the first one has ports, and not all of them if that one is short.  So does what has extension
+ * headers.
  */
 IPOS_INLINE struct ipos_address *address_parsed(const struct segment *s, enum parsed what)
 {
 	struct ipos_address_key any = { .ip = s->tuple.service_ip };
 
-	return what == PARSED_FRAGMENT ? bpf_map_lookup_elem(&addresses, &any)
-				       : address_of(s->tuple.service_ip, s->tuple.service_port);
+	return !has_ports(what) ? bpf_map_lookup_elem(&FAMILY(addresses), &any)
+				: address_of(s->tuple.service_ip, s->tuple.service_port);
 }
 
-IPOS_INLINE int denied(__u32 ip)
+IPOS_INLINE int denied(ipos_ip ip)
 {
-	struct ipos_prefix key = { .prefix_len = 32, .ip = ip };
+	struct ipos_prefix key = { .prefix_len = IP_BITS, .ip = ip };
 	const struct ipos_gates *g = gates_now();
 
-	return (!g || !g->deny_empty) && bpf_map_lookup_elem(&deny, &key) != NULL;
+	return (!g || !FAMILY_GATE(g)) && bpf_map_lookup_elem(&FAMILY(deny), &key) != NULL;
+}
+
+/*
+ * The server that four bytes name in frames and rows of connections to `port`: the one that lists
+ * them as its service address.  IPv6 has a table of its own for that.  Returns its index, or 0.
+ */
+IPOS_INLINE __u16 server_named(__be32 name, __u16 port)
+{
+#if IPOS_FAMILY == 6
+	struct ipos_identity key = { .address = name };
+	struct ipos_member *found = bpf_map_lookup_elem(&identities, &key);
+
+	(void)port;
+	return found ? found->server : 0;
+#else
+	struct ipos_address *found = address_of(name, port);
+
+	return found ? found->holder : 0;
+#endif
 }
 
 IPOS_INLINE int interface_is(__u32 ifindex, __u16 vlan, __u32 wanted, __u16 wanted_vlan)
@@ -82,11 +108,11 @@ IPOS_FUNCTION int holding_free(const struct ipos_tuple *t)
 
 	if (!t)
 		return 0;
-	h = bpf_map_lookup_elem(&holding, t);
+	h = bpf_map_lookup_elem(&FAMILY(holding), t);
 	if (!h)
 		return 0;
 	__builtin_memcpy(chunks, h->chunks, sizeof(chunks));
-	if (bpf_map_delete_elem(&holding, t))
+	if (bpf_map_delete_elem(&FAMILY(holding), t))
 		return 0;
 	role_ends(t, IPOS_ROLE_HOLDING);
 	for (__u32 i = 0; i < IPOS_CHUNKS; i++) {
@@ -97,7 +123,7 @@ IPOS_FUNCTION int holding_free(const struct ipos_tuple *t)
 		bpf_map_push_elem(&hold_free, &index, 0);
 		pieces++;
 	}
-	share_add(t->client_ip, -(__s32)pieces);
+	share_add(client_word(t->client_ip), -(__s32)pieces);
 	return 1;
 }
 
@@ -112,7 +138,7 @@ IPOS_INLINE int holding_release(const struct ipos_tuple *t)
 	__u32 *lock;
 	int released;
 
-	if (!bpf_map_lookup_elem(&holding, t))
+	if (!bpf_map_lookup_elem(&FAMILY(holding), t))
 		return 0;
 	lock = lock_of(t);
 	if (lock && *lock == this_cpu())
@@ -142,7 +168,7 @@ IPOS_FUNCTION int closed_remember(const struct ipos_tuple *t, const struct ipos_
 	if (!t || !hs)
 		return -1;
 	row.hs = *hs;
-	return bpf_map_update_elem(&temporary, t, &row, BPF_ANY);
+	return bpf_map_update_elem(&FAMILY(temporary), t, &row, BPF_ANY);
 }
 
 /* ---- rows, and `traffic` that counts them --------------------------------------------------- */
@@ -158,7 +184,7 @@ IPOS_FUNCTION int local_put(const struct ipos_tuple *t, const struct ipos_endpoi
 
 	if (!t || !ep || !set || role_begins(t, IPOS_ROLE_LOCAL))
 		return -1;
-	if (bpf_map_update_elem(&local, t, ep, BPF_NOEXIST)) {
+	if (bpf_map_update_elem(&FAMILY(local), t, ep, BPF_NOEXIST)) {
 		role_ends(t, IPOS_ROLE_LOCAL);
 		return -1; /* never over a row: a socket may be known by it */
 	}
@@ -170,7 +196,7 @@ IPOS_FUNCTION int local_delete(const struct ipos_tuple *t)
 {
 	struct ipos_settings *set = settings_now();
 
-	if (!t || !set || bpf_map_delete_elem(&local, t))
+	if (!t || !set || bpf_map_delete_elem(&FAMILY(local), t))
 		return -1;
 	role_ends(t, IPOS_ROLE_LOCAL);
 	traffic_add(set->self, 0, 1);
@@ -181,7 +207,7 @@ IPOS_FUNCTION int connect_put(const struct ipos_tuple *t, const struct ipos_endp
 {
 	if (!t || !ep || role_begins(t, IPOS_ROLE_CONNECT))
 		return -1;
-	if (bpf_map_update_elem(&connect, t, ep, BPF_NOEXIST)) {
+	if (bpf_map_update_elem(&FAMILY(connect), t, ep, BPF_NOEXIST)) {
 		role_ends(t, IPOS_ROLE_CONNECT);
 		return -1;
 	}
@@ -190,7 +216,7 @@ IPOS_FUNCTION int connect_put(const struct ipos_tuple *t, const struct ipos_endp
 
 IPOS_FUNCTION int connect_delete(const struct ipos_tuple *t)
 {
-	if (!t || bpf_map_delete_elem(&connect, t))
+	if (!t || bpf_map_delete_elem(&FAMILY(connect), t))
 		return -1;
 	role_ends(t, IPOS_ROLE_CONNECT);
 	return 0;
@@ -212,16 +238,16 @@ IPOS_FUNCTION int forward_put(const struct ipos_tuple *t, const struct ipos_forw
 
 	if (!t || !row || role_begins(t, IPOS_ROLE_FORWARD))
 		return -1;
-	if (!bpf_map_update_elem(&forward, t, row, BPF_NOEXIST)) {
+	if (!bpf_map_update_elem(&FAMILY(forward), t, row, BPF_NOEXIST)) {
 		traffic_add(row->server, 1, 0);
 		return 0;
 	}
 	role_ends(t, IPOS_ROLE_FORWARD);
-	old = bpf_map_lookup_elem(&forward, t);
+	old = bpf_map_lookup_elem(&FAMILY(forward), t);
 	if (!old)
 		return -1; /* the table is full */
 	server = old->server;
-	if (bpf_map_update_elem(&forward, t, row, BPF_EXIST))
+	if (bpf_map_update_elem(&FAMILY(forward), t, row, BPF_EXIST))
 		return -1;
 	traffic_add(server, 0, 1);
 	traffic_add(row->server, 1, 0);
@@ -232,7 +258,7 @@ IPOS_FUNCTION int holding_put(const struct ipos_tuple *t, const struct ipos_hold
 {
 	if (!t || !row || role_begins(t, IPOS_ROLE_HOLDING))
 		return -1;
-	if (bpf_map_update_elem(&holding, t, row, BPF_NOEXIST)) {
+	if (bpf_map_update_elem(&FAMILY(holding), t, row, BPF_NOEXIST)) {
 		role_ends(t, IPOS_ROLE_HOLDING);
 		return -1;
 	}
@@ -242,7 +268,7 @@ IPOS_FUNCTION int holding_put(const struct ipos_tuple *t, const struct ipos_hold
 /* `server` is the owner that the row names. */
 IPOS_FUNCTION int forward_delete(const struct ipos_tuple *t, __u32 server)
 {
-	if (!t || bpf_map_delete_elem(&forward, t))
+	if (!t || bpf_map_delete_elem(&FAMILY(forward), t))
 		return -1;
 	role_ends(t, IPOS_ROLE_FORWARD);
 	traffic_add(server, 0, 1);
@@ -252,15 +278,12 @@ IPOS_FUNCTION int forward_delete(const struct ipos_tuple *t, __u32 server)
 /* A socket for the tuple that is not a listener, in the network namespace with that id. */
 IPOS_APART int netns_has(void *ctx, const struct ipos_tuple *t, __u64 netns)
 {
-	struct bpf_sock_tuple tuple = {
-		.ipv4 = { .saddr = t->client_ip,
-			  .daddr = t->service_ip,
-			  .sport = t->client_port,
-			  .dport = t->service_port },
-	};
-	struct bpf_sock *sk = bpf_skc_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv4), netns, 0);
+	struct bpf_sock_tuple tuple;
+	struct bpf_sock *sk;
 	int alive;
 
+	sock_tuple(&tuple, t);
+	sk = bpf_skc_lookup_tcp(ctx, &tuple, SOCK_TUPLE_LEN, netns, 0);
 	if (!sk)
 		return 0;
 	alive = sk->state != BPF_TCP_LISTEN;

@@ -51,7 +51,7 @@ IPOS_FUNCTION int learn_segment(struct __sk_buff *skb, struct ipos_scratch *w,
 IPOS_APART int learn_sent(struct __sk_buff *skb, struct ipos_scratch *w, const struct segment *s,
 			  const struct ipos_endpoint *ep)
 {
-	struct ipos_learning *l = bpf_map_lookup_elem(&learning, &s->tuple);
+	struct ipos_learning *l = bpf_map_lookup_elem(&FAMILY(learning), &s->tuple);
 	struct ipos_learning fresh = {};
 
 	if (!l) {
@@ -59,9 +59,9 @@ IPOS_APART int learn_sent(struct __sk_buff *skb, struct ipos_scratch *w, const s
 		fresh.asked = s->ack - 1;
 		fresh.phase = IPOS_LEARN_DONE;
 		fresh.service = ep->service;
-		if (bpf_map_update_elem(&learning, &s->tuple, &fresh, BPF_ANY))
+		if (bpf_map_update_elem(&FAMILY(learning), &s->tuple, &fresh, BPF_ANY))
 			return 0;
-		l = bpf_map_lookup_elem(&learning, &s->tuple);
+		l = bpf_map_lookup_elem(&FAMILY(learning), &s->tuple);
 		if (!l)
 			return 0;
 	}
@@ -118,25 +118,25 @@ IPOS_APART int learned_write(const struct ipos_settings *set, struct ipos_scratc
 	__u64 tag;
 
 	__builtin_memset(everybody, 0xff, ETH_ALEN);
-	__builtin_memset(w->frame, 0, 72);
+	__builtin_memset(w->frame, 0, SHORT_ROOM);
 	l2_write(w->frame, everybody, set->back_mac, set->back_vlan, set->ethertype);
 	h = (void *)w->frame + l2;
-	body = (void *)(h + 1);
+	body = (void *)h + HEADER_LEN;
 	header_write(h, &t, told->server, bpf_htons(told->turn), told->type);
 	__builtin_memcpy(body->hash, &told->hash, sizeof(told->hash));
 	body->sent_s = bpf_htonl(wall_s(set, bpf_ktime_get_boot_ns()));
 	w->words[3] = 0;
-	__builtin_memcpy(w->words, h, IPOS_HEADER_LEN + LEARNED_TAGGED);
-	tag = tag_of(set, w, IPOS_HEADER_LEN + LEARNED_TAGGED, 0);
+	words_take(w, h, HEADER_LEN + LEARNED_TAGGED);
+	tag = tag_of(set, w, HEADER_LEN + LEARNED_TAGGED, 0);
 	__builtin_memcpy(body->tag, &tag, IPOS_TAG_LEN);
-	return l2 - sizeof(struct ethhdr) + FRAME_MIN;
+	return l2 - sizeof(struct ethhdr) + LEARNED_LEN;
 }
 
 /* The copy of a response turns into the frame that tells what it says. */
 IPOS_APART int learned_tell(struct __sk_buff *skb, const struct ipos_settings *set,
 			    struct ipos_scratch *w, const struct ipos_tuple *t)
 {
-	struct ipos_learning *l = bpf_map_lookup_elem(&learning, t);
+	struct ipos_learning *l = bpf_map_lookup_elem(&FAMILY(learning), t);
 	struct ipos_endpoint *ep = endpoint_of(t);
 	struct told told = { .server = set->self_ip };
 	struct ipos_cookie *row;

@@ -60,9 +60,9 @@ IPOS_INLINE struct ipos_holding *hold_begin(struct __sk_buff *skb, struct ipos_s
 	struct ipos_holding *h = &w->holding;
 	int why;
 
-	h->client_ip = t->client_ip;
+	h->client_ip = client_word(t->client_ip);
 	h->created_ns = h->last_seen_ns = now;
-	why = share_refuses(t->client_ip, length / IPOS_CHUNK + 1, h->server && !h->moving);
+	why = share_refuses(h->client_ip, length / IPOS_CHUNK + 1, h->server && !h->moving);
 	if (!why &&
 	    (bpf_skb_load_bytes(skb, ETH_ALEN, h->client_mac, ETH_ALEN) || holding_put(t, h)))
 		why = COUNT_DROP_HOLD_FULL;
@@ -70,8 +70,8 @@ IPOS_INLINE struct ipos_holding *hold_begin(struct __sk_buff *skb, struct ipos_s
 		count(why);
 		return NULL;
 	}
-	bpf_map_delete_elem(&temporary, t);
-	return bpf_map_lookup_elem(&holding, t);
+	bpf_map_delete_elem(&FAMILY(temporary), t);
+	return bpf_map_lookup_elem(&FAMILY(holding), t);
 }
 
 /* Whether a segment may be held: its bytes will be sent again under a checksum of ours. */
@@ -182,7 +182,7 @@ IPOS_FUNCTION int hold_segment(struct __sk_buff *skb, struct ipos_scratch *w,
 	/* A ClientHello or a flight longer than the window is a head as long as the window. */
 	if (h->held >= IPOS_HEAD_MAX && head_bounded(h->head_state))
 		h->complete = 1;
-	full = length + 12 >= (h->hs.mss < IPOS_MSS ? h->hs.mss : IPOS_MSS);
+	full = length + 12 >= (h->hs.mss < FAMILY_MSS ? h->hs.mss : FAMILY_MSS);
 	/*
 	 * After a frame of HTTP/2 the request may follow at once, or not before the server's first
 	 * frame.  It is held without an acknowledgement: a client without a request has paused
@@ -255,10 +255,10 @@ IPOS_FUNCTION int first_segment(struct __sk_buff *skb, struct ipos_scratch *w,
 	    !local_row(set, w, &s->tuple, &w->holding.hs, &c, w->holding.service, now)) {
 		/* Now: another head may be read before our kernel has this one. */
 		report(set, service, w, &s->tuple, &w->holding, set->self, IPOS_REASON_POLICY);
-		ep = bpf_map_lookup_elem(&local, &s->tuple);
+		ep = bpf_map_lookup_elem(&FAMILY(local), &s->tuple);
 		verdict = IPOS_REFUSE_TABLE_FULL;
 		if (ep && s->flags & TCP_FIN) {
-			bpf_map_delete_elem(&temporary, &s->tuple);
+			bpf_map_delete_elem(&FAMILY(temporary), &s->tuple);
 			count(COUNT_SERVED_HERE);
 			tally_first(set, &w->holding);
 			return fin_apart(skb, set, w, s);
@@ -266,7 +266,7 @@ IPOS_FUNCTION int first_segment(struct __sk_buff *skb, struct ipos_scratch *w,
 		if (ep && !request_alone(skb, set, w, s, ep))
 			verdict = adopt_here(skb, set, w, s, ep);
 		if (verdict == IPOS_REFUSE_NONE || verdict == ADOPT_AGAIN) {
-			bpf_map_delete_elem(&temporary, &s->tuple);
+			bpf_map_delete_elem(&FAMILY(temporary), &s->tuple);
 			count(COUNT_SERVED_HERE);
 			tally_first(set, &w->holding);
 			return verdict == IPOS_REFUSE_NONE

@@ -256,16 +256,14 @@ IPOS_APART int segment_trim(struct __sk_buff *skb, struct ipos_scratch *w, const
 			    __u32 keep)
 {
 	__u32 tcp_bytes = s->tcp_len + keep, ip_at = s->l2, check_at = s->l4 + 16;
-	struct iphdr *ip = (void *)w->saved;
+	ip_header *ip = (void *)w->saved;
 	__u8 flags = s->flags & ~(TCP_FIN | TCP_PSH);
 	__u16 check = 0;
 	__s64 sum;
 
 	if (bpf_skb_load_bytes(skb, ip_at, ip, sizeof(*ip)))
 		return -1;
-	ip->tot_len = bpf_htons(sizeof(*ip) + tcp_bytes);
-	ip->check = 0;
-	ip->check = (__u16)~fold(sum_words(ip, sizeof(*ip)));
+	ip_resize(ip, sizeof(*ip) + tcp_bytes);
 	if (bpf_skb_change_tail(skb, s->payload + keep, 0) ||
 	    bpf_skb_store_bytes(skb, ip_at, ip, sizeof(*ip), 0) ||
 	    bpf_skb_store_bytes(skb, s->l4 + 13, &flags, 1, 0) ||

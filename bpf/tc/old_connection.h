@@ -35,10 +35,10 @@ IPOS_APART int segment_becomes(struct __sk_buff *skb, const struct ipos_settings
 				  sum_pseudo(t->client_ip, t->service_ip, sizeof(*tcp)));
 	if (bpf_skb_load_bytes(skb, ETH_ALEN, from, ETH_ALEN))
 		return -1;
-	l2_write(w->frame, front_mac_of(set, t->service_ip), from, set->front_vlan, ETH_P_IP);
-	l2 += sizeof(struct iphdr);
-	ip_write((void *)w->frame + l2 - sizeof(struct iphdr), t->client_ip, t->service_ip,
-		 sizeof(struct iphdr) + sizeof(*tcp));
+	l2_write(w->frame, front_mac_of(set, t->service_ip), from, set->front_vlan, ETH_P_FAMILY);
+	l2 += IP_LEN;
+	ip_write((void *)w->frame + l2 - IP_LEN, t->client_ip, t->service_ip,
+		 IP_LEN + sizeof(*tcp));
 	__builtin_memcpy(w->frame + l2, tcp, sizeof(*tcp));
 	if (frame_becomes(skb, w, l2 + sizeof(*tcp)))
 		return -1;
@@ -146,8 +146,8 @@ IPOS_APART int reset_behind(struct __sk_buff *skb, const struct ipos_settings *s
 IPOS_APART int offer_closed(struct __sk_buff *skb, struct ipos_settings *set,
 			    struct ipos_scratch *w, const struct ipos_tuple *t)
 {
-	struct ipos_forward *f = bpf_map_lookup_elem(&forward, t);
-	struct ipos_holding *h = bpf_map_lookup_elem(&holding, t);
+	struct ipos_forward *f = bpf_map_lookup_elem(&FAMILY(forward), t);
+	struct ipos_holding *h = bpf_map_lookup_elem(&FAMILY(holding), t);
 	struct ipos_endpoint *ep = endpoint_of(t);
 	struct notice n = { .type = IPOS_CLOSED };
 
@@ -174,7 +174,7 @@ IPOS_APART int offer_closed(struct __sk_buff *skb, struct ipos_settings *set,
 IPOS_APART int endpoint_gives_way(struct __sk_buff *skb, struct ipos_settings *set,
 				  struct ipos_scratch *w, const struct ipos_tuple *t)
 {
-	struct ipos_forward *f = bpf_map_lookup_elem(&forward, t);
+	struct ipos_forward *f = bpf_map_lookup_elem(&FAMILY(forward), t);
 	struct ipos_endpoint *ep = endpoint_of(t);
 	struct stands at;
 	int alive;

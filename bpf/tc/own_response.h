@@ -106,11 +106,11 @@ IPOS_FUNCTION int answer_piece(struct __sk_buff *skb, struct ipos_scratch *w,
 
 	if (!set || !w || !t)
 		return 0;
-	h = bpf_map_lookup_elem(&holding, t);
+	h = bpf_map_lookup_elem(&FAMILY(holding), t);
 	if (!h || offset >= h->answer)
 		return 0;
 	n = h->answer - offset;
-	room = h->hs.mss < IPOS_MSS ? h->hs.mss : IPOS_MSS;
+	room = h->hs.mss < FAMILY_MSS ? h->hs.mss : FAMILY_MSS;
 	r.reply.flags = TCP_ACK;
 	if (h->hs.options & IPOS_OPT_TIMESTAMPS) {
 		r.reply.options = REPLY_TIMESTAMPS;
@@ -250,7 +250,7 @@ IPOS_INLINE void answered_tell(struct __sk_buff *skb, const struct ipos_settings
 IPOS_APART int answered_segment(struct __sk_buff *skb, struct ipos_settings *set,
 				struct ipos_scratch *w, const struct segment *s)
 {
-	struct ipos_holding *h = bpf_map_lookup_elem(&holding, &s->tuple);
+	struct ipos_holding *h = bpf_map_lookup_elem(&FAMILY(holding), &s->tuple);
 	__u32 end = segment_end(s), known, had;
 	int heard, verdict = CONSUMED;
 

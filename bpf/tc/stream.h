@@ -98,8 +98,8 @@ IPOS_APART int segment_unfit(struct __sk_buff *skb, struct ipos_scratch *w, cons
 	if ((s->flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_ACK ||
 	    !ack_acceptable(at, endpoint_ack(ep, s->ack), ep->snd_nxt - s->ack))
 		return COUNT_DROP_BAD_ACK;
-	if (bpf_skb_load_bytes(skb, s->l2, w->saved, sizeof(struct iphdr)) ||
-	    fold(sum_words(w->saved, sizeof(struct iphdr))) != 0xffff ||
+	if ((IPOS_FAMILY == 4 && (bpf_skb_load_bytes(skb, s->l2, w->saved, IP_LEN) ||
+				  fold(sum_words(w->saved, IP_LEN)) != 0xffff)) ||
 	    !payload_sound(skb, w, s) || load_options(skb, w, s))
 		return COUNT_DROP_BAD_CHECKSUM;
 	if (ep->hs.options & w->option_flags & IPOS_OPT_TIMESTAMPS && at->ts_recent &&
@@ -207,7 +207,7 @@ IPOS_INLINE int read_on(struct __sk_buff *skb, struct ipos_settings *set, struct
 IPOS_APART int follow_held(struct __sk_buff *skb, struct ipos_scratch *w, const struct segment *s,
 			   struct ipos_endpoint *ep)
 {
-	struct ipos_holding *h = bpf_map_lookup_elem(&holding, &s->tuple);
+	struct ipos_holding *h = bpf_map_lookup_elem(&FAMILY(holding), &s->tuple);
 	__u32 cut = ep->request_end - s->seq, snd_una;
 	struct segment *now = (struct segment *)s;
 
@@ -281,7 +281,7 @@ IPOS_FUNCTION int follow(struct __sk_buff *skb, struct ipos_scratch *w, const st
 		return r->verdict;
 	if (!overhangs(ep, s))
 		return given(ep, s, s->length);
-	if (bpf_map_lookup_elem(&holding, &s->tuple))
+	if (bpf_map_lookup_elem(&FAMILY(holding), &s->tuple))
 		return follow_held(skb, w, s, ep);
 	/* A gap: what fills it may come by before. */
 	if (settled == SETTLED_ALL && seq_before(r->at.rcv_nxt, s->seq))

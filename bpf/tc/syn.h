@@ -45,11 +45,10 @@ IPOS_APART __u32 syn_write(const struct ipos_settings *set, struct ipos_scratch 
 	tcp->check = (__u16)~fold((__u64)bpf_csum_diff(NULL, 0, (void *)tcp, SYN_TCP_LEN, 0) +
 				  sum_pseudo(t->client_ip, t->service_ip, SYN_TCP_LEN));
 	l2_write(w->frame, front_mac_of(set, t->service_ip), row->client_mac, set->front_vlan,
-		 ETH_P_IP);
-	ip_write((void *)w->frame + l2, t->client_ip, t->service_ip,
-		 sizeof(struct iphdr) + SYN_TCP_LEN);
-	__builtin_memcpy(w->frame + l2 + sizeof(struct iphdr), tcp, SYN_TCP_LEN);
-	return l2 + sizeof(struct iphdr) + SYN_TCP_LEN;
+		 ETH_P_FAMILY);
+	ip_write((void *)w->frame + l2, t->client_ip, t->service_ip, IP_LEN + SYN_TCP_LEN);
+	__builtin_memcpy(w->frame + l2 + IP_LEN, tcp, SYN_TCP_LEN);
+	return l2 + IP_LEN + SYN_TCP_LEN;
 }
 
 /* No server is left: RST to the SYN (RFC 9293 3.5.2). */
@@ -62,7 +61,7 @@ IPOS_APART int syn_reset(struct __sk_buff *skb, const struct ipos_settings *set,
 
 	s.tuple = *t;
 	__builtin_memcpy(r.mac, row->client_mac, ETH_ALEN);
-	bpf_map_delete_elem(&temporary, t);
+	bpf_map_delete_elem(&FAMILY(temporary), t);
 	count(COUNT_DROP_NO_SERVER);
 	count(COUNT_RST_SENT);
 	return reply_from_tc(skb, set, w, &s, &r);
@@ -90,7 +89,7 @@ IPOS_APART int syn_refusers(struct ipos_scratch *w, struct ipos_temporary *row)
 /* So many have refused it that its client is to send it again: then all are asked anew. */
 IPOS_APART int syn_later(const struct ipos_tuple *t)
 {
-	bpf_map_delete_elem(&temporary, t);
+	bpf_map_delete_elem(&FAMILY(temporary), t);
 	count(COUNT_ASKED_LATER);
 	return TC_ACT_SHOT;
 }
@@ -99,7 +98,7 @@ IPOS_APART int syn_later(const struct ipos_tuple *t)
 IPOS_APART int syn_again(struct __sk_buff *skb, const struct ipos_settings *set,
 			 struct ipos_scratch *w, const struct ipos_tuple *t)
 {
-	struct ipos_temporary *row = bpf_map_lookup_elem(&temporary, t);
+	struct ipos_temporary *row = bpf_map_lookup_elem(&FAMILY(temporary), t);
 	struct ipos_address *a = address_of(t->service_ip, t->service_port);
 	struct ipos_service *service = a ? service_at(a->service) : NULL;
 	struct draw d = draw_for(t);
@@ -129,7 +128,7 @@ IPOS_APART int syn_again(struct __sk_buff *skb, const struct ipos_settings *set,
 	count(COUNT_SYN_FORWARDED);
 	s.tuple = *t;
 	s.l2 = l2_length(set->front_vlan);
-	s.l4 = s.l2 + sizeof(struct iphdr);
+	s.l4 = s.l2 + IP_LEN;
 	s.tcp_len = SYN_TCP_LEN;
 	s.payload = s.l4 + SYN_TCP_LEN;
 	r.server = c.server;

@@ -16,7 +16,7 @@ IPOS_APART int unattached_asked(struct xdp_md *ctx, struct ipos_settings *set,
 				struct ipos_scratch *w, const struct segment *s)
 {
 	const struct segment *in = &((struct arrived *)w->saved)->in;
-	struct ipos_temporary *t = bpf_map_lookup_elem(&temporary, &s->tuple);
+	struct ipos_temporary *t = bpf_map_lookup_elem(&FAMILY(temporary), &s->tuple);
 	struct ipos_holding *h = holding_among(roles_of(&s->tuple), &s->tuple);
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ipos_endpoint *ep = &w->endpoint;
@@ -27,7 +27,7 @@ IPOS_APART int unattached_asked(struct xdp_md *ctx, struct ipos_settings *set,
 	if ((in->flags & (TCP_ACK | TCP_RST)) != TCP_ACK || (void *)(eth + 1) > end)
 		return drop(COUNT_DROP_FRAME_LOCATE);
 	if (!h && t && t->state == IPOS_TEMP_OPEN && in->ack == t->hs.iss + 1)
-		bpf_map_delete_elem(&temporary, &s->tuple);
+		bpf_map_delete_elem(&FAMILY(temporary), &s->tuple);
 	if (!h || h->answer || h->moving || in->ack != h->hs.iss + 1 ||
 	    forward_among(roles_of(&s->tuple), &s->tuple))
 		return drop(COUNT_DROP_FRAME_LOCATE);
@@ -71,7 +71,7 @@ IPOS_APART int back_locate(struct xdp_md *ctx, struct ipos_settings *set, struct
 	void *tail;
 
 	__builtin_memset(p, 0, sizeof(*p));
-	p->in.l2 = s->l2 + IPOS_HEADER_LEN;
+	p->in.l2 = s->l2 + HEADER_LEN;
 	if (!arrived_read(ctx, p))
 		return drop(COUNT_DROP_FRAME_SHORT);
 	tail = data + (p->in.l2 & 63) + (p->ip_len & 0x3fff);
@@ -86,8 +86,8 @@ IPOS_APART int back_locate(struct xdp_md *ctx, struct ipos_settings *set, struct
 	if (!question_believed(set, h->endpoint_port, bpf_ktime_get_boot_ns()))
 		return drop(COUNT_DROP_FRAME_TIME);
 	s->tuple = p->in.tuple;
-	if (p->what != PARSED_TCP || p->in.flags & TCP_SYN || s->tuple.client_ip != h->client_ip ||
-	    s->tuple.client_port != h->client_port)
+	if (p->what != PARSED_TCP || p->in.flags & TCP_SYN ||
+	    s->tuple.client_ip != header_client(h) || s->tuple.client_port != h->client_port)
 		return drop(COUNT_DROP_FRAME_UNKNOWN);
 	count(COUNT_FRAMES_RECEIVED);
 	ep = endpoint_among(roles_of(&s->tuple), &s->tuple);
@@ -119,22 +119,22 @@ IPOS_INLINE int is_unknown(const struct ipos_tuple *t)
 IPOS_APART int back_located(struct xdp_md *ctx, const struct ipos_settings *set,
 			    struct ipos_scratch *w, struct segment *s, const struct peer *from)
 {
-	struct ipos_located *body = (void *)w->words + IPOS_HEADER_LEN;
+	struct ipos_located *body = (void *)w->words + HEADER_LEN;
 	struct ipos_header *h = (void *)w->words;
 	struct ipos_forward *f = &w->forward;
 	struct ipos_question *asked;
 	__u64 now = bpf_ktime_get_boot_ns(), sent;
 
-	if (bpf_xdp_load_bytes(ctx, s->l2 + IPOS_HEADER_LEN, body, sizeof(*body)))
+	if (bpf_xdp_load_bytes(ctx, s->l2 + HEADER_LEN, body, sizeof(*body)))
 		return drop(COUNT_DROP_FRAME_SHORT);
 	__builtin_memcpy(&sent, body->tag, IPOS_TAG_LEN);
 	located_macs(w, set->back_mac, from->mac);
-	if (!tag_right(set, w, IPOS_HEADER_LEN + LOCATED_TAGGED + 2 * ETH_ALEN, sent))
+	if (!tag_right(set, w, HEADER_LEN + LOCATED_TAGGED + 2 * ETH_ALEN, sent))
 		return drop(COUNT_DROP_FRAME_TAG);
 	s->tuple.service_ip = body->service_ip;
 	s->tuple.service_port = body->service_port;
 	count(COUNT_FRAMES_RECEIVED);
-	asked = bpf_map_lookup_elem(&questions, &s->tuple);
+	asked = bpf_map_lookup_elem(&FAMILY(questions), &s->tuple);
 	if (!asked || asked->question != body->question || now - asked->asked_ns > ANSWER_NS ||
 	    !is_unknown(&s->tuple))
 		return drop(COUNT_DROP_FRAME_UNKNOWN);
@@ -153,7 +153,7 @@ IPOS_APART int back_located(struct xdp_md *ctx, const struct ipos_settings *set,
 	f->last_seen_ns = now;
 	if (forward_put(&s->tuple, f))
 		return drop(COUNT_DROP_TABLE_FULL);
-	bpf_map_delete_elem(&questions, &s->tuple);
+	bpf_map_delete_elem(&FAMILY(questions), &s->tuple);
 	count(COUNT_LOCATED);
 	return XDP_DROP;
 }

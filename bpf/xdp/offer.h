@@ -37,7 +37,7 @@ IPOS_APART int refuse_offer(struct xdp_md *ctx, struct ipos_settings *set, struc
 	row->offer = w->endpoint.migration;
 	row->hs = w->endpoint.hs;
 	row->created_ns = row->last_seen_ns = bpf_ktime_get_boot_ns();
-	bpf_map_update_elem(&temporary, &s->tuple, row, BPF_ANY);
+	bpf_map_update_elem(&FAMILY(temporary), &s->tuple, row, BPF_ANY);
 	return refuse(ctx, set, w, s, w->endpoint.hs.iss,
 		      IPOS_OFFER_OF(w->endpoint.migration) << IPOS_REFUSAL_BITS | reason);
 }
@@ -82,10 +82,12 @@ IPOS_APART __u16 first_of(const struct ipos_tuple *t, const struct ipos_address 
 			  __u32 named)
 {
 	struct ipos_address_key key = { .ip = t->client_ip };
-	struct ipos_address *own = address_of(named, t->service_port);
+	__u16 first = server_named(named, t->service_port);
+	struct ipos_address *own;
 
-	if (!own)
-		own = bpf_map_lookup_elem(&addresses, &key);
+	if (first)
+		return first;
+	own = bpf_map_lookup_elem(&FAMILY(addresses), &key);
 	return own ? own->holder : addressed->holder;
 }
 
@@ -93,11 +95,11 @@ IPOS_APART __u16 first_of(const struct ipos_tuple *t, const struct ipos_address 
 IPOS_INLINE int connection_read(struct xdp_md *ctx, struct ipos_settings *set,
 				struct ipos_scratch *w, const struct segment *s)
 {
-	struct ipos_connection *info = (void *)w->words + IPOS_HEADER_LEN;
+	struct ipos_connection *info = (void *)w->words + HEADER_LEN;
 	struct ipos_header *h = (void *)w->words;
 	struct wide_tag sent;
 
-	if (bpf_xdp_load_bytes(ctx, s->l2 + IPOS_HEADER_LEN, info, IPOS_CONNECTION_LEN))
+	if (bpf_xdp_load_bytes(ctx, s->l2 + HEADER_LEN, info, CONNECTION_LEN))
 		return COUNT_DROP_FRAME_SHORT;
 	__builtin_memcpy(&sent, info->tcb.tag, sizeof(sent));
 	__builtin_memset(info->tcb.tag, 0, sizeof(info->tcb.tag));
@@ -121,8 +123,8 @@ IPOS_INLINE int offer_of_another(struct xdp_md *ctx, struct ipos_settings *set,
 				 struct ipos_scratch *w, const struct segment *s,
 				 const struct peer *from, const struct ipos_endpoint *known)
 {
-	struct ipos_temporary *t = bpf_map_lookup_elem(&temporary, &s->tuple);
-	__u32 at = s->l2 + IPOS_HEADER_LEN + offsetof(struct ipos_trailer, reason);
+	struct ipos_temporary *t = bpf_map_lookup_elem(&FAMILY(temporary), &s->tuple);
+	__u32 at = s->l2 + HEADER_LEN + offsetof(struct ipos_trailer, reason);
 	__u16 other = 0;
 
 	if (t && t->state == IPOS_TEMP_CLOSED && t->hs.iss == w->endpoint.hs.iss)
@@ -171,7 +173,7 @@ IPOS_INLINE int connection_taken(struct xdp_md *ctx, struct ipos_settings *set,
 				 struct ipos_scratch *w, const struct segment *s,
 				 const struct ipos_endpoint *known)
 {
-	struct ipos_connection *info = (void *)w->words + IPOS_HEADER_LEN;
+	struct ipos_connection *info = (void *)w->words + HEADER_LEN;
 	struct ipos_endpoint *ep = &w->endpoint;
 	struct ipos_service *service = service_at(ep->service);
 	int failed;
@@ -197,10 +199,10 @@ IPOS_INLINE int connection_taken(struct xdp_md *ctx, struct ipos_settings *set,
 }
 
 /* Whether this server answers for an address on front. */
-IPOS_INLINE int is_held_here(__u32 ip)
+IPOS_INLINE int is_held_here(ipos_ip ip)
 {
 	struct ipos_address_key key = { .ip = ip };
-	struct ipos_address *row = bpf_map_lookup_elem(&addresses, &key);
+	struct ipos_address *row = bpf_map_lookup_elem(&FAMILY(addresses), &key);
 
 	return row && row->arp == IPOS_ARP_ANSWER;
 }
@@ -225,7 +227,7 @@ IPOS_INLINE int may_return(const struct ipos_tuple *t, const struct ipos_endpoin
 IPOS_APART int endpoint_returns(struct xdp_md *ctx, struct ipos_settings *set,
 				struct ipos_scratch *w, const struct segment *s)
 {
-	struct ipos_connection *info = (void *)w->words + IPOS_HEADER_LEN;
+	struct ipos_connection *info = (void *)w->words + HEADER_LEN;
 	struct ipos_endpoint *known, *ep = &w->endpoint;
 	struct ipos_header *header = (void *)w->words;
 	struct notice n = { .endpoint_ip = header->endpoint_ip,
@@ -246,7 +248,7 @@ IPOS_APART int endpoint_returns(struct xdp_md *ctx, struct ipos_settings *set,
 	if ((f && f->iss == ep->hs.iss && f->migration > ep->migration) ||
 	    (known && known->hs.iss == ep->hs.iss && known->migration > ep->migration))
 		return notify(ctx, set, w, s, &n);
-	t = bpf_map_lookup_elem(&temporary, &s->tuple);
+	t = bpf_map_lookup_elem(&FAMILY(temporary), &s->tuple);
 	if (!f && t && t->state == IPOS_TEMP_CLOSED && t->hs.iss == ep->hs.iss)
 		return notify(ctx, set, w, s, &n);
 	if (!a || h || known || !may_return(&s->tuple, ep, f))
@@ -262,7 +264,7 @@ IPOS_APART int endpoint_returns(struct xdp_md *ctx, struct ipos_settings *set,
 	h->irs = ep->hs.irs;
 	h->service = a->service;
 	h->window = bpf_ntohl(info->tcb.snd_wnd) >> (info->tcb.snd_wscale & 15);
-	h->client_ip = s->tuple.client_ip;
+	h->client_ip = client_word(s->tuple.client_ip);
 	h->migration = ep->migration;
 	h->head_state = head_first(IPOS_MODE_LATER);
 	h->created_ns = h->last_seen_ns = now;
@@ -281,7 +283,7 @@ IPOS_APART int endpoint_returns(struct xdp_md *ctx, struct ipos_settings *set,
 IPOS_INLINE int back_connection(struct xdp_md *ctx, struct ipos_settings *set,
 				struct ipos_scratch *w, struct segment *s, const struct peer *from)
 {
-	struct ipos_connection *info = (void *)w->words + IPOS_HEADER_LEN;
+	struct ipos_connection *info = (void *)w->words + HEADER_LEN;
 	struct ipos_header *h = (void *)w->words;
 	struct ipos_endpoint *known, *ep = &w->endpoint;
 	struct ipos_server *self;
@@ -306,7 +308,7 @@ IPOS_INLINE int back_connection(struct xdp_md *ctx, struct ipos_settings *set,
 		return refuse_offer(ctx, set, w, s, IPOS_REFUSE_NO_LISTENER);
 	if (self->state == IPOS_SERVER_MAINT)
 		return refuse_offer(ctx, set, w, s, IPOS_REFUSE_STATE);
-	t = bpf_map_lookup_elem(&temporary, &s->tuple);
+	t = bpf_map_lookup_elem(&FAMILY(temporary), &s->tuple);
 	if (t && t->state == IPOS_TEMP_REFUSED && t->hs.iss == ep->hs.iss &&
 	    t->offer == (__u16)ep->migration)
 		return refuse_offer(ctx, set, w, s, t->reason);
@@ -321,7 +323,7 @@ IPOS_INLINE int back_connection(struct xdp_md *ctx, struct ipos_settings *set,
 		known->last_seen_ns = bpf_ktime_get_boot_ns();
 		return drop(COUNT_ABSORBED); /* offered again, and still welcome */
 	}
-	left = bpf_map_lookup_elem(&left_behind, &s->tuple);
+	left = bpf_map_lookup_elem(&FAMILY(left_behind), &s->tuple);
 	if (left && left->iss == ep->hs.iss && left->migration > ep->migration) {
 		struct notice n = { .endpoint_ip = h->endpoint_ip,
 				    .endpoint_port = h->endpoint_port,

@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Final
 
 import ipos
-from ipos.kernel import build, hooks
-from ipos.kernel.hooks import Attachment, Hook, Link, default_plan
+from ipos.kernel import build, families, hooks
+from ipos.kernel.attachments import default_plan
+from ipos.kernel.hooks import Attachment, Hook, Link
 from ipos.kernel.libbpf import elf, syscall
 from ipos.kernel.libbpf.errors import (
     AbiMismatch,
@@ -92,15 +93,21 @@ def expect_free(pin_dir: Path | str, interfaces: Sequence[int]) -> None:
 
 
 def load(
-    objects_dir: Path | str, pin_dir: Path | str, map_sizes: Mapping[str, int] | None = None
+    objects_dir: Path | str,
+    pin_dir: Path | str,
+    map_sizes: Mapping[str, int] | None = None,
+    *,
+    six: bool = False,
 ) -> Plane:
     """Load every .bpf.o of a directory and pin its maps and programs. Attaches nothing.
 
-    `map_sizes` gives maps by name another number of entries than their object says. All of it or
-    none: when anything is refused, nothing stays pinned.
+    `map_sizes` gives maps by name another number of entries than their object says; IPv6's have
+    those of IPv4's. six: IPv6's programs, too. All of it or none: when anything is refused, nothing
+    stays pinned.
     """
     objects_dir, pin_dir = Path(objects_dir), Path(pin_dir)
     paths, abi = _objects(objects_dir)
+    paths = [path for path in paths if six or not families.is_six(path)]
     ensure_bpffs(pin_dir)
     if (pin_dir / "abi").exists():
         raise AlreadyLoaded(f"a data plane is loaded at {pin_dir}: upgrade it, or detach it first")
@@ -111,6 +118,7 @@ def load(
         try:
             _load_objects(paths, pin_dir, "progs", dict(map_sizes or {}))
             _fill_free_lists(pin_dir)
+            families.join(pin_dir)
             build.remember(pin_dir, build.digest(objects_dir))
             _pin_abi(pin_dir, abi)
         except BaseException:
@@ -178,6 +186,8 @@ def upgrade(objects_dir: Path | str, pin_dir: Path | str) -> Upgrade:
             f"the data plane at {pin_dir} has ABI {pinned}, the programs in {objects_dir} have "
             f"ABI {abi}: drain this server, run `ipos detach`, and start it anew"
         )
+    six = families.has_six(pin_dir)
+    paths = [path for path in paths if six or not families.is_six(path)]
     with locked(pin_dir):
         _remove(pin_dir / "progs-new")  # of an upgrade that died
         (pin_dir / "progs-new").mkdir()
@@ -188,6 +198,7 @@ def upgrade(objects_dir: Path | str, pin_dir: Path | str) -> Upgrade:
                 hooks.replace(pin_dir, pin_dir / "progs-new", result.replaced)
                 for name in result.replaced:
                     (pin_dir / "progs-new" / name).rename(pin_dir / "progs" / name)
+                families.join(pin_dir)
             build.remember(pin_dir, build.digest(objects_dir))
         finally:
             _remove(pin_dir / "progs-new")
@@ -241,6 +252,7 @@ def _load_objects(
         objects = [stack.enter_context(BpfObject(path)) for path in paths]
         known = {name for o in objects for name, m in o.maps.items() if not m.internal}
         unknown = sorted(set(map_sizes) - known)
+        map_sizes = {f"{name}6": size for name, size in map_sizes.items()} | dict(map_sizes)
         if unknown:
             raise LoadError(f"no object has a map called {', '.join(unknown)}, to be sized")
         for bpf_object in objects:
