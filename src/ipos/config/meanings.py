@@ -53,7 +53,8 @@ MEANINGS: dict[str, str] = {
     "Server.on_stop": 'What SIGTERM does: "stay" ends only the agent, "leave" drains the server '
     "first.",
     "Server.mptcp": 'Whether new sockets may use MPTCP: "off" sets `net.mptcp.enabled` to 0 until '
-    '`ipos detach`, "leave" changes nothing. An application that listens with MPTCP is not served.',
+    '`ipos detach`, "leave" changes nothing. An application that listens with MPTCP gets '
+    "connections only by their SYNs, and none where the request is needed.",
     "Server.notrack": "What is done where a firewall translates addresses, as on each host with "
     'Docker, and the kernel takes the sockets of adopted requests away: "auto" keeps connection '
     "tracking away from the services, by the table `ip ipos` of nftables, until `ipos detach`; "

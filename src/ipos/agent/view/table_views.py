@@ -13,6 +13,7 @@ from typing import Any
 
 from ipos.abi import rows
 from ipos.abi.layout import constant
+from ipos.agent.heartbeat.message import Listening
 from ipos.agent.host.paths import snapshot_file
 from ipos.agent.rows.url_reader import installed, pool_of_service
 from ipos.agent.snapshot import snapshot
@@ -220,15 +221,25 @@ def sockets(
             if port in seen:
                 continue
             seen.add(port)
-            up = not name or name in server.services
             yield ListeningRow(
                 server_ip=IPv4Address(server.addresses[0]),
                 tcp_port=port,
                 process=one.pid or None,
-                health=Health.MPTCP if one.mptcp else Health.UP if up else Health.DOWN,
+                health=_health(one, name, server),
                 application_port=one.port,
                 container=one.container or None,
             )
+
+
+def _health(one: Listening, service: str, server: Advertised) -> Health:
+    """Of the socket of a service, or of no service: ""."""
+    if one.outside:
+        return Health.OUTSIDE
+    if one.mptcp and service not in server.by_syn:
+        return Health.MPTCP
+    if service and service not in server.services:
+        return Health.DOWN
+    return Health.SYN if one.mptcp else Health.UP
 
 
 def _application(view: View) -> Iterator[Row]:
