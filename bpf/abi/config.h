@@ -203,7 +203,7 @@ struct ipos_service { /* map `services`, by index */
 	__u32 box_netns; /* 1 + the id of that container's network namespace; 0: ours */
 	__u16 start_s;	 /* how long a request may wait until its application is started */
 	__u8 starts;	 /* enum ipos_starts */
-	__u8 zero;
+	__u8 own_only;	 /* 1: its clients are own programs of the farm's servers, and no others */
 };
 
 struct ipos_candidate {

@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 
-from ipos.config import agent_section, health_check, schema, starting, uplink
+from ipos.config import agent_section, health_check, schema, spawning, starting, uplink
 from ipos.config.meanings import MEANINGS
 from scripts.docs.markdown import code, page, section, summary, table
 
 _TABLES = (
     schema.Farm, schema.Limits, schema.Server, agent_section.Agent, schema.Service, schema.Session,
-    health_check.Check, starting.Start, schema.Pool, schema.Route, uplink.Uplink,
+    health_check.Check, starting.Start, spawning.Spawn, schema.Pool, schema.Route, uplink.Uplink,
 )  # fmt: skip
 
 _INTRODUCTION = """

@@ -1017,7 +1017,7 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
             ("box_netns", 32, "I", None),
             ("start_s", 36, "H", None),
             ("starts", 38, "B", None),
-            ("zero", 39, "B", None),
+            ("own_only", 39, "B", None),
         ),
     ),
     "ipos_candidate": (
@@ -1948,6 +1948,11 @@ COUNTERS: list[tuple[int, str, str]] = [
         "states of a server or an edition that this server's agent does not know",
     ),
     (234, "DROP_STATE_OLD", "states that are no newer than the last one of their server"),
+    (
+        235,
+        "DROP_OWN_ONLY",
+        "packets from outside to a service that is only for programs of the farm's servers",
+    ),
     (240, "DROP_UPLINK", "a packet that came by another uplink than its service address's"),
     (
         255,

@@ -848,6 +848,7 @@ class Service:
     box_netns: int = 0
     start_s: int = 0
     starts: Starts = Starts(0)
+    own_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

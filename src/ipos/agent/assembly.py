@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address
 
+import structlog
+
 from ipos.agent import setup
 from ipos.agent.beat import Beat
 from ipos.agent.departure import Departure
@@ -34,6 +36,7 @@ from ipos.agent.http.readiness import Readiness, unready
 from ipos.agent.loop.tasks import Tasks
 from ipos.agent.network.untracked import TranslationWatch
 from ipos.agent.on_demand.awaiting import Awaiting
+from ipos.agent.on_demand.calls import Calls, process_started
 from ipos.agent.on_demand.supervisor import Supervisor
 from ipos.agent.reload import Reload
 from ipos.agent.serving import Serving
@@ -44,6 +47,8 @@ from ipos.agent.uplinks.watch import UplinkLinks
 from ipos.agent.view.snapshot_file import SnapshotFile
 from ipos.instance.process import has_systemd
 from ipos.kernel.libbpf.map_store import Map
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -86,7 +91,7 @@ def assemble(stack: ExitStack, parts: Parts, reloads: Reloads, tasks: Tasks) -> 
         undone, tasks, outages.sentences,
     )  # fmt: skip
     supervisor = stack.enter_context(_supervisor(parts, tasks))
-    serving = Serving(stack, parts, reloads, snapshot, examiner, tasks)
+    serving = Serving(stack, parts, reloads, snapshot, examiner, supervisor, tasks)
     exchange = Exchange(
         parts.config, parts.front, parts.back, parts.datagram_keys, port, prober,
         parts.members, parts.orders, parts.checks, parts.observer, parts.rows, expiry,
@@ -129,6 +134,7 @@ def _supervisor(parts: Parts, tasks: Tasks) -> Supervisor:
         Awaiting(parts.pins, parts.tables, lambda: rows.slots),
         parts.trouble,
         parts.decided,
+        Calls(config.server.name, paths.calls_file(), process_started, log.error),
         tasks,
         parts.undone,
         by_systemd=has_systemd() and paths.own_cgroup() is None,

@@ -13,8 +13,10 @@ from ipos.agent.host.systemd import READY, notify
 from ipos.agent.http import http_server
 from ipos.agent.http.agent_control import AgentControl, Reloads
 from ipos.agent.http.history import History
+from ipos.agent.http.spawning_routes import Spawning
 from ipos.agent.http.web_port import open_port
 from ipos.agent.loop import tasks
+from ipos.agent.on_demand.supervisor import Supervisor
 from ipos.agent.startup import Parts
 from ipos.agent.view.snapshot_file import SnapshotFile
 from ipos.agent.view.table_views import View
@@ -35,6 +37,7 @@ class Serving:
         reloads: Reloads,
         snapshot: SnapshotFile,
         examiner: Examiner,
+        supervisor: Supervisor,
         running: tasks.Tasks,
     ) -> None:
         """stack: closes the sockets."""
@@ -42,6 +45,7 @@ class Serving:
         self._reloads = reloads
         self._snapshot = snapshot
         self._examiner = examiner
+        self._supervisor = supervisor
         self._tasks = running
         self._history = History()
         self._listener = http_server.listen(paths.api_socket())
@@ -91,6 +95,7 @@ class Serving:
             parts.decisions.rule,
             self._history.document,
             self._examiner.ask_all,
+            Spawning(self._supervisor, lambda: str(parts.config.server.addresses[0])),
         )
         await http_server.serve(self._listener, control, self._web)
 

@@ -132,7 +132,8 @@ class Starting(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `used_s` is until when it was used as far as this server knows, as Unix time. `memory` is what
     it took last time, in bytes, `obeyed` the number of the last choice that was carried out. `why`
     is the sentence about its last failure. `connections` are those that it has, rounded, 0 where
-    they do not matter.
+    they do not matter. `call` names the call that asked for it, where it was spawned: then `why`
+    says how it has ended.
     """
 
     service: str
@@ -143,15 +144,33 @@ class Starting(msgspec.Struct, frozen=True, array_like=True, gc=False):
     obeyed: Big = 0
     why: str = ""
     connections: Big = 0
+    call: str = ""
+
+
+class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A call for a spawned program, which lives as long as its caller's server says this.
+
+    `service` is the one by which it is reached, and `name` is the call's own: its server's name, a
+    dot and a number. `wanted`: it does not run yet, so somebody is to start it with `args`.
+    """
+
+    service: str
+    name: str
+    wanted: bool = False
+    args: list[str] = []
 
 
 class Choice(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Which server is to start a service's application, or to stop it. Numbers rise."""
+    """Which server is to start a service's application, or to stop it. Numbers rise.
+
+    `call` is the call that it is started for, "" where it is for requests.
+    """
 
     service: str
     server: str
     number: Big
     stops: bool = False
+    call: str = ""
 
 
 class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -175,7 +194,7 @@ class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     are those that it is on and what is wrong with each (`uplinks.uplink_faults`); None where the
     farm has none. `memory_short` and `bandwidth_short` are how short it is of them, 0 for enough
     (`ipos.agent.host.shortage`). `by_syn` are those of `services` whose connections it can take
-    only by their SYNs.
+    only by their SYNs. `calls` are those of the server's programs for spawned ones.
     New fields go to the end, with a default.
     """
 
@@ -212,6 +231,7 @@ class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     memory_short: Percent = 0
     bandwidth_short: Percent = 0
     by_syn: list[str] = []
+    calls: list[Call] = []
 
 
 def stands_the_same(before: State | None, now: State) -> bool:
@@ -230,7 +250,7 @@ def stands_the_same(before: State | None, now: State) -> bool:
         and (before.hears, before.holds, before.claims) == (now.hears, now.holds, now.claims)
         and (before.starting, before.choices) == (now.starting, now.choices)
         and before.uplinks == now.uplinks
-        and before.by_syn == now.by_syn
+        and (before.by_syn, before.calls) == (now.by_syn, now.calls)
     )
 
 

@@ -19,6 +19,7 @@ from ipos.agent.host.shortage import Shortage
 from ipos.agent.network.seen_sockets import SeenSockets
 from ipos.config.modes import takes_syns
 from ipos.config.schema import Config
+from ipos.config.slots import is_slot
 
 _LOOK_AGAIN_NS = 1_000_000_000
 _LISTENERS_NS = 350_000_000
@@ -177,7 +178,8 @@ class Observer:
         """What an operator should know."""
         others = [self._options.remark]
         if self.boxes is not None:
-            unserved = len(self._served) < len(self.config.service)
+            wanted = {one.name for one in self.config.service if not is_slot(one.name)}
+            unserved = bool(wanted.difference(self._served))
             others += [self.boxes.trouble, self.boxes.denied if unserved else ""]
         return [*self._elsewhere, *filter(None, others)]
 

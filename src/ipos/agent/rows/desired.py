@@ -24,6 +24,7 @@ from ipos.agent.rows.redirect_names import name_rows
 from ipos.agent.rows.session_rows import session_row
 from ipos.config import modes, ownprograms
 from ipos.config.schema import Config, Service
+from ipos.config.slots import Slot
 from ipos.handshake.keys import KeyRing
 
 POLICIES = {policy.name.lower().replace("_", "-"): policy for policy in rows.Policy}
@@ -337,6 +338,7 @@ def _service(
         flow_idle_s=service.flow_idle_s,
         start_s=service.start.start_timeout_s if service.start else 0,
         starts=placement.starts(service, members, now_ns),
+        own_only=isinstance(service, Slot),
     )
 
 

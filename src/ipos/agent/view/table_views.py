@@ -18,6 +18,7 @@ from ipos.agent.host.paths import snapshot_file
 from ipos.agent.rows.url_reader import installed, pool_of_service
 from ipos.agent.snapshot import snapshot
 from ipos.agent.snapshot.snapshot import Advertised, Snapshot
+from ipos.config.slots import is_slot
 from ipos.kernel import data_plane
 from ipos.kernel.maps import Tables
 from ipos.kernel.pins import find_pin_directory
@@ -366,7 +367,7 @@ def service_list(view: View) -> list[dict[str, Any]]:
         if service is None or not service.used:
             continue
         pool = view.tables.pools.get(service.pool)
-        if pool is None:
+        if pool is None or (is_slot(name) and not pool.candidates):
             continue
         found.append(
             {
