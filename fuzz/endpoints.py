@@ -68,14 +68,20 @@ def cookie_key(epoch: int) -> bytes:
 
 @dataclass(slots=True)
 class Bench:
-    """One node, cleared between sessions. `there`: requests are decided for s2."""
+    """One node, cleared between sessions. `there`: requests are decided for s2.
+
+    `starts`: no server has the application, and one is to start it.
+    """
 
     there: bool
+    starts: bool = False
     machine: NativeMachine = field(default_factory=lambda: NativeMachine(SIZES))
     packets: int = 0
 
     def __post_init__(self) -> None:
-        configure(self.machine, Config(candidates=(2,) if self.there else (1,)))
+        candidates = () if self.starts else (2,) if self.there else (1,)
+        starts = "WAIT" if self.starts else "NOT"
+        configure(self.machine, Config(candidates=candidates, starts=starts))
         for epoch in _EPOCHS:
             raw = cookie_key(epoch)
             self.machine.table("cookie_keys")[epoch % constant("IPOS_EPOCHS")] = {
@@ -155,11 +161,19 @@ class Bench:
             return _unsound(error, packet, ran, counters)
         key = (int(segment.source), segment.source_port, int(segment.destination))
         wall_s = (WALL_NS - NOW_NS + now) / 1e9
-        around = Around(key=cookie_key, now_wall_s=wall_s, now_ns=now)
+        around = Around(
+            key=cookie_key, now_wall_s=wall_s, now_ns=now,
+            server_ready=not self.starts, starts=self.starts,
+        )  # fmt: skip
         told = step(endpoints.get(key, Endpoint()), segment, around)
         endpoints[key] = told.endpoint
         if told.endpoint.state is State.DECIDED:
             self._decided(told.endpoint, segment, ran)
+            return False
+        if "START_AWAITED" in told.counters and _refusal(
+            told.endpoint.window.data, later=told.endpoint.began is not None
+        ):
+            self._refused_whole(told.endpoint, ran)
             return False
         _compare("counters", counters, _counted(told.counters))
         _compare("answer", _answers(ran), _answer(told))
@@ -170,7 +184,8 @@ class Bench:
             stamps = told.answer.options.find(b"\x08\x0a")
             value = told.answer.options[stamps + 2 : stamps + 6] if stamps >= 0 else bytes(4)
             client.heard(told.answer.seq, int.from_bytes(value, "big"))
-        return True
+        # When it comes again depends on clocks that the oracle has not.
+        return "START_AWAITED" not in told.counters
 
     def _seen(self, segment: Segment) -> tuple[Any, ...]:
         """The endpoint as the tables have it."""
@@ -203,6 +218,14 @@ class Bench:
         if state is State.CLOSED:
             return (state, row["client_end"])
         return (state, _handshake(row["hs"]), 0, 0) if state is State.OPEN else (state,)
+
+    def _refused_whole(self, endpoint: Endpoint, ran: Ran) -> None:
+        """A request that no server may serve does not wait for one: the client is told at once."""
+        refusal = _refusal(endpoint.window.data, later=endpoint.began is not None)
+        got = b"".join(parse_packet(out.frame[14:]).data for out in ran.clones)
+        if ran.redirected:
+            got += parse_packet(ran.redirected.frame[14:]).data
+        _compare("refusal", got, refusal)
 
     def _decided(self, endpoint: Endpoint, segment: Segment, ran: Ran) -> None:
         """The owner gets the handshake and the bytes, whichever way."""
@@ -341,7 +364,7 @@ def _compare(what: str, native: object, oracle: object) -> None:
 def run(seed: int, count: int) -> tuple[int, list[str]]:
     """At least `count` packets; how many there were, and what differed."""
     rng = random.Random(seed)
-    benches = (Bench(there=False), Bench(there=True))
+    benches = (Bench(there=False), Bench(there=True), Bench(there=True, starts=True))
     found: list[str] = []
     while sum(bench.packets for bench in benches) < count and len(found) < 20:
         bench = rng.choice(benches)

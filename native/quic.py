@@ -4,7 +4,8 @@
 import ctypes
 
 from ipos.abi.layout import layout
-from native.library import Node, library
+from native.binding import library
+from native.library import Node
 from native.shapes import unpack
 
 READS = ("unreadable", "part", "whole", "too long")

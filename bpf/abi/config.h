@@ -208,9 +208,10 @@ struct ipos_service { /* map `services`, by index */
 	__u32 box_netns; /* 1 + the id of that container's network namespace; 0: ours */
 	__u16 start_s;	 /* how long a request may wait until its application is started */
 	__u8 starts;	 /* enum ipos_starts */
+	__u8 own_only;	 /* 1: its clients are own programs of the farm's servers, and no others */
 	__u8 id_at;	 /* MODE_QUIC: where in a connection ID the server's number is */
 	__u8 id_bytes;	 /* and how many it has, up to IPOS_QUIC_NUMBER_MAX; 0: none */
-	__u8 zero[3];
+	__u8 zero[2];
 	ipos_ip6 application_ip6; /* as `application_ip` and `listener_ip`, of IPv6 */
 	ipos_ip6 listener_ip6;
 };

@@ -271,6 +271,8 @@ struct ipos_decision { /* ring `decisions` */
 	X(220, FLOW_FRAGMENT_LOST, \
 	  "fragments of UDP whose first one was not seen: left to this server's kernel") \
 	X(221, FLOW_EXPIRED, "rows of flows taken away because no datagram came in time") \
+	X(235, DROP_OWN_ONLY, \
+	  "packets from outside to a service that is only for programs of the farm's servers") \
 	X(240, DROP_UPLINK, "a packet that came by another uplink than its service address's") \
 	X(222, DROP_BOX_FOREIGN, "a container's packet of a connection that is not its own") \
 	X(223, BOX_LOST, "connections reset because the container of their application has gone") \

@@ -163,8 +163,10 @@ IPOS_APART int packet_not_ours(struct xdp_md *ctx, struct ipos_settings *set,
 	t = bpf_map_lookup_elem(&FAMILY(temporary), &s->tuple);
 	a = address_of(s->tuple.service_ip, s->tuple.service_port);
 	service = a ? service_at(a->service) : NULL;
-	on_connection =
-		service && service->select == IPOS_SELECT_CONNECTION && p->what == PARSED_TCP;
+	/* a service may turn to requests while a handshake goes on */
+	on_connection = service && p->what == PARSED_TCP &&
+			(service->select == IPOS_SELECT_CONNECTION ||
+			 (t && t->state == IPOS_TEMP_SYN_HERE));
 	if (t && t->state == IPOS_TEMP_CLOSED && !(on_connection && in->flags & TCP_SYN)) {
 		struct notice n = { .endpoint_ip = h->endpoint_ip,
 				    .endpoint_port = h->endpoint_port,

@@ -206,6 +206,8 @@ IPOS_INLINE int client_segment(struct xdp_md *ctx, struct ipos_settings *set,
 		return XDP_PASS;
 	if (is_forged(ctx, set, s))
 		return drop(COUNT_DROP_OWN_ADDRESS);
+	if (unlikely(service->own_only) && ctx->ingress_ifindex != set->own_front_ifindex)
+		return drop(COUNT_DROP_OWN_ONLY);
 	urgent_look(ctx, s, service);
 	now = boot_ns_tick(set, w);
 	if ((s->flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN)

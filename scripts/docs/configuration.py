@@ -6,14 +6,22 @@ from typing import Any
 
 import msgspec
 
-from ipos.config import agent_section, connection_id, health_check, schema, starting, uplink
+from ipos.config import (
+    agent_section,
+    connection_id,
+    health_check,
+    schema,
+    spawning,
+    starting,
+    uplink,
+)
 from ipos.config.meanings import MEANINGS
 from scripts.docs.markdown import code, page, section, summary, table
 
 _TABLES = (
     schema.Farm, schema.Limits, schema.Server, agent_section.Agent, schema.Service, schema.Session,
-    connection_id.ConnectionId, health_check.Check, starting.Start, schema.Pool, schema.Route,
-    uplink.Uplink,
+    connection_id.ConnectionId, health_check.Check, starting.Start, spawning.Spawn, schema.Pool,
+    schema.Route, uplink.Uplink,
 )  # fmt: skip
 
 _INTRODUCTION = """

@@ -142,7 +142,10 @@ def step(endpoint: Endpoint, segment: Segment, around: Around) -> Step:
     if then.state is State.ANSWERED and endpoint.state is not State.ANSWERED:
         too_long = event is Event.TOO_LONG
         after = _answered(after, segment, responses.too_long() if too_long else responses.nobody())
-    return Step(after, events, then.action, counters, _answer(then.action, after, segment, around))
+    # The client of an answer stands behind that, whichever handshake the end is remembered by.
+    stands = judged.handshake if endpoint.state is State.ANSWERED else after.handshake
+    answer = _answer(then.action, replace(after, handshake=stands), segment, around)
+    return Step(after, events, then.action, counters, answer)
 
 
 def _stream_end(endpoint: Endpoint, segment: Segment) -> int:

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from ipos.abi.rows import ServerState
 from ipos.agent.http.agent_control import Wanted
+from ipos.agent.http.spawning_routes import Spawning
+from ipos.agent.on_demand.calls import Held, NoSuchCall, Progress
 from ipos.agent.rows import desired, pools
 from ipos.agent.rows.map_writer import Writer
 from ipos.agent.rows.url_rows import compile_urls
@@ -51,6 +53,30 @@ class Sessions(SessionOrders):
     async def revoke(self, identity: bytes) -> int:
         self.given.append(("revoke", identity))
         return 1
+
+
+class Caller:
+    """Calls that run at once, or end for a reason."""
+
+    def __init__(self) -> None:
+        self.held: list[Held] = []
+        self.why = ""
+
+    def call(self, program: str, args: list[str], pid: int) -> Held:
+        made = Held(f"s1.{len(self.held)}", program, "worker:20000", 20000, args, pid, 7, 1_700_000)
+        made.progress, made.server, made.why = Progress.RUNNING, "s2", self.why
+        if self.why:
+            made.progress = Progress.ENDED
+        self.held.append(made)
+        return made
+
+    def end_call(self, name: str) -> None:
+        if all(one.name != name for one in self.held):
+            raise NoSuchCall(f"{name} is no program")
+        self.held = [one for one in self.held if one.name != name]
+
+    def calls(self) -> list[Held]:
+        return self.held
 
 
 class Running:
@@ -97,6 +123,8 @@ class Running:
         self.refusal = ""
         self.decided: list[bytes] = []
         self.watched: list[bool] = []
+        self.caller = Caller()
+        self.spawning = Spawning(self.caller, lambda: "203.0.113.1")
         self.watching = Watching(lambda: self, self._switch)
 
     def view(self) -> View:

@@ -5,6 +5,8 @@ from ipaddress import IPv4Address
 
 from ipos.config.absences import idle, unheard, unknown_servers, unserved
 from ipos.config.schema import Pool, Route, Service
+from ipos.config.slots import with_slots
+from ipos.config.spawning import Spawn
 from tests.agent.made_up_farm import config
 
 WEB, API = Service(name="web", port=80), Service(name="api", port=8080)
@@ -47,3 +49,11 @@ def test_a_server_that_does_not_serve_what_it_should() -> None:
     (other,) = idle(farm, every | {"s3": ["api"]})
     assert other.startswith("s3 is to serve web by a route and does not serve it: ")
     assert "port 80 there" in other
+
+
+def test_what_may_be_spawned_is_not_missed() -> None:
+    spawn = Spawn(name="worker", command=["/bin/w"], ports="20000-20001")
+    farm = with_slots(config(WEB, spawn=[spawn]))
+    assert unserved(farm, ["web"]) == []
+    (stopped,) = idle(farm, {"s1": ["web"], "s2": []})
+    assert stopped.startswith("s2 serves nothing: ")

@@ -58,14 +58,14 @@ def engines(farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
         yield made
 
 
-def serving(farm: Farm, port: int) -> set[str]:
+def serving(farm: Farm, port: int, health: str = "up") -> set[str]:
     """Whose application at this port is well, as s1 knows it."""
     rows = json.loads(farm.run("s1", "ipos", "table", "listening", "-o", "json"))
     names = {farm.address(server): server for server in SERVERS}
     return {
         names[row["server_ip"]]
         for row in rows
-        if row["tcp_port"] == port and row["health"] == "up" and row["container"]
+        if row["tcp_port"] == port and row["health"] == health and row["container"]
     }
 
 
@@ -126,7 +126,7 @@ def test_a_container_is_named_by_its_id(farm: Farm, engines: dict[str, Podman]) 
 
 
 @pytest.mark.skipif(shutil.which("go") is None, reason="Go is not there: apt-get install golang-go")
-def test_a_go_server_with_mptcp_turned_off_serves_and_another_is_named(
+def test_a_go_server_with_mptcp_turned_off_serves_and_another_gets_syns_and_is_named(
     farm: Farm, engines: dict[str, Podman], tmp_path: Path
 ) -> None:
     program = podman.go_program(tmp_path, SOURCE)
@@ -136,10 +136,14 @@ def test_a_go_server_with_mptcp_turned_off_serves_and_another_is_named(
         engines[server].start(
             "go", root, str(program), str(GO), options=(f"--env=IPOS_SERVER={server}", *options)
         )
-    wait_until("two serve", lambda: serving(farm, GO) == {"s1", "s2"}, 30)
+    wait_until("two are adopted", lambda: serving(farm, GO) == {"s1", "s2"}, 30)
     wait_until("the third one is named", partial(_is_named, farm))
+    wait_until("and gets SYNs", lambda: serving(farm, GO, "syn") == {"s3"})
+    before = farm.all_counters()
     answers = {farm.get(port=GO, server=SERVERS[nth % 3]).served_by for nth in range(60)}
-    assert answers == {"s1", "s2"}
+    assert answers == set(SERVERS)
+    grown_by = [after["syn_forwarded"] for after in farm.all_counters().values()]
+    assert sum(grown_by) > sum(counters["syn_forwarded"] for counters in before.values())
 
 
 def _is_named(farm: Farm) -> bool:

@@ -155,6 +155,11 @@ BROKEN: list[tuple[Callable[[Facts], str | None], Facts, str]] = [
     ),
     (farm_checks.mptcp, replace(HEALTHY, ports=(80, 9000)), "GODEBUG=multipathtcp=0"),
     (farm_checks.mptcp, at_site(places=(Place("web", 9000),)), "port 9000 listens with MPTCP"),
+    (
+        farm_checks.outside,
+        replace(HEALTHY, listeners=(Listener("0.0.0.0", 80, outside=True),)),
+        "on port 80 has made its socket outside of the cgroup IPOS_CGROUP",
+    ),
     (farm_checks.configuration, at_site(missing=True), "`ipos setup` writes the first one"),
     (
         farm_checks.back_address,
@@ -244,11 +249,13 @@ def test_fault_is_one_sentence_with_its_fix(
     assert "\n" not in message
 
 
-@pytest.mark.parametrize(("mptcp", "well"), [(False, True), (True, False)])
-def test_what_listens_in_a_container_counts(mptcp: bool, well: bool) -> None:
+@pytest.mark.parametrize("mptcp", [False, True])
+def test_what_listens_in_a_container_counts(mptcp: bool) -> None:
     facts = at_site(places=(Place("api", 8080),))
     inside = (Listener("0.0.0.0", 8080, mptcp),)
-    assert (farm_checks.listening(replace(facts, contained=inside)) is None) == well
+    assert farm_checks.listening(facts) is not None
+    assert farm_checks.listening(replace(facts, contained=inside)) is None
+    assert (farm_checks.mptcp(replace(facts, contained=inside)) is not None) == mptcp
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

@@ -921,6 +921,7 @@ class Service:
     box_netns: int = 0
     start_s: int = 0
     starts: Starts = Starts(0)
+    own_only: bool = False
     id_at: int = 0
     id_bytes: int = 0
     application_ip6: IPv6Address = NOWHERE6

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address
 
+import structlog
+
 from ipos.agent import setup
 from ipos.agent.beat import Beat
 from ipos.agent.departure import Departure
@@ -35,6 +37,7 @@ from ipos.agent.http.readiness import Readiness, unready
 from ipos.agent.loop.tasks import Tasks
 from ipos.agent.network.untracked import TranslationWatch
 from ipos.agent.on_demand.awaiting import Awaiting
+from ipos.agent.on_demand.calls import Calls, process_started
 from ipos.agent.on_demand.supervisor import Supervisor
 from ipos.agent.reload import Reload
 from ipos.agent.serving import Serving
@@ -48,6 +51,8 @@ from ipos.agent.uplinks.watch import UplinkLinks
 from ipos.agent.view.snapshot_file import SnapshotFile
 from ipos.instance.process import has_systemd
 from ipos.kernel.libbpf.map_store import Map
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -91,7 +96,7 @@ def assemble(stack: ExitStack, parts: Parts, reloads: Reloads, tasks: Tasks) -> 
     )  # fmt: skip
     supervisor = stack.enter_context(_supervisor(parts, tasks))
     cookies, sessions = _gossip(parts, port)
-    serving = Serving(stack, parts, reloads, snapshot, examiner, sessions, tasks)
+    serving = Serving(stack, parts, reloads, snapshot, examiner, sessions, supervisor, tasks)
     exchange = Exchange(
         parts.config, parts.front, parts.back, parts.datagram_keys, port, prober,
         parts.members, parts.orders, parts.checks, parts.observer, parts.rows, expiry,
@@ -134,6 +139,7 @@ def _supervisor(parts: Parts, tasks: Tasks) -> Supervisor:
         Awaiting(parts.pins, parts.tables, lambda: rows.slots),
         parts.trouble,
         parts.decided,
+        Calls(config.server.name, paths.calls_file(), process_started, log.error),
         tasks,
         parts.undone,
         by_systemd=has_systemd() and paths.own_cgroup() is None,

@@ -13,8 +13,10 @@ from ipos.agent.host.systemd import READY, notify
 from ipos.agent.http import http_server
 from ipos.agent.http.agent_control import AgentControl, Reloads
 from ipos.agent.http.history import History
+from ipos.agent.http.spawning_routes import Spawning
 from ipos.agent.http.web_port import open_port
 from ipos.agent.loop import tasks
+from ipos.agent.on_demand.supervisor import Supervisor
 from ipos.agent.sessions.session_orders import SessionOrders
 from ipos.agent.startup import Parts
 from ipos.agent.view.snapshot_file import SnapshotFile
@@ -37,6 +39,7 @@ class Serving:
         snapshot: SnapshotFile,
         examiner: Examiner,
         sessions: SessionOrders,
+        supervisor: Supervisor,
         running: tasks.Tasks,
     ) -> None:
         """stack: closes the sockets."""
@@ -45,6 +48,7 @@ class Serving:
         self._snapshot = snapshot
         self._examiner = examiner
         self._sessions = sessions
+        self._supervisor = supervisor
         self._tasks = running
         self._history = History()
         self._listener = http_server.listen(paths.api_socket())
@@ -95,6 +99,7 @@ class Serving:
             self._history.document,
             self._examiner.ask_all,
             self._sessions,
+            Spawning(self._supervisor, lambda: str(parts.config.server.addresses[0])),
         )
         await http_server.serve(self._listener, control, self._web)
 

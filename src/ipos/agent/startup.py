@@ -26,6 +26,7 @@ from ipos.agent.host.socket_count import Connections
 from ipos.agent.loop.undone import Undone
 from ipos.agent.network import own_pair
 from ipos.agent.network.interfaces import Interface, Network, interface
+from ipos.agent.network.seen_sockets import SeenSockets
 from ipos.agent.network.wired_namespaces import Seat
 from ipos.agent.rows.clock import WallClock
 from ipos.agent.rows.convergence import Convergence
@@ -156,6 +157,7 @@ def _serve(
     connections = Connections(pins / "maps")
     list(connections.steps(boottime_ns()))
     boot = time.time_ns() // 1_000_000
+    seen = SeenSockets(paths.sockops_cgroup())
     rows = Convergence(config, tables, traffic, members, before, recalled_ns)
     me = members.myself.index  # known since `rows` took over the servers' numbers
     parts = Parts(
@@ -178,11 +180,14 @@ def _serve(
         rows=rows,
         recalled_ns=recalled_ns,
         clock=WallClock(tables, keys, front, back, me, setup.uplink_rows(config, fronts)),
-        observer=Observer(config, connections.now, members.me, back.mac, paths.own_cgroup(), boot),
+        observer=Observer(
+            config, connections.now, members.me, back.mac, paths.own_cgroup(), boot, seen
+        ),
         own_programs=OwnPrograms(tables),
         boxes=Boxes(
             pins,
             frozenset((*(one.index for one in fronts), back.index, *own_pair.indices())),
+            seen,
         ),
         addresses_found=addresses_found,
     )

@@ -42,6 +42,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "ipos explain http://203.0.113.1/ --client 198.51.100.7 --cookie session=abc",
     ),
     "watch": ("ipos watch", "ipos watch -c 10 -o json"),
+    "spawn": (
+        "ipos spawn worker",
+        "ipos spawn worker -- --size=3 --fast",
+        "ipos spawn --list",
+        "ipos spawn --stop s1.1764565200123",
+    ),
     "config check": ("ipos config check", "ipos config check new.toml"),
     "config show": ("ipos config show --effective",),
     "reload": ("ipos reload",),

@@ -46,6 +46,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "route": Subcommand("ipos.cli.route", "List the rules by host and path, or test a URL."),
     "explain": Subcommand("ipos.cli.explain", "Which server would get a request now, and why."),
     "watch": Subcommand("ipos.cli.watch", "Print connections as they are decided."),
+    "spawn": Subcommand("ipos.cli.spawn", "Have the farm run one more program of [[spawn]]."),
     "config": Subcommand("ipos.cli.config", "Check or show a config file."),
     "reload": Subcommand("ipos.cli.reload", "Have the agent take its changed config file."),
     "doctor": Subcommand("ipos.cli.doctor", "Check this machine and name the fix for each fault."),
@@ -69,6 +70,7 @@ OF_A_DATA_PLANE = frozenset(
         "route",
         "explain",
         "watch",
+        "spawn",
         "reload",
         "bugreport",
     )

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from ipaddress import IPv4Address
 
 from ipos.config.schema import Config
+from ipos.config.slots import is_slot
 
 QUIET_NS = 5_000_000_000
 """So long after its start an agent says nothing of this."""
@@ -63,7 +64,8 @@ def idle(config: Config, served: Mapping[str, Collection[str]]) -> list[str]:
     """
     if not any(served.values()):  # which `unserved` says of each service
         return []
-    on_demand = {service.name for service in config.service if service.start is not None}
+    started = [service.name for service in config.service if service.start is not None]
+    on_demand = [name for name in started if not is_slot(name)]
     found = [
         f"{name} serves nothing: no application of a service listens there, or its check fails; "
         "start it, or look at its check"

@@ -16,6 +16,7 @@ from ipos.config.health_check import Check
 from ipos.config.modes import check_flows, check_modes
 from ipos.config.routes import check_routes
 from ipos.config.schema import Config, Service, Session
+from ipos.config.spawn_rules import check_spawns
 from ipos.config.start_rules import check_starts
 from ipos.config.uplink import check_uplinks
 from ipos.files import FileError, read_bounded
@@ -57,6 +58,7 @@ def crosscheck(config: Config, file: Path, places: dict[locate.Path, int]) -> li
     check_modes(config, say)
     check_flows(config, say)
     check_starts(config, say)
+    check_spawns(config, say)
     check_uplinks(config, say)
     _not_yet(config, say)
     return mistakes

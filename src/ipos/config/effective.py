@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from ipos.config.schema import Config
+from ipos.config.slots import Slot
 
 
 def as_document(config: Config, *, defaults: bool) -> dict[str, Any]:
@@ -15,7 +16,8 @@ def as_document(config: Config, *, defaults: bool) -> dict[str, Any]:
 
     A key whose default is "not set" is left out in either case.
     """
-    document = _table(config, defaults)
+    said = [one for one in config.service if not isinstance(one, Slot)]
+    document = _table(msgspec.structs.replace(config, service=said), defaults)
     assert isinstance(document, dict)
     return document
 

@@ -53,7 +53,8 @@ MEANINGS: dict[str, str] = {
     "Server.on_stop": 'What SIGTERM does: "stay" ends only the agent, "leave" drains the server '
     "first.",
     "Server.mptcp": 'Whether new sockets may use MPTCP: "off" sets `net.mptcp.enabled` to 0 until '
-    '`ipos detach`, "leave" changes nothing. An application that listens with MPTCP is not served.',
+    '`ipos detach`, "leave" changes nothing. An application that listens with MPTCP gets '
+    "connections only by their SYNs, and none where the request is needed.",
     "Server.notrack": "What is done where a firewall translates addresses, as on each host with "
     'Docker, and the kernel takes the sockets of adopted requests away: "auto" keeps connection '
     "tracking away from the services, by the table `ip ipos` of nftables, until `ipos detach`; "
@@ -138,6 +139,17 @@ MEANINGS: dict[str, str] = {
     "Start.load": "When every server that has the application has more connections of it than "
     "this, another one starts it, too. When one server fewer would do for `idle_stop_s`, one of "
     "them stops it.",
+    "Spawn.name": "Names the program in `ipos spawn` and `ipos.spawn()`.",
+    "Spawn.command": "What is run, without a shell, with the arguments of the call behind it. "
+    "`{port}` is the port to listen on. It stays in the foreground, in a cgroup of its own.",
+    "Spawn.ports": "The ports by which those that run are reached: one each, so there are at most "
+    "so many.",
+    "Spawn.args": "What arguments a call may have: each must fit one of these. An asterisk is any "
+    "number of letters, digits and `._:=,@+-`.",
+    "Spawn.args_max": "How many arguments a call may have.",
+    "Spawn.idle_stop_s": "After so many seconds without a connection it is stopped.",
+    "Spawn.start_timeout_s": "How long a server waits for it to listen.",
+    "Spawn.memory": "What it needs. Where cgroup v2 limits memory, the most that it may have.",
     "Pool.name": "Names the pool in routes.",
     "Pool.servers": "The servers and their weights; a server with weight 0 gets nothing.",
     "Pool.policy": "How one of them is chosen, if not by the service's policy.",

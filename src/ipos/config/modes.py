@@ -19,6 +19,14 @@ def asks(config: Config, service: Service) -> bool:
     )
 
 
+def takes_syns(config: Config, service: Service) -> bool:
+    """Whether a server may be chosen when a client's SYN comes, because no rule needs more."""
+    if service.select == "connection":
+        return True
+    unread = service.mode in ("auto", "tcp") and not asks(config, service)
+    return service.protocol == "tcp" and service.start is None and unread
+
+
 def check_modes(config: Config, say: _Say) -> None:
     """A sentence for every service whose mode says that others of its keys could not hold."""
     for position, service in enumerate(config.service):

@@ -22,6 +22,7 @@ from ipos.config.crosscheck import crosscheck
 from ipos.config.errors import ConfigError, Mistake
 from ipos.config.listener import Listener
 from ipos.config.schema import Config
+from ipos.config.slots import with_slots
 from ipos.files import FileError, read_bounded
 
 
@@ -60,7 +61,7 @@ def parse(text: str, file: Path) -> Config:
     mistakes = crosscheck(config, file, places)
     if mistakes:
         raise ConfigError(file, mistakes)
-    return config
+    return with_slots(config)
 
 
 def _syntax(message: str) -> Mistake:

@@ -17,6 +17,7 @@ from ipos.config.agent_section import Agent
 from ipos.config.connection_id import ConnectionId
 from ipos.config.health_check import Check
 from ipos.config.listener import Listener
+from ipos.config.spawning import Spawn
 from ipos.config.starting import Start
 from ipos.config.uplink import Uplink
 from ipos.selection.policies import Policy
@@ -383,5 +384,6 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     agent: Agent = field(default_factory=Agent)
     uplink: list[Uplink] = field(default_factory=list)
     service: list[Service] = field(default_factory=list)
+    spawn: list[Spawn] = field(default_factory=list)
     pool: list[Pool] = field(default_factory=list)
     route: list[Route] = field(default_factory=list)

@@ -6,7 +6,19 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_Argument = Annotated[str, Meta(min_length=1)]
+Argument = Annotated[str, Meta(min_length=1)]
+Amount = Annotated[
+    str,
+    Meta(
+        pattern=r"^[1-9][0-9]{0,6}[KMGT]$",
+        description='an amount of memory, such as "512M" or "2G"',
+    ),
+]
+
+
+def memory_bytes(amount: str | None) -> int:
+    """0 where nothing is said."""
+    return int(amount[:-1]) * _UNITS[amount[-1]] if amount else 0
 
 
 class Start(Struct, frozen=True, forbid_unknown_fields=True):
@@ -20,7 +32,7 @@ class Start(Struct, frozen=True, forbid_unknown_fields=True):
 
     command: (
         Annotated[
-            list[_Argument],
+            list[Argument],
             Meta(
                 min_length=1,
                 max_length=64,
@@ -43,17 +55,7 @@ class Start(Struct, frozen=True, forbid_unknown_fields=True):
         int, Meta(ge=0, le=31_536_000, description="1 to 31536000 seconds, or 0 for never")
     ] = 0
     start_timeout_s: Annotated[int, Meta(ge=1, le=30, description="1 to 30 seconds")] = 20
-    memory: (
-        Annotated[
-            str,
-            Meta(
-                pattern=r"^[1-9][0-9]{0,6}[KMGT]$",
-                description='an amount of memory, such as "512M" or "2G"',
-            ),
-        ]
-        | None
-    ) = None
-
+    memory: Amount | None = None
     load: Annotated[
         int, Meta(ge=0, le=16_777_216, description="connections from 1 to 16777216, or 0 for any")
     ] = 0
@@ -61,7 +63,7 @@ class Start(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def memory_bytes(self) -> int:
         """0 where nothing is said."""
-        return int(self.memory[:-1]) * _UNITS[self.memory[-1]] if self.memory else 0
+        return memory_bytes(self.memory)
 
     @property
     def what(self) -> str:

@@ -285,8 +285,8 @@ CHECKS: Final[tuple[Callable[[Facts], str | None], ...]] = (
     root, kernel, btf, libbpf, bpffs, cgroup2, tcp_syncookies, tcp_rfc1337, tcp_options,
     farm_checks.configuration, interfaces, carrier, farm_checks.back_address, mtu,
     farm_checks.native_xdp, farm_checks.checksums, arp, rp_filter, back_rp_filter, rps, rx_vlan,
-    xdp_slot, farm_checks.listening, farm_checks.containers, farm_checks.mptcp, firewall, nat,
-    farm_checks.state_port, farm_checks.announcements, farm_checks.udp_services,
+    xdp_slot, farm_checks.listening, farm_checks.containers, farm_checks.mptcp, farm_checks.outside,
+    firewall, nat, farm_checks.state_port, farm_checks.announcements, farm_checks.udp_services,
 )  # fmt: skip
 NEED_ROOT: Final = frozenset((xdp_slot, firewall, nat, farm_checks.state_port,
                             farm_checks.checksums, farm_checks.udp_services))  # fmt: skip

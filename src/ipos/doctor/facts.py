@@ -13,7 +13,7 @@ import subprocess
 from array import array
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -166,9 +166,22 @@ def _has_libbpf() -> bool:
 
 def _listeners() -> tuple[Listener, ...]:
     try:
-        return tcp_listeners()
+        return _judged(tcp_listeners())
     except OSError:  # a kernel without inet_diag: then nothing is known of listeners
         return ()
+
+
+def _judged(found: tuple[Listener, ...]) -> tuple[Listener, ...]:
+    """With what is outside of the cgroup whose sockets the data plane sees."""
+    from ipos.agent.host.paths import sockops_cgroup
+    from ipos.agent.network.seen_sockets import SeenSockets
+    from ipos.errors import IposError
+
+    try:
+        seen = SeenSockets(sockops_cgroup())
+    except IposError:  # no cgroup v2, which another check is about
+        return found
+    return tuple(replace(one, outside=not seen.has(one.group)) for one in found)
 
 
 def _contained(own: Iterable[str]) -> tuple[tuple[Listener, ...], int, bool]:
@@ -190,7 +203,7 @@ def _contained(own: Iterable[str]) -> tuple[tuple[Listener, ...], int, bool]:
         for seat in seats:
             try:
                 with seat.entered():
-                    found += tcp_listeners()
+                    found += _judged(tcp_listeners())
             except PermissionError:
                 denied = True
             except OSError:  # it has gone meanwhile

@@ -89,16 +89,37 @@ def containers(facts: Facts) -> str | None:
 
 
 def mptcp(facts: Facts) -> str | None:
-    wanted = {place.port for place in facts.site.places} | set(facts.ports)
-    ports = sorted({each.port for each in facts.listeners if each.mptcp} & wanted)
-    if not ports:
-        return None
-    listed = ", ".join(map(str, ports))
-    return (
-        f"The application on port {listed} listens with MPTCP, and the kernel gives such a socket "
-        "no connection of the farm: restart it while net.mptcp.enabled is 0, which the agent sets "
-        'unless [server] mptcp is "leave", or start it with GODEBUG=multipathtcp=0 (Go).'
+    listed = _ports(
+        facts, {each.port for each in (*facts.listeners, *facts.contained) if each.mptcp}
     )
+    if not listed:
+        return None
+    return (
+        f"The application on port {listed} listens with MPTCP, so it gets connections of the farm "
+        "only by their SYNs, and none where routes, session, mode, decide or start of its service "
+        "need the request: restart it while net.mptcp.enabled is 0, which the agent sets unless "
+        '[server] mptcp is "leave", or start it with GODEBUG=multipathtcp=0 (Go).'
+    )
+
+
+def outside(facts: Facts) -> str | None:
+    there = (*facts.listeners, *facts.contained)
+    inside = {(each.port, each.address) for each in there if not each.outside}
+    absent = {(each.port, each.address) for each in there if each.outside} - inside
+    listed = _ports(facts, {port for port, _ in absent})
+    if not listed:
+        return None
+    return (
+        f"The application on port {listed} has made its socket outside of the cgroup IPOS_CGROUP, "
+        "so it gets no connection of the farm: start it in that cgroup, or the agent without "
+        "IPOS_CGROUP."
+    )
+
+
+def _ports(facts: Facts, among: set[int]) -> str:
+    """Those of services, for people."""
+    wanted = {place.port for place in facts.site.places} | set(facts.ports)
+    return ", ".join(map(str, sorted(among & wanted)))
 
 
 def native_xdp(facts: Facts) -> str | None:
@@ -153,8 +174,7 @@ def _is_virtual(interface: Interface) -> bool:
 
 
 def _is_listened(facts: Facts, port: int, address: str) -> bool:
-    inside = tuple(each for each in facts.contained if not each.mptcp)
-    return _is_among(inside, facts, port, address) or _is_outside(facts, port, address)
+    return _is_among(facts.contained, facts, port, address) or _is_outside(facts, port, address)
 
 
 def _is_outside(facts: Facts, port: int, address: str) -> bool:

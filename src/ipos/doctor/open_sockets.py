@@ -4,6 +4,7 @@
 import ipaddress
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,7 @@ _DONE: Final = 3
 _ERROR: Final = 2
 _LISTEN: Final = 1 << 10
 _ULP_INFO: Final = 19
+_CGROUP_ID: Final = 21
 _ASK_INFO: Final = 1 << 1  # the upper-layer protocol comes only with INET_DIAG_INFO
 _ULP_NAME: Final = 1
 _MESSAGE: Final = struct.Struct("=IHHII")
@@ -24,11 +26,17 @@ _RECEIVE_BYTES: Final = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A listening socket. `mptcp`: the kernel gives it no endpoint (-EINVAL from the kfunc)."""
+    """A listening socket. `mptcp`: the kernel gives it no endpoint (-EINVAL from the kfunc).
+
+    `group` is the id of its cgroup, 0 where the kernel does not say. `outside`: the data plane does
+    not see its connections.
+    """
 
     address: str
     port: int
     mptcp: bool = False
+    group: int = 0
+    outside: bool = False
 
 
 def tcp_listeners() -> tuple[Listener, ...]:
@@ -71,7 +79,9 @@ def _listener(body: bytes) -> Listener:
         and any(k == _ULP_NAME and v.rstrip(b"\0") == b"mptcp" for k, v in _attributes(value))
         for kind, value in _attributes(body[_DIAG_BYTES:])
     )
-    return Listener(str(ipaddress.ip_address(raw)), port, mptcp)
+    told = dict(_attributes(body[_DIAG_BYTES:]))
+    group = int.from_bytes(told.get(_CGROUP_ID, b""), sys.byteorder)
+    return Listener(str(ipaddress.ip_address(raw)), port, mptcp, group)
 
 
 def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:

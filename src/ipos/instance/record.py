@@ -25,7 +25,8 @@ class Record(msgspec.Struct):
     `group` is the cgroup of a command, `unit` the name of a unit of systemd, and `transient`
     whether that unit is made for a command. `obeyed` is the number of the last choice that was
     carried out. `memory` is the most that it was seen to have, in bytes. `failures` are those in a
-    row, and `why` is the sentence about the last one, empty after a success.
+    row, and `why` is the sentence about the last one, empty after a success. `call` is the call
+    for a spawned program that it was started for; then `why` says how that has ended.
     """
 
     service: str
@@ -39,6 +40,7 @@ class Record(msgspec.Struct):
     failures: int = 0
     retry_ms: int = 0
     why: str = ""
+    call: str = ""
 
     @property
     def place(self) -> tuple[str, str]:

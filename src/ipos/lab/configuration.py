@@ -91,6 +91,16 @@ def services(common: Mapping[str, Any]) -> list[Service]:
     return found
 
 
+def spawn_ports(common: Mapping[str, Any]) -> list[int]:
+    """The ports of programs that may be spawned, as far as they are right."""
+    found: list[int] = []
+    for entry in common.get("spawn", []):
+        first, _, last = str(entry.get("ports", "")).partition("-")
+        if first.isdecimal() and last.isdecimal() and int(last) < 65536:
+            found += range(int(first), int(last) + 1)
+    return found
+
+
 def server_file(
     common: Mapping[str, Any],
     lab: str,

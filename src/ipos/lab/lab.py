@@ -242,7 +242,10 @@ class Lab:
     def _open_ports(self, services: Sequence[configuration.Service]) -> None:
         """In the servers' firewalls."""
         ruleset = nftables.rules(
-            [service.port for service in services if service.protocol == "tcp"]
+            [
+                *(service.port for service in services if service.protocol == "tcp"),
+                *configuration.spawn_ports(configuration.parse_common(self.settings.config)),
+            ]
             + [bird.PORT] * self.is_ecmp,
             [service.port for service in services if service.protocol == "udp"],
         )

@@ -24,12 +24,16 @@ class ServerState(StrEnum):
 class Health(StrEnum):
     """What the server's own check says of an application; one without a check is up.
 
-    "mptcp": it listens with MPTCP, so it takes no connection of the farm.
+    "mptcp": it listens with MPTCP, so it takes no connection of the farm. "syn": it does, and takes
+    connections by their SYNs. "outside": its socket is not of the cgroup IPOS_CGROUP, so it takes
+    none.
     """
 
     UP = "up"
     DOWN = "down"
     MPTCP = "mptcp"
+    SYN = "syn"
+    OUTSIDE = "outside"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

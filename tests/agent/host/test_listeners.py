@@ -3,6 +3,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from ipaddress import IPv4Address
@@ -12,8 +14,11 @@ import pytest
 
 from ipos.agent.host import listeners
 from ipos.agent.host.listeners import ANY, Box, Listener
+from ipos.agent.host.paths import cgroup_root
+from ipos.agent.network.seen_sockets import SeenSockets
 from ipos.config import Listener as ConfiguredListener
 from ipos.config import schema
+from tests.support.farm import wait_until
 
 IPPROTO_MPTCP = 262
 LOOPBACK = IPv4Address("127.0.0.1")
@@ -75,6 +80,57 @@ def test_a_listener_with_mptcp_serves_nothing_and_is_named(
     assert said is not None
     assert "MPTCP" in said
     assert "GODEBUG=multipathtcp=0" in said
+
+
+def test_one_with_mptcp_serves_clients_whose_syns_it_gets() -> None:
+    found = frozenset({_at(None, mptcp=True)})
+    assert listeners.only_by_syn(service(), found, OWN)
+    assert listeners.is_served(service(), listeners.as_for_syns(found), OWN)
+    others = (_at(None), _at(A), _at(None, "127.0.0.1", mptcp=True))
+    for other in others[:2]:
+        assert not listeners.only_by_syn(service(), found | {other}, OWN), "that one is better"
+    assert not listeners.only_by_syn(service(), {others[2]}, OWN), "no client's SYN comes there"
+    boxed = frozenset({_at(A, mptcp=True)})
+    assert listeners.only_by_syn(service("container:a"), boxed, OWN)
+    assert listeners.chosen(service(), listeners.as_for_syns(boxed), OWN) is not None
+    assert listeners.by_syn_said(schema.Service("mail", 25, select="connection")) is None
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    made = cgroup_root() / f"ipos-test-listeners-{os.getpid()}"
+    made.mkdir()
+    yield made
+    events = made / "cgroup.events"
+    wait_until("nothing is left in it", lambda: "populated 0" in events.read_text())
+    made.rmdir()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_a_socket_of_another_cgroup_is_outside(host: str, group: Path, stack: ExitStack) -> None:
+    """What the kernel says of the socket counts, and not where its process is now."""
+    port = listen(stack, socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+    asked = stack.enter_context(closing(listeners.Listeners(SeenSockets(group))))
+    outside = {one for one in asked.now() if one.port == port}
+    assert [one.outside for one in outside] == [True]
+    assert not listeners.is_served(service(f"127.0.0.1:{port}"), outside, OWN)
+    said = listeners.elsewhere(service(f"127.0.0.1:{port}"), outside, OWN) or ""
+    assert "outside of the cgroup IPOS_CGROUP" in said
+    (below := group / "below").mkdir()
+    script = (
+        f"import socket; s = socket.create_server(('127.0.0.1', 0)); "
+        f"open('{group.parent}/cgroup.procs', 'w').write('0'); "
+        "print(s.getsockname()[1], flush=True); input()"
+    )
+    enter = ["sh", "-c", 'echo 0 >"$1" && exec "$2" -c "$3"', "sh", f"{below}/cgroup.procs"]
+    inside = subprocess.Popen(
+        [*enter, sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    stack.callback(below.rmdir)
+    stack.callback(inside.communicate)
+    assert inside.stdout is not None
+    number = int(inside.stdout.readline())
+    assert [one.outside for one in asked.now() if one.port == number] == [False]
 
 
 def test_the_same_sockets_are_the_same_object_whatever_waits_in_them(stack: ExitStack) -> None:

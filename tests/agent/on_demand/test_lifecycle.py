@@ -25,8 +25,10 @@ class Process:
     asked: list[bool] = dataclasses.field(default_factory=list)
     refuses: str = ""
     stubborn: bool = False
+    commands: list[list[str]] = dataclasses.field(default_factory=list)
 
-    def start(self, *_: Any) -> None:
+    def start(self, command: list[str], *_: Any) -> None:
+        self.commands.append(command)
         if self.refuses:
             raise IposError(self.refuses)
         self.starts, self.alive = self.starts + 1, True
@@ -192,3 +194,68 @@ def test_one_that_ends_by_itself_may_be_started_at_once(account: Account) -> Non
     account.run()
     account.process.alive = False
     assert account.wait(0.3) == Phase.FAILED, "not if it has run for moments only"
+
+
+@pytest.fixture
+def spawned(monkeypatch: pytest.MonkeyPatch) -> Account:
+    """A program that was started for a call."""
+    made = Account(monkeypatch)
+    made.app.obey(Choice("worker:20000", "s2", 1, call="s1.7"), made.now_ms, ["--size=3"])
+    made.app.launch()
+    return made
+
+
+WITHDRAWN = Sight(well=True, connections=3, withdrawn=True)
+
+
+def test_a_spawned_program_gets_its_arguments_behind_the_command(spawned: Account) -> None:
+    assert spawned.process.commands == [["/bin/shop", "--size=3"]]
+    assert spawned.app.said(wanted=False, used_s=0).call == "s1.7"
+
+
+@pytest.mark.parametrize("seconds", [3, 30])
+def test_a_spawned_program_that_ends_is_no_failure(spawned: Account, seconds: int) -> None:
+    """However soon: it is not started again, and says for a minute how it has ended."""
+    assert spawned.wait(seconds, Sight(well=True, connections=1)) == Phase.RUNNING
+    spawned.process.alive = False
+    assert spawned.wait(0.3, NOTHING) == Phase.NONE
+    assert spawned.app.record.why == "its command ended with status 7"
+    assert spawned.wait(59) == Phase.NONE
+    assert spawned.app.record.call == "s1.7"
+    assert spawned.wait(2) == Phase.NONE
+    assert spawned.app.record == Record(
+        "web", phase=Phase.NONE, since_ms=spawned.app.record.since_ms
+    )
+    assert spawned.app.record.obeyed == 0
+
+
+def test_a_spawned_program_that_cannot_be_started_says_why(spawned: Account) -> None:
+    spawned.process.alive = False
+    assert spawned.wait(0.3) == Phase.FAILED
+    assert spawned.app.record.why == "its command ended with status 7"
+    assert spawned.wait(50) == Phase.FAILED, "so that it is not tried here again for this call"
+    assert spawned.wait(15) == Phase.NONE
+
+
+def test_a_spawned_program_ends_with_its_call_whatever_its_connections(spawned: Account) -> None:
+    assert spawned.wait(0.3, WELL) == Phase.RUNNING
+    assert spawned.wait(0.3, WITHDRAWN) == Phase.STOPPING
+    assert spawned.wait(2, WITHDRAWN) == Phase.NONE
+    assert spawned.process.asked == [False], "it is asked, and not killed"
+
+
+def test_a_call_that_is_over_before_its_program_runs_ends_that(spawned: Account) -> None:
+    assert spawned.wait(0.2, Sight(well=False, withdrawn=True)) == Phase.STOPPING
+    assert spawned.wait(2, Sight(well=False, withdrawn=True)) == Phase.NONE
+
+
+def test_a_spawned_program_that_is_idle_is_stopped(spawned: Account) -> None:
+    assert spawned.wait(9, WELL) == Phase.RUNNING
+    assert spawned.wait(4, WELL) == Phase.NONE
+    assert spawned.app.record.why == "it had no connection for 10 s"
+
+
+def test_one_whose_place_has_gone_is_killed(spawned: Account) -> None:
+    assert spawned.wait(0.3, WELL) == Phase.RUNNING
+    spawned.app.abandon()
+    assert spawned.process.asked == [True]

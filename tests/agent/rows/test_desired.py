@@ -16,6 +16,7 @@ from ipos.agent.rows import desired, pools
 from ipos.agent.rows.desired import Rows
 from ipos.config.listener import Listener
 from ipos.config.schema import Config, Pool, Route, Service, Session
+from ipos.config.starting import Start
 from ipos.handshake.keys import FarmKeys, KeyRing
 from tests.agent.made_up_farm import (
     MS,
@@ -285,6 +286,7 @@ def test_what_is_read_is_what_something_asks_for(
     [
         ([Listening(0, 80)], ANY),
         ([Listening(0, 80, mptcp=True), Listening(int(front(1)), 80)], front(1)),
+        ([Listening(0, 80, outside=True), Listening(int(front(1)), 80)], front(1)),
         ([Listening(int(front(1)), 80)], front(1)),
         ([Listening(int(front(1)), 80), Listening(0, 80)], ANY),
         ([Listening(int(front(1)), 8080)], ANY),
@@ -296,6 +298,39 @@ def test_where_an_application_listens_if_not_everywhere(
 ) -> None:
     farm.hear_myself(state(1, listening=listening), NOW_NS)
     assert rows_of(config(), farm).services[0].listener_ip == address
+
+
+@pytest.mark.parametrize(
+    ("parts", "routes", "able"),
+    [
+        ({}, [], True),
+        ({"mode": "tcp"}, [], True),
+        ({"mode": "http"}, [], False),
+        ({"decide": "request"}, [], False),
+        ({"session": Session(kind="insert")}, [], False),
+        ({"session": Session(kind="source")}, [], True),
+        ({"start": Start(command=["/shop"])}, [], False),
+        ({}, [Route(service="web", pool="some")], True),
+        ({}, [Route(service="web", pool="some", path="/img/")], False),
+    ],
+)
+def test_one_that_takes_only_syns_gets_them_where_nothing_is_read(
+    farm: Members, parts: dict[str, Any], routes: list[Route], able: bool
+) -> None:
+    """All servers choose at the SYN then, as long as it lasts; where that can not be, it is out."""
+    some = Pool(name="some", servers={"s1": 1, "s2": 1})
+    whole = config(Service(name="web", port=80, **parts), pool=[some], route=routes)
+    select = rows.Select.REQUEST, rows.Select.CONNECTION
+    said = datagram(2, sequence=2, by_syn=["web"])
+    assert farm.receive(said, int(back(2)), NOW_NS, WALL_MS)
+    found = rows_of(whole, farm)
+    assert found.services[0].select is select[able]
+    assert [one for one, *_ in candidates(found)] == ([1, 2] if able else [1])
+    down = rows_of(whole, farm, NOW_NS + 1000 * MS)
+    assert down.services[0].select is rows.Select.REQUEST
+    assert farm.receive(datagram(2, sequence=3), int(back(2)), NOW_NS, WALL_MS)
+    assert rows_of(whole, farm).services[0].select is rows.Select.REQUEST
+    assert [one for one, *_ in candidates(rows_of(whole, farm))] == [1, 2]
 
 
 def test_what_one_server_cannot_take_is_offered_by_none(farm: Members) -> None:

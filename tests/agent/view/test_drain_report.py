@@ -10,9 +10,12 @@ from ipos.abi.rows import ServerState
 from ipos.agent.heartbeat.message import Leaving
 from ipos.agent.snapshot.snapshot import Held
 from ipos.agent.view.drain_report import NoSuchReport, drain_report, only_server_of
-from ipos.agent.view.table_views import View
+from ipos.agent.view.table_views import View, service_list
 from ipos.cli.drain import _seconds, _sentence
 from ipos.config.schema import Pool, Route
+from ipos.config.slots import with_slots
+from ipos.config.spawning import Spawn
+from tests.agent.made_up_farm import config
 from tests.agent.running import Running
 
 LEAVING = Leaving(1_000, 0, 3, 20, 1, {"busy": 2, "opaque": 1}, forwards=7, unattached=9)
@@ -76,6 +79,18 @@ def test_the_only_server_of_a_pool() -> None:
     )
     assert only_server_of(running.view(), "s2") == "pool images of service web"
     assert only_server_of(running.view(), "s3") == ""
+
+
+def test_a_spawned_program_keeps_no_server_from_draining() -> None:
+    running = Running(
+        with_slots(config(spawn=[Spawn(name="w", command=["/w"], ports="20000-20000")])).service[1]
+    )
+    assert only_server_of(view(running, "s1"), "s3") == ""
+    assert service_list(running.view())[0]["service"] == "w:20000"
+    pool = running.tables.pools.get(0)
+    assert pool is not None
+    running.tables.pools.put(0, dataclasses.replace(pool, candidates=()))
+    assert service_list(running.view()) == [], "ports that nobody uses are not shown"
 
 
 def test_times() -> None:

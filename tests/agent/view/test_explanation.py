@@ -47,6 +47,14 @@ def shares(found: Explanation) -> dict[str, float]:
     return {one.server: one.share for one in found.servers}
 
 
+def test_one_that_gets_only_syns_is_named(running: Running) -> None:
+    first, *others = running.snapshot.servers
+    told = [msgspec.structs.replace(first, by_syn=["web"]), *others]
+    running.snapshot = msgspec.structs.replace(running.snapshot, servers=told)
+    note = explain(running.view(), URL).notes[0]
+    assert "listens with MPTCP on s1, so until that application is restarted" in note
+
+
 def test_a_service_for_all(running: Running) -> None:
     found = explain(running.view(), URL)
     assert (found.service, found.first_server, found.policy) == ("web", "s1", "least-loaded")

@@ -61,6 +61,24 @@ def test_a_socket_has_the_port_that_is_advertised_and_its_own() -> None:
     }
 
 
+def test_a_socket_that_takes_only_syns_or_nothing_is_named() -> None:
+    server = Advertised(
+        *(1, "s1", "10.77.0.1", [int(IPv4Address("203.0.113.1"))], ["go"]),
+        listening=[
+            Listening(0, 80, 700, mptcp=True),
+            Listening(0, 81, 700, mptcp=True),
+            Listening(0, 82, 701, outside=True),
+        ],
+        by_syn=["go"],
+    )
+    names = {80: [(80, "go")], 81: [(81, "read")], 82: [(82, "away")]}
+    assert {row.tcp_port: row.health for row in sockets(server, names)} == {
+        80: Health.SYN,
+        81: Health.MPTCP,
+        82: Health.OUTSIDE,
+    }
+
+
 def test_a_server_that_is_gone_may_serve_nothing() -> None:
     running = Running()
     gone, row = next(one for one in running.view().servers() if str(one[1].address)[-1] == "3")

@@ -121,6 +121,7 @@ class Config:
     all_answer: bool = False
     box: str = ""  # the interface that leads to the container of the application
     box_netns: int = 0  # 1 + the id of its network namespace
+    own_only: bool = False  # the service is for own programs alone
     starts: str = "NOT"  # what becomes of a request that finds no application
     asks: bool = False  # the address was another server's a short while ago
     flows: flows.Flows | None = None  # a UDP service
@@ -304,6 +305,7 @@ def _configure_service(machine: Machine, config: Config) -> None:
         "box_netns": config.box_netns,
         "start_s": 20,
         "starts": constant(f"IPOS_STARTS_{config.starts}"),
+        "own_only": int(config.own_only),
     }
     machine.table("pools")[2] = _pool(config.listening)
     machine.table("pools")[1] = {

@@ -176,6 +176,12 @@ FRONT = [
         steps=[rx("front", p.from_router(bytes(IP(src=SERVERS[2][0], dst=p.SERVICE)
                                                / TCP(sport=p.PORT, dport=p.WEB))), "drop")],
         counts={"DROP_OWN_ADDRESS": 1}, config=Config(own_pair=True)),
+    Row(about="a SYN from outside to a service that is for own programs alone",
+        steps=[rx("front", p.from_router(_SYN), "drop")],
+        counts={"DROP_OWN_ONLY": 1}, config=Config(own_pair=True, own_only=True)),
+    Row(about="the same before there is a way for own programs",
+        steps=[rx("front", p.from_router(_SYN), "drop")],
+        counts={"DROP_OWN_ONLY": 1}, config=Config(own_only=True)),
 ]  # fmt: skip
 
 ROWS = FRONT

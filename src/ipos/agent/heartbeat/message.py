@@ -54,8 +54,9 @@ class Rejected(IposError):
 class Listening(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A listening socket: address as a number, port, and its process (0: hidden).
 
-    mptcp: it takes no connection of the farm. udp: of UDP, else of TCP. container: what the one is
-    called that it is in, "" if in none.
+    mptcp: it takes no connection of the farm but by its SYN. udp: of UDP, else of TCP. container:
+    what the one is called that it is in, "" if in none. outside: it takes no connection, because it
+    is not of the server's cgroup.
     """
 
     ip: Word
@@ -65,10 +66,16 @@ class Listening(msgspec.Struct, frozen=True, array_like=True, gc=False):
     mptcp: bool = False
     udp: bool = False
     container: str = ""
+    outside: bool = False
 
-    def takes_at(self, port: int, *, udp: bool = False) -> bool:
-        """Whether it takes connections of the farm at this port, or flows."""
-        return self.port == port and not self.mptcp and self.udp == udp
+    def takes_at(self, port: int, *, udp: bool = False, by_syn: bool = False) -> bool:
+        """Whether it takes connections of the farm at this port, or flows.
+
+        by_syn: whether SYNs are forwarded to it.
+        """
+        if self.outside or (self.mptcp and not by_syn):
+            return False
+        return self.port == port and self.udp == udp
 
 
 class Application(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -125,7 +132,8 @@ class Starting(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `used_s` is until when it was used as far as this server knows, as Unix time. `memory` is what
     it took last time, in bytes, `obeyed` the number of the last choice that was carried out. `why`
     is the sentence about its last failure. `connections` are those that it has, rounded, 0 where
-    they do not matter.
+    they do not matter. `call` names the call that asked for it, where it was spawned: then `why`
+    says how it has ended.
     """
 
     service: str
@@ -136,15 +144,33 @@ class Starting(msgspec.Struct, frozen=True, array_like=True, gc=False):
     obeyed: Big = 0
     why: str = ""
     connections: Big = 0
+    call: str = ""
+
+
+class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A call for a spawned program, which lives as long as its caller's server says this.
+
+    `service` is the one by which it is reached, and `name` is the call's own: its server's name, a
+    dot and a number. `wanted`: it does not run yet, so somebody is to start it with `args`.
+    """
+
+    service: str
+    name: str
+    wanted: bool = False
+    args: list[str] = []
 
 
 class Choice(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Which server is to start a service's application, or to stop it. Numbers rise."""
+    """Which server is to start a service's application, or to stop it. Numbers rise.
+
+    `call` is the call that it is started for, "" where it is for requests.
+    """
 
     service: str
     server: str
     number: Big
     stops: bool = False
+    call: str = ""
 
 
 class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -167,7 +193,8 @@ class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     whose applications it may start, where there is something to say, `choices` who is to. `uplinks`
     are those that it is on and what is wrong with each (`uplinks.uplink_faults`); None where the
     farm has none. `memory_short` and `bandwidth_short` are how short it is of them, 0 for enough
-    (`ipos.agent.host.shortage`).
+    (`ipos.agent.host.shortage`). `by_syn` are those of `services` whose connections it can take
+    only by their SYNs. `calls` are those of the server's programs for spawned ones.
     New fields go to the end, with a default.
     """
 
@@ -203,6 +230,8 @@ class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     uplinks: dict[str, Annotated[int, Meta(ge=0, le=0xFF)]] | None = None
     memory_short: Percent = 0
     bandwidth_short: Percent = 0
+    by_syn: list[str] = []
+    calls: list[Call] = []
 
 
 def stands_the_same(before: State | None, now: State) -> bool:
@@ -221,6 +250,7 @@ def stands_the_same(before: State | None, now: State) -> bool:
         and (before.hears, before.holds, before.claims) == (now.hears, now.holds, now.claims)
         and (before.starting, before.choices) == (now.starting, now.choices)
         and before.uplinks == now.uplinks
+        and (before.by_syn, before.calls) == (now.by_syn, now.calls)
     )
 
 

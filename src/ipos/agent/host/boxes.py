@@ -22,11 +22,13 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from ipos.agent.host import container_names
-from ipos.agent.host.listeners import Box, Listener, Listeners, boxes
+from ipos.agent.host.listeners import Box, Listener, Listeners, as_for_syns, boxes
 from ipos.agent.network.rtnetlink import LinkNews, RtNetlink, Wire
+from ipos.agent.network.seen_sockets import SeenSockets
 from ipos.agent.network.untracked import Untracked, services
 from ipos.agent.network.wired_namespaces import LEAVE_TO_ENTER, Seat, search
 from ipos.closing import Closing
+from ipos.config.modes import takes_syns
 from ipos.config.schema import Config
 from ipos.errors import IposError
 from ipos.kernel import box_hooks
@@ -68,10 +70,13 @@ class Look:
 
 @dataclass(slots=True)
 class Boxes(Closing):
-    """Those of this network namespace. own: our interfaces, which lead to no container."""
+    """Those of this network namespace. own: our interfaces, which lead to no container. seen: the
+    sockets that the data plane sees to exist.
+    """
 
     pins: Path
     own: Collection[int]
+    seen: SeenSockets = field(default_factory=SeenSockets)
     found: frozenset[Listener] = frozenset()
     """The sockets of services in containers that are prepared."""
     gone: set[int] = field(default_factory=set)
@@ -150,7 +155,7 @@ class Boxes(Closing):
         for index, known in list(self._known.items()):
             try:
                 with known.seat.entered():
-                    listening = list(_listening(ports))
+                    listening = list(_listening(ports, self.seen))
             except PermissionError:
                 self.denied = DENIED
                 continue
@@ -165,13 +170,18 @@ class Boxes(Closing):
             seen += [replace(one, box=box) for one in listening]
         ready = set()
         for service in by.config.service:
-            there = boxes(service, seen, by.config.server.addresses)
+            own = by.config.server.addresses
+            there = boxes(service, seen, own)
+            if not there and takes_syns(by.config, service):
+                there = boxes(service, as_for_syns(seen), own)
             # Where several have it, none is chosen; but one that was chosen before stays ready.
             ready |= {one.index for one in there if len(there) == 1 or self._is_ready(one.index)}
         unready = {index for index in ready if not self._prepare(index, by, again=again)}
         # Of others it is told why they are not chosen.
         told = ready | {
-            one.box.index for one in seen if one.box and (one.mptcp or _is_one_of_many(one, seen))
+            one.box.index
+            for one in seen
+            if one.box and (one.mptcp or one.outside or _is_one_of_many(one, seen))
         }
         return frozenset(one for one in seen if one.box and one.box.index in told - unready)
 
@@ -243,8 +253,8 @@ def _is_one_of_many(one: Listener, seen: Iterable[Listener]) -> bool:
     return len({other.box for other in seen if other.port == one.port}) > 1
 
 
-def _listening(ports: Collection[int]) -> Iterator[Listener]:
-    with closing(Listeners()) as listeners:
+def _listening(ports: Collection[int], seen: SeenSockets) -> Iterator[Listener]:
+    with closing(Listeners(seen)) as listeners:
         return iter([one for one in listeners.now() if one.port in ports])
 
 

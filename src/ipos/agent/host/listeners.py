@@ -9,6 +9,7 @@ its inode among the open files in /proc, and remembered.
 import os
 import socket
 import struct
+import sys
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -17,12 +18,14 @@ from pathlib import Path
 
 from ipos.agent.heartbeat.message import Listening
 from ipos.agent.network import sockdiag
+from ipos.agent.network.seen_sockets import SeenSockets
 from ipos.config.schema import Service
 
 _TCP_LISTEN = 1 << 10
 _UDP_UNCONNECTED = 1 << 7
 _SKV6ONLY = 11
 _ULP_INFO = 19
+_CGROUP_ID = 21
 _ULP_NAME = 1
 _ASK_INFO = 1 << 1  # the kernel tells the upper-layer protocol only beside INET_DIAG_INFO
 _REQUEST = struct.Struct("=BBBxI48x")
@@ -51,7 +54,8 @@ class Listener:
     """A listening socket that takes IPv4; ip 0.0.0.0 is any address.
 
     mptcp: the kernel gives it no endpoint (`net/core/filter.c`: EINVAL). udp: it takes datagrams of
-    any client. box: the container that it is in; None: in none.
+    any client. box: the container that it is in; None: in none. outside: of TCP, and not of the
+    cgroup whose sockets the data plane sees to exist: that it took an endpoint would not be seen.
     """
 
     ip: IPv4Address
@@ -60,6 +64,7 @@ class Listener:
     mptcp: bool = False
     udp: bool = False
     box: Box | None = None
+    outside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +76,13 @@ class Process:
 
 
 class Listeners:
-    """Asks again and again: one netlink socket, and no parsing of an answer that is the last."""
+    """Asks again and again: one netlink socket, and no parsing of an answer that is the last.
 
-    def __init__(self) -> None:
+    seen: the sockets that the data plane sees to exist.
+    """
+
+    def __init__(self, seen: SeenSockets | None = None) -> None:
+        self._seen = seen or SeenSockets()
         self._netlink: socket.socket | None = None
         self._answers: list[bytes] = []
         self._found: frozenset[Listener] = frozenset()
@@ -93,7 +102,7 @@ class Listeners:
             raise
         if answers != self._answers:
             parsed = [
-                _parse_all(family, answer, udp=udp)
+                _parse_all(family, answer, self._seen, udp=udp)
                 for (family, udp), answer in zip(families, answers, strict=True)
             ]
             found = frozenset(
@@ -156,9 +165,23 @@ def _takes(
         if one.box == box
         and one.port == wanted.port
         and one.ip in places
-        and not one.mptcp
+        and not (one.mptcp or one.outside)
         and one.udp == (service.protocol == "udp")
     )
+
+
+def as_for_syns(found: Iterable[Listener]) -> frozenset[Listener]:
+    """The sockets as a SYN meets them: the kernel shakes hands, so one with MPTCP is as others."""
+    return frozenset(replace(one, mptcp=False) if one.mptcp else one for one in found)
+
+
+def only_by_syn(
+    service: Service, found: Collection[Listener], own: Collection[IPv4Address]
+) -> bool:
+    """Whether the service's application could only serve clients whose SYNs it gets."""
+    if is_served(service, found, own) or boxes(service, found, own):
+        return False
+    return any(one.mptcp for one in found) and is_served(service, as_for_syns(found), own)
 
 
 def boxes(
@@ -202,27 +225,16 @@ def elsewhere(
             f"all listen on port {port}; say which is meant, as "
             f'application = "container:{several[0]}"'
         )
-    inside = [one.box.name for one in found if one.box and one.mptcp and one.port == port]
-    if inside:
-        return (
-            f"service {service.name} is not served here: its application in the container "
-            f"{inside[0]} listens on port {port} with MPTCP, and the kernel gives such a socket no "
-            "connection of the farm; start it with GODEBUG=multipathtcp=0, or the container with "
-            "net.mptcp.enabled=0"
-        )
+    for one in found:
+        if one.port == port and (one.mptcp or one.outside) and _may_be(service, one):
+            return f"service {service.name} is not served here: {_unfit(one)}"
     if service.listener.box:
         return (
             f"service {service.name} is not served here: no {service.listener.box} that a pair of "
             f"interfaces leads to listens on port {port}; start it, or correct `application`"
         )
     found = [one for one in found if one.udp == (service.protocol == "udp") and not one.box]
-    there = sorted({one.ip for one in found if one.port == port and not one.mptcp})
-    if not there and any(one.port == port for one in found):
-        return (
-            f"service {service.name} is not served here: its application listens on port {port} "
-            "with MPTCP, and the kernel gives such a socket no connection of the farm; restart the "
-            "application now that net.mptcp.enabled is 0, or start it with GODEBUG=multipathtcp=0"
-        )
+    there = sorted({one.ip for one in found if one.port == port})
     if not there:
         return None
     listed = ", ".join(f"{ip}:{service.listener.port}" for ip in there)
@@ -233,18 +245,61 @@ def elsewhere(
     )
 
 
+def _may_be(service: Service, one: Listener) -> bool:
+    """Whether a socket on the right port could be meant, by the container that it is in."""
+    wanted = service.listener.box
+    return one.udp == (service.protocol == "udp") and (
+        not wanted or (one.box is not None and wanted in one.box.picks)
+    )
+
+
+def _unfit(one: Listener) -> str:
+    """Why a socket can be given no connection of the farm."""
+    where = f" in the container {one.box.name}" if one.box else ""
+    if one.outside:
+        return (
+            f"its application{where} listens on port {one.port} with a socket that was made "
+            "outside of the cgroup IPOS_CGROUP, so the data plane would not see that it has taken "
+            "a connection; start it in that cgroup, or the agent without IPOS_CGROUP"
+        )
+    remedy = (
+        "start it with GODEBUG=multipathtcp=0, or the container with net.mptcp.enabled=0"
+        if one.box
+        else "restart the application now that net.mptcp.enabled is 0, or start it with "
+        "GODEBUG=multipathtcp=0"
+    )
+    return (
+        f"its application{where} listens on port {one.port} with MPTCP, and the kernel gives such "
+        "a socket no connection of the farm but by its SYN, while routes, session, mode, decide or "
+        f"start of the service need the request; {remedy}"
+    )
+
+
+def by_syn_said(service: Service) -> str | None:
+    """What an operator should know of a service that is served only by SYN forwarding."""
+    if service.select == "connection":  # it always is
+        return None
+    return (
+        f"service {service.name} is served here by SYN forwarding, and all servers choose at the "
+        f"SYN for it: its application listens on port {service.listener.port} with MPTCP; restart "
+        "it now that net.mptcp.enabled is 0, or start it with GODEBUG=multipathtcp=0"
+    )
+
+
 def listener_address(
-    service: Service, own: Iterable[int], listening: Iterable[Listening]
+    service: Service, own: Iterable[int], listening: Iterable[Listening], *, by_syn: bool = False
 ) -> IPv4Address:
     """The address of ours where the application listens, if it does not on any; 0.0.0.0: it does.
 
-    `own` are our service addresses in the order of the configuration.
+    `own` are our service addresses in the order of the configuration. by_syn: it gets SYNs, so it
+    may listen with MPTCP.
     """
     if service.listener.ip != ANY:
         return ANY
     udp = service.protocol == "udp"
     outside = [one for one in listening if not one.container]
-    places = {one.ip for one in outside if one.takes_at(service.listener.port, udp=udp)}
+    port = service.listener.port
+    places = {one.ip for one in outside if one.takes_at(port, udp=udp, by_syn=by_syn)}
     if int(ANY) in places:
         return ANY
     return IPv4Address(next((address for address in own if address in places), 0))
@@ -293,30 +348,35 @@ def _end_of_dump(answer: bytes) -> int:
     return position
 
 
-def _parse_all(family: int, messages: bytes, *, udp: bool) -> Iterator[Listener]:
+def _parse_all(family: int, messages: bytes, seen: SeenSockets, *, udp: bool) -> Iterator[Listener]:
     position = 0
     while position < len(messages):
         size, *_ = sockdiag.HEADER.unpack_from(messages, position)
-        found = _parse(family, messages[position + sockdiag.HEADER.size : position + size])
+        found = _parse(family, messages[position + sockdiag.HEADER.size : position + size], seen)
         if found is not None:
-            yield replace(found, udp=True) if udp else found
+            yield replace(found, udp=True, outside=False) if udp else found
         position += (size + 3) & ~3
 
 
-def _parse(family: int, raw: bytes) -> Listener | None:
+def _parse(family: int, raw: bytes, seen: SeenSockets) -> Listener | None:
     """One socket; None for one that takes no IPv4."""
     _, _, _, _, port, _, source, *_, inode = _MESSAGE.unpack_from(raw)
     number = int.from_bytes(port, "big")
     told = dict(_attributes(raw[_MESSAGE.size :]))
     protocol = dict(_attributes(told.get(_ULP_INFO, b""))).get(_ULP_NAME, b"")
     mptcp = protocol.rstrip(b"\0") == b"mptcp"
+    outside = not seen.has(int.from_bytes(told.get(_CGROUP_ID, b""), sys.byteorder))
+    ip = _ip_of(family, source, only_ipv6=any(told.get(_SKV6ONLY, b"")))
+    return None if ip is None else Listener(ip, number, inode, mptcp, outside=outside)
+
+
+def _ip_of(family: int, source: bytes, *, only_ipv6: bool) -> IPv4Address | None:
+    """The IPv4 address that a socket takes; None for one that takes none."""
     if family == socket.AF_INET:
-        return Listener(IPv4Address(source[:4]), number, inode, mptcp)
+        return IPv4Address(source[:4])
     if source[:10] == bytes(10) and source[10:12] == b"\xff\xff":
-        return Listener(IPv4Address(source[12:]), number, inode, mptcp)
-    if any(source) or any(told.get(_SKV6ONLY, b"")):
-        return None
-    return Listener(ANY, number, inode, mptcp)
+        return IPv4Address(source[12:])
+    return None if any(source) or only_ipv6 else ANY
 
 
 def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -16,7 +16,10 @@ from ipos.agent.host.boxes import Boxes, Look
 from ipos.agent.host.listeners import Process
 from ipos.agent.host.processes import Applications
 from ipos.agent.host.shortage import Shortage
+from ipos.agent.network.seen_sockets import SeenSockets
+from ipos.config.modes import takes_syns
 from ipos.config.schema import Config
+from ipos.config.slots import is_slot
 
 _LOOK_AGAIN_NS = 1_000_000_000
 _LISTENERS_NS = 350_000_000
@@ -39,7 +42,8 @@ def _search_here(look: Callable[[], Any], take: Callable[[Any], None]) -> None:
 class Observer:
     """Makes a `State` ten times a second. `boot` makes those of two lives of one agent differ.
 
-    connections: how many sockets our endpoints have now.
+    connections: how many sockets our endpoints have now. seen: the sockets that the data plane sees
+    to exist, None for all.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Observer:
         mac: bytes,
         cgroup: Path | None,
         boot: int,
+        seen: SeenSockets | None = None,
     ) -> None:
         self.config = config
         self._connections = connections
@@ -60,7 +65,7 @@ class Observer:
         self.again_ms = 100
         self._cpu = load.Cpu(cgroup)
         self._shortage = Shortage(load.Memory(cgroup), load.Bandwidth(config.server.front))
-        self._listeners = listeners.Listeners()
+        self._listeners = listeners.Listeners(seen)
         self._applications = Applications()
         self._own: frozenset[listeners.Listener] = frozenset()
         self._found: frozenset[listeners.Listener] = frozenset()
@@ -68,6 +73,7 @@ class Observer:
         self._judged: tuple[object, ...] = ()
         self._addresses: list[int] = []
         self._served: list[str] = []
+        self._by_syn: list[str] = []
         self._listening: list[Listening] = []
         self._listed: list[Process] = []
         self._elsewhere: list[str] = []
@@ -127,6 +133,7 @@ class Observer:
             memory_short=self._shortage.memory_short,
             bandwidth_short=self._shortage.bandwidth_short,
             services=[name for name in self._served if well(name)],
+            by_syn=self._by_syn,
             listening=self._listening,
             orders=orders.said(),
             applications=applications,
@@ -171,7 +178,8 @@ class Observer:
         """What an operator should know."""
         others = [self._options.remark]
         if self.boxes is not None:
-            unserved = len(self._served) < len(self.config.service)
+            wanted = {one.name for one in self.config.service if not is_slot(one.name)}
+            unserved = bool(wanted.difference(self._served))
             others += [self.boxes.trouble, self.boxes.denied if unserved else ""]
         return [*self._elsewhere, *filter(None, others)]
 
@@ -205,15 +213,20 @@ class Observer:
         self._judged = made_from
         own = self.config.server.addresses
         self._addresses = list(map(int, own))
-        self._served = [
-            service.name
-            for service in self.config.service
-            if listeners.is_served(service, self._found, own)
-        ]
-        chosen = {s.name: listeners.chosen(s, self._found, own) for s in self.config.service}
-        self.places = {name: socket for name, socket in chosen.items() if socket is not None}
-        why = (listeners.elsewhere(one, self._found, own) for one in self.config.service)
-        self._elsewhere = [each for each in why if each]
+        self._served, self._by_syn, self._elsewhere, self.places = [], [], [], {}
+        for service in self.config.service:
+            found, said = self._found, listeners.elsewhere(service, self._found, own)
+            if takes_syns(self.config, service) and listeners.only_by_syn(service, found, own):
+                found = listeners.as_for_syns(found)
+                self._by_syn.append(service.name)
+                said = listeners.by_syn_said(service)
+            if said:
+                self._elsewhere.append(said)
+            if listeners.is_served(service, found, own):
+                self._served.append(service.name)
+            place = listeners.chosen(service, found, own)
+            if place is not None:
+                self.places[service.name] = place
         self._listening = self._rows(self._found)
         self._listed = [Process(one.pid, one.process) for one in self._listening]
 
@@ -233,6 +246,7 @@ class Observer:
                     one.mptcp,
                     one.udp,
                     one.box.name if one.box else "",
+                    one.outside,
                 )
             )
         return rows

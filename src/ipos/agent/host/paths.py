@@ -54,6 +54,11 @@ def instances_file() -> Path:
     return run_directory() / "instances.json"
 
 
+def calls_file() -> Path:
+    """The calls of this server's programs for spawned programs."""
+    return run_directory() / "calls.json"
+
+
 def instance_cgroup(farm: str, server: str, service: str) -> Path:
     """Where the command runs that starts a service's application."""
     return sockops_cgroup() / f"ipos-{farm}-{server}-{service}"

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from ipos.abi.rows import ServerState
 from ipos.agent.drain.shedding import parts
 from ipos.agent.heartbeat.orders import Kept
+from ipos.agent.http.spawning_routes import Spawning
 from ipos.agent.sessions.session_orders import SessionOrders
 from ipos.agent.view.drain_report import only_server_of
 from ipos.agent.view.events import RuleName
@@ -99,7 +100,9 @@ class AgentControl:
         history: Callable[[], list[dict[str, Any]]],
         examine: Callable[[], Coroutine[Any, Any, list[dict[str, Any]]]],
         sessions: SessionOrders,
+        spawning: Spawning,
     ) -> None:
+        self.spawning = spawning
         self.view = view
         self.examine = examine
         self.sessions = sessions

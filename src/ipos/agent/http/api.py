@@ -22,6 +22,10 @@
     GET  /v1/events               one JSON object a line for each decision, until closed
     POST /v1/ladder               {"seconds": S}: the frames of the next connection that begins here
                                   within that time, as a ladder of text; other captures must wait
+    GET  /v1/spawned              the calls of this server's programs for spawned programs
+    POST /v1/spawned              {"name": N, "args": [A, ...], "pid": P}: one more of [[spawn]] N,
+                                  until process P ends; answers when it runs, with its address
+    DELETE /v1/spawned/CALL       end that call, and its program
     POST /v1/reload               take the changed configuration; answers when it is taken
     GET  /metrics                 Prometheus' text format
 
@@ -47,9 +51,11 @@ from starlette.routing import Route
 from ipos.abi.rows import ServerState
 from ipos.agent.heartbeat.orders import WEIGHT_MAX
 from ipos.agent.host.own_state import wall_offset_ns
-from ipos.agent.http import next_connection, readiness, session_paths
+from ipos.agent.http import next_connection, readiness, session_paths, spawning_routes
 from ipos.agent.http.agent_control import NoSuchServer, Wanted
 from ipos.agent.http.page import PATH, page
+from ipos.agent.http.spawning_routes import Senseless, Spawning
+from ipos.agent.on_demand.calls import NoSuchCall
 from ipos.agent.sessions.session_orders import NoSuchSession, SessionOrders
 from ipos.agent.view import measures, metrics, report
 from ipos.agent.view.drain_report import NoSuchReport, drain_report
@@ -88,6 +94,8 @@ class Control(Protocol):
     async def weigh(self, server: str, weight: int) -> None: ...
     async def reload(self) -> None: ...
     async def examine(self) -> list[dict[str, Any]]: ...
+    @property
+    def spawning(self) -> Spawning: ...
 
 
 class Json(JSONResponse):
@@ -115,6 +123,8 @@ def application(control: Control) -> Starlette:
             NoSuchReport: _fault(404),
             NoSuchSession: _fault(404),
             NoSuchServerHere: _fault(404),
+            NoSuchCall: _fault(404),
+            Senseless: _fault(400),
             Unexplained: _fault(400),
             IposError: _fault(409),
             HTTPException: _no_such_request,
@@ -189,6 +199,9 @@ def _routes(control: Control) -> list[Route]:
         route("/v1/events", events),
         route("/v1/reload", reload, "POST"),
         route("/v1/ladder", _drawn(control), "POST"),
+        route(spawning_routes.PATH, spawning_routes.listed(control.spawning)),
+        route(spawning_routes.PATH, spawning_routes.called(control.spawning, _body), "POST"),
+        route(spawning_routes.CALL, spawning_routes.ended(control.spawning), "DELETE"),
         route("/metrics", _scraped(control)),
         Route(PATH, page),
     ]

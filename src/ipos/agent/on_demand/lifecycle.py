@@ -4,7 +4,7 @@
 What is done to processes takes time, so a thread does it, one thing at a time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -25,6 +25,8 @@ PROVEN_MS = 10_000
 """What has run so long and ends by itself may be started again at once."""
 TOLD_MS = 600_000
 """So long a failure is told, if the application is not started here meanwhile."""
+ENDED_MS = 60_000
+"""And so long how a spawned program has ended."""
 _MEMORY_MS = 5_000
 
 log = structlog.get_logger()
@@ -36,6 +38,7 @@ class Sight(NamedTuple):
 
     `well`: it listens and its check passes. `trouble`: why not. `connections`: sockets that it has.
     `used_ms`: when any server of the farm has used it last. `wanted`: a request waits for it.
+    `withdrawn`: the call that it was spawned for is over.
     """
 
     well: bool
@@ -43,6 +46,7 @@ class Sight(NamedTuple):
     connections: int = 0
     used_ms: int = 0
     wanted: bool = False
+    withdrawn: bool = False
 
 
 class Application:
@@ -59,6 +63,7 @@ class Application:
         self._process = process_of(record)
         self._alive = True
         self._failed = ""
+        self._args: Sequence[str] = ()
         self._busy = self._surplus = False
         self._connections = 0
         self._asked_ms = self._measured_ms = self._told_ms = 0
@@ -67,7 +72,9 @@ class Application:
     @property
     def rests(self) -> bool:
         """Whether nothing but time changes it, and not soon."""
-        return self.record.phase in (Phase.NONE, Phase.RUNNING) and not self._busy
+        if self.record.phase == Phase.FAILED and not self.record.call:
+            return False
+        return self.record.phase not in (Phase.STARTING, Phase.STOPPING) and not self._busy
 
     @property
     def may_serve(self) -> bool:
@@ -79,7 +86,7 @@ class Application:
         record = self.record
         return Starting(
             record.service, record.phase, wanted, used_s, record.memory, record.obeyed, record.why,
-            self._rounded(),
+            self._rounded(), record.call,
         )  # fmt: skip
 
     def _rounded(self) -> int:
@@ -87,8 +94,11 @@ class Application:
         step = max(1, self.start.load // 10)
         return -(-self._connections // step) * step if self.start.load else 0
 
-    def obey(self, choice: Choice, wall_ms: int) -> None:
-        """Start or stop it, because this server was chosen, unless that was done already."""
+    def obey(self, choice: Choice, wall_ms: int, args: Sequence[str] = ()) -> None:
+        """Start or stop it, because this server was chosen, unless that was done already.
+
+        args: of the call that it is started for.
+        """
         if choice.number <= self.record.obeyed or self._busy:
             return
         self.record.obeyed = choice.number
@@ -101,6 +111,7 @@ class Application:
             return
         if self.record.phase not in (Phase.NONE, Phase.FAILED):
             return
+        self.record.call, self.record.why, self._args = choice.call, "", args
         self._turn(Phase.STARTING, wall_ms)
         self._alive, self._failed = True, ""
         log.warning("starting an application", service=self.record.service, what=self.start.what)
@@ -123,13 +134,18 @@ class Application:
                 self._follow_run(sight, since_ms, wall_ms)
             case Phase.STOPPING:
                 self._follow_stop(sight, since_ms, wall_ms)
+            case Phase.FAILED | Phase.NONE if self.record.call:
+                if since_ms >= ENDED_MS:
+                    self._forget(wall_ms)
             case Phase.FAILED if wall_ms >= self.record.retry_ms:
                 self._turn(Phase.NONE, wall_ms)
             case Phase.NONE if self.record.why and since_ms >= TOLD_MS:
                 self.record.why, self.changed = "", True
 
     def _follow_start(self, sight: Sight, since_ms: int, wall_ms: int) -> None:
-        if self._failed:
+        if sight.withdrawn:
+            self._turn(Phase.STOPPING, wall_ms)
+        elif self._failed:
             self._fail(self._failed, wall_ms)
         elif sight.well:
             self.record.failures, self.record.why = 0, ""
@@ -148,12 +164,18 @@ class Application:
         if not self._alive:
             self._lose(since_ms, wall_ms)
             return
+        if sight.withdrawn:
+            self._turn(Phase.STOPPING, wall_ms)
+            log.warning("stopping a spawned program", call=self.record.call)
+            return
         used_ms = max(self.record.since_ms, sight.used_ms)
         if sight.connections or sight.wanted:
             self._asked_ms = wall_ms
         idle_ms = wall_ms - max(used_ms, self._asked_ms)
         if self.start.idle_stop_s and idle_ms >= self.start.idle_stop_s * 1000:
             self._turn(Phase.STOPPING, wall_ms)
+            if self.record.call:
+                self.record.why = f"it had no connection for {self.start.idle_stop_s} s"
             log.warning("stopping an idle application", service=self.record.service)
             return
         self._look(wall_ms)
@@ -166,9 +188,10 @@ class Application:
         elif self._told_ms:
             late = wall_ms - self._told_ms >= ENDS_MS
             self._begin(lambda: self._process.end(at_once=True) if late else None)
-        elif sight.wanted or self._is_kept(sight, since_ms):
+        elif not sight.withdrawn and (sight.wanted or self._is_kept(sight, since_ms)):
+            self.record.why = ""
             self._turn(Phase.RUNNING, wall_ms)
-        elif since_ms >= WITHDRAWN_MS and not sight.connections:
+        elif since_ms >= WITHDRAWN_MS and (sight.withdrawn or not sight.connections):
             self._told_ms = wall_ms
             self._begin(lambda: self._process.end(at_once=False))
 
@@ -180,7 +203,10 @@ class Application:
         """It has ended by itself."""
         ending = self._process.ending()
         log.warning("application has ended", service=self.record.service, reason=ending)
-        if since_ms < PROVEN_MS:
+        if self.record.call:
+            self.record.why = ending
+            self._turn(Phase.NONE, wall_ms)
+        elif since_ms < PROVEN_MS:
             self._fail(ending, wall_ms)
         else:
             self._turn(Phase.NONE, wall_ms)
@@ -190,13 +216,31 @@ class Application:
         record.failures += 1
         wait_ms = min(BACKOFF_MAX_MS, BACKOFF_MS << min(record.failures - 1, 10))
         record.retry_ms = wall_ms + wait_ms
-        record.why = (
-            f"service {record.service} could not be started on {self._server}: {why}; look at "
+        record.why = why
+        if not record.call:
+            record.why = self._sentence(why, wait_ms)
+        self._turn(Phase.FAILED, wall_ms)
+        log.warning("application could not be started", reason=record.why)
+
+    def _sentence(self, why: str, wait_ms: int) -> str:
+        return (
+            f"service {self.record.service} could not be started on {self._server}: {why}; look at "
             f"{self.start.what}, which is tried again for the next request after "
             f"{wait_ms // 1000} s"
         )
-        self._turn(Phase.FAILED, wall_ms)
-        log.warning("application could not be started", reason=record.why)
+
+    def _forget(self, wall_ms: int) -> None:
+        """Nobody asks any more how a spawned program has ended."""
+        record = self.record
+        record.call, record.why = "", ""
+        record.obeyed = record.failures = record.memory = 0
+        self._turn(Phase.NONE, wall_ms)
+        self._begin(self._process.forget)
+
+    def abandon(self) -> None:
+        """Its place has gone from the configuration: a spawned program could not be reached."""
+        if self.record.call and not self._busy:
+            self._begin(lambda: self._process.end(at_once=True))
 
     def _turn(self, phase: Phase, wall_ms: int) -> None:
         self.record.phase, self.record.since_ms = phase, wall_ms
@@ -220,7 +264,8 @@ class Application:
 
     def _start(self, added: dict[str, str]) -> None:
         try:
-            self._process.start(self.start.command or [], self.start.memory_bytes, added)
+            command = [*(self.start.command or []), *self._args]
+            self._process.start(command, self.start.memory_bytes, added)
         except Exception as error:  # whatever it is, it is why the application is not there
             self._failed = str(error)
 

@@ -13,8 +13,9 @@ from typing import NamedTuple
 from ipos.abi import rows
 from ipos.agent.heartbeat.member import Age, Member
 from ipos.agent.heartbeat.membership import Members
-from ipos.agent.heartbeat.message import Choice, Starting, State
+from ipos.agent.heartbeat.message import Call, Choice, Starting, State
 from ipos.config.schema import Service
+from ipos.config.slots import Slot
 from ipos.config.starting import Start
 from ipos.instance.record import Phase
 
@@ -39,6 +40,8 @@ class Seen(NamedTuple):
     ready: bool
     serves: bool
     starting: Starting
+    calls: tuple[Call, ...] = ()
+    """Calls of its programs for this service, which is a spawned program's."""
 
 
 def said(state: State, service: str) -> Starting:
@@ -50,7 +53,13 @@ def said(state: State, service: str) -> Starting:
 def seen(members: Members, service: str, now_ns: int) -> list[Seen]:
     """All servers that are not down."""
     return [
-        Seen(state, _is_ready(member), service in state.services, said(state, service))
+        Seen(
+            state,
+            _is_ready(member),
+            service in state.services,
+            said(state, service),
+            tuple(one for one in state.calls if one.service == service),
+        )
         for member, state in _heard(members)
         if member.serves and member.age(now_ns) is not Age.DOWN
     ]
@@ -67,20 +76,41 @@ def is_served(found: Iterable[Seen]) -> bool:
 
 
 def is_wanted(found: Iterable[Seen]) -> bool:
-    """Whether a request waits for it, in any server."""
-    return any(one.starting.wanted for one in found)
+    """Whether a request waits for it, in any server, or a call."""
+    found = list(found)
+    return any(one.starting.wanted for one in found) or next_call(found) is not None
 
 
-def able(found: Iterable[Seen]) -> list[Seen]:
-    """Those that could start it now."""
-    return [
-        one for one in found if one.ready and not one.serves and one.starting.phase == Phase.NONE
-    ]
+def next_call(found: Iterable[Seen]) -> Call | None:
+    """The first call for a spawned program that nobody has run: a call is served once.
+
+    What could not be started may be started elsewhere.
+    """
+    found = list(found)
+    run = {one.starting.call for one in found if one.starting.phase != Phase.FAILED}
+    wanted = (call for one in found for call in one.calls if call.wanted)
+    return min((one for one in wanted if one.name not in run), key=_age, default=None)
+
+
+def _age(call: Call) -> tuple[int, str]:
+    server, _, number = call.name.rpartition(".")
+    return int(number) if number.isdecimal() else 0, server
+
+
+def able(found: Iterable[Seen], call: str = "") -> list[Seen]:
+    """Those that could start it now. call: for which call of a spawned program."""
+    return [one for one in found if one.ready and not one.serves and _may_start(one, call)]
+
+
+def _may_start(one: Seen, call: str) -> bool:
+    """What has failed for one call may be tried for another one."""
+    failed = one.starting.phase == Phase.FAILED and one.starting.call not in ("", call)
+    return one.starting.phase == Phase.NONE or failed
 
 
 def starts(service: Service, members: Members, now_ns: int) -> rows.Starts:
     """What becomes of a request that no server can serve now."""
-    if service.start is None:
+    if service.start is None or isinstance(service, Slot):
         return rows.Starts.NOT
     found = seen(members, service.name, now_ns)
     coming = any(one.starting.phase in (*_ON_ITS_WAY, Phase.RUNNING) for one in found)
@@ -144,23 +174,35 @@ class Decider:
         if any(one.service == service.name and _is_open(one, found) for one in others):
             return  # of the server that decided before us
         if spare:
-            self._say(service.name, min(_running(found), key=_connections), now_ns, wall_ms, True)
+            most_idle = min(_running(found), key=_connections)
+            self._say(service.name, most_idle, now_ns, wall_ms, stops=True)
             return
         if busy and now_ns - self._chosen_ns.get(service.name, 0) < AGAIN_NS:
             return
         needed = max((service.start.memory_bytes, *(one.starting.memory for one in found)))
+        wanted = next_call(found)
+        call = wanted.name if wanted else ""
         candidates = [
-            one for one in able(found) if (service.name, one.state.server) not in self._avoided
+            one
+            for one in able(found, call)
+            if (service.name, one.state.server) not in self._avoided
         ]
         chosen = best(candidates, needed)
         if chosen is not None:
-            self._say(service.name, chosen, now_ns, wall_ms)
+            self._say(service.name, chosen, now_ns, wall_ms, call=call)
 
     def _say(
-        self, service: str, chosen: Seen, now_ns: int, wall_ms: int, stops: bool = False
+        self,
+        service: str,
+        chosen: Seen,
+        now_ns: int,
+        wall_ms: int,
+        *,
+        stops: bool = False,
+        call: str = "",
     ) -> None:
         self._last = max(wall_ms, self._last + 1)
-        choice = Choice(service, chosen.state.server, self._last, stops)
+        choice = Choice(service, chosen.state.server, self._last, stops, call)
         self._choices[service] = choice, now_ns
         self._chosen_ns[service] = now_ns
         self._spare_ns.pop(service, None)

@@ -27,9 +27,11 @@ from ipos.agent.loop.undone import Undone
 from ipos.agent.network import service_sockets
 from ipos.agent.on_demand import placement
 from ipos.agent.on_demand.awaiting import Awaiting
+from ipos.agent.on_demand.calls import Calls, Held, args_of
 from ipos.agent.on_demand.lifecycle import Application, Sight
 from ipos.closing import Closing
 from ipos.config.schema import Config, Service
+from ipos.config.slots import Slot
 from ipos.config.starting import Start
 from ipos.errors import IposError
 from ipos.instance import record
@@ -59,6 +61,7 @@ class Supervisor(Closing):
         awaiting: Awaiting,
         trouble: Callable[[str], str | None],
         decided: Callable[[str], int],
+        calls: Calls,
         tasks: Tasks,
         undone: Undone,
         *,
@@ -83,6 +86,7 @@ class Supervisor(Closing):
         self._applications: dict[str, Application] = {}
         self._again = asyncio.Event()
         self._by_systemd = by_systemd
+        self._calls = calls
         self.settled: Callable[[], bool] = lambda: False
         self.take(config)
 
@@ -95,9 +99,10 @@ class Supervisor(Closing):
             for name, application in self._applications.items()
             if (one := self._said(name, application)) != Starting(name)
         ]
-        if not told and not self._choices:
+        called = self._calls.said()
+        if not (told or called or self._choices):
             return state
-        return msgspec.structs.replace(state, starting=told, choices=self._choices)
+        return msgspec.structs.replace(state, starting=told, choices=self._choices, calls=called)
 
     def may_serve(self, service: str) -> bool:
         """Whether its application, if it is well, may be chosen: it is not about to be stopped."""
@@ -130,7 +135,7 @@ class Supervisor(Closing):
                 continue
             self._applications[name] = self._application(service.start, fresh)
         for name in self._applications.keys() - wanted.keys():
-            del self._applications[name]
+            self._applications.pop(name).abandon()
         self._awaiting.keep(wanted)
         self.wake()
 
@@ -147,9 +152,11 @@ class Supervisor(Closing):
 
     def _work(self, name: str) -> Callable[[Callable[[], None]], None]:
         def begin(work: Callable[[], None]) -> None:
-            application = self._applications[name]
+            application = self._applications.get(name)
 
             def done(_: None) -> None:
+                if application is None:  # abandoned
+                    return
                 application.done()
                 if not application.rests:
                     self.wake()
@@ -178,9 +185,8 @@ class Supervisor(Closing):
         if not self._applications:
             await self._again.wait()
             return
-        rests = not (self._wanted or self._choices) and all(
-            one.rests for one in self._applications.values()
-        )
+        busy = self._wanted or self._choices or self._calls.are_starting
+        rests = not busy and all(one.rests for one in self._applications.values())
         if not rests:  # a thread that has ended wakes us; not faster than this
             await asyncio.sleep(BUSY_S)
             return
@@ -194,17 +200,18 @@ class Supervisor(Closing):
 
     def look(self) -> None:
         """One round."""
-        now_ns = self._members.known_at(boottime_ns())
-        wall_ms = time.time_ns() // 1_000_000
+        now_ns, wall_ms = self._members.known_at(boottime_ns()), _wall_ms()
         self._wanted = self._awaiting.wanted()
+        self._follow_calls(now_ns, wall_ms)
         self._decide(now_ns, wall_ms)
         if now_ns - self._counted_ns >= _SECOND_NS:
             self._counted_ns = now_ns
             self._count(wall_ms)
         for choice in placement.orders(self._members, self._config.server.name, now_ns):
             application = self._applications.get(choice.service)
-            if application is not None:
-                application.obey(choice, wall_ms)
+            args = self._args(choice)
+            if application is not None and args is not None:
+                application.obey(choice, wall_ms, args)
         fresh = [
             one
             for one in self._applications.values()
@@ -214,9 +221,55 @@ class Supervisor(Closing):
         for one in fresh:
             one.launch()
         for name, application in self._applications.items():
-            application.follow(self._sight(name, application, now_ns), wall_ms)
+            application.follow(self._sight(name, application, now_ns, wall_ms), wall_ms)
         self._save()
         self._decide_again(now_ns)
+
+    def _follow_calls(self, now_ns: int, wall_ms: int) -> None:
+        before = self._calls.copied()
+        if self.settled():
+            self._calls.look(self._config, self._members, now_ns, wall_ms)
+        self._save_calls(before)
+
+    def _save_calls(self, before: list[Held]) -> None:
+        try:
+            self._calls.save(before)
+        except IposError as error:
+            self._undone.note("calls", str(error))
+        else:
+            self._undone.note("calls", "")
+
+    def _args(self, choice: Choice) -> list[str] | None:
+        """Of the call that it is started for; None: there is none any more, or it may not be."""
+        if not choice.call:
+            return []
+        args = args_of(choice.call, self._members)
+        service = next((one for one in self._config.service if one.name == choice.service), None)
+        if args is None or not isinstance(service, Slot) or service.spawn.refusal(args):
+            return None
+        return args
+
+    # ---- calls for spawned programs ------------------------------------------------------------
+
+    def call(self, program: str, args: list[str], pid: int) -> Held:
+        """A call of a program on this server. IposError says why there is none."""
+        before = self._calls.copied()
+        made = self._calls.ask(
+            self._config, self._members, program, args, pid, boottime_ns(), _wall_ms()
+        )
+        self._save_calls(before)
+        self.wake()
+        return made
+
+    def end_call(self, name: str) -> None:
+        """End it. NoSuchCall."""
+        before = self._calls.copied()
+        self._calls.end(name, _wall_ms())
+        self._save_calls(before)
+        self.wake()
+
+    def calls(self) -> list[Held]:
+        return self._calls.listed()
 
     def _decide(self, now_ns: int, wall_ms: int) -> None:
         deciding = placement.decider(self._members, now_ns)
@@ -243,7 +296,7 @@ class Supervisor(Closing):
         wanted, used_s = name in self._wanted, self._used_s.get(name, 0)
         return application.said(wanted=wanted, used_s=used_s)
 
-    def _sight(self, name: str, application: Application, now_ns: int) -> Sight:
+    def _sight(self, name: str, application: Application, now_ns: int, wall_ms: int) -> Sight:
         """Of an application that does not run nothing is looked at."""
         if application.record.phase not in (Phase.STARTING, Phase.RUNNING, Phase.STOPPING):
             return Sight(well=False)
@@ -258,7 +311,10 @@ class Supervisor(Closing):
             trouble=trouble or "",
             connections=service_sockets.count(service.port) if counts else 0,
             used_ms=1000 * max(used_s, self._used_s.get(name, 0)),
-            wanted=placement.is_wanted(found) or name in self._wanted,
+            wanted=any(one.starting.wanted for one in found) or name in self._wanted,
+            withdrawn=self.settled()
+            and bool(application.record.call)
+            and self._calls.is_over(application.record.call, self._members, now_ns, wall_ms),
         )
 
     def _save(self) -> None:
@@ -286,3 +342,7 @@ class Supervisor(Closing):
 
     def close(self) -> None:
         self._awaiting.close()
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000

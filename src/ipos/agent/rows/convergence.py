@@ -261,5 +261,5 @@ def _standing(member: Member, now_ns: int) -> tuple[object, ...]:
         return (Age.UNHEARD,)
     return (
         member.age(now_ns), state.state, state.server, state.mac, state.addresses, state.services,
-        state.listening, state.weight, member.standing, state.starting,
+        state.listening, state.weight, member.standing, state.starting, state.by_syn,
     )  # fmt: skip

@@ -18,19 +18,19 @@ from ipos.agent.heartbeat.member import Age, Member
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.host.listeners import Listener, listener_address
 from ipos.agent.on_demand import placement
-from ipos.agent.rows import pools, slot_tables
+from ipos.agent.rows import pools, slot_tables, syns
 from ipos.agent.rows.pools import pool_row
 from ipos.agent.rows.quic_numbers import number_rows
 from ipos.agent.rows.redirect_names import name_rows
 from ipos.agent.rows.session_rows import session_row
 from ipos.config import modes, ownprograms
 from ipos.config.schema import Config, Service
+from ipos.config.slots import Slot
 from ipos.handshake.keys import KeyRing
 
 POLICIES = {policy.name.lower().replace("_", "-"): policy for policy in rows.Policy}
 Sent = tuple[int, int]
 """How many endpoints a server was given, and how many of them have ended."""
-SELECTS = {"request": rows.Select.REQUEST, "connection": rows.Select.CONNECTION}
 MODES = {name: rows.Mode[name.upper()] for name in ("http", "tls", "tcp", "quic")}
 DECIDES = {"connection": rows.Decide.CONNECTION, "request": rows.Decide.REQUEST}
 PROTOCOLS = {"tcp": rows.PROTOCOL_TCP, "udp": rows.PROTOCOL_UDP}
@@ -261,8 +261,12 @@ def pool_rows(
     places = {key: index for index, key in enumerate(numbers) if key}
     firsts = sum(member.age(now_ns) is not Age.DOWN for member in heard)
     up = {member.index for member in heard if _takes(member, now_ns)}
+    able = {
+        name: [one for one in heard if syns.may_serve(config, service, one)]
+        for name, service in services.items()
+    }
     return {
-        places[key]: _pool(one, services[one.service], heard, ramps, firsts, up)
+        places[key]: _pool(one, services[one.service], able[one.service], ramps, firsts, up)
         for key, one in pools.definitions(config).items()
     }
 
@@ -317,11 +321,12 @@ def _service(
 ) -> rows.Service:
     mine = members.myself.state
     listener, box = service.listener, inside.box if inside else None
-    only = mine and listener_address(service, mine.addresses, mine.listening)
+    by_syn = mine is not None and service.name in mine.by_syn
+    only = mine and listener_address(service, mine.addresses, mine.listening, by_syn=by_syn)
     return rows.Service(
         used=True,
         protocol=PROTOCOLS[service.protocol],
-        select=SELECTS[service.select],
+        select=syns.select(config, service, members, now_ns),
         decide=DECIDES[service.decide],
         pool=places[pools.default(config, service).key],
         listening=places[pools.listening(service).key],
@@ -339,6 +344,7 @@ def _service(
         starts=placement.starts(service, members, now_ns),
         id_at=service.connection_id.server_id_at if service.connection_id else 0,
         id_bytes=service.connection_id.server_id_bytes if service.connection_id else 0,
+        own_only=isinstance(service, Slot),
     )
 
 
@@ -367,7 +373,7 @@ def _pool(
         state = member.state
         assert state is not None
         weight = 1 if weights is None else weights.get(state.server, 0)
-        if weight and service.name in state.services:
+        if weight:
             ramp = ramps.get((service.name, member.index), rows.RAMP_FULL)
             candidates.append(
                 rows.Candidate(member.index, service.listener.port, state.weight or weight, ramp)

@@ -49,6 +49,7 @@ def recalled(
             applications=known.applications,
             limit=row.limit,
             weight=known.weight,
+            by_syn=known.by_syn,
         )
         found[IPv4Address(row.back_ip)] = (index, state, row.updated_ns)
     return found

@@ -27,7 +27,8 @@ class Advertised(msgspec.Struct, frozen=True):
     apart_ms: our clock minus its own.
 
     `weight` is the one that was ordered, 0 for none. `fault` is why it gets no requests although it
-    is heard, empty when it gets them. `leaving` is how far a server is that drains.
+    is heard, empty when it gets them. `leaving` is how far a server is that drains. `by_syn` are
+    those of `services` that it can serve only by SYN forwarding.
     """
 
     index: int
@@ -41,6 +42,7 @@ class Advertised(msgspec.Struct, frozen=True):
     fault: str = ""
     leaving: Leaving | None = None
     apart_ms: int = 0
+    by_syn: list[str] = []
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -57,8 +59,9 @@ class Held(msgspec.Struct, frozen=True):
 
 
 _STANDING = attrgetter(
-    "index", "server", "back_ip", "addresses", "services", "listening", "weight", "fault"
-)
+    "index", "server", "back_ip", "addresses", "services", "listening", "weight", "fault",
+    "by_syn",
+)  # fmt: skip
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -150,6 +153,7 @@ def advertised(members: "Members") -> list[Advertised]:
             member.standing.why,
             member.state.leaving,
             member.apart_ms,
+            member.state.by_syn,
         )
         for member in sorted(members.by_ip.values(), key=lambda member: member.index)
         if member.state is not None

@@ -7,6 +7,7 @@ from typing import Any
 from ipos.abi import rows
 from ipos.agent.snapshot.snapshot import Advertised
 from ipos.agent.view.table_views import View
+from ipos.config.slots import is_slot
 from ipos.errors import IposError
 
 
@@ -50,11 +51,13 @@ def _in_s(deadline_ms: int) -> float | None:
 def only_server_of(view: View, name: str) -> str:
     """What nobody but this server can serve now, for people; empty when there is no such thing.
 
-    That is a service, or a pool of one that its routes lead to.
+    That is a service, or a pool of one that its routes lead to. Spawned programs do not count: they
+    are always on one server.
     """
     servers = {one.index: one for one in view.snapshot.servers}
     mine = next((index for index, one in servers.items() if one.server == name), 0)
-    used = [number for number, key in enumerate(view.snapshot.pools) if key]
+    keys = enumerate(view.snapshot.pools)
+    used = [number for number, key in keys if key and not is_slot(key.partition(" ")[0])]
     for number in used:
         pool = view.tables.pools.get(number)
         candidates = {one.server for one in pool.candidates} if pool else set()

@@ -148,6 +148,7 @@ def explain(view: View, url: str, client: str = "", cookie: str = "") -> Explana
         pool=pool_name or None,
         policy=policy.title,
         notes=_notes(view, client)
+        + _by_syn(view, name)
         + _unread(view, index, found)
         + notes
         + _mode(service)
@@ -267,6 +268,14 @@ def _started(service: rows.Service, decisions: list[Possible]) -> list[str]:
     if service.starts == rows.Starts.FAILED:
         return ["no server can start its application now, so the request is answered by 503"]
     return []
+
+
+def _by_syn(view: View, service: str) -> list[str]:
+    """Why a server is chosen at the SYN although the configuration does not say so."""
+    servers = [one.server for one in view.snapshot.servers if service in one.by_syn]
+    where = f"its application listens with MPTCP on {', '.join(servers)}"
+    until = "until that application is restarted, a server is chosen when a client's SYN comes"
+    return [f"{where}, so {until}"] if servers else []
 
 
 def _mode(service: rows.Service) -> list[str]:

@@ -165,7 +165,7 @@ class SnapshotFile:
         """Applications that a server could not start when it last tried."""
         known = self._members.by_ip.values()
         states = [member.state for member in known if member.state is not None]
-        return [one.why for state in states for one in state.starting if one.why]
+        return [one.why for state in states for one in state.starting if one.why and not one.call]
 
     def _up(self) -> list[State]:
         """What those servers say of themselves who are heard now."""

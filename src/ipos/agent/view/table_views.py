@@ -14,10 +14,12 @@ from typing import Any
 
 from ipos.abi import rows
 from ipos.abi.layout import constant
+from ipos.agent.heartbeat.message import Listening
 from ipos.agent.host.paths import snapshot_file
 from ipos.agent.rows.url_reader import installed, pool_of_service
 from ipos.agent.snapshot import snapshot
 from ipos.agent.snapshot.snapshot import Advertised, Snapshot
+from ipos.config.slots import is_slot
 from ipos.kernel import data_plane
 from ipos.kernel.maps import Tables
 from ipos.kernel.pins import find_pin_directory
@@ -222,15 +224,25 @@ def sockets(
             if port in seen:
                 continue
             seen.add(port)
-            up = not name or name in server.services
             yield ListeningRow(
                 server_ip=IPv4Address(server.addresses[0]),
                 tcp_port=port,
                 process=one.pid or None,
-                health=Health.MPTCP if one.mptcp else Health.UP if up else Health.DOWN,
+                health=_health(one, name, server),
                 application_port=one.port,
                 container=one.container or None,
             )
+
+
+def _health(one: Listening, service: str, server: Advertised) -> Health:
+    """Of the socket of a service, or of no service: ""."""
+    if one.outside:
+        return Health.OUTSIDE
+    if one.mptcp and service not in server.by_syn:
+        return Health.MPTCP
+    if service and service not in server.services:
+        return Health.DOWN
+    return Health.SYN if one.mptcp else Health.UP
 
 
 def _application(view: View) -> Iterator[Row]:
@@ -375,7 +387,7 @@ def service_list(view: View) -> list[dict[str, Any]]:
         if service is None or not service.used:
             continue
         pool = view.tables.pools.get(service.pool)
-        if pool is None:
+        if pool is None or (is_slot(name) and not pool.candidates):
             continue
         found.append(
             {
