@@ -17,6 +17,7 @@
 #include "abi/request.h"
 #include "abi/connection.h"
 #include "abi/flow.h"
+#include "abi/order.h"
 #include "abi/event.h"
 #include "abi/measured.h"
 

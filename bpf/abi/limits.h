@@ -5,7 +5,7 @@
 
 #include <linux/types.h>
 
-#define IPOS_ABI 12U /* programs and maps of one number work in any mix */
+#define IPOS_ABI 13U /* programs and maps of one number work in any mix */
 
 /* ---- limits ---- */
 

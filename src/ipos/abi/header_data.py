@@ -5,7 +5,7 @@ Written by `make abi` from bpf/abi.
 """
 
 CONSTANTS: dict[str, int] = {
-    "IPOS_ABI": 12,
+    "IPOS_ABI": 13,
     "IPOS_SERVERS_MAX": 1024,
     "IPOS_MEMBERS_MAX": 1000,
     "IPOS_SERVICES_MAX": 64,
@@ -64,6 +64,8 @@ CONSTANTS: dict[str, int] = {
     "IPOS_MARK_LATE": 1768968028,
     "IPOS_MARK_FLOW": 1768968031,
     "IPOS_MARK_BOX": 1768968032,
+    "IPOS_MARK_FROZEN": 1768968033,
+    "IPOS_MARK_ORDER": 1768968034,
     "IPOS_MARK_PIECE": 1768968030,
     "IPOS_MARK_ROUND": 1768968096,
     "IPOS_MARK_AGAIN": 1768968128,
@@ -287,6 +289,7 @@ CONSTANTS: dict[str, int] = {
     "IPOS_EP_PENDING": 1,
     "IPOS_EP_ADOPTING": 2,
     "IPOS_EP_ATTACHED": 3,
+    "IPOS_EP_PREPARED": 4,
     "IPOS_ANSWER_STATUS": 0,
     "IPOS_ANSWER_LINE": 1,
     "IPOS_ANSWER_SKIP": 2,
@@ -316,6 +319,7 @@ CONSTANTS: dict[str, int] = {
     "IPOS_EP_WAITING": 16,
     "IPOS_EP_LIVE": 32,
     "IPOS_EP_BOXED": 64,
+    "IPOS_EP_FROZEN": 128,
     "IPOS_FOLLOW_NOT": 0,
     "IPOS_FOLLOW_LENGTH": 1,
     "IPOS_FOLLOW_CHUNKED": 2,
@@ -607,6 +611,7 @@ ENUMS: dict[str, dict[str, int]] = {
         "IPOS_EP_PENDING": 1,
         "IPOS_EP_ADOPTING": 2,
         "IPOS_EP_ATTACHED": 3,
+        "IPOS_EP_PREPARED": 4,
     },
     "ipos_answer_phase": {
         "IPOS_ANSWER_STATUS": 0,
@@ -644,6 +649,7 @@ ENUMS: dict[str, dict[str, int]] = {
         "IPOS_EP_WAITING": 16,
         "IPOS_EP_LIVE": 32,
         "IPOS_EP_BOXED": 64,
+        "IPOS_EP_FROZEN": 128,
     },
     "ipos_follow": {
         "IPOS_FOLLOW_NOT": 0,
@@ -1931,6 +1937,8 @@ COUNTERS: list[tuple[int, str, str]] = [
         "ARP requests not answered: this server was away, and another may hold the address",
     ),
     (228, "START_AWAITED", "times that a request began or went on to wait for its application"),
+    (229, "DROP_FROZEN", "a packet of an endpoint that is about to migrate; it comes again"),
+    (230, "GIVEN", "endpoints that went to another server with their application's state"),
     (
         230,
         "OWN_PROGRAM_REFUSED",
@@ -1941,6 +1949,7 @@ COUNTERS: list[tuple[int, str, str]] = [
         "DROP_OWN_ADDRESS",
         "packets on front that begin a connection in the name of a server's own address",
     ),
+    (231, "TAKEN", "endpoints that came from another server with their application's state"),
     (232, "STATE_HEARD", "states of other servers that were stored (type 13)"),
     (
         233,

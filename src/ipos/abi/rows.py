@@ -301,6 +301,7 @@ class EndpointState(IntEnum):
     PENDING = 1
     ADOPTING = 2
     ATTACHED = 3
+    PREPARED = 4
 
 
 class AnswerPhase(IntEnum):
@@ -350,6 +351,7 @@ class EndpointFlags(IntFlag):
     WAITING = 16
     LIVE = 32
     BOXED = 64
+    FROZEN = 128
 
 
 class Follow(IntEnum):
