@@ -9,6 +9,7 @@
 #include "abi/limits.h"
 
 enum ipos_order_kind {
+	IPOS_ORDER_NONE = 0,
 	IPOS_ORDER_FREEZE = 1, /* giver: nothing reaches our socket any more */
 	IPOS_ORDER_THAW = 2,   /* giver: it goes on here */
 	IPOS_ORDER_GIVE = 3,   /* giver: it is `server`'s from now on, and never ours again */

@@ -47,9 +47,9 @@ IPOS_INLINE int may_freeze(const struct ipos_endpoint *ep)
 /* Each attempt has a number of its own, whatever becomes of it. */
 IPOS_INLINE int order_freeze(const struct ipos_order *o, struct ipos_endpoint *ep)
 {
-	if (ep->cookie != o->cookie || !may_freeze(ep))
+	if (ep->cookie != o->cookie || o->migration <= ep->migration || !may_freeze(ep))
 		return TC_ACT_SHOT;
-	ep->migration++;
+	ep->migration = o->migration;
 	ep->flags |= IPOS_EP_FROZEN;
 	return TC_ACT_STOLEN;
 }

@@ -27,6 +27,7 @@ CONCERNS = (
     "request",
     "connection",
     "flow",
+    "order",
     "event",
     "measured",
 )

@@ -428,6 +428,18 @@ class FlowState(IntEnum):
     REFUSED = 3
 
 
+class OrderKind(IntEnum):
+    """`enum ipos_order_kind`."""
+
+    NONE = 0
+    FREEZE = 1
+    THAW = 2
+    GIVE = 3
+    TAKE = 4
+    LIVE = 5
+    DROP = 6
+
+
 class Outcome(IntEnum):
     """`enum ipos_outcome`."""
 
@@ -1503,6 +1515,30 @@ class FlowOffer:
     sent_s: int = 0
     offer: int = 0
     tag: bytes = bytes(8)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """`struct ipos_order`: behind the header, with IPOS_MARK_ORDER."""
+
+    STRUCT: ClassVar[str] = "ipos_order"
+    service_ip: int = 0
+    service_port: int = 0
+    kind: OrderKind = OrderKind(0)
+    iss: int = 0
+    irs: int = 0
+    migration: int = 0
+    cookie: int = 0
+    snd_una: int = 0
+    snd_nxt: int = 0
+    rcv_nxt: int = 0
+    ts_recent: int = 0
+    ts_sent: int = 0
+    server: int = 0
+    first: int = 0
+    mss: int = 0
+    snd_wscale: int = 0
+    options: Options = Options(0)
 
 
 @dataclass(frozen=True, slots=True)

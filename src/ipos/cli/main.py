@@ -61,6 +61,7 @@ OF_A_DATA_PLANE = frozenset(
         "server",
         "drain",
         "rebalance",
+        "migrate",
         "address",
         "table",
         "counters",

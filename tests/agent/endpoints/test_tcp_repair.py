@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A socket is read whole, and another one goes on where it stood: on the loopback of a namespace."""
+"""A socket is read whole, and another one goes on where it stood, on a loopback interface."""
 
 import socket
 import subprocess
@@ -89,7 +89,8 @@ def test_what_nobody_has_read_or_acknowledged_comes_too() -> None:
             pass
         image = frozen(ours)
         assert image.received == b"unread" * 1000
-        assert image.to_send and image.to_send == big[written - len(image.to_send) : written]
+        assert image.to_send
+        assert image.to_send == big[written - len(image.to_send) : written]
         made = tcp_repair.begin(socket.AF_INET, 0)
         peer = ours.getpeername()
         tcp_repair.leave(ours)

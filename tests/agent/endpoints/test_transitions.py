@@ -24,6 +24,9 @@ G, T = giving.Event, taking.Event
 _RECOVERED = replace(taking.recovered(0), asked_ns=0)
 
 
+_BEGIN = Giving()
+
+
 class Row(Enum):
     """Of the endpoint in a data plane. GIVEN: `left_behind`."""
 
@@ -38,7 +41,7 @@ class Row(Enum):
 class World:
     """None in place of an agent's memory: a new agent, which has none."""
 
-    giver: Giving | None = Giving()
+    giver: Giving | None = _BEGIN
     taker: Taking | None = None
     here: Row = Row.LIVE
     there: Row = Row.NONE
@@ -225,7 +228,8 @@ def test_the_outcome_is_told_again_until_it_is_known() -> None:
     given = Giving(giving.Step.GIVEN, 0, 0)
     assert giving.step(given, G.TICK, giving.AGAIN_NS - 1) == (given, ())
     told, do = giving.step(given, G.TICK, giving.AGAIN_NS)
-    assert do == (giving.Do.COMMIT,) and told.told_ns == giving.AGAIN_NS
+    assert do == (giving.Do.COMMIT,)
+    assert told.told_ns == giving.AGAIN_NS
     assert giving.step(told, G.DONE, 0)[0].step is giving.Step.OVER
     over, do = giving.step(given, G.TICK, giving.FORGET_NS + 1)
     assert (over.step, do) == (giving.Step.OVER, ())
@@ -235,7 +239,8 @@ def test_the_giver_is_asked_until_the_doubt_ends() -> None:
     prepared = Taking(taking.Step.PREPARED, 0, 0)
     assert taking.step(prepared, T.TICK, taking.ASK_NS - 1)[1] == ()
     asked, do = taking.step(prepared, T.TICK, taking.ASK_NS)
-    assert do == (taking.Do.ASK,) and asked.asked_ns == taking.ASK_NS
+    assert do == (taking.Do.ASK,)
+    assert asked.asked_ns == taking.ASK_NS
     assert taking.step(prepared, T.TICK, taking.DOUBT_NS + 1)[1] == (taking.Do.DROP,)
 
 
@@ -243,7 +248,8 @@ def test_nothing_is_frozen_for_long() -> None:
     for step in giving.Step:
         after, do = giving.step(Giving(step, 0, 0), G.TICK, giving.FROZEN_NS + 1)
         if step is giving.Step.SENT:
-            assert after.step is giving.Step.KEPT and giving.Do.THAW in do
+            assert after.step is giving.Step.KEPT
+            assert giving.Do.THAW in do
         else:
             assert giving.Do.THAW not in do
 

@@ -88,6 +88,7 @@ _MOVES: dict[tuple[Step, Event], tuple[Step, tuple[Do, ...]]] = {
     (Step.FREEZING, Event.READ): (Step.SENT, (Do.SHIP,)),
     (Step.FREEZING, Event.NOT_READ): (Step.KEPT, (Do.THAW, Do.TELL_KEPT, Do.ABORT)),
     (Step.SENT, Event.PREPARED): (Step.GIVING, (Do.GIVE,)),
+    (Step.SENT, Event.ASKED): (Step.GIVING, (Do.GIVE,)),
     (Step.SENT, Event.REFUSED): (Step.OVER, (Do.THAW, Do.TELL_KEPT)),
     (Step.SENT, Event.TAKER_DOWN): (Step.KEPT, (Do.THAW, Do.TELL_KEPT, Do.ABORT)),
     (Step.GIVING, Event.GAVE): (Step.GIVEN, (Do.COMMIT, Do.LEAVE, Do.TELL_GIVEN)),

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The image of an endpoint as bytes.
 
-    offset        size
-    0             140   TCP control block of Figure 11, version 1; its tag is zero, because the
-                        tags of the datagrams cover it
-    140           4     the largest window that the client has offered
-    144           n     receive queue: `receive_queue_bytes` of the control block
-    144 + n       m     send queue: `send_queue_bytes`
+offset        size
+0             140   TCP control block of Figure 11, version 1; its tag is zero, because the
+                    tags of the datagrams cover it
+140           4     the largest window that the client has offered
+144           n     receive queue: `receive_queue_bytes` of the control block
+144 + n       m     send queue: `send_queue_bytes`
 """
 
 import struct

@@ -17,8 +17,8 @@ AGAIN_MAX_NS = 100_000_000
 
 
 def pieces(length: int) -> int:
-    """How many there are; one of no bytes says that there are none."""
-    return max(1, -(-length // PIECE))
+    """How many there are."""
+    return -(-length // PIECE)
 
 
 class Sender:

@@ -21,7 +21,7 @@ from ipos.wire.control import ControlBlock, ControlFlags, TcpState
 
 _REPAIR, _QUEUE, _SEQ, _OPTIONS, _TIMESTAMP, _WINDOW, _INFO = 19, 20, 21, 22, 24, 29, 11
 _NONE, _RECEIVE, _SEND = 0, 1, 2
-_OFF, _ON, _OFF_SILENTLY = 0, 1, -1
+_OFF, _ON = 0, 1
 _OUTQ, _OUTQ_UNSENT, _INQ = 0x5411, 0x894B, 0x541B
 _MSS, _WSCALE, _SACK, _STAMPS = 2, 3, 4, 8
 _INFO_STAMPS, _INFO_SACK, _INFO_WSCALE, _INFO_ECN, _INFO_USEC = 1, 2, 4, 8, 64
@@ -106,8 +106,12 @@ def freeze(sock: socket.socket) -> None:
 
 
 def thaw(sock: socket.socket) -> None:
-    """Out of repair: its kernel asks the client where it stands."""
+    """Out of repair: its kernel asks the client where it stands.
+
+    An application may listen on its port again, as before: the kernel has forgotten that.
+    """
     sock.setsockopt(socket.IPPROTO_TCP, _REPAIR, _OFF)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
 def leave(sock: socket.socket) -> None:
@@ -267,7 +271,6 @@ def _fill(made: socket.socket, queue: int, data: bytes) -> None:
 
 
 def go_live(made: socket.socket) -> None:
-    """It is the connection's socket from now on. An application may listen on its port again."""
+    """It is the connection's socket from now on."""
     mark(made, 0)
-    made.setsockopt(socket.IPPROTO_TCP, _REPAIR, _OFF)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    thaw(made)

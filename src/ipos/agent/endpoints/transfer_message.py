@@ -8,8 +8,9 @@
     9 + n   16    tag: BLAKE2b (RFC 7693), keyed with the farm's state key, over all before it
 
 They are believed for five seconds. Each names the migration that it is about by the connection, its
-ISN and the number of the attempt, which no other attempt has. Addresses are packed, four or sixteen
-bytes.
+ISN, the number of the attempt and a random number, so that no two attempts are taken for one. An
+agent that knows an attempt from a row only, which an agent before it has made, names the random
+number 0. Addresses are packed, four or sixteen bytes.
 """
 
 import struct
@@ -47,6 +48,7 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True):
     service_port: _Port
     iss: _U32
     migration: _U64
+    nonce: _U64 = 0
 
 
 class Offer(msgspec.Struct, frozen=True, array_like=True, tag="offer"):

@@ -50,6 +50,10 @@ class NoSuchServer(IposError):
     """No server has that name."""
 
 
+Migrate = Callable[[str, str], Coroutine[Any, Any, None]]
+"""Has an application give a client's connection to a server: `Endpoints.migrate`."""
+
+
 class Reloads:
     """Requests to read the configuration anew, and the futures that wait for their results.
 
@@ -97,8 +101,10 @@ class AgentControl:
         rule: RuleName,
         history: Callable[[], list[dict[str, Any]]],
         examine: Callable[[], Coroutine[Any, Any, list[dict[str, Any]]]],
+        migrate: Migrate,
     ) -> None:
         self.view = view
+        self.migrate = migrate
         self.examine = examine
         self.history = history
         self.rule = rule
