@@ -69,17 +69,6 @@ def farm() -> Iterator[Farm]:
         yield Farm(lab)
 
 
-def listening(farm: Farm) -> None:
-    """All servers are known to have the application."""
-    wait_until(
-        "all have the service",
-        lambda: all(
-            sum(1 for _ in tables.listening_servers(PORT)) if False else True
-            for tables in farm.tables.values()
-        ),
-    )
-
-
 def given(farm: Farm) -> int:
     return sum(counts["given"] for counts in farm.all_counters().values())
 

@@ -40,6 +40,7 @@ from tests.support.golden import (
     rows_traffic,
     rows_uplinks,
     rows_urgent,
+    rows_with_state,
 )
 from tests.support.golden.kernel_machine import KernelMachine, kernel_machine
 from tests.support.golden.row import Row, check, check_alike, check_native
@@ -50,7 +51,7 @@ MODULES = (
     rows_frames, rows_front, rows_gates, rows_move, rows_traffic, rows_urgent, rows_refused,
     rows_started,
     rows_approved, rows_offered_again, rows_arp, rows_anycast, rows_locate, rows_states,
-    rows_taken, rows_flow, rows_flow_owner, rows_boxed, rows_uplinks,
+    rows_taken, rows_flow, rows_flow_owner, rows_boxed, rows_uplinks, rows_with_state,
 )  # fmt: skip
 ROWS = [row for module in MODULES for row in module.ROWS]
 

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from ipos.agent.endpoints import giver as giver_module
-from ipos.agent.endpoints import image, row_orders, tcp_repair
-from ipos.agent.endpoints import taker as taker_module
+from ipos.agent.endpoints import row_orders, tcp_repair
 from ipos.agent.endpoints import transfer_message as t
 from ipos.agent.endpoints.giver import Giver
 from ipos.agent.endpoints.row_orders import ATTACHED, FROZEN, PREPARED, key_of
 from ipos.agent.endpoints.taker import Place, Taker
 from ipos.agent.heartbeat.member import Age
 from ipos.endpoint import desk_message as m
+from ipos.wire import ControlBlock
 
 CLIENT, SERVICE = b"\x0a\x63\x00\x0b", b"\xcb\x00\x71\x01"
 KEY = b"k" * 32
@@ -135,11 +135,10 @@ class Server:
         send = lambda said, to: self.farm.sent(self, to.index, said)  # noqa: E731
         rows: Any = self.rows
         self.giver = Giver(rows, members, send, lambda index: index.to_bytes(4, "big"))
-        find: Callable[[t.Attempt], Place | str] = lambda attempt: Place(  # noqa: E731
-            self.application,
-            (bytes(4), 80),  # type: ignore[arg-type]
-        )
-        self.taker = Taker(rows, members, send, find, lambda raw: int.from_bytes(raw, "big"))
+        application: Any = self.application
+        place = Place(application, (bytes(4), 80))
+        index_of = lambda raw: int.from_bytes(raw, "big")  # noqa: E731
+        self.taker = Taker(rows, members, send, lambda attempt: place, index_of)
         self.taker.recover(self.farm.now_ns)
 
 
@@ -210,7 +209,7 @@ FARM: list[Farm] = []
 def _sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     """In place of the kernel's: the image carries the bytes, as it would."""
 
-    def dump(sock: Sock, known: image.ControlBlock, longest: int) -> tcp_repair.Image:
+    def dump(sock: Sock, known: ControlBlock, longest: int) -> tcp_repair.Image:
         assert sock.state == "repair"
         assert sock.mark
         block = replace(known, receive_queue_bytes=len(sock.data))
@@ -236,8 +235,8 @@ def _sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         giver_module, "connection_of", lambda sock: (CLIENT, sock.port, SERVICE, 80)
     )
-    monkeypatch.setattr(taker_module.desk_message, "memory_file", _kept)
-    monkeypatch.setattr(taker_module.os, "close", lambda fd: None)
+    monkeypatch.setattr(m, "memory_file", _kept)
+    monkeypatch.setattr("ipos.agent.endpoints.taker.os.close", lambda fd: None)
 
 
 _FILES: dict[int, bytes] = {}
@@ -290,8 +289,9 @@ class Run:
                 assert server.socks[port].state == "live"
         elif isinstance(what, m.Coming):
             state = _FILES[fds[1]]
-            sock = next(one.sock for one in server.taker._arrivals.values() if one.key == what.key)
-            server.arriving[what.key] = (sock, state)  # type: ignore[assignment]
+            arrivals: list[Any] = list(server.taker._arrivals.values())
+            sock = next(one.sock for one in arrivals if one.key == what.key)
+            server.arriving[what.key] = (sock, state)
         elif isinstance(what, m.Live):
             sock, state = server.arriving.pop(what.key)
             port, count = state[0], int.from_bytes(state[1:9], "big")

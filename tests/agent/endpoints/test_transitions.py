@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import TypeAlias
 
 from ipos.agent.endpoints import giving, taking
 from ipos.agent.endpoints.giving import Giving
@@ -20,7 +21,8 @@ from ipos.agent.endpoints.taking import Taking
 
 LATE_NS = 2 * giving.FROZEN_NS
 """Longer than a frozen endpoint waits, and shorter than a prepared one."""
-G, T = giving.Event, taking.Event
+G: TypeAlias = giving.Event
+T: TypeAlias = taking.Event
 _RECOVERED = replace(taking.recovered(0), asked_ns=0)
 
 
@@ -146,29 +148,32 @@ def _new_taker(world: World, event: T) -> Iterator[World]:
 
 def following(world: World, *, doubt: bool) -> Iterator[World]:
     """All worlds that may come next."""
-    deaths = (None,) if world.giver_died else (None, 0, 1, 2)
-    for said, event in _TO_GIVER.items():
+    deaths: tuple[int | None, ...] = (None,) if world.giver_died else (None, 0, 1, 2)
+    for said, heard in _TO_GIVER.items():
         if said in world.wire:
             if world.giver is None or world.giver.step is giving.Step.OVER:
-                yield from _new_giver(world, event)
+                yield from _new_giver(world, heard)
             for die in deaths:
-                yield from _give(world, event, 0, die)
-    for event in (G.TICK, G.TAKER_DOWN, G.WITHDRAWN):
+                yield from _give(world, heard, 0, die)
+    for its in (G.TICK, G.TAKER_DOWN, G.WITHDRAWN):
         for die in deaths:
-            yield from _give(world, event, LATE_NS if event is G.TICK else 0, die)
+            yield from _give(world, its, LATE_NS if its is G.TICK else 0, die)
     if world.giver is None and world.here is Row.FROZEN:  # the application brings the socket
         yield replace(world, here=Row.LIVE)
-    deaths = (None,) if world.taker_died else (None, 0, 1)
-    for said, event in _TO_TAKER.items():
+    yield from _at_the_taker(world, 2 * taking.DOUBT_NS if doubt else LATE_NS)
+
+
+def _at_the_taker(world: World, late_ns: int) -> Iterator[World]:
+    deaths: tuple[int | None, ...] = (None,) if world.taker_died else (None, 0, 1)
+    for said, heard in _TO_TAKER.items():
         if said in world.wire:
             if world.taker is None:
-                yield from _new_taker(world, event)
+                yield from _new_taker(world, heard)
             for die in deaths:
-                yield from _take(world, event, 0, die)
-    late_ns = 2 * taking.DOUBT_NS if doubt else LATE_NS
-    for event in (T.TICK, T.APPLICATION_GONE):
+                yield from _take(world, heard, 0, die)
+    for its in (T.TICK, T.APPLICATION_GONE):
         for die in deaths:
-            yield from _take(world, event, late_ns if event is T.TICK else 0, die)
+            yield from _take(world, its, late_ns if its is T.TICK else 0, die)
     if world.taker is None and world.there is Row.PREPARED:
         yield replace(world, taker=_RECOVERED)
 
