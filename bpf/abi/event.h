@@ -273,8 +273,8 @@ struct ipos_decision { /* ring `decisions` */
 	  "ARP requests not answered: this server was away, and another may hold the address") \
 	X(228, START_AWAITED, "times that a request began or went on to wait for its application") \
 	X(229, DROP_FROZEN, "a packet of an endpoint that is about to migrate; it comes again") \
-	X(230, GIVEN, "endpoints that went to another server with their application's state") \
-	X(231, TAKEN, "endpoints that came from another server with their application's state")
+	X(120, GIVEN, "endpoints that went to another server with their application's state") \
+	X(121, TAKEN, "endpoints that came from another server with their application's state")
 
 #define IPOS_COUNTERS_MAX 256
 #define IPOS_COUNTERS_AMBIGUOUS 32 /* + enum ipos_ambiguity: AMBIGUOUS_* */

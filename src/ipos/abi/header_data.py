@@ -1832,6 +1832,8 @@ COUNTERS: list[tuple[int, str, str]] = [
         "FORGOTTEN",
         "rows of Forward, and held requests, that a server forgot because it had been away",
     ),
+    (120, "GIVEN", "endpoints that went to another server with their application's state"),
+    (121, "TAKEN", "endpoints that came from another server with their application's state"),
     (128, "UNAVAILABLE", "requests answered by 503, because no allowed server is left"),
     (140, "URGENT_CLEARED", "segments that were freed of urgent data"),
     (
@@ -1978,7 +1980,6 @@ COUNTERS: list[tuple[int, str, str]] = [
     ),
     (228, "START_AWAITED", "times that a request began or went on to wait for its application"),
     (229, "DROP_FROZEN", "a packet of an endpoint that is about to migrate; it comes again"),
-    (230, "GIVEN", "endpoints that went to another server with their application's state"),
     (
         230,
         "OWN_PROGRAM_REFUSED",
@@ -1989,7 +1990,6 @@ COUNTERS: list[tuple[int, str, str]] = [
         "DROP_OWN_ADDRESS",
         "packets on front that begin a connection in the name of a server's own address",
     ),
-    (231, "TAKEN", "endpoints that came from another server with their application's state"),
     (232, "STATE_HEARD", "states of other servers that were stored (type 13)"),
     (
         233,

@@ -38,6 +38,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "server": Subcommand("ipos.cli.server", "List the servers, or order a state or weight."),
     "drain": Subcommand("ipos.cli.drain", "Take the connections from a server."),
     "rebalance": Subcommand("ipos.cli.rebalance", "Spread connections over the servers anew."),
+    "migrate": Subcommand("ipos.cli.migrate", "Have a live connection go on at another server."),
     "address": Subcommand("ipos.cli.address", "List the service addresses and who holds them."),
     "table": Subcommand("ipos.cli.table", "Print a table of the iNIC."),
     "counters": Subcommand("ipos.cli.counters", "Print the iNIC's counters."),
