@@ -179,6 +179,7 @@ class Farm:
                 there.giver.hear(said, member, self.now_ns)
             else:
                 there.taker.hear(said, member, self.now_ns)
+            there.taker.flush()
             self.check()
         for one in self.servers:
             one.giver.tick(self.now_ns)

@@ -35,7 +35,7 @@ def test_all_bytes_arrive_in_order(length: int, bad: float) -> None:
         there = []
         if chance.random() >= bad:
             for said in back:
-                sender.got(*said)
+                sender.got(*said, now_ns)
             back = []
     assert sender.is_over
     assert receiver.is_over
@@ -57,12 +57,12 @@ def test_what_is_no_piece_of_it_is_refused() -> None:
 def test_a_sender_is_not_led_astray() -> None:
     sender = Sender(bytes(3 * PIECE))
     assert len(list(sender.due(0))) == 3
-    sender.got(99, 1)
+    sender.got(99, 1, 1)
     assert not sender.is_over
     assert not list(sender.due(1))
-    assert [at for at, _ in sender.due(10_000_000)] == [0, PIECE, 2 * PIECE]
-    sender.got(2, 0)
-    sender.got(1, 0)
+    assert [at for at, _ in sender.due(20_000_000)] == [0, PIECE, 2 * PIECE]
+    sender.got(2, 0, 30_000_000)
+    sender.got(1, 0, 30_000_000)
     assert not sender.is_over
-    sender.got(3, 0)
+    sender.got(3, 0, 30_000_000)
     assert sender.is_over

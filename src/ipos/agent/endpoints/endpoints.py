@@ -36,6 +36,8 @@ from ipos.kernel.maps import Tables
 
 TICK_S = 0.005
 _DRAIN_S = 0.5
+_AT_ONCE = 128
+"""Datagrams before others have their turn."""
 WISH_S = 10.0
 _ROOM = 4 << 20
 _SO_RCVBUFFORCE = 33
@@ -101,7 +103,7 @@ class Endpoints(Closing):
         self._expect()
 
     def _readable(self) -> None:
-        for _ in range(t.PIECE):
+        for _ in range(_AT_ONCE):
             try:
                 datagram, (host, port, *_) = self._port.recvfrom(SIZE_MAX)
             except OSError:
@@ -111,6 +113,7 @@ class Endpoints(Closing):
             if member is None or said is None or member is self._members.myself:
                 continue
             self._attempt(partial(self._take_in, said, member))
+        self._taker.flush()
 
     def _take_in(self, said: t.Message, member: Member) -> None:
         if isinstance(said, t.Got | t.Said):

@@ -139,7 +139,7 @@ class Giver:
         if isinstance(said, t.Got):
             sender = gift.image if said.is_image else gift.state
             if sender is not None:
-                sender.got(said.next_, said.more)
+                sender.got(said.next_, said.more, now_ns)
                 self._ship(gift, sender, now_ns, is_image=said.is_image)
             return
         if said.what in _HEARD:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bytes that travel in pieces which may be lost, doubled or late. Pure: time is an argument.
 
-The sender has at most WINDOW pieces on their way; the receiver says after each which it has. A
-piece that is not there after a while is sent again: the while is twice the slowest answer of late,
-and AGAIN_NS at least.
+The sender has at most WINDOW pieces on their way, and fewer at first; the receiver says now and
+then which it has. A piece of which it has said nothing for four times as long as usual is sent
+again, and each time it is waited for longer.
 """
 
 from collections.abc import Iterator
@@ -12,8 +12,10 @@ from ipos.agent.endpoints.transfer_message import PIECE
 
 WINDOW = 64
 """Pieces: their numbers behind `next_` are the bits of one `Got`."""
-AGAIN_NS = 5_000_000
-AGAIN_MAX_NS = 100_000_000
+FIRST = 16
+"""Pieces on their way before anything has been heard."""
+AGAIN_NS = 20_000_000
+AGAIN_MAX_NS = 200_000_000
 
 
 def pieces(length: int) -> int:
@@ -28,39 +30,53 @@ class Sender:
         self.data = data
         self._count = pieces(len(data))
         self._next = 0
+        self._window = FIRST
         self._has: set[int] = set()
         self._sent_ns: dict[int, int] = {}
-        self._again_ns = AGAIN_NS
+        self._again: set[int] = set()
+        """Pieces that were sent more than once: their answers measure nothing."""
+        self._took_ns = AGAIN_NS / 4
+        self._backoff = 1.0
 
     @property
     def is_over(self) -> bool:
         return self._next >= self._count
 
     def due(self, now_ns: int) -> Iterator[tuple[int, bytes]]:
-        for number in range(self._next, min(self._count, self._next + WINDOW)):
+        patience_ns = min(AGAIN_MAX_NS, max(AGAIN_NS, 4 * self._took_ns) * self._backoff)
+        lost = False
+        for number in range(self._next, min(self._count, self._next + self._window)):
             if number in self._has:
                 continue
             sent_ns = self._sent_ns.get(number)
-            if sent_ns is None or now_ns - sent_ns >= self._again_ns:
+            if sent_ns is None or now_ns - sent_ns >= patience_ns:
                 if sent_ns is not None:
-                    self._again_ns = min(AGAIN_MAX_NS, self._again_ns * 5 // 4)
+                    self._again.add(number)
+                    lost = True
                 self._sent_ns[number] = now_ns
                 at = number * PIECE
                 yield at, self.data[at : at + PIECE]
+        if lost:
+            self._backoff = min(16.0, 1.5 * self._backoff)
+            self._window = max(FIRST, self._window // 2)
 
-    def got(self, next_: int, more: int) -> None:
+    def got(self, next_: int, more: int, now_ns: int) -> None:
         """The receiver has these. Older news and nonsense change nothing."""
         if next_ > self._count:
             return
         if next_ > self._next:
+            last = next_ - 1
+            if last in self._sent_ns and last not in self._again:
+                self._took_ns += (now_ns - self._sent_ns[last] - self._took_ns) / 4
+                self._backoff = 1.0
+            self._window = min(WINDOW, self._window + next_ - self._next)
             self._next = next_
-            self._again_ns = AGAIN_NS
         for bit in range(WINDOW):
             if more >> bit & 1:
                 self._has.add(next_ + 1 + bit)
-        gone = [number for number in (*self._has, *self._sent_ns) if number < self._next]
-        for number in gone:
+        for number in [each for each in (*self._has, *self._sent_ns) if each < self._next]:
             self._has.discard(number)
+            self._again.discard(number)
             self._sent_ns.pop(number, None)
 
 

@@ -86,6 +86,7 @@ class Taker:
         self._rows, self._members, self._send = rows, members, send
         self._find, self._index_of = find, index_of
         self._arrivals: dict[Attempt, Arrival] = {}
+        self._owed: dict[tuple[Attempt, bool], tuple[Receiver, Member]] = {}
 
     @property
     def is_busy(self) -> bool:
@@ -178,9 +179,15 @@ class Taker:
         if not receiver.take(said.at, said.bytes_):
             return
         if not receiver.is_over or receiver.all_ > t.PIECE:
-            self._send(t.Got(said.attempt, said.is_image, *receiver.got()), member)
+            self._owed[said.attempt, said.is_image] = receiver, member
         if receiver.is_over:
             self._step(one, Event.IMAGE if said.is_image else Event.STATE, now_ns)
+
+    def flush(self) -> None:
+        """Say what has come, once for all that came in one go."""
+        for (attempt, is_image), (receiver, member) in self._owed.items():
+            self._send(t.Got(attempt, is_image, *receiver.got()), member)
+        self._owed.clear()
 
     def _say(self, attempt: Attempt, to: Member, what: str, why: str = "") -> None:
         self._send(t.Said(attempt, what, why[: t.TEXT_MAX]), to)

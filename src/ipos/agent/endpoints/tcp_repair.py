@@ -229,6 +229,8 @@ def restore(
     made.setsockopt(tcp, _SEQ, _signed(block.snd_una))
     made.setsockopt(tcp, _QUEUE, _RECEIVE)
     made.setsockopt(tcp, _SEQ, _signed(block.rcv_nxt - len(image.received)))
+    # Else the kernel begins with the smallest segments, and stays with them.
+    made.setsockopt(tcp, socket.TCP_MAXSEG, max(88, min(block.peer_mss, 32767)))
     made.bind(service)
     made.connect(client)
     made.setsockopt(tcp, _OPTIONS, _options(block))
