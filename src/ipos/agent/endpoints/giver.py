@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, ip_address
 
+import structlog
+
 from ipos.agent.endpoints import giving, image, row_orders, tcp_repair
 from ipos.agent.endpoints import transfer_message as t
 from ipos.agent.endpoints.desk import Application
@@ -16,11 +18,13 @@ from ipos.agent.endpoints.shipment import Sender
 from ipos.agent.endpoints.transfer_message import IMAGE_MAX, Attempt
 from ipos.agent.heartbeat.member import Age, Member
 from ipos.agent.heartbeat.membership import Members
+from ipos.agent.host.own_state import boottime_ns
 from ipos.endpoint.desk_message import Given
 from ipos.errors import IposError
 from ipos.wire import ControlBlock, ControlFlags
 
 GIFTS_MAX = 1024
+log = structlog.get_logger()
 OFFER_AGAIN_NS = 20_000_000
 _QUEUES_MAX = IMAGE_MAX - image.HEAD
 _LOCATED = int(ControlFlags.LOCATED)
@@ -43,6 +47,8 @@ class Gift:
     port: int
     machine: Giving
     offered_ns: int = 0
+    begun_ns: int = 0
+    frozen_ns: int = 0
     image: Sender | None = None
     block: ControlBlock | None = None
     outcome: t.Outcome | None = None
@@ -106,6 +112,7 @@ class Giver:
             attempt, sock, taker, one, number, Sender(state),
             int.from_bytes(row.endpoint_port, "big"), Giving(since_ns=now_ns),
         )  # fmt: skip
+        gift.begun_ns = now_ns
         self._gifts[attempt] = gift
         self._offer(gift, now_ns)
 
@@ -177,12 +184,27 @@ class Giver:
                 self._ship(gift, gift.image, now_ns, is_image=True)
 
     def _step(self, gift: Gift, event: Event, now_ns: int) -> None:
+        before = gift.machine.step
         gift.machine, do = giving.step(gift.machine, event, now_ns)
+        if before is Step.GIVEN and gift.machine.step is Step.OVER and event is Event.DONE:
+            self._log(gift)
         for one in do:
             self._do(gift, one, now_ns)
         if gift.machine.step is Step.OVER and gift.attempt in self._gifts:
             gift.sock.close()
             del self._gifts[gift.attempt]
+
+    def _log(self, gift: Gift) -> None:
+        """It is live there. still: from freezing it until we have heard so."""
+        now_ns = boottime_ns()
+        log.info(
+            "an endpoint lives at another server now",
+            client=f"{IPv4Address(gift.attempt.client_ip)}:{gift.attempt.client_port}",
+            to=gift.taker.state.server if gift.taker.state else "",
+            still_us=(now_ns - gift.frozen_ns) // 1000,
+            in_all_us=(now_ns - gift.begun_ns) // 1000,
+            bytes=len(gift.image.data) if gift.image else 0,
+        )
 
     def _do(self, gift: Gift, what: Do, now_ns: int) -> None:
         match what:
@@ -214,6 +236,7 @@ class Giver:
         """Freeze the endpoint and read its socket."""
         try:
             row = self._rows.endpoint(row_orders.key_of(gift.attempt))
+            gift.frozen_ns = boottime_ns()
             tcp_repair.mark(gift.sock, MARK_FROZEN)
             cookie = tcp_repair.cookie(gift.sock)
             if row is None or not self._rows.order(row_orders.FREEZE, gift.attempt, cookie=cookie):
