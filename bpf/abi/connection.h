@@ -77,6 +77,7 @@ enum ipos_endpoint_state {
 	IPOS_EP_PENDING = 1,  /* connection information is here, the request is not */
 	IPOS_EP_ADOPTING = 2, /* its packet is on the way into the kernel */
 	IPOS_EP_ATTACHED = 3, /* sockops saw the socket */
+	IPOS_EP_PREPARED = 4, /* the agent made its socket; another server has it yet */
 };
 
 /*
@@ -215,6 +216,7 @@ enum ipos_endpoint_flags {
 	IPOS_EP_WAITING = 16,	    /* the next request is held, here */
 	IPOS_EP_LIVE = 32,	    /* it was another server's before, with a socket there */
 	IPOS_EP_BOXED = 64,	    /* its socket is in a container */
+	IPOS_EP_FROZEN = 128,	    /* nothing reaches its socket: see tc/with_state.h */
 };
 
 /* What is known of where the next request of a connection starts. */

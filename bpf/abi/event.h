@@ -290,7 +290,10 @@ struct ipos_decision { /* ring `decisions` */
 	X(242, DROP_ND_ELSEWHERE, \
 	  "neighbour solicitations on front for a service address that another server holds") \
 	X(243, DROP_ND_AWAY, \
-	  "neighbour solicitations not answered: this server was away, as for DROP_ARP_AWAY")
+	  "neighbour solicitations not answered: this server was away, as for DROP_ARP_AWAY") \
+	X(229, DROP_FROZEN, "a packet of an endpoint that is about to migrate; it comes again") \
+	X(120, GIVEN, "endpoints that went to another server with their application's state") \
+	X(121, TAKEN, "endpoints that came from another server with their application's state")
 
 #define IPOS_COUNTERS_MAX 256
 #define IPOS_COUNTERS_AMBIGUOUS 32 /* + enum ipos_ambiguity: AMBIGUOUS_* */

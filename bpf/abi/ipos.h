@@ -20,6 +20,7 @@
 #include "abi/connection.h"
 #include "abi/flow.h"
 #include "abi/quic.h"
+#include "abi/order.h"
 #include "abi/event.h"
 #include "abi/measured.h"
 

@@ -36,6 +36,11 @@
 #define IPOS_MARK_FLOW 0x69704f5f /* on a datagram whose flow has just been offered */
 #define IPOS_MARK_BOX 0x69704f60  /* on a packet that a container's listener is to be given */
 /*
+ * on all that a socket says whose endpoint is frozen: the agent gives the socket this mark
+ */
+#define IPOS_MARK_FROZEN 0x69704f61
+#define IPOS_MARK_ORDER 0x69704f62 /* on a frame that the agent runs through tc: an order */
+/*
  * on a piece of a held request for our own kernel: no other bytes may take its place
  */
 #define IPOS_MARK_PIECE 0x69704f5e
@@ -126,6 +131,8 @@ static inline __attribute__((always_inline, unused)) void verdicts_differ(__u32 
 	case IPOS_MARK_AFTER:
 	case IPOS_MARK_FLOW:
 	case IPOS_MARK_BOX:
+	case IPOS_MARK_FROZEN:
+	case IPOS_MARK_ORDER:
 	case IPOS_META_SETTLED:
 		break;
 	}

@@ -121,7 +121,8 @@ struct ipos_tcb { /* TCP control block, version 1 */
 	__be32 ts_recent;
 	__be32 ts_recent_age_ms;
 	__be32 ts_last_sent;
-	__be64 session; /* identifier that the first response carries again; 0: none */
+	__be32 srtt_us; /* with IPOS_OPT_SESSION, this and the next are an identifier, or 0 */
+	__be32 rttvar_us;
 	__be32 rto_us;
 	__be32 snd_cwnd;
 	__be32 snd_ssthresh;

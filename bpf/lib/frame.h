@@ -75,6 +75,21 @@ IPOS_INLINE __u16 told_of(const struct ipos_handshake *hs, __u16 first)
 	return unlikely(hs->options & IPOS_OPT_LOCATED) ? IPOS_ALL : first;
 }
 
+/*
+ * The identifier that the first response of an offered connection carries again stands where the
+ * control block has the round-trip time, which no data plane knows.
+ */
+IPOS_INLINE void tcb_identify(struct ipos_tcb *tcb, __u64 identity)
+{
+	tcb->srtt_us = identity;
+	tcb->rttvar_us = identity >> 32;
+}
+
+IPOS_INLINE __u64 tcb_identity(const struct ipos_tcb *tcb)
+{
+	return tcb->srtt_us | (__u64)tcb->rttvar_us << 32;
+}
+
 IPOS_INLINE void header_copy(void *to, const void *from)
 {
 	AT64(to, 0) = AT64(from, 0);

@@ -19,9 +19,9 @@
  * What a socket says whose connection has moved, or is about to.  Dropped here, TCP would not
  * take it for sent; so it goes to our own ingress, and ends there or is what it was made to be.
  */
-IPOS_INLINE int swallow(struct __sk_buff *skb, __u32 mark)
+IPOS_INLINE int swallow(struct __sk_buff *skb, __u32 reason, __u32 mark)
 {
-	count(COUNT_DROP_MOVED);
+	count(reason);
 	skb->mark = mark;
 	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 }
@@ -118,7 +118,7 @@ IPOS_INLINE int egress_tracked(struct __sk_buff *skb, struct ipos_settings *set,
 		return TC_ACT_OK;
 	}
 	if (ep->flags & IPOS_EP_MOVING)
-		return swallow(skb, IPOS_MARK_VOID);
+		return swallow(skb, COUNT_DROP_MOVED, IPOS_MARK_VOID);
 	if (ep->follow)
 		bpf_skb_load_bytes(skb, 0, ep->client_mac, ETH_ALEN);
 	if (ep->follow && ep->follow != IPOS_FOLLOW_OPAQUE && s->length)
@@ -173,7 +173,7 @@ IPOS_APART int left_behind_says(struct __sk_buff *skb, struct ipos_settings *set
 	__u32 len, l2 = l2_length(set->front_vlan);
 
 	if (!(s->flags & TCP_FIN) || load_options(skb, w, s))
-		return swallow(skb, IPOS_MARK_VOID);
+		return swallow(skb, COUNT_DROP_MOVED, IPOS_MARK_VOID);
 	r.ts_value = w->ts_echo;
 	r.ts_echo = w->ts_value;
 	r.options = w->option_flags & IPOS_OPT_TIMESTAMPS ? REPLY_TIMESTAMPS : REPLY_BARE;
@@ -196,7 +196,7 @@ IPOS_APART int left_behind_says(struct __sk_buff *skb, struct ipos_settings *set
 	    bpf_skb_store_bytes(skb, 0, w->saved + 32, l2, 0) ||
 	    bpf_skb_store_bytes(skb, l2, w->frame, len, 0))
 		return shot(COUNT_DROP_EMIT);
-	return swallow(skb, IPOS_MARK_OURS);
+	return swallow(skb, COUNT_DROP_MOVED, IPOS_MARK_OURS);
 }
 
 /* what a socket may send that hears of no acknowledgement */
@@ -234,6 +234,10 @@ IPOS_INLINE int egress_frame(struct __sk_buff *skb, struct ipos_settings *set,
 	ipos_ip ip;
 	__u16 port;
 
+#if IPOS_FAMILY == 4
+	if (unlikely(skb->mark == IPOS_MARK_FROZEN))
+		return swallow(skb, COUNT_DROP_FROZEN, IPOS_MARK_VOID);
+#endif
 	what = parse_l2(data, end, set->ethertype, s);
 #if IPOS_FAMILY == 4
 	if (unlikely(what == PARSED_OTHER)) {

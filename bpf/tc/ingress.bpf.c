@@ -164,6 +164,8 @@ IPOS_INLINE int tcp_packet(struct __sk_buff *skb, struct ipos_settings *set, str
 		return TC_ACT_OK;
 	if (unlikely(ep && is_asked(skb, s, ep)))
 		return question_answer(skb, set, w, s, ep);
+	if (unlikely(ep && ep->flags & IPOS_EP_FROZEN))
+		return shot(COUNT_DROP_FROZEN);
 	if (unlikely(ep && ep->line.length))
 		line_note(skb, w, s, ep);
 	reading_begin(&w->reading, skb->mark);

@@ -11,6 +11,9 @@
 #include "tc/old_connection.h"
 #include "tc/syn.h"
 #include "tc/to_box.h"
+#if IPOS_FAMILY == 4
+#include "tc/with_state.h"
+#endif
 
 #define HANDSHAKE_NOTICES 4 /* a lost one is not asked for again */
 
@@ -170,7 +173,7 @@ IPOS_APART int adoption_late(const struct ipos_tuple *t, __u32 ms)
 {
 	struct ipos_endpoint *ep = endpoint_of(t);
 
-	if (!ep || ep->state == IPOS_EP_ATTACHED ||
+	if (!ep || ep->state == IPOS_EP_ATTACHED || ep->flags & IPOS_EP_FROZEN ||
 	    bpf_ktime_get_boot_ns() - ep->last_seen_ns < ms * 1000000ULL)
 		return TC_ACT_SHOT;
 	endpoint_delete(t);
@@ -220,6 +223,12 @@ IPOS_INLINE int own_frame(struct __sk_buff *skb, struct ipos_settings *set, stru
 	w->locked = LOCKED;
 	if (unlikely(set->flags & IPOS_BOXES))
 		box_find(skb, t);
+#if IPOS_FAMILY == 4
+	if (unlikely(skb->mark == IPOS_MARK_ORDER)) {
+		skb->mark = 0;
+		return order(skb, set, w, t, s->l2);
+	}
+#endif
 	if (unlikely(skb->mark == IPOS_MARK_LATE)) {
 		skb->mark = 0;
 		if (h->type == IPOS_ACKNOWLEDGEMENT)

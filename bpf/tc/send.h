@@ -75,7 +75,7 @@ IPOS_INLINE __u32 connection_write(const struct ipos_settings *set, struct ipos_
 	tcb->rcv_wscale = h->hs.options & IPOS_OPT_WSCALE ? IPOS_WSCALE : 0;
 	tcb->ts_recent = bpf_htonl(h->hs.ts_recent);
 	tcb->ts_last_sent = bpf_htonl(h->hs.ts_sent);
-	tcb->session = h->hs.options & IPOS_OPT_SESSION ? h->identity : 0;
+	tcb_identify(tcb, h->hs.options & IPOS_OPT_SESSION ? h->identity : 0);
 	tcb->snd_cwnd = bpf_htonl(10);
 	tcb->snd_ssthresh = bpf_htonl(0x7fffffff);
 	tcb->receive_queue_len = bpf_htonl(had - h->skip);

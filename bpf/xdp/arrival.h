@@ -236,6 +236,8 @@ IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set, struc
 	if (!is_from(ctx, ep->first))
 		return drop(COUNT_DROP_FRAME_FOREIGN);
 	count(COUNT_FRAMES_RECEIVED);
+	if (unlikely(ep->flags & IPOS_EP_FROZEN))
+		return drop(COUNT_DROP_FROZEN);
 	if (unlikely(p->in.flags & TCP_URG) && p->what == PARSED_TCP) {
 		service = service_at(ep->service);
 		if (service)

@@ -127,6 +127,8 @@ IPOS_INLINE int client_owned(struct xdp_md *ctx, const struct ipos_settings *set
 	const struct ipos_service *service = service_at(ep->service);
 	enum tc_work work;
 
+	if (unlikely(ep->flags & IPOS_EP_FROZEN))
+		return drop(COUNT_DROP_FROZEN);
 	if (service)
 		urgent_look(ctx, s, service);
 	work = tc_work(set, ep, s, PARSED_TCP);

@@ -56,7 +56,7 @@ IPOS_INLINE void endpoint_from_tcb(struct ipos_endpoint *ep, const struct ipos_t
 	ep->rcv_nxt = ep->adopt_seq;
 	ep->snd_nxt = ep->answer_next = ep->heard = bpf_ntohl(tcb->snd_nxt);
 	ep->migration = bpf_be64_to_cpu(tcb->migration);
-	ep->identity = tcb->session;
+	ep->identity = ep->hs.options & IPOS_OPT_SESSION ? tcb_identity(tcb) : 0;
 	if (ep->snd_nxt != ep->hs.iss + 1)
 		ep->flags |= IPOS_EP_LIVE;
 }

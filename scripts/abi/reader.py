@@ -32,6 +32,7 @@ CONCERNS = (
     "connection",
     "flow",
     "quic",
+    "order",
     "event",
     "measured",
 )

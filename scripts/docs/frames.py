@@ -45,7 +45,7 @@ _BLOCK = ControlBlock(
     iss=_ISS, irs=_IRS, snd_una=_ISS + 1, snd_nxt=_ISS + 1, snd_max=_ISS + 1,
     snd_wl1=_IRS + 1, snd_wl2=_ISS + 1, snd_wnd=64512, rcv_nxt=_IRS + 1, rcv_wnd=14600,
     rcv_adv=_IRS + 14601, peer_mss=1460, effective_mss=1432, snd_wscale=10, rcv_wscale=7,
-    ts_recent=0x94BAB4C7, ts_recent_age_ms=0, ts_last_sent=0x4741470A,
+    ts_recent=0x94BAB4C7, ts_recent_age_ms=0, ts_last_sent=0x4741470A, srtt_us=0, rttvar_us=0,
     rto_us=0, snd_cwnd_segments=10, snd_ssthresh_segments=0x7FFFFFFF, send_queue_bytes=0,
     receive_queue_bytes=0, migration_number=1, sent_s=1_800_000_000,
 )  # fmt: skip

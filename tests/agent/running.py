@@ -88,6 +88,7 @@ class Running:
     """
 
     def __init__(self, *services: object, **parts: object) -> None:
+        self.migrated: list[tuple[str, str]] = []
         self.memory = Memory()
         self.tables = self.memory.tables()
         self.config = config(*services, **parts)  # type: ignore[arg-type]
@@ -165,6 +166,9 @@ class Running:
 
     async def weigh(self, server: str, weight: int) -> None:
         self.weights.append((server, weight))
+
+    async def migrate(self, client: str, to: str) -> None:
+        self.migrated.append((client, to))
 
     async def examine(self) -> list[dict[str, Any]]:
         return [{"server": "s1", "back_address": "10.77.0.1", "answered": True, "findings": []}]

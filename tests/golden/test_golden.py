@@ -50,6 +50,7 @@ from tests.support.golden import (
     rows_traffic,
     rows_uplinks,
     rows_urgent,
+    rows_with_state,
 )
 from tests.support.golden.kernel_machine import KernelMachine, kernel_machine
 from tests.support.golden.machine import Config, configure
@@ -62,7 +63,7 @@ MODULES = (
     rows_started,
     rows_approved, rows_offered_again, rows_arp, rows_anycast, rows_locate, rows_states,
     rows_taken, rows_flow, rows_flow_owner, rows_quic, rows_boxed, rows_uplinks, rows_six,
-    rows_neighbours,
+    rows_neighbours, rows_with_state,
 )  # fmt: skip
 ROWS = [row for module in MODULES for row in module.ROWS]
 

@@ -307,6 +307,7 @@ class EndpointState(IntEnum):
     PENDING = 1
     ADOPTING = 2
     ATTACHED = 3
+    PREPARED = 4
 
 
 class AnswerPhase(IntEnum):
@@ -356,6 +357,7 @@ class EndpointFlags(IntFlag):
     WAITING = 16
     LIVE = 32
     BOXED = 64
+    FROZEN = 128
 
 
 class Follow(IntEnum):
@@ -430,6 +432,18 @@ class FlowState(IntEnum):
     ACKNOWLEDGED = 1
     ANSWERED = 2
     REFUSED = 3
+
+
+class OrderKind(IntEnum):
+    """`enum ipos_order_kind`."""
+
+    NONE = 0
+    FREEZE = 1
+    THAW = 2
+    GIVE = 3
+    TAKE = 4
+    LIVE = 5
+    DROP = 6
 
 
 class Outcome(IntEnum):
@@ -598,7 +612,8 @@ class Tcb:
     ts_recent: int = 0
     ts_recent_age_ms: int = 0
     ts_last_sent: int = 0
-    session: int = 0
+    srtt_us: int = 0
+    rttvar_us: int = 0
     rto_us: int = 0
     snd_cwnd: int = 0
     snd_ssthresh: int = 0
@@ -1641,6 +1656,30 @@ class QuicNumber:
     STRUCT: ClassVar[str] = "ipos_quic_number"
     number: int = 0
     service: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """`struct ipos_order`: behind the header, with IPOS_MARK_ORDER."""
+
+    STRUCT: ClassVar[str] = "ipos_order"
+    service_ip: int = 0
+    service_port: int = 0
+    kind: OrderKind = OrderKind(0)
+    iss: int = 0
+    irs: int = 0
+    migration: int = 0
+    cookie: int = 0
+    snd_una: int = 0
+    snd_nxt: int = 0
+    rcv_nxt: int = 0
+    ts_recent: int = 0
+    ts_sent: int = 0
+    server: int = 0
+    first: int = 0
+    mss: int = 0
+    snd_wscale: int = 0
+    options: Options = Options(0)
 
 
 @dataclass(frozen=True, slots=True)

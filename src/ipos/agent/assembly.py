@@ -14,6 +14,7 @@ from ipos.agent import setup
 from ipos.agent.beat import Beat
 from ipos.agent.departure import Departure
 from ipos.agent.drain.emptying import Emptying
+from ipos.agent.endpoints.endpoints import Endpoints
 from ipos.agent.examination.examiner import Examiner, host
 from ipos.agent.exchange import Exchange
 from ipos.agent.expiry.silent_clients import SilentClients
@@ -97,6 +98,8 @@ def assemble(stack: ExitStack, parts: Parts, reloads: Reloads, tasks: Tasks) -> 
     supervisor = stack.enter_context(_supervisor(parts, tasks))
     cookies, sessions = _gossip(parts, port)
     serving = Serving(stack, parts, reloads, snapshot, examiner, sessions, supervisor, tasks)
+    endpoints = stack.enter_context(_endpoints(parts, emptying))
+    serving.migrate = endpoints.migrate
     exchange = Exchange(
         parts.config, parts.front, parts.back, parts.datagram_keys, port, prober,
         parts.members, parts.orders, parts.checks, parts.observer, parts.rows, expiry,
@@ -125,7 +128,7 @@ def assemble(stack: ExitStack, parts: Parts, reloads: Reloads, tasks: Tasks) -> 
         reload.begin,
     )  # fmt: skip
     jobs = [expiry.run(), silence.run(), emptying.run(), parts.decisions.run(snapshot.now)]
-    jobs.append(supervisor.run())
+    jobs += [supervisor.run(), endpoints.run()]
     return Assembly(beat, exchange, serving, Departure(emptying, keeper, tasks), prober, jobs)
 
 
@@ -146,6 +149,13 @@ def _supervisor(parts: Parts, tasks: Tasks) -> Supervisor:
     )
     parts.checks.starting = made.is_starting
     return made
+
+
+def _endpoints(parts: Parts, emptying: Emptying) -> Endpoints:
+    return Endpoints(
+        paths.endpoints_socket(), parts.back.name, parts.tables, parts.members,
+        parts.datagram_keys, lambda: parts.config, lambda: emptying.drains,
+    )  # fmt: skip
 
 
 def _sweep(parts: Parts, port: Port) -> Sweep:

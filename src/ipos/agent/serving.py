@@ -11,7 +11,7 @@ from ipos.agent.host import paths
 from ipos.agent.host.own_state import boottime_ns
 from ipos.agent.host.systemd import READY, notify
 from ipos.agent.http import http_server
-from ipos.agent.http.agent_control import AgentControl, Reloads
+from ipos.agent.http.agent_control import AgentControl, Migrate, Reloads
 from ipos.agent.http.history import History
 from ipos.agent.http.spawning_routes import Spawning
 from ipos.agent.http.web_port import open_port
@@ -21,11 +21,17 @@ from ipos.agent.sessions.session_orders import SessionOrders
 from ipos.agent.startup import Parts
 from ipos.agent.view.snapshot_file import SnapshotFile
 from ipos.agent.view.table_views import View
+from ipos.errors import IposError
 
 _RETRY_S = 1.0
 """How long after a failure the ready file is tried again."""
 
 log = structlog.get_logger()
+
+
+async def _nobody_migrates(client: str, to: str) -> None:
+    """Until the agent knows better."""
+    raise IposError("endpoints do not migrate with state here")
 
 
 class Serving:
@@ -51,6 +57,7 @@ class Serving:
         self._supervisor = supervisor
         self._tasks = running
         self._history = History()
+        self.migrate: Migrate = _nobody_migrates
         self._listener = http_server.listen(paths.api_socket())
         stack.callback(self._listener.close)
         self._web = open_port(parts.config.agent, parts.file.parent)
@@ -100,6 +107,7 @@ class Serving:
             self._examiner.ask_all,
             self._sessions,
             Spawning(self._supervisor, lambda: str(parts.config.server.addresses[0])),
+            self.migrate,
         )
         await http_server.serve(self._listener, control, self._web)
 

@@ -24,6 +24,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "server list": ("ipos server list",),
     "server set": ("ipos server set s2 drain", "ipos server set s2 ready --weight 50"),
     "drain": ("ipos drain s2 --wait", "ipos drain s2 --wait --deadline 30s"),
+    "migrate": ("ipos migrate 198.51.100.7:50123 --to s2",),
     "rebalance": ("ipos rebalance", "ipos rebalance --max-moves 500"),
     "address list": ("ipos address list", "ipos address list -o json"),
     "session list": ("ipos session list", "ipos session list --server s2 -o json"),

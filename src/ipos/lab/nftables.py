@@ -12,8 +12,8 @@ from ipos.lab.errors import LabError
 from ipos.lab.places import Place
 from ipos.lab.plan import BACK_LAN, PREFIX_LENGTH, PREFIXES
 
-STATE_PORT = 7077
-"""UDP port of the servers' state broadcast on the back LAN."""
+AGENT_PORTS = "7077, 7078"
+"""UDP ports of the agents on the back LAN: states, and endpoints that migrate."""
 _OPEN_PORTS = frozenset({22, 25, 80, 443, 8080})
 
 
@@ -33,7 +33,7 @@ table inet filter {{
         iif lo accept
         meta l4proto icmp accept
         tcp dport {{ {tcp} }} accept
-        ip saddr {PREFIXES[BACK_LAN]}0/{PREFIX_LENGTH} udp dport {STATE_PORT} accept
+        ip saddr {PREFIXES[BACK_LAN]}0/{PREFIX_LENGTH} udp dport {{ {AGENT_PORTS} }} accept
         {udp_rule}
     }}
 }}

@@ -90,7 +90,8 @@ class ControlBlock:
     ts_recent: Annotated[int, At(56, 4)]
     ts_recent_age_ms: Annotated[int, At(60, 4)]
     ts_last_sent: Annotated[int, At(64, 4)]
-    session: Annotated[int, At(68, 8)] = 0  # identifier that the response carries again
+    srtt_us: Annotated[int, At(68, 4)]  # with SESSION, this and the next are an identifier, or 0
+    rttvar_us: Annotated[int, At(72, 4)]
     rto_us: Annotated[int, At(76, 4)]
     snd_cwnd_segments: Annotated[int, At(80, 4)]
     snd_ssthresh_segments: Annotated[int, At(84, 4)]

@@ -79,6 +79,11 @@ def api_socket() -> Path:
     return run_directory() / "api.sock"
 
 
+def endpoints_socket() -> Path:
+    """Where applications give and take endpoints that migrate with their state."""
+    return run_directory() / "endpoints.sock"
+
+
 def lock_agent() -> int:
     """Lock out other agents as long as the descriptor is open. IposError when there is one."""
     file = _lock_file()

@@ -52,6 +52,10 @@ class NoSuchServer(IposError):
     """No server has that name."""
 
 
+Migrate = Callable[[str, str], Coroutine[Any, Any, None]]
+"""Has an application give a client's connection to a server: `Endpoints.migrate`."""
+
+
 class Reloads:
     """Requests to read the configuration anew, and the futures that wait for their results.
 
@@ -101,9 +105,11 @@ class AgentControl:
         examine: Callable[[], Coroutine[Any, Any, list[dict[str, Any]]]],
         sessions: SessionOrders,
         spawning: Spawning,
+        migrate: Migrate,
     ) -> None:
         self.spawning = spawning
         self.view = view
+        self.migrate = migrate
         self.examine = examine
         self.sessions = sessions
         self.history = history

@@ -8,6 +8,8 @@
     GET  /v1/servers/NAME/drain   the progress of a server that drains
     POST /v1/rebalance            {"most": N, or null for any number}: servers that have more
                                   connections than their share give idle ones away; how many
+    POST /v1/migrate              {"client": "ADDRESS:PORT", "to": NAME}: its application is asked
+                                  to give that connection away; answers when it has
     GET  /v1/ready                200 while this server is to get new connections, else 503 and why
     PUT  /v1/servers/NAME/weight  {"weight": 1 to 65535, or null for the configured one}; as above
     GET  /v1/addresses            the service addresses and who holds them
@@ -92,6 +94,8 @@ class Control(Protocol):
     async def order(self, server: str, wanted: Wanted) -> None: ...
     async def rebalance(self, most: int | None) -> Mapping[str, Mapping[str, int]]: ...
     async def weigh(self, server: str, weight: int) -> None: ...
+    @property
+    def migrate(self) -> Callable[[str, str], Awaitable[None]]: ...
     async def reload(self) -> None: ...
     async def examine(self) -> list[dict[str, Any]]: ...
     @property
@@ -181,6 +185,7 @@ def _routes(control: Control) -> list[Route]:
         route("/v1/servers/{name}/state", order, "PUT"),
         route("/v1/servers/{name}/drain", _drained(control)),
         route("/v1/rebalance", _rebalances(control), "POST"),
+        route("/v1/migrate", _migrates(control), "POST"),
         route(readiness.PATH, _ready(control)),
         route("/v1/servers/{name}/weight", weigh, "PUT"),
         route("/v1/addresses", _told(control, report.address_list)),
@@ -251,6 +256,21 @@ def _rebalances(control: Control) -> Handler:
         if most is not None and (type(most) is not int or most < 0):
             return _error(400, 'the body must be {"most": N}, N null or a number of connections')
         return Json(await control.rebalance(most))
+
+    return answer
+
+
+def _migrates(control: Control) -> Handler:
+    async def answer(request: Request) -> Response:
+        try:
+            asked = json.loads(await _body(request))
+            client, to = asked["client"], asked["to"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            client = to = None
+        if not isinstance(client, str) or not isinstance(to, str):
+            return _error(400, 'the body must be {"client": "ADDRESS:PORT", "to": NAME}')
+        await control.migrate(client, to)
+        return Response(status_code=204)
 
     return answer
 

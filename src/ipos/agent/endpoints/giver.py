@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gives endpoints away: does what `giving` decides, with sockets, rows and datagrams."""
+
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, ip_address
+
+import structlog
+
+from ipos.agent.endpoints import giving, image, row_orders, tcp_repair
+from ipos.agent.endpoints import transfer_message as t
+from ipos.agent.endpoints.desk import Application
+from ipos.agent.endpoints.giving import Do, Event, Giving, Step
+from ipos.agent.endpoints.row_orders import MARK_FROZEN, Endpoint, Rows
+from ipos.agent.endpoints.shipment import Sender
+from ipos.agent.endpoints.transfer_message import IMAGE_MAX, Attempt
+from ipos.agent.heartbeat.member import Age, Member
+from ipos.agent.heartbeat.membership import Members
+from ipos.agent.host.own_state import boottime_ns
+from ipos.endpoint.desk_message import Given
+from ipos.errors import IposError
+from ipos.wire import ControlBlock, ControlFlags
+
+GIFTS_MAX = 1024
+log = structlog.get_logger()
+OFFER_AGAIN_NS = 20_000_000
+_QUEUES_MAX = IMAGE_MAX - image.HEAD
+_LOCATED = int(ControlFlags.LOCATED)
+
+Send = Callable[[t.Message, Member], None]
+AddressOf = Callable[[int], bytes]
+"""The first service address of the server with this index, zeros if it is not known."""
+
+
+@dataclass(slots=True)
+class Gift:
+    """One attempt. `sock` is this agent's own descriptor of the application's socket."""
+
+    attempt: Attempt
+    sock: socket.socket
+    taker: Member
+    application: Application
+    number: int
+    state: Sender
+    port: int
+    machine: Giving
+    offered_ns: int = 0
+    begun_ns: int = 0
+    frozen_ns: int = 0
+    image: Sender | None = None
+    block: ControlBlock | None = None
+    outcome: t.Outcome | None = None
+    why: str = field(default="the other server does not answer")
+
+
+def connection_of(sock: socket.socket) -> tuple[bytes, int, bytes, int]:
+    """Client and service of a socket. Unmovable when it is no connection over IPv4."""
+    try:
+        kind = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL)
+        if sock.family not in (socket.AF_INET, socket.AF_INET6) or kind != socket.IPPROTO_TCP:
+            raise tcp_repair.Unmovable("it is no TCP socket")
+        client, service = sock.getpeername(), sock.getsockname()
+    except OSError as error:
+        raise tcp_repair.Unmovable(f"the socket has no connection: {error.strerror}") from None
+    found = []
+    for address, port, *_ in (client, service):
+        ip = ip_address(address)
+        ip = getattr(ip, "ipv4_mapped", None) or ip
+        if not isinstance(ip, IPv4Address):
+            raise tcp_repair.Unmovable("connections over IPv6 do not migrate with state yet")
+        found += [ip.packed, port]
+    return found[0], found[1], found[2], found[3]
+
+
+class Giver:
+    """All that this server gives away. `now_ns` arguments are of the boottime clock."""
+
+    def __init__(self, rows: Rows, members: Members, send: Send, address_of: AddressOf) -> None:
+        self._rows, self._members, self._send = rows, members, send
+        self._address_of = address_of
+        self._gifts: dict[Attempt, Gift] = {}
+        self.ended: Callable[[Gift, bool], None] = lambda gift, given: None
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._gifts)
+
+    def begin(
+        self, one: Application, number: int, to: str, sock: socket.socket, state: bytes, now_ns: int
+    ) -> None:
+        """Offer an application's endpoint to the server named `to`. Unmovable says why not."""
+        if len(self._gifts) >= GIFTS_MAX:
+            raise tcp_repair.Unmovable(f"{GIFTS_MAX} endpoints are on their way already")
+        taker = self._taker(to, now_ns)
+        client_ip, client_port, service_ip, service_port = connection_of(sock)
+        attempt = Attempt(client_ip, client_port, service_ip, service_port, 0, 0)
+        row = self._rows.endpoint(row_orders.key_of(attempt))
+        why = row_orders.obstacle(row)
+        if why or row is None:
+            raise tcp_repair.Unmovable(why)
+        if row.cookie != tcp_repair.cookie(sock):
+            raise tcp_repair.Unmovable("it is not the socket that the farm has made")
+        if tcp_repair.marked(sock):
+            raise tcp_repair.Unmovable("its application has given the socket a mark (SO_MARK)")
+        attempt = Attempt(
+            client_ip, client_port, service_ip, service_port, row.handshake.iss,
+            row.migration + 1, secrets.randbits(62) + 1,
+        )  # fmt: skip
+        gift = Gift(
+            attempt, sock, taker, one, number, Sender(state),
+            int.from_bytes(row.endpoint_port, "big"), Giving(since_ns=now_ns),
+        )  # fmt: skip
+        gift.begun_ns = now_ns
+        self._gifts[attempt] = gift
+        self._offer(gift, now_ns)
+
+    def _taker(self, to: str, now_ns: int) -> Member:
+        for member in self._members.others():
+            if member.state is not None and member.state.server == to:
+                if member.age(now_ns) is Age.DOWN:
+                    raise tcp_repair.Unmovable(f"{to} is down")
+                return member
+        mine = self._members.myself.state
+        if mine is not None and mine.server == to:
+            raise tcp_repair.Unmovable(f"{to} is this server, which has the connection")
+        raise tcp_repair.Unmovable(f"this server knows no other one named {to}")
+
+    def _offer(self, gift: Gift, now_ns: int) -> None:
+        gift.offered_ns = now_ns
+        self._send(t.Offer(gift.attempt, len(gift.state.data)), gift.taker)
+        self._ship(gift, gift.state, now_ns, is_image=False)
+
+    def _ship(self, gift: Gift, sender: Sender, now_ns: int, *, is_image: bool) -> None:
+        for at, data in sender.due(now_ns):
+            piece = t.Piece(gift.attempt, is_image, len(sender.data), at, data)
+            self._send(piece, gift.taker)
+
+    def hear(self, said: t.Got | t.Said, member: Member, now_ns: int) -> None:
+        gift = self._find(said.attempt)
+        if gift is None or gift.taker is not member:
+            if isinstance(said, t.Said):
+                self._answer_for_an_earlier(said, member)
+            return
+        if isinstance(said, t.Got):
+            sender = gift.image if said.is_image else gift.state
+            if sender is not None:
+                sender.got(said.next_, said.more, now_ns)
+                self._ship(gift, sender, now_ns, is_image=said.is_image)
+            return
+        if said.what in _HEARD:
+            if said.why:
+                gift.why = f"{gift.taker.state.server if gift.taker.state else ''}: {said.why}"
+            self._step(gift, Event[said.what], now_ns)
+
+    def _find(self, attempt: Attempt) -> Gift | None:
+        """An agent that knows it from a row only does not know its random number."""
+        if attempt.nonce:
+            return self._gifts.get(attempt)
+        for known, gift in self._gifts.items():
+            if known.migration == attempt.migration and _same(known) == _same(attempt):
+                return gift
+        return None
+
+    def _answer_for_an_earlier(self, said: t.Said, member: Member) -> None:
+        if said.what not in ("ASKED", "PREPARED", "READY"):
+            return
+        has_given = self._rows.went_to(said.attempt, member.index)
+        word = giving.word(has_given=has_given, is_under_way=False)
+        self._send(t.Outcome(said.attempt, word is Do.COMMIT), member)
+
+    def tick(self, now_ns: int) -> None:
+        for gift in list(self._gifts.values()):
+            if gift.taker.age(now_ns) is Age.DOWN:
+                self._step(gift, Event.TAKER_DOWN, now_ns)
+            self._step(gift, Event.TICK, now_ns)
+            if gift.machine.step is Step.OFFERED:
+                if now_ns - gift.offered_ns >= OFFER_AGAIN_NS:
+                    self._offer(gift, now_ns)
+                else:
+                    self._ship(gift, gift.state, now_ns, is_image=False)
+            elif gift.machine.step is Step.SENT and gift.image is not None:
+                self._ship(gift, gift.image, now_ns, is_image=True)
+
+    def _step(self, gift: Gift, event: Event, now_ns: int) -> None:
+        before = gift.machine.step
+        gift.machine, do = giving.step(gift.machine, event, now_ns)
+        if before is Step.GIVEN and gift.machine.step is Step.OVER and event is Event.DONE:
+            self._log(gift)
+        for one in do:
+            self._do(gift, one, now_ns)
+        if gift.machine.step is Step.OVER and gift.attempt in self._gifts:
+            gift.sock.close()
+            del self._gifts[gift.attempt]
+
+    def _log(self, gift: Gift) -> None:
+        """It is live there. still: from freezing it until we have heard so."""
+        now_ns = boottime_ns()
+        log.info(
+            "an endpoint lives at another server now",
+            client=f"{IPv4Address(gift.attempt.client_ip)}:{gift.attempt.client_port}",
+            to=gift.taker.state.server if gift.taker.state else "",
+            still_us=(now_ns - gift.frozen_ns) // 1000,
+            in_all_us=(now_ns - gift.begun_ns) // 1000,
+            bytes=len(gift.image.data) if gift.image else 0,
+        )
+
+    def _do(self, gift: Gift, what: Do, now_ns: int) -> None:
+        match what:
+            case Do.FREEZE:
+                self._step(gift, Event.READ if self._read(gift) else Event.NOT_READ, now_ns)
+            case Do.SHIP:
+                assert gift.image is not None
+                self._ship(gift, gift.image, now_ns, is_image=True)
+            case Do.GIVE:
+                self._step(gift, Event.GAVE if self._gave(gift) else Event.NOT_GIVEN, now_ns)
+            case Do.THAW:
+                self._thaw(gift)
+            case Do.LEAVE:
+                tcp_repair.leave(gift.sock)
+                gift.sock.close()
+            case Do.COMMIT:
+                assert gift.outcome is not None
+                self._send(gift.outcome, gift.taker)
+            case Do.ABORT:
+                self._send(t.Outcome(gift.attempt, False), gift.taker)
+            case Do.TELL_GIVEN:
+                gift.application.say(Given(gift.number, True))
+                self.ended(gift, True)
+            case Do.TELL_KEPT:
+                gift.application.say(Given(gift.number, False, gift.why[:300]))
+                self.ended(gift, False)
+
+    def _read(self, gift: Gift) -> bool:
+        """Freeze the endpoint and read its socket."""
+        try:
+            row = self._rows.endpoint(row_orders.key_of(gift.attempt))
+            gift.frozen_ns = boottime_ns()
+            tcp_repair.mark(gift.sock, MARK_FROZEN)
+            cookie = tcp_repair.cookie(gift.sock)
+            if row is None or not self._rows.order(row_orders.FREEZE, gift.attempt, cookie=cookie):
+                row = self._rows.endpoint(row_orders.key_of(gift.attempt))
+                gift.why = row_orders.obstacle(row) or "the connection has changed meanwhile"
+                return False
+            tcp_repair.freeze(gift.sock)
+            found = tcp_repair.dump(gift.sock, self._known(gift, row), _QUEUES_MAX)
+        except (OSError, IposError) as error:
+            gift.why = str(error)
+            return False
+        gift.block = found.block
+        gift.image = Sender(image.encode(found))
+        return True
+
+    def _known(self, gift: Gift, row: Endpoint) -> ControlBlock:
+        hs = row.handshake
+        return replace(
+            image.NOTHING_KNOWN,
+            iss=hs.iss,
+            irs=hs.irs,
+            ts_recent=hs.ts_recent,
+            flags=ControlFlags(hs.options & _LOCATED),
+            migration_number=gift.attempt.migration,
+            first=int.from_bytes(self._address_of(row.first), "big"),
+        )
+
+    def _gave(self, gift: Gift) -> bool:
+        """Whether the endpoint is the taker's now, by our rows."""
+        block, state = gift.block, gift.taker.state
+        row = self._rows.endpoint(row_orders.key_of(gift.attempt))
+        if block is None or state is None or not state.addresses or row is None:
+            return False
+        located = bool(row.handshake.options & _LOCATED)
+        gift.outcome = t.Outcome(gift.attempt, True, self._address_of(row.first), located)
+        endpoint = state.addresses[0].to_bytes(4, "big"), gift.port
+        try:
+            return self._rows.order(
+                row_orders.GIVE, gift.attempt, endpoint, irs=block.irs, snd_una=block.snd_una,
+                snd_nxt=block.snd_nxt, rcv_nxt=block.rcv_nxt, server=gift.taker.index,
+            )  # fmt: skip
+        except (OSError, IposError) as error:
+            gift.why = str(error)
+            return self._rows.went_to(gift.attempt, gift.taker.index)
+
+    def _thaw(self, gift: Gift) -> None:
+        """It goes on here: first its packets may come, then it may speak."""
+        try:
+            self._rows.order(row_orders.THAW, gift.attempt)
+            tcp_repair.mark(gift.sock, 0)
+            tcp_repair.thaw(gift.sock)
+        except (OSError, IposError) as error:
+            gift.why += f"; it could not be taken back: {error}"
+
+    def again(self, one: Application, number: int, sock: socket.socket) -> None:
+        """An earlier agent was giving this socket away. Whose is it?"""
+        try:
+            client_ip, client_port, service_ip, service_port = connection_of(sock)
+        except tcp_repair.Unmovable:
+            one.say(Given(number, True))  # it was left
+            return
+        attempt = Attempt(client_ip, client_port, service_ip, service_port, 0, 0)
+        row = self._rows.endpoint(row_orders.key_of(attempt))
+        if row is None or row.cookie != tcp_repair.cookie(sock):
+            if tcp_repair.marked(sock) == MARK_FROZEN:
+                tcp_repair.leave(sock)
+            one.say(Given(number, True))
+            return
+        if row.flags & row_orders.FROZEN:
+            named = Attempt(
+                client_ip, client_port, service_ip, service_port, row.handshake.iss, row.migration
+            )
+            self._rows.order(row_orders.THAW, named)
+        tcp_repair.mark(sock, 0)
+        tcp_repair.thaw(sock)
+        one.say(Given(number, False, "the agent of this server was started anew meanwhile"))
+
+    def left(self, one: Application, now_ns: int) -> None:
+        """The application has gone: what stands still goes on its way, the rest stays with it."""
+        for gift in list(self._gifts.values()):
+            if gift.application is one:
+                self._step(gift, Event.WITHDRAWN, now_ns)
+
+    def close(self) -> None:
+        for gift in self._gifts.values():
+            gift.sock.close()
+
+
+_HEARD = ("READY", "PREPARED", "REFUSED", "DONE", "ASKED")
+
+
+def _same(attempt: Attempt) -> tuple[object, ...]:
+    """All that tells a connection from others."""
+    return (
+        attempt.client_ip, attempt.client_port, attempt.service_ip, attempt.service_port,
+        attempt.iss,
+    )  # fmt: skip
