@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LINES, FUNCTION_LINES, COLUMNS, FOLDER_FILES = 400, 70, 100, 15
-LAYERS = ("abi", "lib", "http", "tls", "select", "xdp", "tc", "sock")
+LAYERS = ("abi", "lib", "http", "tls", "quic", "select", "xdp", "tc", "sock")
 """Folders of `bpf/`, from the ground up: a header includes from its own and those before it."""
 PEERS = ("xdp", "tc", "sock")
 """The folders of the programs: none of them includes from another."""

@@ -157,8 +157,7 @@ struct ipos_address {
 	__u16 service; /* index in `services` */
 	__u16 holder;  /* index of the server whose configuration lists the address */
 	__u8 arp;      /* enum ipos_arp, in the row of the address alone: port 0 */
-	__u8 asks;     /* 1: another server had its packets a short while ago, so a cookie may be
-			* of a connection that has an owner */
+	__u8 asks; /* 1: another server had its packets until lately: a cookie may have an owner */
 	__u8 zero[2];
 };
 
@@ -202,15 +201,13 @@ struct ipos_service { /* map `services`, by index */
 	__u8 mode;	    /* enum ipos_mode */
 	__u8 own_refused;   /* 1: a program of this server's own may not connect to it */
 	__u16 flow_idle_s;  /* UDP: a flow is over after so many seconds without a datagram */
-	__be32 listener_ip; /* the address of ours where its application listens, if
-					 * that is not any; 0: it is, or is `application_ip` */
+	__be32 listener_ip; /* of its application, if not any; 0: any, or `application_ip` */
 	__u32 box;	 /* our end of the wire to its application's container; 0: it is in none */
 	__u32 box_netns; /* 1 + the id of that container's network namespace; 0: ours */
 	__u16 start_s;	 /* how long a request may wait until its application is started */
 	__u8 starts;	 /* enum ipos_starts */
 	__u8 own_only;	 /* 1: its clients are own programs of the farm's servers, and no others */
-	__u8 id_at;	 /* MODE_QUIC: where in a connection ID the server's number is */
-	__u8 id_bytes;	 /* and how many it has, up to IPOS_QUIC_NUMBER_MAX; 0: none */
+	__u8 id_at, id_bytes; /* MODE_QUIC: a server's number in connection IDs; 0 bytes: none */
 	__u8 zero[2];
 	ipos_ip6 application_ip6; /* as `application_ip` and `listener_ip`, of IPv6 */
 	ipos_ip6 listener_ip6;

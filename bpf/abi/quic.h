@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* QUIC over UDP services: a client's first flight that is not whole yet, and who has which number. */
+/* QUIC over UDP services: clients' first flights that are not whole, and servers' numbers. */
 #ifndef IPOS_ABI_QUIC_H
 #define IPOS_ABI_QUIC_H
 

@@ -9,7 +9,7 @@
 
 #include "quic/initial_keys.h"
 
-enum quic_read {		  /* what a datagram was, for its flow's ClientHello */
+enum quic_read {		  /* what a datagram was to its flow's ClientHello */
 		 QUIC_UNREADABLE, /* nothing of one, as far as anybody can tell */
 		 QUIC_PART,
 		 QUIC_WHOLE,	/* the ClientHello is whole with it */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * Datagrams of QUIC at the first server, before ipos_ingress has them.  A connection ID that names a server leads there.  What
- * begins a connection is held until its ClientHello is whole, which a route is found by; then all
- * of it comes by once more, behind the row that was made for it.
+ * Datagrams of QUIC at the first server, before ipos_ingress has them.  An ID that names a server
+ * leads there.  What begins a connection is held until its ClientHello is whole, which a
+ * route is found by; then all of it comes by once more, behind the row that was made for it.
  */
 #ifndef IPOS_FLOW_QUIC_H
 #define IPOS_FLOW_QUIC_H

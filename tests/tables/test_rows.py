@@ -23,6 +23,7 @@ from ipos.tables import (
     ForwardRow,
     Health,
     ListeningRow,
+    NumberRow,
     Row,
     ServerRow,
     ServerState,
@@ -75,6 +76,10 @@ FIGURE_12: dict[str, tuple[list[str], list[str]]] = {
             *["destination_ip", "destination_port"],
             *["state", "kept", "packets", "last_seen"],
         ],
+    ),
+    "number": (
+        ["service_port", "server"],
+        ["service_port", "server", "number", "first_byte"],
     ),
 }
 
@@ -138,7 +143,11 @@ FLOW = FlowRow(
     last_seen=1_700_000_000.25,
 )
 
-EXAMPLES: list[Row] = [FORWARD, ENDPOINT, SERVER, LISTENING, APPLICATION, URL, COOKIE, FLOW]
+NUMBER = NumberRow(service_port=443, server="s2", number="0002", first_byte=1)
+
+EXAMPLES: list[Row] = [
+    *(FORWARD, ENDPOINT, SERVER, LISTENING, APPLICATION, URL, COOKIE, FLOW, NUMBER)
+]
 
 
 def test_the_tables_are_the_figures() -> None:
