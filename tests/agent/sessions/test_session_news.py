@@ -174,6 +174,7 @@ def test_the_next_one_gives_them_if_the_lowest_dies(lan: Lan) -> None:
 def test_who_was_silent_is_given_all_rows_by_everybody(lan: Lan) -> None:
     away = lan.servers.pop(3)
     lan.tick()
+    away.news.tick([], lan.now_ns, WALL_MS)
     lan.servers[2].note(entry(1, now_ns=lan.now_ns))
     away.note(entry(2, now_ns=lan.now_ns))
     lan.settle()
