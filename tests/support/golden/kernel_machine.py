@@ -90,7 +90,7 @@ class KernelMachine:
             opened = self._map(name)
             for index in range(8):
                 opened.update(index.to_bytes(4, "little"), bytes(opened.value_size))
-        tuple_shape = layout(header_data.MAPS[self._named("forward")][0])
+        tuple_shape = layout("ipos_tuple6" if self.family == 6 else "ipos_tuple")
         self.table("locks")[roles.mix(tuple_shape.pack(connection_key())) >> 48] = 0
         free = self._map("hold_free")
         while free.take(b"") is not None:
