@@ -92,7 +92,7 @@ class KernelMachine:
                 opened.update(index.to_bytes(4, "little"), bytes(opened.value_size))
         if self.family == 4:
             self.table("quic_reads")[constant("IPOS_QUIC_READS_SLOTS") - 1] = {}
-        tuple_shape = layout(str(header_data.MAPS[self._named("forward")][0]))
+        tuple_shape = layout("ipos_tuple6" if self.family == 6 else "ipos_tuple")
         self.table("locks")[roles.mix(tuple_shape.pack(connection_key())) >> 48] = 0
         free = self._map("hold_free")
         while free.take(b"") is not None:
