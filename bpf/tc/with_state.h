@@ -5,12 +5,12 @@
  * connection's lock, so that an agent that dies leaves either the step before or the one after.
  *
  *     giver   attached -> FREEZE -> frozen -> THAW -> attached
- *                                          -> GIVE -> left_behind (and Forward, at the first server)
+ *                                          -> GIVE -> left_behind (and Forward at a first server)
  *     taker                  TAKE -> prepared, frozen -> LIVE -> attached
  *                                                     -> DROP -> nothing
  *
  * What comes for a frozen endpoint is dropped, and its sender's TCP sends it again.  What its
- * socket says is dropped on egress, for the mark that the agent has given the socket.
+ * socket says is dropped on egress by the mark that the agent has given the socket.
  */
 #ifndef IPOS_WITH_STATE_H
 #define IPOS_WITH_STATE_H

@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from ipos.abi import rows
+from ipos.agent.candidates import syns
 from ipos.agent.heartbeat.member import Age
 from ipos.agent.heartbeat.message import Call, Choice, Starting, State
 from ipos.agent.on_demand import calls, placement
 from ipos.agent.on_demand.calls import Calls, Held, NoSuchCall, Progress
 from ipos.agent.on_demand.placement import Decider
-from ipos.agent.rows import syns
 from ipos.config.schema import Config
 from ipos.config.slots import Slot, with_slots
 from ipos.config.spawning import Spawn

@@ -180,6 +180,8 @@ def _routes(control: Control) -> list[Route]:
 
     route = partial(_route, control)
     return [
+        *_session_routes(control),
+        *_spawned_routes(control),
         route("/v1/status", status),
         route("/v1/servers", _told(control, server_list)),
         route("/v1/servers/{name}/state", order, "PUT"),
@@ -193,22 +195,32 @@ def _routes(control: Control) -> list[Route]:
         route("/v1/doctor", _examines(control)),
         route("/v1/traffic", _told(control, measures.document)),
         route("/v1/explain", explained),
-        route("/v1/sessions", session_paths.lists(control.counted)),
-        route(
-            "/v1/sessions/move", session_paths.moves(control.view, control.sessions, _body), "POST"
-        ),
-        route("/v1/sessions/revoke", session_paths.revokes(control.sessions, _body), "POST"),
         route("/v1/routes", _told(control, route_list)),
         route("/v1/routes/test", tested),
         route("/v1/history", _told(control, lambda _: control.history())),
         route("/v1/events", events),
         route("/v1/reload", reload, "POST"),
         route("/v1/ladder", _drawn(control), "POST"),
+        route("/metrics", _scraped(control)),
+        Route(PATH, page),
+    ]
+
+
+def _session_routes(control: Control) -> list[Route]:
+    route, moves = partial(_route, control), session_paths.moves
+    return [
+        route("/v1/sessions", session_paths.lists(control.counted)),
+        route("/v1/sessions/move", moves(control.view, control.sessions, _body), "POST"),
+        route("/v1/sessions/revoke", session_paths.revokes(control.sessions, _body), "POST"),
+    ]
+
+
+def _spawned_routes(control: Control) -> list[Route]:
+    route = partial(_route, control)
+    return [
         route(spawning_routes.PATH, spawning_routes.listed(control.spawning)),
         route(spawning_routes.PATH, spawning_routes.called(control.spawning, _body), "POST"),
         route(spawning_routes.CALL, spawning_routes.ended(control.spawning), "DELETE"),
-        route("/metrics", _scraped(control)),
-        Route(PATH, page),
     ]
 
 

@@ -15,13 +15,13 @@ import structlog
 from ipos.abi import rows
 from ipos.abi.columns import Columns
 from ipos.abi.layout import layout
+from ipos.agent.candidates.slow_start import Starts
 from ipos.agent.heartbeat.member import Age, Member, Standing
 from ipos.agent.heartbeat.member_faults import Fault, Faults
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.host.listeners import Listener
 from ipos.agent.rows import desired, pools
 from ipos.agent.rows.map_writer import NotInForce, Writer
-from ipos.agent.rows.slow_start import Starts
 from ipos.agent.rows.url_rows import compile_urls
 from ipos.agent.snapshot.recall import recalled
 from ipos.agent.snapshot.snapshot import Snapshot

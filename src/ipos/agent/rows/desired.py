@@ -14,13 +14,14 @@ from ipaddress import IPv4Address
 from ipos.abi import rows
 from ipos.abi.columns import Columns
 from ipos.abi.layout import constant, layout
+from ipos.agent.candidates import slot_tables, syns
+from ipos.agent.candidates.quic_numbers import number_rows
 from ipos.agent.heartbeat.member import Age, Member
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.host.listeners import Listener, listener_address
 from ipos.agent.on_demand import placement
-from ipos.agent.rows import pools, slot_tables, syns
+from ipos.agent.rows import pools
 from ipos.agent.rows.pools import pool_row
-from ipos.agent.rows.quic_numbers import number_rows
 from ipos.agent.rows.redirect_names import name_rows
 from ipos.agent.rows.session_rows import session_row
 from ipos.config import modes, ownprograms

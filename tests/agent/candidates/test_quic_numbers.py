@@ -4,7 +4,7 @@
 import pytest
 
 from ipos.abi import rows
-from ipos.agent.rows.quic_numbers import number_rows
+from ipos.agent.candidates.quic_numbers import number_rows
 from ipos.config.connection_id import ConnectionId
 from ipos.config.schema import Service
 from tests.agent.running import Running

@@ -3,8 +3,8 @@
 
 from typing import Any
 
+from ipos.agent.candidates.slow_start import Starts
 from ipos.agent.heartbeat.membership import Members
-from ipos.agent.rows.slow_start import Starts
 from ipos.config.schema import Service
 from tests.agent.made_up_farm import MS, NOW_NS, WALL_MS, back, datagram, members, state
 
