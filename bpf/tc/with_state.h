@@ -4,13 +4,13 @@
  * what they order here are the rows that say whose it is.  Each order is one step under the
  * connection's lock, so that an agent that dies leaves either the step before or the one after.
  *
- *     giver   attached -> FREEZE -> frozen -> THAW -> attached
- *                                          -> GIVE -> left_behind (and Forward at a first server)
- *     taker                  TAKE -> prepared, frozen -> LIVE -> attached
- *                                                     -> DROP -> nothing
+ *     giver   attached - FREEZE -> frozen - THAW -> attached
+ *                                         - GIVE -> left_behind; at the first server Forward, too
+ *     taker   TAKE -> prepared, frozen - LIVE -> attached
+ *                                      - DROP -> nothing
  *
- * What comes for a frozen endpoint is dropped, and its sender's TCP sends it again.  What its
- * socket says is dropped on egress by the mark that the agent has given the socket.
+ * What comes to a frozen endpoint is dropped, and its sender's TCP sends it again.  The agent has
+ * given its socket a mark, and what has this mark is dropped on egress.
  */
 #ifndef IPOS_WITH_STATE_H
 #define IPOS_WITH_STATE_H

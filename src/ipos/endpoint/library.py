@@ -109,6 +109,7 @@ class _Taker:
         self._listener, self._takes = listener, takes
         self._line = Line(self._hear, self._again)
         self._arrivals: dict[bytes, _Arrival] = {}
+        self._arriving: set[asyncio.Task[None]] = set()
         self.there: asyncio.Queue[_Arrival] = asyncio.Queue()
         self.wanted: asyncio.Queue[Wish] = asyncio.Queue()
         self._registered: asyncio.Future[m.Registered] | None = None
@@ -138,15 +139,29 @@ class _Taker:
             unsent, state = whole[: said.unsent], whole[said.unsent :]
             self._arrivals[said.key] = _Arrival(made, unsent, state, client)
         elif isinstance(said, m.Live) and said.key in self._arrivals:
-            self.there.put_nowait(self._arrivals.pop(said.key))
+            task = asyncio.get_running_loop().create_task(
+                self._arrive(self._arrivals.pop(said.key))
+            )
+            self._arriving.add(task)
+            task.add_done_callback(self._arriving.discard)
         elif isinstance(said, m.Dropped) and said.key in self._arrivals:
             self._arrivals.pop(said.key).socket.close()
         elif isinstance(said, m.Wanted):
             client_ = (said.client_ip, said.client_port) if said.client_ip else None
             self.wanted.put_nowait(Wish(client_, said.to))
 
+    async def _arrive(self, one: _Arrival) -> None:
+        """What the application there has written last goes before anything new."""
+        one.socket.setblocking(False)
+        if one.unsent:
+            with suppress(OSError):  # the application notices when it uses the socket
+                await asyncio.get_running_loop().sock_sendall(one.socket, one.unsent)
+        self.there.put_nowait(one)
+
     def close(self) -> None:
         self._line.close()
+        for task in self._arriving:
+            task.cancel()
         for one in self._arrivals.values():
             one.socket.close()
         self._arrivals.clear()
@@ -164,11 +179,6 @@ async def incoming(listener: socket.socket) -> AsyncIterator[Endpoint]:
         await taker.begin()
         while True:
             one = await taker.there.get()
-            one.socket.setblocking(False)
-            if one.unsent:
-                # What the application there has written last goes before anything new.
-                with suppress(OSError):
-                    await asyncio.get_running_loop().sock_sendall(one.socket, one.unsent)
             yield Endpoint(one.socket, one.state, one.client)
     finally:
         taker.close()

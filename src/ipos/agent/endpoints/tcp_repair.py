@@ -27,6 +27,7 @@ _MSS, _WSCALE, _SACK, _STAMPS = 2, 3, 4, 8
 _INFO_STAMPS, _INFO_SACK, _INFO_WSCALE, _INFO_ECN, _INFO_USEC = 1, 2, 4, 8, 64
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _SO_MARK, _SO_BUF_LOCK, _SO_COOKIE = 32, 33, 36, 72, 57
 _FREEBIND = 15
+_BUFFERS = socket.SO_SNDBUF, socket.SO_RCVBUF
 _TRIES = 16
 _PIECE = 1 << 16
 _ROOM = 1 << 18
@@ -223,6 +224,7 @@ def restore(
     """Make `made`, of `begin`, the socket of the image. It stays in repair. OSError where the
     kernel has another socket of the connection, or does not take the image."""
     block, tcp = image.block, socket.IPPROTO_TCP
+    usual = [made.getsockopt(socket.SOL_SOCKET, each) for each in _BUFFERS]
     made.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _ROOM + 4 * len(image.to_send))
     made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM + 4 * len(image.received))
     made.setsockopt(tcp, _QUEUE, _SEND)
@@ -244,6 +246,9 @@ def restore(
     windows = (block.snd_wl1, block.snd_wnd, max_window, block.rcv_wnd, rcv_wup)
     made.setsockopt(tcp, _WINDOW, _WINDOWS.pack(*windows))
     made.setsockopt(tcp, _QUEUE, _NONE)
+    # What is in the queues stays there; else both sides' queues would grow with each migration.
+    for force, size in zip((_SO_SNDBUFFORCE, _SO_RCVBUFFORCE), usual, strict=True):
+        made.setsockopt(socket.SOL_SOCKET, force, size // 2)  # the kernel doubles it
     made.setsockopt(socket.SOL_SOCKET, _SO_BUF_LOCK, 0)
 
 
