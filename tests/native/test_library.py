@@ -35,7 +35,7 @@ def node() -> Iterator[Node]:
 
 _WITHOUT_ROWS = (
     *("hold_free", "cookie_news", "captured", "decisions", "silent", "awaiting"),
-    *("scratch", "flow_work"),
+    *("scratch", "flow_work", "quic_work"),
 )
 
 
