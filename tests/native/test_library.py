@@ -36,7 +36,7 @@ def node() -> Iterator[Node]:
 
 _WITHOUT_ROWS = (
     *("hold_free", "cookie_news", "captured", "decisions", "silent", "awaiting"),
-    *("scratch", "families_xdp", "flow_work"),
+    *("scratch", "families_xdp", "flow_work", "quic_work"),
 )
 
 
