@@ -9,11 +9,22 @@ from msgspec import Struct
 from ipos.config import ConfigError, Listener, load, parse
 from ipos.config import schema as schema_module
 from ipos.config.schema import Config
-from tests.config import mistakes_table, session_mistakes, start_mistakes, uplink_mistakes
+from tests.config import (
+    family_mistakes,
+    mistakes_table,
+    session_mistakes,
+    start_mistakes,
+    uplink_mistakes,
+)
 from tests.config.mistakes_table import GOOD
 
 FIELDS = [*mistakes_table.FIELDS, *start_mistakes.FIELDS, *uplink_mistakes.UPLINK_FIELDS]
-OTHERS = [*mistakes_table.OTHERS, *session_mistakes.OTHERS, *start_mistakes.OTHERS]
+OTHERS = [
+    *mistakes_table.OTHERS,
+    *session_mistakes.OTHERS,
+    *start_mistakes.OTHERS,
+    *family_mistakes.OTHERS,
+]
 
 
 def mistakes(text: str, file: Path) -> list[tuple[int, str]]:
