@@ -43,6 +43,7 @@ from ipos.agent.uplinks.outages import Outages
 from ipos.agent.uplinks.watch import UplinkLinks
 from ipos.agent.view.snapshot_file import SnapshotFile
 from ipos.instance.process import has_systemd
+from ipos.ip_family import address_of, fours
 from ipos.kernel.libbpf.map_store import Map
 
 
@@ -108,7 +109,7 @@ def assemble(stack: ExitStack, parts: Parts, reloads: Reloads, tasks: Tasks) -> 
     reload = Reload(parts, reloads, supervisor, exchange, routing, snapshot, update, undone, tasks)
     parts.observer.search = tasks.in_thread
     parts.observer.farm_addresses = lambda: (
-        frozenset((*parts.config.server.addresses, *routing.foreign)), update.settled
+        frozenset(fours((*parts.config.server.addresses, *routing.foreign))), update.settled
     )  # fmt: skip
     beat = Beat(
         exchange, parts.members, orders, parts.rows, expiry, links, keeper, update, undone, tasks,
@@ -186,7 +187,7 @@ def _keeper(stack: ExitStack, parts: Parts, tasks: Tasks) -> Keeper | Announceme
         if len(parts.fronts) > 1:
             config = parts.config
             neighbours = SeveralFronts(
-                parts.fronts, lambda address: setup.front_name(config, IPv4Address(address))
+                parts.fronts, lambda address: setup.front_name(config, address_of(address))
             )
         else:
             neighbours = Neighbours(parts.front, server.front_vlan)
@@ -200,7 +201,8 @@ def _keeper(stack: ExitStack, parts: Parts, tasks: Tasks) -> Keeper | Announceme
 def _links(parts: Parts) -> Links | UplinkLinks:
     server = parts.config.server
     if not parts.config.uplink:
-        return Links(parts.front, parts.back, server.addresses[0], server.front_vlan)
+        source = (*fours(server.addresses), IPv4Address(0))[0]
+        return Links(parts.front, parts.back, source, server.front_vlan)
     links = UplinkLinks(parts.config.uplink, parts.fronts, parts.back)
     parts.observer.uplinks = lambda: {name: int(one) for name, one in links.faults.items()}
     return links

@@ -21,6 +21,7 @@ from ipos.config.schema import Config
 from ipos.config.uplink import here, uplink_of
 from ipos.errors import IposError
 from ipos.handshake.keys import KeyRing
+from ipos.ip_family import Address, fours
 from ipos.kernel import build, data_plane
 from ipos.kernel.maps import Tables
 
@@ -77,7 +78,7 @@ def prepare(
     """
     own = config.server.addresses if attached or config.farm.announce == "none" else []
     mptcp = config.server.mptcp == "leave"
-    untracked = services(config, config.server.addresses)
+    untracked = services(config, fours(config.server.addresses))
     for one in fronts(config, front):
         its = [address for address in own if front_name(config, address) == one.name]
         source = ownprograms.source(config)
@@ -91,9 +92,9 @@ def fronts(config: Config, front: Interface) -> list[Interface]:
     return [front, *(interface(name) for name in names if name != front.name)]
 
 
-def front_name(config: Config, address: IPv4Address) -> str:
+def front_name(config: Config, address: Address) -> str:
     """The front interface that a service address belongs on."""
-    uplink = uplink_of(config.uplink, address)
+    uplink = uplink_of(config.uplink, address) if isinstance(address, IPv4Address) else None
     return (uplink.interface if uplink else None) or config.server.front
 
 

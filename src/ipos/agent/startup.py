@@ -37,6 +37,7 @@ from ipos.config.listener import Listener
 from ipos.config.schema import Config
 from ipos.errors import IposError
 from ipos.handshake.keys import KeyRing, key_ring
+from ipos.ip_family import fours
 from ipos.kernel import data_plane
 from ipos.kernel.libbpf.map_store import Map
 from ipos.kernel.maps import Tables
@@ -177,7 +178,9 @@ def _serve(
         decisions=DecisionLog(config, tables, pins / "maps"),
         rows=rows,
         recalled_ns=recalled_ns,
-        clock=WallClock(tables, keys, front, back, me, setup.uplink_rows(config, fronts)),
+        clock=WallClock(
+            tables, keys, front, back, me, setup.uplink_rows(config, fronts), int(members.me)
+        ),
         observer=Observer(config, connections.now, members.me, back.mac, paths.own_cgroup(), boot),
         own_programs=OwnPrograms(tables),
         boxes=Boxes(
@@ -204,7 +207,7 @@ def _look_into_boxes(parts: Parts) -> None:
     parts.observer.boxes = parts.boxes
     parts.checks.inside = lambda service: _inside(parts, service)
     known = {key.ip for key in parts.addresses_found}
-    addresses = frozenset((*parts.config.server.addresses, *known))
+    addresses = frozenset(fours((*parts.config.server.addresses, *known)))
     if parts.boxes.begin(boottime_ns()):
         parts.boxes.look(Look(parts.config, addresses, prune=False))
 

@@ -31,6 +31,7 @@ from ipos.closing import Closing
 from ipos.config import load, read_secret, secret_path
 from ipos.errors import IposError
 from ipos.handshake.keys import key_ring
+from ipos.ip_family import Address, address_of, numbers
 from ipos.kernel.maps import Tables
 
 BEAT_S = 0.1
@@ -56,7 +57,7 @@ class Voice(Closing):
             )
         self.me = IPv4Address(back[config.server.name])
         self.others = [one for one in back.values() if one != str(self.me)]
-        self.addresses = [int(address) for address in config.server.addresses]
+        self.addresses = numbers(config.server.addresses)
         self._key = key_ring(read_secret(secret_path(config, file)), config.farm.name).main.state
         self._state = State(
             farm=config.farm.name,
@@ -96,7 +97,7 @@ class Voice(Closing):
 
 def hand_over(
     voice: Voice, tables: Tables, back: str, self_index: int, sleep: Callable[[float], None]
-) -> list[IPv4Address]:
+) -> list[Address]:
     """Hand this server's addresses over. Returns those that no server has taken in time.
 
     `back` is the name of the back interface. IposError, MapError or OSError: it is not possible.
@@ -124,7 +125,7 @@ def hand_over(
                 state = voice.heard(datagram)
                 left -= set((state.holds if state else None) or ())
             heard = time.monotonic() if len(left) != before else heard
-    return [IPv4Address(address) for address in sorted(left)]
+    return [address_of(address) for address in sorted(left)]
 
 
 def _withdraw(

@@ -29,6 +29,7 @@ from ipos.agent.network.wired_namespaces import LEAVE_TO_ENTER, Seat, search
 from ipos.closing import Closing
 from ipos.config.schema import Config
 from ipos.errors import IposError
+from ipos.ip_family import fours
 from ipos.kernel import box_hooks
 
 BOXES_MAX = 64
@@ -165,7 +166,7 @@ class Boxes(Closing):
             seen += [replace(one, box=box) for one in listening]
         ready = set()
         for service in by.config.service:
-            there = boxes(service, seen, by.config.server.addresses)
+            there = boxes(service, seen, fours(by.config.server.addresses))
             # Where several have it, none is chosen; but one that was chosen before stays ready.
             ready |= {one.index for one in there if len(there) == 1 or self._is_ready(one.index)}
         unready = {index for index in ready if not self._prepare(index, by, again=again)}
@@ -251,7 +252,7 @@ def _listening(ports: Collection[int]) -> Iterator[Listener]:
 def _route(addresses: frozenset[IPv4Address], *, prune: bool) -> None:
     """Have the addresses local in this thread's namespace."""
     with RtNetlink() as netlink:
-        ours = set(netlink.marked_routes())
+        ours = set(fours(netlink.marked_routes()))
         for address in addresses - ours:
             with suppress(FileExistsError):  # by itself, or by an address that it has
                 netlink.add_local(address)

@@ -17,6 +17,7 @@ from ipos.agent.host.listeners import Process
 from ipos.agent.host.processes import Applications
 from ipos.agent.host.shortage import Shortage
 from ipos.config.schema import Config
+from ipos.ip_family import fours, numbers
 
 _LOOK_AGAIN_NS = 1_000_000_000
 _LISTENERS_NS = 350_000_000
@@ -79,7 +80,10 @@ class Observer:
         self.search: Search = _search_here
         """How /proc is searched; a running agent does it in a thread."""
         self.boxes: Boxes | None = None
-        self.farm_addresses: Addresses = lambda: (frozenset(self.config.server.addresses), False)
+        self.farm_addresses: Addresses = lambda: (
+            frozenset(fours(self.config.server.addresses)),
+            False,
+        )
         self.places: Mapping[str, listeners.Listener] = {}
         """By service, the socket that it is served by, where that is in a container."""
         self.uplinks: Callable[[], dict[str, int] | None] = lambda: None
@@ -203,8 +207,8 @@ class Observer:
         if all(map(operator.is_, made_from, self._judged)) and self._judged:
             return
         self._judged = made_from
-        own = self.config.server.addresses
-        self._addresses = list(map(int, own))
+        own = fours(self.config.server.addresses)
+        self._addresses = numbers(self.config.server.addresses)
         self._served = [
             service.name
             for service in self.config.service

@@ -25,6 +25,7 @@ from ipos.agent.rows.session_rows import session_row
 from ipos.config import modes, ownprograms
 from ipos.config.schema import Config, Service
 from ipos.handshake.keys import KeyRing
+from ipos.ip_family import Address, address_of, identity
 
 POLICIES = {policy.name.lower().replace("_", "-"): policy for policy in rows.Policy}
 Sent = tuple[int, int]
@@ -97,6 +98,7 @@ def settings(
     servers: int = 1,
     all_answer: bool = False,
     uplinks: tuple[rows.Uplink, ...] = (),
+    back_ip: int = 0,
 ) -> rows.Settings:
     """The one element of `settings`. `kept` are flags that stay as they are: of who captures or
     watches, and ANSWERS_UNREAD, which no configuration can set again.
@@ -105,7 +107,7 @@ def settings(
     boottime and monotonic. vouch: a number that only this server's data plane knows. hold_pieces:
     of the loaded data plane's hold pool. withheld: TCP options that are offered to nobody. own: the
     pair by which own programs are clients. servers: of the farm. all_answer: see
-    `Members.all_answer`.
+    `Members.all_answer`. back_ip: names this server where it has no IPv4 service address.
     """
     flags = kept if keys.other is None else kept | rows.SettingsFlags.KEYS_CHANGE
     if config.farm.authenticate:
@@ -128,7 +130,7 @@ def settings(
         self=me,
         front_mac=front.mac,
         back_mac=back.mac,
-        self_ip=config.server.addresses[0],
+        self_ip=IPv4Address(identity(map(int, config.server.addresses), back_ip)),
         wall_offset_ns=wall_offset_ns,
         slept_ns=slept_ns,
         frame_key=key_words(keys.main.frame),
@@ -275,7 +277,7 @@ def server_row(member: Member, traffic: Sent, age: Age) -> bytes:
     if age is Age.DOWN and (judge is None or member.standing.refused):
         judge = rows.ServerState.DOWN  # of others see `member_faults`
     judged = (
-        (state.addresses[0] if state.addresses else 0).to_bytes(4, "big"),
+        identity(state.addresses, state.back_ip).to_bytes(4, "big"),
         state.back_ip.to_bytes(4, "big"),
         judge or state.state,
         age is not Age.FRESH,
@@ -286,7 +288,7 @@ def server_row(member: Member, traffic: Sent, age: Age) -> bytes:
     return _SERVER.write(_IN_ORDER((*judged, *_told(state))))
 
 
-def foreign_addresses(members: Members) -> set[IPv4Address]:
+def foreign_addresses(members: Members) -> set[Address]:
     """The service addresses of all other servers: local here, so that their packets are taken."""
     own = members.myself.state
     found = {
@@ -295,7 +297,7 @@ def foreign_addresses(members: Members) -> set[IPv4Address]:
         if member.state is not None and member.serves
         for address in member.state.addresses
     }
-    return set(map(IPv4Address, found.difference(own.addresses if own is not None else ())))
+    return set(map(address_of, found.difference(own.addresses if own is not None else ())))
 
 
 def _takes(member: Member, now_ns: int) -> bool:
