@@ -37,6 +37,7 @@ from ipos.agent.on_demand.awaiting import Awaiting
 from ipos.agent.on_demand.supervisor import Supervisor
 from ipos.agent.reload import Reload
 from ipos.agent.serving import Serving
+from ipos.agent.six_programs import SixPrograms
 from ipos.agent.startup import Parts
 from ipos.agent.update import Update
 from ipos.agent.uplinks.outages import Outages
@@ -105,6 +106,7 @@ def assemble(stack: ExitStack, parts: Parts, reloads: Reloads, tasks: Tasks) -> 
         exchange, parts.members, orders, parts.rows, routing, expiry, links, snapshot, keeper,
         housekeeping, supervisor, undone, tasks, ready=serving.announce, outages=outages,
     )  # fmt: skip
+    parts.rows.why_not_six = SixPrograms(partial(_load_six, parts), tasks, boottime_ns).why_not
     supervisor.settled = lambda: update.settled
     reload = Reload(parts, reloads, supervisor, exchange, routing, snapshot, update, undone, tasks)
     parts.observer.search = tasks.in_thread
@@ -118,6 +120,11 @@ def assemble(stack: ExitStack, parts: Parts, reloads: Reloads, tasks: Tasks) -> 
     jobs = [expiry.run(), silence.run(), emptying.run(), parts.decisions.run(snapshot.now)]
     jobs.append(supervisor.run())
     return Assembly(beat, exchange, serving, Departure(emptying, keeper, tasks), prober, jobs)
+
+
+def _load_six(parts: Parts) -> None:
+    setup.extend(parts.config, parts.pins)
+    setup.attach(parts.config, parts.pins, parts.front, parts.back)
 
 
 def _supervisor(parts: Parts, tasks: Tasks) -> Supervisor:

@@ -121,9 +121,14 @@ def attach(config: Config, pins: Path, front: Interface, back: Interface) -> Non
     own_front = own_pair.indices()[1] if ownprograms.source(config) else 0
     plan = data_plane.default_plan(
         front.index, back.index, paths.sockops_cgroup(), lookup=lookup, own_front=own_front,
-        more=[one.index for one in fronts(config, front)[1:]],
+        more=[one.index for one in fronts(config, front)[1:]], six=data_plane.has_six(pins),
     )  # fmt: skip
     data_plane.attach(pins, plan)
+
+
+def extend(config: Config, pins: Path) -> None:
+    """Have the programs of IPv6, beside a data plane that runs. Repeatable."""
+    data_plane.extend(data_plane.objects_directory(), pins, sizes(config))
 
 
 def compare_programs(pins: Path) -> None:

@@ -24,9 +24,12 @@ class Hook(StrEnum):
     """Where a program runs. Its program is called `ipos_` and the hook's name."""
 
     SOCKOPS = "sockops"
+    SOCKOPS6 = "sockops6"
     LOOKUP = "lookup"
     INGRESS = "ingress"
+    INGRESS6 = "ingress6"
     EGRESS = "egress"
+    EGRESS6 = "egress6"
     OWN = "own"
     BOX_OUT = "box_out"
     BOX_IN = "box_in"
@@ -39,9 +42,12 @@ class Hook(StrEnum):
 
 _ATTACH_TYPE: Final = {
     Hook.SOCKOPS: syscall.ATTACH_CGROUP_SOCK_OPS,
+    Hook.SOCKOPS6: syscall.ATTACH_CGROUP_SOCK_OPS,
     Hook.LOOKUP: syscall.ATTACH_SK_LOOKUP,
     Hook.INGRESS: syscall.ATTACH_TCX_INGRESS,
+    Hook.INGRESS6: syscall.ATTACH_TCX_INGRESS,
     Hook.EGRESS: syscall.ATTACH_TCX_EGRESS,
+    Hook.EGRESS6: syscall.ATTACH_TCX_EGRESS,
     Hook.OWN: syscall.ATTACH_TCX_EGRESS,
     Hook.BOX_OUT: syscall.ATTACH_TCX_INGRESS,
     Hook.BOX_IN: syscall.ATTACH_TCX_INGRESS,
@@ -83,43 +89,6 @@ class Link:
     hook: Hook
     target: int
     program_id: int
-
-
-def default_plan(
-    front: int | str,
-    back: int | str,
-    cgroup: Path | str | None,
-    *,
-    lookup: bool = False,
-    own_front: int = 0,
-    more: Sequence[int] = (),
-) -> list[Attachment]:
-    """What a server needs: xdp and ingress on both interfaces, egress on front, sockops.
-
-    Interfaces by index or name, in the network namespace of this thread; they may be the same.
-    Answers to clients leave by front, so nothing of back's egress is looked at. lookup: some
-    service refuses this server's own programs. Each look-up of a listener costs more then.
-    own_front: where own programs come in that are clients of the farm. more: other interfaces
-    towards clients.
-    """
-    front, back = interface_index(front), interface_index(back)
-    plan = [] if cgroup is None else [Attachment(Hook.SOCKOPS, cgroup=Path(cgroup))]
-    plan += [Attachment(Hook.LOOKUP)] if lookup else []
-    found = (front, back, own_front, *more)
-    for ifindex in dict.fromkeys(index for index in found if index):
-        plan += [Attachment(Hook.INGRESS, ifindex), Attachment(Hook.XDP, ifindex)]
-    plan += [Attachment(Hook.OWN, interface_index("lo"))] if own_front else []
-    fronts = dict.fromkeys((front, *more))
-    return [*plan, *(Attachment(Hook.EGRESS, index) for index in fronts)]
-
-
-def interface_index(interface: int | str) -> int:
-    if isinstance(interface, int):
-        return interface
-    try:
-        return socket.if_nametoindex(interface)
-    except OSError:
-        raise AttachError(f"there is no interface {interface} here", errno.ENODEV) from None
 
 
 def converge(pin_dir: Path, plan: Sequence[Attachment]) -> tuple[Link, ...]:

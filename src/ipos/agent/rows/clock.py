@@ -34,8 +34,8 @@ class WallClock:
         uplinks: tuple[Uplink, ...] = (),
         back_ip: int = 0,
     ) -> None:
-        """`me` is this server's index. uplinks: where there are several front interfaces. back_ip: our
-        back address.
+        """`me` is this server's index. uplinks: where there are several front interfaces. back_ip:
+        our back address.
         """
         self._back_ip = back_ip
         self._uplinks = uplinks

@@ -9,7 +9,7 @@ pool has to be rewritten. `ipos.agent.rows.url_rows` makes the rules.
 import operator
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from ipos.abi import rows
 from ipos.abi.columns import Columns
@@ -19,6 +19,14 @@ from ipos.agent.heartbeat.membership import Members
 from ipos.agent.host.listeners import Listener, listener_address
 from ipos.agent.on_demand import placement
 from ipos.agent.rows import pools, slot_tables
+from ipos.agent.rows.address_rows import (
+    PROTOCOLS,
+    Arps,
+    address_rows,
+    application6,
+    deny6_rows,
+    deny_rows,
+)
 from ipos.agent.rows.pools import pool_row
 from ipos.agent.rows.redirect_names import name_rows
 from ipos.agent.rows.session_rows import session_row
@@ -33,7 +41,6 @@ Sent = tuple[int, int]
 SELECTS = {"request": rows.Select.REQUEST, "connection": rows.Select.CONNECTION}
 MODES = {"http": rows.Mode.HTTP, "tls": rows.Mode.TLS, "tcp": rows.Mode.TCP}
 DECIDES = {"connection": rows.Decide.CONNECTION, "request": rows.Decide.REQUEST}
-PROTOCOLS = {"tcp": rows.PROTOCOL_TCP, "udp": rows.PROTOCOL_UDP}
 _JUDGED = ("address", "back_ip", "state", "stale", "updated_ns", "base", "sent")
 """Members of a row of Server state that this agent works out; the others are as they are told."""
 _MEMBERS = [one.name for one in layout("ipos_server").fields if one.name not in ("zero", "zeros")]
@@ -54,14 +61,6 @@ class Interface:
 
 
 @dataclass(frozen=True, slots=True)
-class Arps:
-    """Who answers for an address, where that is not the kernel; and those that `asks` is for."""
-
-    who: Mapping[int, rows.Arp]
-    asks: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
 class Rows:
     """The maps that the agent alone writes, whole."""
 
@@ -71,10 +70,12 @@ class Rows:
     names: Mapping[rows.NameKey, int] = field(default_factory=dict)
     redirects: Mapping[rows.RedirectKey, rows.Redirect] = field(default_factory=dict)
     addresses: Mapping[rows.AddressKey, rows.Address] = field(default_factory=dict)
+    addresses6: Mapping[rows.AddressKey6, rows.Address] = field(default_factory=dict)
     members: Mapping[bytes, int] = field(default_factory=dict)
     servers: Mapping[int, bytes] = field(default_factory=dict)
     slots: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     deny: Mapping[rows.Prefix, int] = field(default_factory=dict)
+    deny6: Mapping[rows.Prefix6, int] = field(default_factory=dict)
 
 
 def key_words(key: bytes) -> tuple[int, int]:
@@ -198,12 +199,14 @@ def plan(
     ramps: Mapping[tuple[str, int], int] | None = None,
     arps: Arps | None = None,
     boxed: Mapping[str, Listener] | None = None,
+    listeners6: Mapping[str, IPv6Address] | None = None,
 ) -> Rows:
     """Every row, from what is known now.
 
     `slots` are the services' names by index, `numbers` the pools' keys. `traffic` is each server's
     at the time its state came; `ramps` those by (service, server's index) that are still starting.
-    boxed: by service, the socket in a container of this server that it is served by.
+    boxed: by service, the socket in a container of this server that it is served by. listeners6: by
+    service, the only IPv6 address of ours where its application listens.
     """
     heard = [member for member in members.by_ip.values() if member.state is not None]
     # A server that is refused itself keeps its addresses, or its kernel would answer clients.
@@ -211,10 +214,17 @@ def plan(
     numbered = [(slots.index(service.name), service) for service in config.service]
     places = {key: index for index, key in enumerate(numbers) if key}
     names, redirects = name_rows(numbered, serving)
+    addresses = address_rows(numbered, serving, arps or Arps({}))
     return Rows(
         services={
             index: _service(
-                config, service, places, members, now_ns, (boxed or {}).get(service.name)
+                config,
+                service,
+                places,
+                members,
+                now_ns,
+                (boxed or {}).get(service.name),
+                (listeners6 or {}).get(service.name, rows.NOWHERE6),
             )
             for index, service in numbered
         },
@@ -226,7 +236,8 @@ def plan(
         },
         names=names,
         redirects=redirects,
-        addresses=_addresses(numbered, serving, arps or Arps({})),
+        addresses=addresses.four,
+        addresses6=addresses.six,
         members={member.state.mac: member.index for member in serving if member.state is not None},
         servers={
             member.index: server_row(member, traffic.get(member.index, (0, 0)), member.age(now_ns))
@@ -237,10 +248,8 @@ def plan(
             for key, one in pools.definitions(config).items()
             if POLICIES[one.policy] is rows.Policy.SOURCE_HASH
         },
-        deny={
-            rows.Prefix(network.prefixlen, network.network_address): 1
-            for network in config.farm.deny
-        },
+        deny=deny_rows(config),
+        deny6=deny6_rows(config),
     )
 
 
@@ -312,6 +321,7 @@ def _service(
     members: Members,
     now_ns: int,
     inside: Listener | None,
+    listener6: IPv6Address,
 ) -> rows.Service:
     mine = members.myself.state
     listener, box = service.listener, inside.box if inside else None
@@ -330,6 +340,8 @@ def _service(
         mode=mode(config, service),
         own_refused=ownprograms.is_refused(config, service),
         listener_ip=(inside.ip if inside else only) or rows.NOWHERE,
+        application_ip6=application6(service),
+        listener_ip6=listener6,
         box=box.index if box else 0,
         box_netns=box.namespace + 1 if box else 0,
         flow_idle_s=service.flow_idle_s,
@@ -369,25 +381,3 @@ def _pool(
                 rows.Candidate(member.index, service.listener.port, state.weight or weight, ramp)
             )
     return pool_row(POLICIES[definition.policy], candidates, firsts, up)
-
-
-def _addresses(
-    numbered: list[tuple[int, Service]], heard: list[Member], arps: Arps
-) -> dict[rows.AddressKey, rows.Address]:
-    """Every service on every address of every server, and each address alone.
-
-    That row is for fragments and for ARP. The first address of a server names it in frames, so of
-    several that list an address the one has the row whose first it is.
-    """
-    found, listed = {}, []
-    for member in heard:
-        own = member.state.addresses if member.state else []
-        listed += [(nth == 0, member.index, address) for nth, address in enumerate(own)]
-    for _, server, number in sorted(listed):
-        address, arp = IPv4Address(number), arps.who.get(number, rows.Arp.KERNEL)
-        if numbered:
-            found[rows.AddressKey(address, 0, 0)] = rows.Address(0, server, arp)
-        for index, service in numbered:
-            key = rows.AddressKey(address, service.port, PROTOCOLS[service.protocol])
-            found[key] = rows.Address(index, server, asks=number in arps.asks)
-    return found
