@@ -42,13 +42,13 @@ int ipos_map_get(struct native_node *n, __u32 index, const void *key, void *valu
 /* The role whose rows a map has; -1: none that is counted. */
 static int role_of(const struct native_map *m)
 {
-	if (m == &forward)
+	if (m == &FAMILY(forward))
 		return IPOS_ROLE_FORWARD;
-	if (m == &local)
+	if (m == &FAMILY(local))
 		return IPOS_ROLE_LOCAL;
-	if (m == &connect)
+	if (m == &FAMILY(connect))
 		return IPOS_ROLE_CONNECT;
-	return m == &holding ? IPOS_ROLE_HOLDING : -1;
+	return m == &FAMILY(holding) ? IPOS_ROLE_HOLDING : -1;
 }
 
 /* Rows that come from outside are counted as those of programs are: lib/roles.h. */

@@ -146,7 +146,7 @@ enum ipos_policy {
 };
 
 struct ipos_address_key { /* map `addresses` */
-	__be32 ip;
+	ipos_ip ip;
 	__be16 port;   /* 0 with protocol 0: some service has the address */
 	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
 	__u8 zero;
@@ -167,9 +167,13 @@ enum ipos_arp { /* what answers on front when a neighbour asks for the address *
 		IPOS_ARP_SILENT = 2, /* nothing: another server holds it */
 };
 
-#define IPOS_GATE_PORTS 8192	  /* bytes with a bit for every port */
-#define IPOS_GATE_ADDRESSES 1024  /* bytes with a bit for 2^13 kinds of address */
-#define IPOS_GATE_MIX 0x9e3779b1U /* an address * this >> 19 is its kind, modulo 2^32 */
+#define IPOS_GATE_PORTS 8192	 /* bytes with a bit for every port */
+#define IPOS_GATE_ADDRESSES 1024 /* bytes with a bit for 2^13 kinds of address */
+/*
+ * An address * this >> 19 is its kind, modulo 2^32.  Of IPv6 the four words of the address, exclusive
+ * or, are taken for one.
+ */
+#define IPOS_GATE_MIX 0x9e3779b1U
 
 /*
  * Map `gates`, one element: look-ups that need not be made.  All zeros is always right.  Bit n is
@@ -180,7 +184,7 @@ struct ipos_gates {
 	__u8 foreign_ports[IPOS_GATE_PORTS];	     /* no service ever had this port */
 	__u8 foreign_addresses[IPOS_GATE_ADDRESSES]; /* nor an address of this kind */
 	__u32 deny_empty;			     /* 1: `deny` has no rows */
-	__u32 zero;
+	__u32 deny6_empty;			     /* 1: `deny6` has none */
 };
 
 struct ipos_service { /* map `services`, by index */
@@ -204,6 +208,8 @@ struct ipos_service { /* map `services`, by index */
 	__u16 start_s;	 /* how long a request may wait until its application is started */
 	__u8 starts;	 /* enum ipos_starts */
 	__u8 zero;
+	ipos_ip6 application_ip6; /* as `application_ip` and `listener_ip`, of IPv6 */
+	ipos_ip6 listener_ip6;
 };
 
 struct ipos_candidate {

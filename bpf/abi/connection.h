@@ -6,13 +6,13 @@
 #include "abi/limits.h"
 
 struct ipos_tuple { /* the key of every connection table */
-	__be32 client_ip;
-	__be32 service_ip;
+	ipos_ip client_ip;
+	ipos_ip service_ip;
 	__be16 client_port;
 	__be16 service_port;
 	__u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
 	__u8 zero[3];
-};
+} IPOS_ALIGNED;
 
 /* The servers that refused a request or a SYN.  While it is full, no server is asked. */
 struct ipos_refusers {
@@ -352,7 +352,7 @@ struct ipos_holding { /* map `holding`: full means drop, unacknowledged */
 	__u64 request_len;	   /* and its bytes as far as they are known in advance */
 	__u64 migration;	   /* number of the last offer */
 	__u32 silent;		   /* enum ipos_silent */
-	__be32 client_ip;	   /* whose share its pieces are of */
+	__be32 client_ip;	   /* whose share its pieces are of; of IPv6 see client_word() */
 	__u8 looked;		   /* read whole, it waits: moving for its turn, else to be asked */
 	__u8 crowded;		   /* a server refused it for want of room */
 	__u16 skip;		   /* bytes of empty lines before it: no other server gets them */
@@ -378,7 +378,7 @@ struct ipos_chunk {
 
 struct ipos_prefix { /* map `deny`, LPM trie, value __u8 */
 	__u32 prefix_len;
-	__be32 ip;
+	ipos_ip ip;
 };
 
 struct ipos_captured { /* ring `captured`; then the bytes */

@@ -271,6 +271,13 @@ struct ipos_decision { /* ring `decisions` */
 	X(223, BOX_LOST, "connections reset because the container of their application has gone") \
 	X(224, DROP_ARP_AWAY, \
 	  "ARP requests not answered: this server was away, and another may hold the address") \
+	X(241, DROP_EXTENSION_HEADER, \
+	  "an IPv6 packet for a service address with an extension header") \
+	X(242, DROP_ND_ELSEWHERE, \
+	  "neighbour solicitations on front for a service address that another server holds") \
+	X(243, DROP_ND_AWAY, \
+	  "neighbour solicitations not answered: this server was away, and another may hold the " \
+	  "address") \
 	X(228, START_AWAITED, "times that a request began or went on to wait for its application")
 
 #define IPOS_COUNTERS_MAX 256

@@ -3,9 +3,9 @@
 #ifndef IPOS_ABI_LIMITS_H
 #define IPOS_ABI_LIMITS_H
 
-#include <linux/types.h>
+#include "abi/address.h"
 
-#define IPOS_ABI 12U /* programs and maps of one number work in any mix */
+#define IPOS_ABI 13U /* programs and maps of one number work in any mix */
 
 /* ---- limits ---- */
 
@@ -65,6 +65,8 @@
 #define IPOS_WINDOW 14600 /* what we offer in a SYN-ACK, unscaled (RFC 7323, 2.2) */
 #define IPOS_MSS 1432	  /* 1500 - 40 - ipOS header 16 - trailer 8 - VLAN tag 4 */
 #define IPOS_MSS_MIN 536  /* the kernel refuses endpoints with less */
+#define IPOS_MSS6 1396	  /* the same for IPv6, whose headers are 20 and 16 bytes longer */
+#define IPOS_MSS6_MIN 1220
 #define IPOS_WSCALE_NONE 15U
 
 #endif /* IPOS_ABI_LIMITS_H */

@@ -11,13 +11,18 @@
 #define IPOS_TCB_LEN 140
 #define IPOS_TAG_LEN 8
 #define IPOS_TRAILER_LEN 20 /* service IP, service port, reason, iss, tag */
+/* The same of protocols 3 and 4, whose service address has 16 bytes. */
+#define IPOS_HEADER6_LEN 32
+#define IPOS_CONNECTION6_LEN 158
+#define IPOS_TRAILER6_LEN 32
 /* a frame with a time is believed so long before and after */
 #define IPOS_FRAME_LIFE_S 5
 /* bytes of a payload that the tag of a type 2 covers; IPOS_CHUNK */
 #define IPOS_TAGGED_MAX 1024
 /* words of eight bytes that the tag of a type 2 covers at most: of headers, then of a payload */
 #define IPOS_NH_HEADERS 12
-#define IPOS_NH_KEYS 282 /* 2 * (IPOS_NH_HEADERS + IPOS_TAGGED_MAX / 8 + 1) */
+#define IPOS_NH_HEADERS6 17 /* of protocols 3 and 4 */
+#define IPOS_NH_KEYS 292    /* 2 * (IPOS_NH_HEADERS6 + IPOS_TAGGED_MAX / 8 + 1) */
 
 enum ipos_type {
 	IPOS_CONNECTION = 1,
@@ -35,7 +40,7 @@ enum ipos_type {
 	IPOS_STATE = 13,
 };
 
-enum ipos_protocol { IPOS_TCP = 1, IPOS_UDP = 2 };
+enum ipos_protocol { IPOS_TCP = 1, IPOS_UDP = 2, IPOS_TCP6 = 3, IPOS_UDP6 = 4 };
 
 /* Reasons in the trailer of a type 7. */
 enum ipos_refusal {
@@ -82,6 +87,17 @@ struct ipos_header { /* Figure 11b */
 	__be16 checksum;
 } __attribute__((packed));
 
+struct ipos_header6 {	   /* of protocols 3 and 4, which are ours */
+	__be32 client_low; /* the last four bytes of the client's address */
+	__be16 client_port;
+	__be32 endpoint_ip;
+	__be16 endpoint_port;
+	__u8 type;
+	__u8 protocol;
+	__be16 checksum; /* of all 32 bytes */
+	ipos_ip6 client_ip;
+} __attribute__((packed));
+
 struct ipos_tcb { /* TCP control block, version 1 */
 	__u8 version;
 	__u8 state;
@@ -123,13 +139,13 @@ struct ipos_tcb { /* TCP control block, version 1 */
 } __attribute__((packed));
 
 struct ipos_connection { /* Figure 11d: connection information (TCP) */
-	__u32 server_ip;
+	ipos_ip server_ip;
 	__u16 server_port;
 	struct ipos_tcb tcb;
 } __attribute__((packed));
 
 struct ipos_trailer { /* after types 3, 4, 6, 7 */
-	__u32 service_ip;
+	ipos_ip service_ip;
 	__u16 service_port;
 	__u16 reason;
 	__u32 iss;
@@ -152,7 +168,7 @@ struct ipos_learned {  /* after types 10 and 11, in the trailer's place */
  * the asker's first service address, and in the port's place the low bits of the time.
  */
 struct ipos_located {
-	__be32 service_ip;
+	ipos_ip service_ip;
 	__be16 service_port;
 	__be16 move; /* low bits of the connection's migration number */
 	__be32 iss;

@@ -31,7 +31,7 @@ IPOS_INLINE struct ipos_address *address_alone(__u32 ip)
 {
 	struct ipos_address_key key = { .ip = ip };
 
-	return bpf_map_lookup_elem(&addresses, &key);
+	return bpf_map_lookup_elem(&FAMILY(addresses), &key);
 }
 
 #endif /* IPOS_ARP_PACKET_H */

@@ -56,7 +56,7 @@ IPOS_INLINE struct ipos_address *flow_address(__u32 ip, __u16 port)
 {
 	struct ipos_address_key key = { .ip = ip, .port = port, .protocol = IPPROTO_UDP };
 
-	return bpf_map_lookup_elem(&addresses, &key);
+	return bpf_map_lookup_elem(&FAMILY(addresses), &key);
 }
 
 IPOS_INLINE struct ipos_flow *flow_of(const struct ipos_tuple *t)

@@ -24,10 +24,10 @@ IPOS_MAP(session_keys, ARRAY, __u32, struct ipos_epoch_key, IPOS_SESSION_DAYS);
 IPOS_MAP(gates, ARRAY, __u32, struct ipos_gates, 1);
 
 /* Writer: agent.  Full: the agent says so and keeps what was there. */
-IPOS_MAP(addresses, HASH, struct ipos_address_key, struct ipos_address, 4096);
+IPOS_FAMILY_MAP(addresses, HASH, struct ipos_address_key, struct ipos_address, 4096);
 
 /* Writer: agent.  Room for two lists: a new one is whole before what is not in it goes. */
-IPOS_MAP_FLAGS(deny, LPM_TRIE, struct ipos_prefix, __u8, 32768, BPF_F_NO_PREALLOC);
+IPOS_FAMILY_MAP_FLAGS(deny, LPM_TRIE, struct ipos_prefix, __u8, 32768, BPF_F_NO_PREALLOC);
 
 IPOS_MAP_FLAGS(names, HASH, struct ipos_name_key, __u32, 16384, BPF_F_NO_PREALLOC);
 IPOS_MAP_FLAGS(redirects, HASH, struct ipos_redirect_key, struct ipos_redirect, 16384,
@@ -60,21 +60,21 @@ IPOS_MAP_FLAGS(paths, LPM_TRIE, struct ipos_path_key, struct ipos_rule, IPOS_PAT
 IPOS_MAP_FLAGS(slots, HASH, __u32, struct ipos_slots, 16384, BPF_F_NO_PREALLOC);
 
 /* Writer: data plane.  Never evicted.  Full: serve here, or refuse; DROP_TABLE_FULL. */
-IPOS_MAP(forward, HASH, struct ipos_tuple, struct ipos_forward, 262144);
-IPOS_MAP(local, HASH, struct ipos_tuple, struct ipos_endpoint, 131072);
-IPOS_MAP(connect, HASH, struct ipos_tuple, struct ipos_endpoint, 131072);
+IPOS_FAMILY_MAP(forward, HASH, struct ipos_tuple, struct ipos_forward, 262144);
+IPOS_FAMILY_MAP(local, HASH, struct ipos_tuple, struct ipos_endpoint, 131072);
+IPOS_FAMILY_MAP(connect, HASH, struct ipos_tuple, struct ipos_endpoint, 131072);
 
 /* Writer: data plane.  Fixed size.  Two connections in one slot share its counts. */
-IPOS_MAP(roles, ARRAY, __u32, __u64, IPOS_ROLES);
+IPOS_FAMILY_MAP(roles, ARRAY, __u32, __u64, IPOS_ROLES);
 
 /* Writer: data plane.  Evicts the least recently used: its cookie still validates. */
-IPOS_MAP(temporary, LRU_HASH, struct ipos_tuple, struct ipos_temporary, 262144);
+IPOS_FAMILY_MAP(temporary, LRU_HASH, struct ipos_tuple, struct ipos_temporary, 262144);
 
 /* Writer: data plane.  Evicts the least recently used: its socket is long gone. */
-IPOS_MAP(left_behind, LRU_HASH, struct ipos_tuple, struct ipos_left, 65536);
+IPOS_FAMILY_MAP(left_behind, LRU_HASH, struct ipos_tuple, struct ipos_left, 65536);
 
 /* Writer: data plane.  Evicts the least recently used: its next packet asks anew. */
-IPOS_MAP(questions, LRU_HASH, struct ipos_tuple, struct ipos_question, 65536);
+IPOS_FAMILY_MAP(questions, LRU_HASH, struct ipos_tuple, struct ipos_question, 65536);
 /* Writer: data plane.  Fixed size; the last slot is of all sources. */
 IPOS_MAP(locates, ARRAY, __u32, struct ipos_guesses, IPOS_GUESSES_SLOTS);
 
@@ -95,11 +95,11 @@ IPOS_MAP(udp_returned, ARRAY, __u32, __u32, IPOS_SHARES_SLOTS);
 
 /* Writer: data plane, and the agent for what it hears.  The least recently used row goes. */
 IPOS_MAP(cookies, LRU_HASH, struct ipos_cookie_key, struct ipos_cookie, 131072);
-IPOS_MAP(learning, LRU_HASH, struct ipos_tuple, struct ipos_learning, 16384);
+IPOS_FAMILY_MAP(learning, LRU_HASH, struct ipos_tuple, struct ipos_learning, 16384);
 IPOS_QUEUE(cookie_news, struct ipos_cookie_news, 65536); /* full: told by frame only */
 
 /* Writer: data plane.  Never evicted.  Full: DROP_HOLD_FULL, the client sends again. */
-IPOS_MAP(holding, HASH, struct ipos_tuple, struct ipos_holding, 65536);
+IPOS_FAMILY_MAP(holding, HASH, struct ipos_tuple, struct ipos_holding, 65536);
 IPOS_MAP(hold_pool, ARRAY, __u32, struct ipos_chunk, 65536); /* 64 MiB */
 IPOS_QUEUE(hold_free, __u32, 65536); /* the loader fills it with every index */
 /* Writer: data plane.  Fixed size.  Two sources in one slot share a number. */
@@ -210,11 +210,11 @@ struct ipos_scratch {
 	__u32 pool, rule;	   /* what it has found */
 	__u8 text[2 * IPOS_CHUNK]; /* what HTTP/2 says, out of its coding */
 };
-IPOS_MAP(scratch, PERCPU_ARRAY, __u32, struct ipos_scratch, IPOS_PROGRAMS);
+IPOS_FAMILY_MAP(scratch, PERCPU_ARRAY, __u32, struct ipos_scratch, IPOS_PROGRAMS);
 
 IPOS_INLINE struct ipos_scratch *scratch_of(__u32 program)
 {
-	return bpf_map_lookup_elem(&scratch, &program);
+	return bpf_map_lookup_elem(&FAMILY(scratch), &program);
 }
 
 IPOS_INLINE void count(__u32 counter)

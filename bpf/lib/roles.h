@@ -32,7 +32,7 @@ IPOS_INLINE __u64 *roles_slot(const struct ipos_tuple *t)
 {
 	__u32 nth = tuple_mix(t) >> 46 & (IPOS_ROLES - 1);
 
-	return bpf_map_lookup_elem(&roles, &nth);
+	return bpf_map_lookup_elem(&FAMILY(roles), &nth);
 }
 
 /* The counts as they are now; test them with ROLE_MASK(). */
@@ -79,12 +79,12 @@ IPOS_FUNCTION int role_taken(const struct ipos_tuple *t, __u32 role)
 
 IPOS_INLINE struct ipos_forward *forward_among(__u64 now, const struct ipos_tuple *t)
 {
-	return now & ROLE_MASK(IPOS_ROLE_FORWARD) ? bpf_map_lookup_elem(&forward, t) : NULL;
+	return now & ROLE_MASK(IPOS_ROLE_FORWARD) ? bpf_map_lookup_elem(&FAMILY(forward), t) : NULL;
 }
 
 IPOS_INLINE struct ipos_holding *holding_among(__u64 now, const struct ipos_tuple *t)
 {
-	return now & ROLE_MASK(IPOS_ROLE_HOLDING) ? bpf_map_lookup_elem(&holding, t) : NULL;
+	return now & ROLE_MASK(IPOS_ROLE_HOLDING) ? bpf_map_lookup_elem(&FAMILY(holding), t) : NULL;
 }
 
 /* The endpoint that is ours: in `local` if we gave it to ourselves. */
@@ -93,9 +93,9 @@ IPOS_INLINE struct ipos_endpoint *endpoint_among(__u64 now, const struct ipos_tu
 	struct ipos_endpoint *ep = NULL;
 
 	if (now & ROLE_MASK(IPOS_ROLE_LOCAL))
-		ep = bpf_map_lookup_elem(&local, t);
+		ep = bpf_map_lookup_elem(&FAMILY(local), t);
 	if (!ep && now & ROLE_MASK(IPOS_ROLE_CONNECT))
-		ep = bpf_map_lookup_elem(&connect, t);
+		ep = bpf_map_lookup_elem(&FAMILY(connect), t);
 	return ep;
 }
 

@@ -30,7 +30,7 @@ IPOS_INLINE struct ipos_address *address_of(__u32 ip, __u16 port)
 {
 	struct ipos_address_key key = { .ip = ip, .port = port, .protocol = IPPROTO_TCP };
 
-	return bpf_map_lookup_elem(&addresses, &key);
+	return bpf_map_lookup_elem(&FAMILY(addresses), &key);
 }
 
 /*
@@ -41,7 +41,7 @@ IPOS_INLINE struct ipos_address *address_parsed(const struct segment *s, enum pa
 {
 	struct ipos_address_key any = { .ip = s->tuple.service_ip };
 
-	return what == PARSED_FRAGMENT ? bpf_map_lookup_elem(&addresses, &any)
+	return what == PARSED_FRAGMENT ? bpf_map_lookup_elem(&FAMILY(addresses), &any)
 				       : address_of(s->tuple.service_ip, s->tuple.service_port);
 }
 
@@ -50,7 +50,7 @@ IPOS_INLINE int denied(__u32 ip)
 	struct ipos_prefix key = { .prefix_len = 32, .ip = ip };
 	const struct ipos_gates *g = gates_now();
 
-	return (!g || !g->deny_empty) && bpf_map_lookup_elem(&deny, &key) != NULL;
+	return (!g || !g->deny_empty) && bpf_map_lookup_elem(&FAMILY(deny), &key) != NULL;
 }
 
 IPOS_INLINE int interface_is(__u32 ifindex, __u16 vlan, __u32 wanted, __u16 wanted_vlan)
@@ -82,11 +82,11 @@ IPOS_FUNCTION int holding_free(const struct ipos_tuple *t)
 
 	if (!t)
 		return 0;
-	h = bpf_map_lookup_elem(&holding, t);
+	h = bpf_map_lookup_elem(&FAMILY(holding), t);
 	if (!h)
 		return 0;
 	__builtin_memcpy(chunks, h->chunks, sizeof(chunks));
-	if (bpf_map_delete_elem(&holding, t))
+	if (bpf_map_delete_elem(&FAMILY(holding), t))
 		return 0;
 	role_ends(t, IPOS_ROLE_HOLDING);
 	for (__u32 i = 0; i < IPOS_CHUNKS; i++) {
@@ -112,7 +112,7 @@ IPOS_INLINE int holding_release(const struct ipos_tuple *t)
 	__u32 *lock;
 	int released;
 
-	if (!bpf_map_lookup_elem(&holding, t))
+	if (!bpf_map_lookup_elem(&FAMILY(holding), t))
 		return 0;
 	lock = lock_of(t);
 	if (lock && *lock == this_cpu())
@@ -142,7 +142,7 @@ IPOS_FUNCTION int closed_remember(const struct ipos_tuple *t, const struct ipos_
 	if (!t || !hs)
 		return -1;
 	row.hs = *hs;
-	return bpf_map_update_elem(&temporary, t, &row, BPF_ANY);
+	return bpf_map_update_elem(&FAMILY(temporary), t, &row, BPF_ANY);
 }
 
 /* ---- rows, and `traffic` that counts them --------------------------------------------------- */
@@ -158,7 +158,7 @@ IPOS_FUNCTION int local_put(const struct ipos_tuple *t, const struct ipos_endpoi
 
 	if (!t || !ep || !set || role_begins(t, IPOS_ROLE_LOCAL))
 		return -1;
-	if (bpf_map_update_elem(&local, t, ep, BPF_NOEXIST)) {
+	if (bpf_map_update_elem(&FAMILY(local), t, ep, BPF_NOEXIST)) {
 		role_ends(t, IPOS_ROLE_LOCAL);
 		return -1; /* never over a row: a socket may be known by it */
 	}
@@ -170,7 +170,7 @@ IPOS_FUNCTION int local_delete(const struct ipos_tuple *t)
 {
 	struct ipos_settings *set = settings_now();
 
-	if (!t || !set || bpf_map_delete_elem(&local, t))
+	if (!t || !set || bpf_map_delete_elem(&FAMILY(local), t))
 		return -1;
 	role_ends(t, IPOS_ROLE_LOCAL);
 	traffic_add(set->self, 0, 1);
@@ -181,7 +181,7 @@ IPOS_FUNCTION int connect_put(const struct ipos_tuple *t, const struct ipos_endp
 {
 	if (!t || !ep || role_begins(t, IPOS_ROLE_CONNECT))
 		return -1;
-	if (bpf_map_update_elem(&connect, t, ep, BPF_NOEXIST)) {
+	if (bpf_map_update_elem(&FAMILY(connect), t, ep, BPF_NOEXIST)) {
 		role_ends(t, IPOS_ROLE_CONNECT);
 		return -1;
 	}
@@ -190,7 +190,7 @@ IPOS_FUNCTION int connect_put(const struct ipos_tuple *t, const struct ipos_endp
 
 IPOS_FUNCTION int connect_delete(const struct ipos_tuple *t)
 {
-	if (!t || bpf_map_delete_elem(&connect, t))
+	if (!t || bpf_map_delete_elem(&FAMILY(connect), t))
 		return -1;
 	role_ends(t, IPOS_ROLE_CONNECT);
 	return 0;
@@ -212,16 +212,16 @@ IPOS_FUNCTION int forward_put(const struct ipos_tuple *t, const struct ipos_forw
 
 	if (!t || !row || role_begins(t, IPOS_ROLE_FORWARD))
 		return -1;
-	if (!bpf_map_update_elem(&forward, t, row, BPF_NOEXIST)) {
+	if (!bpf_map_update_elem(&FAMILY(forward), t, row, BPF_NOEXIST)) {
 		traffic_add(row->server, 1, 0);
 		return 0;
 	}
 	role_ends(t, IPOS_ROLE_FORWARD);
-	old = bpf_map_lookup_elem(&forward, t);
+	old = bpf_map_lookup_elem(&FAMILY(forward), t);
 	if (!old)
 		return -1; /* the table is full */
 	server = old->server;
-	if (bpf_map_update_elem(&forward, t, row, BPF_EXIST))
+	if (bpf_map_update_elem(&FAMILY(forward), t, row, BPF_EXIST))
 		return -1;
 	traffic_add(server, 0, 1);
 	traffic_add(row->server, 1, 0);
@@ -232,7 +232,7 @@ IPOS_FUNCTION int holding_put(const struct ipos_tuple *t, const struct ipos_hold
 {
 	if (!t || !row || role_begins(t, IPOS_ROLE_HOLDING))
 		return -1;
-	if (bpf_map_update_elem(&holding, t, row, BPF_NOEXIST)) {
+	if (bpf_map_update_elem(&FAMILY(holding), t, row, BPF_NOEXIST)) {
 		role_ends(t, IPOS_ROLE_HOLDING);
 		return -1;
 	}
@@ -242,7 +242,7 @@ IPOS_FUNCTION int holding_put(const struct ipos_tuple *t, const struct ipos_hold
 /* `server` is the owner that the row names. */
 IPOS_FUNCTION int forward_delete(const struct ipos_tuple *t, __u32 server)
 {
-	if (!t || bpf_map_delete_elem(&forward, t))
+	if (!t || bpf_map_delete_elem(&FAMILY(forward), t))
 		return -1;
 	role_ends(t, IPOS_ROLE_FORWARD);
 	traffic_add(server, 0, 1);

@@ -8,12 +8,14 @@
 #define IPOS_SEAM_H
 
 #include <stddef.h>
+#include "abi/address.h"
 #include <linux/types.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
 #include <linux/tcp.h>
 #include <linux/version.h>
@@ -55,6 +57,20 @@
 		__uint(max_entries, bytes); \
 	} map SEC(".maps")
 #endif
+
+/*
+ * A map whose rows have addresses, or a program: each family has its own, IPv6's with a 6 behind its
+ * name.
+ */
+#if IPOS_FAMILY == 6
+#define FAMILY(name) name##6
+#else
+#define FAMILY(name) name
+#endif
+#define IPOS_FAMILY_MAP(map, kind, key_type, value_type, entries) \
+	IPOS_MAP(FAMILY(map), kind, key_type, value_type, entries)
+#define IPOS_FAMILY_MAP_FLAGS(map, kind, key_type, value_type, entries, flags) \
+	IPOS_MAP_FLAGS(FAMILY(map), kind, key_type, value_type, entries, flags)
 
 #include <bpf/bpf_endian.h>
 

@@ -284,7 +284,7 @@ IPOS_INLINE int session_choose(const struct ipos_scratch *w, const struct ipos_s
 	struct ipos_address *a;
 	int port;
 
-	a = bpf_map_lookup_elem(&addresses, &key);
+	a = bpf_map_lookup_elem(&FAMILY(addresses), &key);
 	port = a && session_lives(a->holder) ? session_port(service->listening, c->pool, a->holder)
 					     : 0;
 	if (!a || !port) {

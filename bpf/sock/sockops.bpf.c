@@ -21,7 +21,7 @@ IPOS_INLINE void report_taken(const struct ipos_settings *set, const struct ipos
 /* A handshake that the kernel did itself: the service selects on connection. */
 IPOS_INLINE void connected(struct bpf_sock_ops *ctx, const struct ipos_tuple *t, __u64 cookie)
 {
-	struct ipos_temporary *row = bpf_map_lookup_elem(&temporary, t);
+	struct ipos_temporary *row = bpf_map_lookup_elem(&FAMILY(temporary), t);
 	struct ipos_settings *set = settings_now();
 	struct ipos_service *service;
 	struct ipos_server *self;
@@ -64,7 +64,7 @@ IPOS_INLINE void connected(struct bpf_sock_ops *ctx, const struct ipos_tuple *t,
 		report_taken(set, t, &ep);
 	}
 	count(COUNT_ADOPTED);
-	bpf_map_delete_elem(&temporary, t);
+	bpf_map_delete_elem(&FAMILY(temporary), t);
 }
 
 /* A live connection is ours now, perhaps again: rows that said otherwise go. */
@@ -103,7 +103,7 @@ int ipos_sockops(struct bpf_sock_ops *ctx)
 	}
 	if (ep->flags & IPOS_EP_LIVE)
 		came(&t);
-	bpf_map_delete_elem(&left_behind, &t); /* of this connection, or of one before */
+	bpf_map_delete_elem(&FAMILY(left_behind), &t); /* of this connection, or of one before */
 	ep->cookie = cookie;
 	ep->state = IPOS_EP_ATTACHED;
 	if (ep->hs.options & IPOS_OPT_SESSION) { /* into its first response: tc/line_out.h */

@@ -113,7 +113,7 @@ IPOS_APART int adopt_here(struct __sk_buff *skb, const struct ipos_settings *set
 	if (ep->reason != IPOS_REFUSE_TUPLE_LIVE)
 		return ep->reason;
 	/* Or the connection was here before, and our application has not closed it yet. */
-	left = bpf_map_lookup_elem(&left_behind, &s->tuple);
+	left = bpf_map_lookup_elem(&FAMILY(left_behind), &s->tuple);
 	if (left && ep->flags & IPOS_EP_RETRIED) {
 		ep->state = IPOS_EP_PENDING; /* it holds the socket; the packet comes again */
 		ep->flags &= ~(IPOS_EP_RETRIED | IPOS_EP_NOTICE_RETRIED);

@@ -18,7 +18,7 @@
 /* A SYN of a service that selects on connection. */
 IPOS_APART int box_listens(struct __sk_buff *skb, const struct segment *s)
 {
-	struct ipos_temporary *t = bpf_map_lookup_elem(&temporary, &s->tuple);
+	struct ipos_temporary *t = bpf_map_lookup_elem(&FAMILY(temporary), &s->tuple);
 	struct ipos_address *a = address_of(s->tuple.service_ip, s->tuple.service_port);
 	struct ipos_service *service = a ? service_at(a->service) : NULL;
 
@@ -68,7 +68,7 @@ IPOS_INLINE int is_its_own(const struct ipos_tuple *t, const struct ipos_address
 
 	if (ep && ep->state != IPOS_EP_PENDING)
 		return ep->flags & IPOS_EP_BOXED && ep->box == box;
-	if (!ep && !bpf_map_lookup_elem(&temporary, t) && !bpf_map_lookup_elem(&left_behind, t))
+	if (!ep && !bpf_map_lookup_elem(&FAMILY(temporary), t) && !bpf_map_lookup_elem(&FAMILY(left_behind), t))
 		return 0;
 	service = service_at(a->service);
 	return service && service->box == box;

@@ -50,7 +50,7 @@ IPOS_FUNCTION int learn_segment(struct __sk_buff *skb, struct ipos_scratch *w,
 IPOS_APART int learn_sent(struct __sk_buff *skb, struct ipos_scratch *w, const struct segment *s,
 			  const struct ipos_endpoint *ep)
 {
-	struct ipos_learning *l = bpf_map_lookup_elem(&learning, &s->tuple);
+	struct ipos_learning *l = bpf_map_lookup_elem(&FAMILY(learning), &s->tuple);
 	struct ipos_learning fresh = {};
 
 	if (!l) {
@@ -58,9 +58,9 @@ IPOS_APART int learn_sent(struct __sk_buff *skb, struct ipos_scratch *w, const s
 		fresh.asked = s->ack - 1;
 		fresh.phase = IPOS_LEARN_DONE;
 		fresh.service = ep->service;
-		if (bpf_map_update_elem(&learning, &s->tuple, &fresh, BPF_ANY))
+		if (bpf_map_update_elem(&FAMILY(learning), &s->tuple, &fresh, BPF_ANY))
 			return 0;
-		l = bpf_map_lookup_elem(&learning, &s->tuple);
+		l = bpf_map_lookup_elem(&FAMILY(learning), &s->tuple);
 		if (!l)
 			return 0;
 	}
@@ -128,7 +128,7 @@ IPOS_APART int learned_write(const struct ipos_settings *set, struct ipos_scratc
 IPOS_APART int learned_tell(struct __sk_buff *skb, const struct ipos_settings *set,
 			    struct ipos_scratch *w, const struct ipos_tuple *t)
 {
-	struct ipos_learning *l = bpf_map_lookup_elem(&learning, t);
+	struct ipos_learning *l = bpf_map_lookup_elem(&FAMILY(learning), t);
 	__u32 len;
 
 	if (!l || !l->news)

@@ -255,7 +255,7 @@ IPOS_INLINE int egress_frame(struct __sk_buff *skb)
 		skb->mark = 0;
 		return TC_ACT_OK;
 	}
-	left = bpf_map_lookup_elem(&left_behind, &s.tuple);
+	left = bpf_map_lookup_elem(&FAMILY(left_behind), &s.tuple);
 	if (left && is_left(left, &s))
 		return left_behind_says(skb, set, w, &s);
 	if (ep)

@@ -220,7 +220,7 @@ IPOS_APART int local_held(const struct ipos_settings *set, struct ipos_scratch *
 
 	if (local_row(set, w, t, &h->hs, c, h->service, bpf_ktime_get_boot_ns()))
 		return -1;
-	ep = h->live ? bpf_map_lookup_elem(&local, t) : NULL;
+	ep = h->live ? bpf_map_lookup_elem(&FAMILY(local), t) : NULL;
 	if (!ep)
 		return 0;
 	ep->hs.iss = h->iss;
@@ -275,7 +275,7 @@ IPOS_FUNCTION int decide_held(struct __sk_buff *skb, struct ipos_scratch *w,
 
 	if (!set || !w || !t)
 		return TC_ACT_SHOT;
-	h = bpf_map_lookup_elem(&holding, t);
+	h = bpf_map_lookup_elem(&FAMILY(holding), t);
 	if (!h)
 		return TC_ACT_SHOT;
 	service = service_at(h->service);

@@ -70,8 +70,8 @@ IPOS_INLINE struct ipos_holding *hold_begin(struct __sk_buff *skb, struct ipos_s
 		count(why);
 		return NULL;
 	}
-	bpf_map_delete_elem(&temporary, t);
-	return bpf_map_lookup_elem(&holding, t);
+	bpf_map_delete_elem(&FAMILY(temporary), t);
+	return bpf_map_lookup_elem(&FAMILY(holding), t);
 }
 
 /* Whether a segment may be held: its bytes will be sent again under a checksum of ours. */
@@ -255,10 +255,10 @@ IPOS_FUNCTION int first_segment(struct __sk_buff *skb, struct ipos_scratch *w,
 	    !local_row(set, w, &s->tuple, &w->holding.hs, &c, w->holding.service, now)) {
 		/* Now: another head may be read before our kernel has this one. */
 		report(set, service, w, &s->tuple, &w->holding, set->self, IPOS_REASON_POLICY);
-		ep = bpf_map_lookup_elem(&local, &s->tuple);
+		ep = bpf_map_lookup_elem(&FAMILY(local), &s->tuple);
 		verdict = IPOS_REFUSE_TABLE_FULL;
 		if (ep && s->flags & TCP_FIN) {
-			bpf_map_delete_elem(&temporary, &s->tuple);
+			bpf_map_delete_elem(&FAMILY(temporary), &s->tuple);
 			count(COUNT_SERVED_HERE);
 			tally_first(set, &w->holding);
 			return fin_apart(skb, set, w, s);
@@ -266,7 +266,7 @@ IPOS_FUNCTION int first_segment(struct __sk_buff *skb, struct ipos_scratch *w,
 		if (ep && !request_alone(skb, set, w, s, ep))
 			verdict = adopt_here(skb, set, w, s, ep);
 		if (verdict == IPOS_REFUSE_NONE || verdict == ADOPT_AGAIN) {
-			bpf_map_delete_elem(&temporary, &s->tuple);
+			bpf_map_delete_elem(&FAMILY(temporary), &s->tuple);
 			count(COUNT_SERVED_HERE);
 			tally_first(set, &w->holding);
 			return verdict == IPOS_REFUSE_NONE

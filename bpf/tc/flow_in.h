@@ -210,7 +210,7 @@ IPOS_FUNCTION int flow_packet(struct __sk_buff *skb, __u32 l2)
 	if (unlikely(set->own_front_ifindex) && skb->ifindex != set->own_front_ifindex) {
 		struct ipos_address_key key = { .ip = k->gram.tuple.client_ip };
 
-		if (bpf_map_lookup_elem(&addresses, &key))
+		if (bpf_map_lookup_elem(&FAMILY(addresses), &key))
 			return shot(COUNT_DROP_OWN_ADDRESS);
 	}
 	return k->gram.offset ? flow_fragment(skb, set, w, k) : flow_client(skb, set, w, k);

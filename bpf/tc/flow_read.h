@@ -27,7 +27,7 @@ IPOS_INLINE int flow_read_later(struct flow_work *k)
 	fragment_key(&k->piece, k->gram.tuple.client_ip, k->gram.tuple.service_ip, k->gram.id, 0);
 	first = fragment_of(k);
 	if (!first) {
-		if (bpf_map_lookup_elem(&addresses, &any))
+		if (bpf_map_lookup_elem(&FAMILY(addresses), &any))
 			count(COUNT_FLOW_FRAGMENT_LOST);
 		return FLOW_FOREIGN;
 	}

@@ -35,7 +35,7 @@ IPOS_APART int given_away(struct __sk_buff *skb, struct ipos_settings *set, stru
 			  const struct segment *s, struct ipos_forward *f)
 {
 	struct ipos_server *owner = server_at(f->server);
-	struct ipos_holding *h = bpf_map_lookup_elem(&holding, &s->tuple);
+	struct ipos_holding *h = bpf_map_lookup_elem(&FAMILY(holding), &s->tuple);
 	struct route r = { .server = f->server,
 			   .endpoint_ip = f->destination_ip,
 			   .endpoint_port = f->destination_port };
@@ -59,7 +59,7 @@ IPOS_APART int given_away(struct __sk_buff *skb, struct ipos_settings *set, stru
 /* Type 1 and the held request to the server in the row of Forward. */
 IPOS_APART int offer(struct __sk_buff *skb, struct ipos_scratch *w, const struct ipos_tuple *t)
 {
-	struct ipos_forward *f = bpf_map_lookup_elem(&forward, t);
+	struct ipos_forward *f = bpf_map_lookup_elem(&FAMILY(forward), t);
 	struct route r = {};
 
 	if (!f)
@@ -76,7 +76,7 @@ IPOS_APART int offer(struct __sk_buff *skb, struct ipos_scratch *w, const struct
 IPOS_APART int moving(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w,
 		      const struct segment *s, __u64 now)
 {
-	struct ipos_forward *f = bpf_map_lookup_elem(&forward, &s->tuple);
+	struct ipos_forward *f = bpf_map_lookup_elem(&FAMILY(forward), &s->tuple);
 	struct route r = {};
 
 	if (!f) /* its row was taken away: the other server may have it or not */

@@ -45,7 +45,7 @@ IPOS_APART int idle_begin(struct __sk_buff *skb, struct ipos_scratch *w, const s
 IPOS_APART int idle_waits(struct __sk_buff *skb, const struct ipos_settings *set,
 			  struct ipos_scratch *w, const struct ipos_tuple *t)
 {
-	struct ipos_holding *h = bpf_map_lookup_elem(&holding, t);
+	struct ipos_holding *h = bpf_map_lookup_elem(&FAMILY(holding), t);
 
 	if (!h)
 		return TC_ACT_SHOT;
@@ -62,7 +62,7 @@ IPOS_APART int idle_waits(struct __sk_buff *skb, const struct ipos_settings *set
  */
 IPOS_APART int idle_offered(const struct ipos_tuple *t, struct ipos_holding *h)
 {
-	struct ipos_forward *f = bpf_map_lookup_elem(&forward, t);
+	struct ipos_forward *f = bpf_map_lookup_elem(&FAMILY(forward), t);
 	struct ipos_server *to = f ? server_at(f->server) : NULL;
 
 	if (!h || !h->live || !f || f->acknowledged || !to)
@@ -81,7 +81,7 @@ IPOS_APART int idle_offered(const struct ipos_tuple *t, struct ipos_holding *h)
 IPOS_APART int idle_given(const struct ipos_settings *set, struct ipos_scratch *w,
 			  const struct ipos_tuple *t, __u32 to)
 {
-	struct ipos_holding *h = bpf_map_lookup_elem(&holding, t);
+	struct ipos_holding *h = bpf_map_lookup_elem(&FAMILY(holding), t);
 	struct ipos_server *server = server_at(to);
 	struct route r = { .server = to };
 
@@ -107,7 +107,7 @@ IPOS_APART int idle_given(const struct ipos_settings *set, struct ipos_scratch *
 IPOS_APART int hand_back(struct __sk_buff *skb, const struct ipos_settings *set,
 			 struct ipos_scratch *w, const struct ipos_tuple *t, __u32 to)
 {
-	struct ipos_holding *h = bpf_map_lookup_elem(&holding, t);
+	struct ipos_holding *h = bpf_map_lookup_elem(&FAMILY(holding), t);
 	struct ipos_endpoint *ep = endpoint_of(t);
 	struct ipos_server *first;
 	struct route r = {};

@@ -49,7 +49,7 @@ IPOS_APART int syn_refused(struct __sk_buff *skb, const struct ipos_settings *se
 	count(COUNT_DROP_NOT_ADOPTED);
 	if (n.server == set->self)
 		return SYN_AGAIN;
-	bpf_map_delete_elem(&temporary, &s->tuple);
+	bpf_map_delete_elem(&FAMILY(temporary), &s->tuple);
 	count(COUNT_REFUSED);
 	notice_instead(skb, set, w, &s->tuple, &n);
 	return CONSUMED;
@@ -59,7 +59,7 @@ IPOS_APART int unowned(struct __sk_buff *skb, struct ipos_settings *set, struct 
 		       const struct segment *s)
 {
 	struct ipos_address *a = address_of(s->tuple.service_ip, s->tuple.service_port);
-	struct ipos_forward *f = bpf_map_lookup_elem(&forward, &s->tuple);
+	struct ipos_forward *f = bpf_map_lookup_elem(&FAMILY(forward), &s->tuple);
 	struct ipos_service *service;
 	struct ipos_question *q;
 	struct ipos_temporary *t;
@@ -72,19 +72,19 @@ IPOS_APART int unowned(struct __sk_buff *skb, struct ipos_settings *set, struct 
 		return TC_ACT_OK;
 	if (f)
 		return given_away(skb, set, w, s, f);
-	h = bpf_map_lookup_elem(&holding, &s->tuple);
+	h = bpf_map_lookup_elem(&FAMILY(holding), &s->tuple);
 	if (h && !segment_sound(skb, w, s))
 		return TC_ACT_SHOT;
 	if (h)
 		return h->answer ? ANSWERED_SEGMENT : hold_segment(skb, w, s, h);
-	t = bpf_map_lookup_elem(&temporary, &s->tuple);
+	t = bpf_map_lookup_elem(&FAMILY(temporary), &s->tuple);
 	/*
 	 * A socket of our kernel's own, or an end since XDP looked: without a socket our kernel
 	 * would send a reset, which is not its to send.
 	 */
 	if (!t || t->state == IPOS_TEMP_CLOSED || t->state == IPOS_TEMP_RESET ||
 	    t->state == IPOS_TEMP_REFUSED) {
-		q = bpf_map_lookup_elem(&questions, &s->tuple);
+		q = bpf_map_lookup_elem(&FAMILY(questions), &s->tuple);
 		if (unlikely(q && q->due))
 			return question_ask(skb, set, w, s);
 		return kernel_has(skb, &s->tuple) ? TC_ACT_OK : shot(COUNT_DROP_COOKIE_USED);

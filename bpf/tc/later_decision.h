@@ -67,7 +67,7 @@ IPOS_APART int socket_leaves(struct __sk_buff *skb, const struct ipos_settings *
 	if (ep) /* as our own kernel counts */
 		h->hs.iss = endpoint_ack(ep, iss + 1) - 1;
 
-	bpf_map_update_elem(&left_behind, t, &row, BPF_ANY);
+	bpf_map_update_elem(&FAMILY(left_behind), t, &row, BPF_ANY);
 	endpoint_delete(t);
 	h->held = 0;
 	h->fin = 1;
@@ -91,8 +91,8 @@ IPOS_APART int socket_leaves(struct __sk_buff *skb, const struct ipos_settings *
 IPOS_APART int moved_on(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w,
 			const struct ipos_tuple *t)
 {
-	struct ipos_forward *f = bpf_map_lookup_elem(&forward, t);
-	struct ipos_holding *h = bpf_map_lookup_elem(&holding, t);
+	struct ipos_forward *f = bpf_map_lookup_elem(&FAMILY(forward), t);
+	struct ipos_holding *h = bpf_map_lookup_elem(&FAMILY(holding), t);
 	struct ipos_endpoint *ep = endpoint_of(t);
 	struct notice n = { .type = IPOS_MOVED };
 	struct ipos_left *left;
@@ -114,7 +114,7 @@ IPOS_APART int moved_on(struct __sk_buff *skb, struct ipos_settings *set, struct
 	}
 	socket_leaves(skb, set, w, t, h);
 	holding_release(t);
-	left = bpf_map_lookup_elem(&left_behind, t);
+	left = bpf_map_lookup_elem(&FAMILY(left_behind), t);
 	if (f->first == set->self || !left)
 		return CONSUMED;
 	left->told_ns = bpf_ktime_get_boot_ns();
@@ -137,7 +137,7 @@ IPOS_APART int moved_on(struct __sk_buff *skb, struct ipos_settings *set, struct
 IPOS_APART int refuse_moving(struct __sk_buff *skb, struct ipos_settings *set,
 			     struct ipos_scratch *w, const struct ipos_tuple *t, __u32 why)
 {
-	struct ipos_holding *h = bpf_map_lookup_elem(&holding, t);
+	struct ipos_holding *h = bpf_map_lookup_elem(&FAMILY(holding), t);
 	struct ipos_endpoint *ep = endpoint_of(t);
 	__u16 held;
 	__u8 fin;
@@ -159,7 +159,7 @@ IPOS_APART int refuse_moving(struct __sk_buff *skb, struct ipos_settings *set,
 IPOS_APART int reset_moving(struct __sk_buff *skb, struct ipos_settings *set,
 			    struct ipos_scratch *w, const struct ipos_tuple *t)
 {
-	struct ipos_holding *h = bpf_map_lookup_elem(&holding, t);
+	struct ipos_holding *h = bpf_map_lookup_elem(&FAMILY(holding), t);
 	struct notice n = { .type = IPOS_REFUSED, .reason = IPOS_REFUSE_UNKNOWN };
 	struct ipos_endpoint *ep = endpoint_of(t);
 
@@ -234,7 +234,7 @@ IPOS_FUNCTION int decide_moving(struct __sk_buff *skb, struct ipos_scratch *w,
 	if (!set || !w || !t)
 		return TC_ACT_SHOT;
 	ep = endpoint_of(t);
-	h = bpf_map_lookup_elem(&holding, t);
+	h = bpf_map_lookup_elem(&FAMILY(holding), t);
 	if (!ep || !h)
 		return TC_ACT_SHOT;
 	service = service_at(h->service);

@@ -13,7 +13,7 @@
 IPOS_APART int question_ask(struct __sk_buff *skb, struct ipos_settings *set,
 			    struct ipos_scratch *w, const struct segment *s)
 {
-	struct ipos_question *q = bpf_map_lookup_elem(&questions, &s->tuple);
+	struct ipos_question *q = bpf_map_lookup_elem(&FAMILY(questions), &s->tuple);
 	struct route r = { .server = IPOS_ALL, .endpoint_ip = set->self_ip };
 	int verdict;
 

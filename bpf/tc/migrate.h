@@ -35,7 +35,7 @@ IPOS_APART int ack_note(struct __sk_buff *skb, struct ipos_scratch *w, const str
 IPOS_INLINE int waiting(struct __sk_buff *skb, struct ipos_scratch *w, const struct segment *s,
 			const struct ipos_endpoint *ep)
 {
-	struct ipos_holding *h = bpf_map_lookup_elem(&holding, &s->tuple);
+	struct ipos_holding *h = bpf_map_lookup_elem(&FAMILY(holding), &s->tuple);
 
 	if (s->flags & TCP_FIN)
 		return shot(COUNT_DROP_AHEAD);
@@ -53,7 +53,7 @@ IPOS_INLINE int waiting(struct __sk_buff *skb, struct ipos_scratch *w, const str
 IPOS_APART int waited(struct __sk_buff *skb, const struct ipos_settings *set,
 		      const struct ipos_tuple *t, struct ipos_holding *h)
 {
-	struct ipos_forward *f = bpf_map_lookup_elem(&forward, t);
+	struct ipos_forward *f = bpf_map_lookup_elem(&FAMILY(forward), t);
 	struct ipos_endpoint *ep = endpoint_of(t);
 	__u32 next;
 
@@ -71,7 +71,7 @@ IPOS_APART int waited(struct __sk_buff *skb, const struct ipos_settings *set,
 /* A first request that nobody could take is decided again, unless somebody may have it by now. */
 IPOS_APART int held_again(const struct ipos_tuple *t, const struct ipos_holding *h)
 {
-	return h->looked && !endpoint_of(t) && !bpf_map_lookup_elem(&forward, t) ? DECIDE_HELD
+	return h->looked && !endpoint_of(t) && !bpf_map_lookup_elem(&FAMILY(forward), t) ? DECIDE_HELD
 										 : TC_ACT_SHOT;
 }
 
@@ -83,7 +83,7 @@ IPOS_APART int held_again(const struct ipos_tuple *t, const struct ipos_holding 
 IPOS_INLINE int head_late(struct __sk_buff *skb, const struct ipos_settings *set,
 			  const struct ipos_tuple *t)
 {
-	struct ipos_holding *h = bpf_map_lookup_elem(&holding, t);
+	struct ipos_holding *h = bpf_map_lookup_elem(&FAMILY(holding), t);
 
 	if (!h || h->answer)
 		return TC_ACT_SHOT;
@@ -120,7 +120,7 @@ IPOS_APART int idle_kept(const struct ipos_tuple *t, struct ipos_holding *h)
 IPOS_INLINE int decide_next(struct __sk_buff *skb, struct ipos_settings *set,
 			    struct ipos_scratch *w, const struct ipos_tuple *t, int verdict)
 {
-	struct ipos_holding *h = bpf_map_lookup_elem(&holding, t);
+	struct ipos_holding *h = bpf_map_lookup_elem(&FAMILY(holding), t);
 
 	if (!h)
 		return TC_ACT_SHOT;

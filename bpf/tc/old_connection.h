@@ -146,8 +146,8 @@ IPOS_APART int reset_behind(struct __sk_buff *skb, const struct ipos_settings *s
 IPOS_APART int offer_closed(struct __sk_buff *skb, struct ipos_settings *set,
 			    struct ipos_scratch *w, const struct ipos_tuple *t)
 {
-	struct ipos_forward *f = bpf_map_lookup_elem(&forward, t);
-	struct ipos_holding *h = bpf_map_lookup_elem(&holding, t);
+	struct ipos_forward *f = bpf_map_lookup_elem(&FAMILY(forward), t);
+	struct ipos_holding *h = bpf_map_lookup_elem(&FAMILY(holding), t);
 	struct ipos_endpoint *ep = endpoint_of(t);
 	struct notice n = { .type = IPOS_CLOSED };
 
@@ -174,7 +174,7 @@ IPOS_APART int offer_closed(struct __sk_buff *skb, struct ipos_settings *set,
 IPOS_APART int endpoint_gives_way(struct __sk_buff *skb, struct ipos_settings *set,
 				  struct ipos_scratch *w, const struct ipos_tuple *t)
 {
-	struct ipos_forward *f = bpf_map_lookup_elem(&forward, t);
+	struct ipos_forward *f = bpf_map_lookup_elem(&FAMILY(forward), t);
 	struct ipos_endpoint *ep = endpoint_of(t);
 	struct stands at;
 	int alive;

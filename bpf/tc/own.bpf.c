@@ -19,7 +19,7 @@
 IPOS_INLINE __u32 holder_of(__be32 ip)
 {
 	struct ipos_address_key key = { .ip = ip };
-	struct ipos_address *a = bpf_map_lookup_elem(&addresses, &key);
+	struct ipos_address *a = bpf_map_lookup_elem(&FAMILY(addresses), &key);
 
 	return a ? a->holder : 0;
 }

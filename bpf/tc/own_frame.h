@@ -43,7 +43,7 @@ IPOS_APART int deliver(struct __sk_buff *skb, struct ipos_settings *set, struct 
 		n.iss = ep->hs.iss;
 		n.server = ep->giver;
 	} else {
-		t = bpf_map_lookup_elem(&temporary, &s->tuple);
+		t = bpf_map_lookup_elem(&FAMILY(temporary), &s->tuple);
 		if (!t || t->state != IPOS_TEMP_SYN_HERE || s->flags & TCP_SYN)
 			return bpf_redirect(front, BPF_F_INGRESS);
 		n.endpoint_ip = set->self_ip;
@@ -78,7 +78,7 @@ IPOS_APART int offer_refused(const struct ipos_tuple *t, const struct ipos_endpo
 		.last_seen_ns = now,
 	};
 
-	bpf_map_update_elem(&temporary, t, &row, BPF_ANY);
+	bpf_map_update_elem(&FAMILY(temporary), t, &row, BPF_ANY);
 	endpoint_delete(t);
 	count(COUNT_REFUSED);
 	return IPOS_OFFER_OF(row.offer) << IPOS_REFUSAL_BITS | reason;
@@ -143,8 +143,8 @@ IPOS_APART int connection_again(struct __sk_buff *skb, struct ipos_settings *set
 /* Type 7, checked by XDP: the request is still held here, so choose again at once. */
 IPOS_APART int choose_again(const struct ipos_tuple *t, __u16 reason)
 {
-	struct ipos_forward *f = bpf_map_lookup_elem(&forward, t);
-	struct ipos_holding *h = bpf_map_lookup_elem(&holding, t);
+	struct ipos_forward *f = bpf_map_lookup_elem(&FAMILY(forward), t);
+	struct ipos_holding *h = bpf_map_lookup_elem(&FAMILY(holding), t);
 
 	if (!f)
 		return SYN_AGAIN;
@@ -185,13 +185,13 @@ IPOS_APART int adoption_late(const struct ipos_tuple *t, __u32 ms)
  */
 IPOS_APART int holding_taken(const struct ipos_tuple *t, const struct ipos_trailer *read)
 {
-	struct ipos_holding *h = bpf_map_lookup_elem(&holding, t);
+	struct ipos_holding *h = bpf_map_lookup_elem(&FAMILY(holding), t);
 	__u64 created;
 
 	__builtin_memcpy(&created, read->tag, sizeof(created));
 	if (!h || h->created_ns != created || (__u32)h->last_seen_ns != bpf_ntohl(read->iss))
 		return TC_ACT_SHOT;
-	return bpf_map_delete_elem(&holding, t) ? TC_ACT_SHOT : TC_ACT_STOLEN;
+	return bpf_map_delete_elem(&FAMILY(holding), t) ? TC_ACT_SHOT : TC_ACT_STOLEN;
 }
 
 /* Fills in s->tuple.  A TC verdict, or DECIDE_HELD. */

@@ -106,7 +106,7 @@ IPOS_FUNCTION int answer_piece(struct __sk_buff *skb, struct ipos_scratch *w,
 
 	if (!set || !w || !t)
 		return 0;
-	h = bpf_map_lookup_elem(&holding, t);
+	h = bpf_map_lookup_elem(&FAMILY(holding), t);
 	if (!h || offset >= h->answer)
 		return 0;
 	n = h->answer - offset;
@@ -250,7 +250,7 @@ IPOS_INLINE void answered_tell(struct __sk_buff *skb, const struct ipos_settings
 IPOS_APART int answered_segment(struct __sk_buff *skb, struct ipos_settings *set,
 				struct ipos_scratch *w, const struct segment *s)
 {
-	struct ipos_holding *h = bpf_map_lookup_elem(&holding, &s->tuple);
+	struct ipos_holding *h = bpf_map_lookup_elem(&FAMILY(holding), &s->tuple);
 	__u32 end = segment_end(s), known, had;
 	int heard, verdict = CONSUMED;
 

@@ -139,7 +139,7 @@ IPOS_APART int owned_unattached(struct __sk_buff *skb, struct ipos_settings *set
 	w->holding.again = IPOS_REASON_NOT_ADOPTED;
 	w->holding.crowded = !ep->reason || ep->reason == IPOS_REFUSE_QUEUE_FULL;
 	local_delete(&s->tuple);
-	h = bpf_map_lookup_elem(&holding, &s->tuple);
+	h = bpf_map_lookup_elem(&FAMILY(holding), &s->tuple);
 	if (!h)
 		return FIRST_SEGMENT;
 	h->again = IPOS_REASON_NOT_ADOPTED;

@@ -36,7 +36,7 @@ IPOS_INLINE __u32 held_need(const struct ipos_holding *h)
 /* The first service address of the first server of a connection that we give on. */
 IPOS_APART __u32 first_server_of(const struct ipos_tuple *t)
 {
-	struct ipos_forward *f = bpf_map_lookup_elem(&forward, t);
+	struct ipos_forward *f = bpf_map_lookup_elem(&FAMILY(forward), t);
 	struct ipos_server *first = f ? server_at(f->first) : NULL;
 
 	return first ? first->address : 0;
@@ -141,7 +141,7 @@ IPOS_FUNCTION int piece_send(struct __sk_buff *skb, struct ipos_scratch *w,
 
 	if (!set || !w || !t || !r)
 		return -1;
-	h = bpf_map_lookup_elem(&holding, t);
+	h = bpf_map_lookup_elem(&FAMILY(holding), t);
 	to = server_at(r->server);
 	if (!h || !to || offset >= h->held)
 		return -1;
@@ -217,7 +217,7 @@ IPOS_FUNCTION int migrate(struct __sk_buff *skb, struct ipos_scratch *w, const s
 
 	if (!set || !w || !t || !r)
 		return -1;
-	h = bpf_map_lookup_elem(&holding, t);
+	h = bpf_map_lookup_elem(&FAMILY(holding), t);
 	to = server_at(r->server);
 	if (!h || !to)
 		return -1;

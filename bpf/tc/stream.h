@@ -207,7 +207,7 @@ IPOS_INLINE int read_on(struct __sk_buff *skb, struct ipos_settings *set, struct
 IPOS_APART int follow_held(struct __sk_buff *skb, struct ipos_scratch *w, const struct segment *s,
 			   struct ipos_endpoint *ep)
 {
-	struct ipos_holding *h = bpf_map_lookup_elem(&holding, &s->tuple);
+	struct ipos_holding *h = bpf_map_lookup_elem(&FAMILY(holding), &s->tuple);
 	__u32 cut = ep->request_end - s->seq, snd_una;
 	struct segment *now = (struct segment *)s;
 
@@ -281,7 +281,7 @@ IPOS_FUNCTION int follow(struct __sk_buff *skb, struct ipos_scratch *w, const st
 		return r->verdict;
 	if (!overhangs(ep, s))
 		return given(ep, s, s->length);
-	if (bpf_map_lookup_elem(&holding, &s->tuple))
+	if (bpf_map_lookup_elem(&FAMILY(holding), &s->tuple))
 		return follow_held(skb, w, s, ep);
 	/* A gap: what fills it may come by before. */
 	if (settled == SETTLED_ALL && seq_before(r->at.rcv_nxt, s->seq))

@@ -62,7 +62,7 @@ IPOS_APART int syn_reset(struct __sk_buff *skb, const struct ipos_settings *set,
 
 	s.tuple = *t;
 	__builtin_memcpy(r.mac, row->client_mac, ETH_ALEN);
-	bpf_map_delete_elem(&temporary, t);
+	bpf_map_delete_elem(&FAMILY(temporary), t);
 	count(COUNT_DROP_NO_SERVER);
 	count(COUNT_RST_SENT);
 	return reply_from_tc(skb, set, w, &s, &r);
@@ -90,7 +90,7 @@ IPOS_APART int syn_refusers(struct ipos_scratch *w, struct ipos_temporary *row)
 /* So many have refused it that its client is to send it again: then all are asked anew. */
 IPOS_APART int syn_later(const struct ipos_tuple *t)
 {
-	bpf_map_delete_elem(&temporary, t);
+	bpf_map_delete_elem(&FAMILY(temporary), t);
 	count(COUNT_ASKED_LATER);
 	return TC_ACT_SHOT;
 }
@@ -99,7 +99,7 @@ IPOS_APART int syn_later(const struct ipos_tuple *t)
 IPOS_APART int syn_again(struct __sk_buff *skb, const struct ipos_settings *set,
 			 struct ipos_scratch *w, const struct ipos_tuple *t)
 {
-	struct ipos_temporary *row = bpf_map_lookup_elem(&temporary, t);
+	struct ipos_temporary *row = bpf_map_lookup_elem(&FAMILY(temporary), t);
 	struct ipos_address *a = address_of(t->service_ip, t->service_port);
 	struct ipos_service *service = a ? service_at(a->service) : NULL;
 	struct draw d = draw_for(t);

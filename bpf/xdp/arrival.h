@@ -151,12 +151,12 @@ IPOS_APART int packet_not_ours(struct xdp_md *ctx, struct ipos_settings *set,
 		return in->length && in->seq - (held->hs.irs + 1) < IPOS_HEAD_MAX
 			       ? decapsulate(ctx, set, in->l2, p->ip_len, TC_ALONE)
 			       : drop(COUNT_ABSORBED);
-	left = bpf_map_lookup_elem(&left_behind, &s->tuple);
+	left = bpf_map_lookup_elem(&FAMILY(left_behind), &s->tuple);
 	if (left && left->server && left->server != from.server)
 		return tell_due(left, from.server, in->length, now)
 			       ? tell_first(ctx, set, w, s, left)
 			       : BOUNCE;
-	t = bpf_map_lookup_elem(&temporary, &s->tuple);
+	t = bpf_map_lookup_elem(&FAMILY(temporary), &s->tuple);
 	a = address_of(s->tuple.service_ip, s->tuple.service_port);
 	service = a ? service_at(a->service) : NULL;
 	on_connection =
@@ -179,7 +179,7 @@ IPOS_APART int packet_not_ours(struct xdp_md *ctx, struct ipos_settings *set,
 		row->port = h->endpoint_port;
 		row->hs.irs = in->seq;
 		row->created_ns = row->last_seen_ns = now;
-		bpf_map_update_elem(&temporary, &s->tuple, row, BPF_ANY);
+		bpf_map_update_elem(&FAMILY(temporary), &s->tuple, row, BPF_ANY);
 	} else if (!on_connection || !t || t->state != IPOS_TEMP_SYN_HERE) {
 		count(COUNT_DROP_FRAME_UNKNOWN);
 		return p->what == PARSED_TCP && !(in->flags & TCP_RST)

@@ -145,7 +145,7 @@ IPOS_INLINE int is_forged(const struct xdp_md *ctx, const struct ipos_settings *
 	struct ipos_address_key key = { .ip = s->tuple.client_ip };
 
 	return unlikely(set->own_front_ifindex) && ctx->ingress_ifindex != set->own_front_ifindex &&
-	       bpf_map_lookup_elem(&addresses, &key);
+	       bpf_map_lookup_elem(&FAMILY(addresses), &key);
 }
 
 IPOS_INLINE int client_segment(struct xdp_md *ctx, struct ipos_settings *set,

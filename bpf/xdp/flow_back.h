@@ -131,7 +131,7 @@ IPOS_FUNCTION int flow_direct(struct xdp_md *ctx, __u32 l2, __u32 l4)
 			return 0;
 		key.protocol = IPPROTO_UDP;
 	}
-	return bpf_map_lookup_elem(&addresses, &key) != NULL;
+	return bpf_map_lookup_elem(&FAMILY(addresses), &key) != NULL;
 }
 
 #endif /* IPOS_XDP_FLOW_BACK_H */

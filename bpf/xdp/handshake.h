@@ -57,7 +57,7 @@ IPOS_APART int syn_remember(struct xdp_md *ctx, struct ipos_scratch *w, const st
 	row->hs.ts_recent = w->ts_value;
 	row->created_ns = row->last_seen_ns = now;
 	bpf_xdp_load_bytes(ctx, ETH_ALEN, row->client_mac, ETH_ALEN);
-	return bpf_map_update_elem(&temporary, &s->tuple, row, BPF_ANY);
+	return bpf_map_update_elem(&FAMILY(temporary), &s->tuple, row, BPF_ANY);
 }
 
 /* The server speaks first: its own kernel must shake hands, the SYN itself travels. */
@@ -65,7 +65,7 @@ IPOS_INLINE int client_syn_on_connection(struct xdp_md *ctx, struct ipos_setting
 					 struct ipos_scratch *w, struct segment *s,
 					 struct ipos_service *service, __u64 now)
 {
-	struct ipos_temporary *t = bpf_map_lookup_elem(&temporary, &s->tuple);
+	struct ipos_temporary *t = bpf_map_lookup_elem(&FAMILY(temporary), &s->tuple);
 	struct ipos_candidate to = {};
 	struct ipos_server *owner;
 	struct draw d = draw_for(&s->tuple);
@@ -250,7 +250,7 @@ IPOS_INLINE int client_unattached(struct xdp_md *ctx, struct ipos_settings *set,
 	}
 	if (h)
 		return client_held(ctx, w, s, h, now);
-	t = bpf_map_lookup_elem(&temporary, &s->tuple);
+	t = bpf_map_lookup_elem(&FAMILY(temporary), &s->tuple);
 	if (t && t->state == IPOS_TEMP_REFUSED)
 		t = NULL; /* another server's connection, which is not here */
 	if (t && t->state == IPOS_TEMP_SYN) {
@@ -297,8 +297,8 @@ IPOS_INLINE int client_unattached(struct xdp_md *ctx, struct ipos_settings *set,
 	count(COUNT_COOKIE_ACCEPTED);
 	row.state = IPOS_TEMP_OPEN;
 	row.created_ns = row.last_seen_ns = now;
-	bpf_map_update_elem(&temporary, &s->tuple, &row, BPF_ANY);
-	t = bpf_map_lookup_elem(&temporary, &s->tuple);
+	bpf_map_update_elem(&FAMILY(temporary), &s->tuple, &row, BPF_ANY);
+	t = bpf_map_lookup_elem(&FAMILY(temporary), &s->tuple);
 	return t ? client_open(ctx, w, s, t, now) : drop(COUNT_DROP_TABLE_FULL);
 }
 

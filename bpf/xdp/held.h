@@ -86,7 +86,7 @@ IPOS_APART int idle_closes(struct xdp_md *ctx, struct ipos_scratch *w, const str
 	row->hs.irs = h->irs;
 	row->client_end = s->seq + 1;
 	row->created_ns = row->last_seen_ns = now;
-	bpf_map_update_elem(&temporary, &s->tuple, row, BPF_ANY);
+	bpf_map_update_elem(&FAMILY(temporary), &s->tuple, row, BPF_ANY);
 	holding_release(&s->tuple);
 	count(COUNT_FIN_ANSWERED);
 	return acknowledge(ctx, w, s, &hs, 0, TCP_FIN);

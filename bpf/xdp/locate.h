@@ -33,7 +33,7 @@ IPOS_APART int question_send(struct xdp_md *ctx, const struct ipos_settings *set
 	row->question = question_of(tag);
 	row->due = verdict == NO_ROOM;
 	if (verdict == XDP_REDIRECT || verdict == NO_ROOM)
-		bpf_map_update_elem(&questions, &s->tuple, row, BPF_ANY);
+		bpf_map_update_elem(&FAMILY(questions), &s->tuple, row, BPF_ANY);
 	if (verdict == NO_ROOM)
 		return pass_alone(ctx);
 	if (verdict == XDP_REDIRECT)
@@ -45,7 +45,7 @@ IPOS_APART int question_send(struct xdp_md *ctx, const struct ipos_settings *set
 IPOS_APART int question_judge(struct xdp_md *ctx, const struct ipos_settings *set,
 			      struct ipos_scratch *w, const struct segment *s, enum locate how)
 {
-	struct ipos_question *before = bpf_map_lookup_elem(&questions, &s->tuple);
+	struct ipos_question *before = bpf_map_lookup_elem(&FAMILY(questions), &s->tuple);
 	struct asking a = { .client_ip = s->tuple.client_ip };
 	struct ipos_handshake nobody = {}; /* it has no ISN that we know */
 	__u64 now = bpf_ktime_get_boot_ns();

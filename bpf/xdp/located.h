@@ -16,7 +16,7 @@ IPOS_APART int unattached_asked(struct xdp_md *ctx, struct ipos_settings *set,
 				struct ipos_scratch *w, const struct segment *s)
 {
 	const struct segment *in = &((struct arrived *)w->saved)->in;
-	struct ipos_temporary *t = bpf_map_lookup_elem(&temporary, &s->tuple);
+	struct ipos_temporary *t = bpf_map_lookup_elem(&FAMILY(temporary), &s->tuple);
 	struct ipos_holding *h = holding_among(roles_of(&s->tuple), &s->tuple);
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ipos_endpoint *ep = &w->endpoint;
@@ -27,7 +27,7 @@ IPOS_APART int unattached_asked(struct xdp_md *ctx, struct ipos_settings *set,
 	if ((in->flags & (TCP_ACK | TCP_RST)) != TCP_ACK || (void *)(eth + 1) > end)
 		return drop(COUNT_DROP_FRAME_LOCATE);
 	if (!h && t && t->state == IPOS_TEMP_OPEN && in->ack == t->hs.iss + 1)
-		bpf_map_delete_elem(&temporary, &s->tuple);
+		bpf_map_delete_elem(&FAMILY(temporary), &s->tuple);
 	if (!h || h->answer || h->moving || in->ack != h->hs.iss + 1 ||
 	    forward_among(roles_of(&s->tuple), &s->tuple))
 		return drop(COUNT_DROP_FRAME_LOCATE);
@@ -134,7 +134,7 @@ IPOS_APART int back_located(struct xdp_md *ctx, const struct ipos_settings *set,
 	s->tuple.service_ip = body->service_ip;
 	s->tuple.service_port = body->service_port;
 	count(COUNT_FRAMES_RECEIVED);
-	asked = bpf_map_lookup_elem(&questions, &s->tuple);
+	asked = bpf_map_lookup_elem(&FAMILY(questions), &s->tuple);
 	if (!asked || asked->question != body->question || now - asked->asked_ns > ANSWER_NS ||
 	    !is_unknown(&s->tuple))
 		return drop(COUNT_DROP_FRAME_UNKNOWN);
@@ -153,7 +153,7 @@ IPOS_APART int back_located(struct xdp_md *ctx, const struct ipos_settings *set,
 	f->last_seen_ns = now;
 	if (forward_put(&s->tuple, f))
 		return drop(COUNT_DROP_TABLE_FULL);
-	bpf_map_delete_elem(&questions, &s->tuple);
+	bpf_map_delete_elem(&FAMILY(questions), &s->tuple);
 	count(COUNT_LOCATED);
 	return XDP_DROP;
 }

@@ -77,7 +77,7 @@ IPOS_INLINE int tell_first(struct xdp_md *ctx, struct ipos_settings *set, struct
 IPOS_APART int bounce(struct xdp_md *ctx, const struct ipos_settings *set, const struct segment *s,
 		      const struct type2 *in)
 {
-	struct ipos_left *left = bpf_map_lookup_elem(&left_behind, &s->tuple);
+	struct ipos_left *left = bpf_map_lookup_elem(&FAMILY(left_behind), &s->tuple);
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = data;
 	struct ipos_server *to;

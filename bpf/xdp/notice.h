@@ -18,7 +18,7 @@ IPOS_INLINE int back_connected(struct ipos_scratch *w, const struct segment *s,
 			       const struct ipos_header *h, const struct peer *from, __u32 iss,
 			       __u64 now)
 {
-	struct ipos_temporary *t = bpf_map_lookup_elem(&temporary, &s->tuple);
+	struct ipos_temporary *t = bpf_map_lookup_elem(&FAMILY(temporary), &s->tuple);
 	struct ipos_forward *f = &w->forward;
 
 	if (!t || t->state != IPOS_TEMP_SYN || t->server != from->server)
@@ -35,7 +35,7 @@ IPOS_INLINE int back_connected(struct ipos_scratch *w, const struct segment *s,
 	f->last_seen_ns = now;
 	if (forward_put(&s->tuple, f))
 		return drop(COUNT_DROP_TABLE_FULL);
-	bpf_map_delete_elem(&temporary, &s->tuple);
+	bpf_map_delete_elem(&FAMILY(temporary), &s->tuple);
 	count(COUNT_ACKNOWLEDGED);
 	return XDP_DROP;
 }
@@ -83,7 +83,7 @@ IPOS_INLINE int back_denied(const struct segment *s, struct ipos_forward *f, __u
 /* Whether a SYN with this number is at that server, whose kernel has not answered it. */
 IPOS_INLINE int syn_is_at(const struct ipos_tuple *tuple, __u16 server, __u32 irs)
 {
-	struct ipos_temporary *t = bpf_map_lookup_elem(&temporary, tuple);
+	struct ipos_temporary *t = bpf_map_lookup_elem(&FAMILY(temporary), tuple);
 
 	return t && t->state == IPOS_TEMP_SYN && t->server == server && t->hs.irs == irs;
 }

@@ -37,7 +37,7 @@ IPOS_APART int refuse_offer(struct xdp_md *ctx, struct ipos_settings *set, struc
 	row->offer = w->endpoint.migration;
 	row->hs = w->endpoint.hs;
 	row->created_ns = row->last_seen_ns = bpf_ktime_get_boot_ns();
-	bpf_map_update_elem(&temporary, &s->tuple, row, BPF_ANY);
+	bpf_map_update_elem(&FAMILY(temporary), &s->tuple, row, BPF_ANY);
 	return refuse(ctx, set, w, s, w->endpoint.hs.iss,
 		      IPOS_OFFER_OF(w->endpoint.migration) << IPOS_REFUSAL_BITS | reason);
 }
@@ -84,7 +84,7 @@ IPOS_APART __u16 first_of(const struct ipos_tuple *t, const struct ipos_address 
 	struct ipos_address *own = address_of(named, t->service_port);
 
 	if (!own)
-		own = bpf_map_lookup_elem(&addresses, &key);
+		own = bpf_map_lookup_elem(&FAMILY(addresses), &key);
 	return own ? own->holder : addressed->holder;
 }
 
@@ -120,7 +120,7 @@ IPOS_INLINE int offer_of_another(struct xdp_md *ctx, struct ipos_settings *set,
 				 struct ipos_scratch *w, const struct segment *s,
 				 const struct peer *from, const struct ipos_endpoint *known)
 {
-	struct ipos_temporary *t = bpf_map_lookup_elem(&temporary, &s->tuple);
+	struct ipos_temporary *t = bpf_map_lookup_elem(&FAMILY(temporary), &s->tuple);
 	__u32 at = s->l2 + IPOS_HEADER_LEN + offsetof(struct ipos_trailer, reason);
 	__u16 other = 0;
 
@@ -199,7 +199,7 @@ IPOS_INLINE int connection_taken(struct xdp_md *ctx, struct ipos_settings *set,
 IPOS_INLINE int is_held_here(__u32 ip)
 {
 	struct ipos_address_key key = { .ip = ip };
-	struct ipos_address *row = bpf_map_lookup_elem(&addresses, &key);
+	struct ipos_address *row = bpf_map_lookup_elem(&FAMILY(addresses), &key);
 
 	return row && row->arp == IPOS_ARP_ANSWER;
 }
@@ -245,7 +245,7 @@ IPOS_APART int endpoint_returns(struct xdp_md *ctx, struct ipos_settings *set,
 	if ((f && f->iss == ep->hs.iss && f->migration > ep->migration) ||
 	    (known && known->hs.iss == ep->hs.iss && known->migration > ep->migration))
 		return notify(ctx, set, w, s, &n);
-	t = bpf_map_lookup_elem(&temporary, &s->tuple);
+	t = bpf_map_lookup_elem(&FAMILY(temporary), &s->tuple);
 	if (!f && t && t->state == IPOS_TEMP_CLOSED && t->hs.iss == ep->hs.iss)
 		return notify(ctx, set, w, s, &n);
 	if (!a || h || known || !may_return(&s->tuple, ep, f))
@@ -305,7 +305,7 @@ IPOS_INLINE int back_connection(struct xdp_md *ctx, struct ipos_settings *set,
 		return refuse_offer(ctx, set, w, s, IPOS_REFUSE_NO_LISTENER);
 	if (self->state == IPOS_SERVER_MAINT)
 		return refuse_offer(ctx, set, w, s, IPOS_REFUSE_STATE);
-	t = bpf_map_lookup_elem(&temporary, &s->tuple);
+	t = bpf_map_lookup_elem(&FAMILY(temporary), &s->tuple);
 	if (t && t->state == IPOS_TEMP_REFUSED && t->hs.iss == ep->hs.iss &&
 	    t->offer == (__u16)ep->migration)
 		return refuse_offer(ctx, set, w, s, t->reason);
@@ -320,7 +320,7 @@ IPOS_INLINE int back_connection(struct xdp_md *ctx, struct ipos_settings *set,
 		known->last_seen_ns = bpf_ktime_get_boot_ns();
 		return drop(COUNT_ABSORBED); /* offered again, and still welcome */
 	}
-	left = bpf_map_lookup_elem(&left_behind, &s->tuple);
+	left = bpf_map_lookup_elem(&FAMILY(left_behind), &s->tuple);
 	if (left && left->iss == ep->hs.iss && left->migration > ep->migration) {
 		struct notice n = { .endpoint_ip = h->endpoint_ip,
 				    .endpoint_port = h->endpoint_port,

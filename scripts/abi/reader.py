@@ -5,7 +5,9 @@ It is a strict reader of the headers' own small style, not of C: `#define NAME i
 structs of fixed-width integers, other structs, and arrays of either. Anything else between the
 braces of a struct raises `HeaderError`, so a construct it does not know cannot be misread.
 
-`__be16`, `__be32` and `__be64` are wire bytes, every other integer is in host order. The remark
+`__be16`, `__be32`, `__be64` and `ipos_ip6` are wire bytes, every other integer is in host order. A
+struct with an `ipos_ip` is two: with four bytes there, and with sixteen, whose tag ends in 6. So is
+a map that is declared by `IPOS_FAMILY_MAP`. The remark
 behind a member says more of it: `enum ipos_x` is its type, one that begins with `1:` makes it a
 yes or no, and "the first `n`" says that member n counts what is used of an array.
 """
@@ -34,9 +36,13 @@ CONCERNS = (
 _INTEGERS = {
     "__u8": "B", "__s8": "b", "__u16": "H", "__s16": "h",
     "__u32": "I", "__s32": "i", "__u64": "Q", "__s64": "q",
-    "__be16": ">H", "__be32": ">I", "__be64": ">Q",
+    "__be16": ">H", "__be32": ">I", "__be64": ">Q", "ipos_ip6": ">W",
 }  # fmt: skip
-_SIZES = {"B": 1, "H": 2, "I": 4, "Q": 8}
+_SIZES = {"B": 1, "H": 2, "I": 4, "Q": 8, "W": 16}
+_ALIGNED_BY_4 = 4
+"""How a `W` is aligned: 16 bytes of an address."""
+_FAMILIES = {"": ">I", "6": ">W"}
+"""What an `ipos_ip` is, by the end of the struct's tag."""
 
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _DEFINE = re.compile(
@@ -46,14 +52,16 @@ _ENUM = re.compile(r"^enum\s+(\w+)\s*\{(.*?)\};", re.DOTALL | re.MULTILINE)
 _ENUMERATOR = re.compile(r"(\w+)\s*(?:=\s*\d+)?,?\s*/\*\s*(.*?)\s*\*/", re.DOTALL)
 _STRUCT = re.compile(
     r"(?:^/\*(?P<above>(?:(?!\*/).)*?)\*/\n)?"
-    r"^struct\s+(?P<tag>\w+)\s*\{(?P<body>.*?)\}\s*(?P<packed>__attribute__\(\(packed\)\))?\s*;",
+    r"^struct\s+(?P<tag>\w+)\s*\{(?P<body>.*?)\}\s*"
+    r"(?:(?P<packed>__attribute__\(\(packed\)\))|(?P<aligned>IPOS_ALIGNED))?\s*;",
     re.DOTALL | re.MULTILINE,
 )
 _ROW = re.compile(r"\bX\(\s*(\d+)\s*,\s*(\w+)\s*,\s*\"([^\"]*)\"\s*\)")
 _MEMBER = re.compile(r"(?P<type>struct\s+\w+|\w+)\s+(?P<names>[^;]+);(?P<rest>[^\n]*)")
 _DECLARATOR = re.compile(r"^(\w+)\s*(?:\[(\w+)\])?$")
 _MAP = re.compile(
-    r"^IPOS_MAP(?:_FLAGS)?\(\s*(\w+),\s*(\w+),\s*([\w ]+?),\s*([\w ]+?),", re.MULTILINE
+    r"^IPOS_(FAMILY_)?MAP(?:_FLAGS)?\(\s*(\w+),\s*(\w+),\s*([\w ]+?),\s*([\w ]+?),",
+    re.MULTILINE,
 )
 
 
@@ -112,10 +120,17 @@ def read() -> Headers:
     texts = [(HEADERS / "abi" / f"{name}.h").read_text() for name in CONCERNS]
     found = parse("\n".join(texts))
     for file in sorted(HEADERS.glob("*/*.h")):
-        for name, kind, key, value in _MAP.findall(file.read_text()):
-            if name not in WORKING_SPACE:
-                found.maps[name] = (kind, key, value)
+        for family, name, kind, key, value in _MAP.findall(file.read_text()):
+            if name in WORKING_SPACE:
+                continue
+            found.maps[name] = (kind, key, value)
+            if family:
+                found.maps[f"{name}6"] = (kind, _of_six(key, found), _of_six(value, found))
     return found
+
+
+def _of_six(type_name: str, headers: Headers) -> str:
+    return f"{type_name}6" if f"{type_name}6".split()[-1] in headers.structs else type_name
 
 
 def parse(text: str) -> Headers:
@@ -131,8 +146,10 @@ def parse(text: str) -> Headers:
         for name, remark in _ENUMERATOR.findall(body):
             found.remarks[name] = " ".join(re.sub(r"\n\s*\*", "\n", remark).split())
     for match in _STRUCT.finditer(text):
-        made = _struct(match, found.constants, found.structs)
-        found.structs[made.tag] = made
+        for family in _FAMILIES:
+            made = _struct(match, found.constants, found.structs, family)
+            if not family or made.members != found.structs[match["tag"]].members:
+                found.structs[made.tag] = made
     found.ambiguities = _listed(plain, "AMBIGUITIES")
     if found.ambiguities:
         reasons = {f"IPOS_AMBIGUOUS_{name}": number for number, name, _ in found.ambiguities}
@@ -172,7 +189,7 @@ def _enumerators(tag: str, body: str) -> dict[str, int]:
 
 
 def _struct(
-    match: re.Match[str], constants: Mapping[str, int], known: Mapping[str, Struct]
+    match: re.Match[str], constants: Mapping[str, int], known: Mapping[str, Struct], family: str
 ) -> Struct:
     tag, body = match["tag"], match["body"]
     opening = re.match(r"[ \t]*/\*(.*?)\*/", body, re.DOTALL)
@@ -185,7 +202,7 @@ def _struct(
     for found in _MEMBER.finditer(joined):
         if _COMMENT.sub("", joined[end : found.start()]).strip():
             raise HeaderError(f"struct {tag}: cannot read {joined[end : found.start()].strip()!r}")
-        code, one, step = _element(tag, found["type"], known)
+        code, one, step = _element(tag, found["type"], known, family)
         remark = re.search(r"/\*\s*(.*?)\s*\*/", found["rest"])
         for declarator in found["names"].split(","):
             name = _DECLARATOR.match(declarator.strip())
@@ -202,9 +219,10 @@ def _struct(
         end = found.start("rest")
     if _COMMENT.sub("", joined[end:]).strip():
         raise HeaderError(f"struct {tag}: cannot read {joined[end:].strip()!r}")
+    align = max(align, 8 if match["aligned"] and family else 1)
     remark_text = opening[1] if opening is not None else match["above"] or ""
     text = " ".join(re.sub(r"^\s*\*", " ", remark_text, flags=re.MULTILINE).split())
-    return Struct(tag, -(-offset // align) * align, align, tuple(members), text)
+    return Struct(f"{tag}{family}", -(-offset // align) * align, align, tuple(members), text)
 
 
 def _member(name: str, offset: int, size: int, code: str, count: int | None, remark: str) -> Member:
@@ -214,16 +232,18 @@ def _member(name: str, offset: int, size: int, code: str, count: int | None, rem
     return Member(name, offset, size, code, count, remark, tag, counter)
 
 
-def _element(tag: str, type_name: str, known: Mapping[str, Struct]) -> tuple[str, int, int]:
+def _element(
+    tag: str, type_name: str, known: Mapping[str, Struct], family: str
+) -> tuple[str, int, int]:
     """Its code, size and alignment."""
-    if type_name in _INTEGERS:
-        code = _INTEGERS[type_name]
+    if type_name in _INTEGERS or type_name == "ipos_ip":
+        code = _INTEGERS.get(type_name) or _FAMILIES[family]
         size = _SIZES[code[-1].upper()]
-        return code, size, size
+        return code, size, min(size, _ALIGNED_BY_4) if code == ">W" else size
     if type_name == "struct bpf_spin_lock":  # the kernel's; it shows everybody a zero
         return "I", 4, 4
     if type_name.startswith("struct") and type_name.split()[1] in known:
-        inner = known[type_name.split()[1]]
+        inner = known.get(f"{type_name.split()[1]}{family}") or known[type_name.split()[1]]
         return inner.tag, inner.size, inner.align
     raise HeaderError(f"struct {tag}: unknown type {type_name!r}")
 

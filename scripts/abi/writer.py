@@ -16,7 +16,7 @@ _MEMBER = '''Member = tuple[str, int, str, int | None]
 '''
 _FLAGS = ("_flags", "_options", "_valid")
 _QUOTES = '"""'
-_DEFAULTS = {("ipos_tuple", "protocol"): "PROTOCOL_TCP"}
+_DEFAULTS = {(tag, "protocol"): "PROTOCOL_TCP" for tag in ("ipos_tuple", "ipos_tuple6")}
 """What is not zero where nothing is said: all connections are TCP's."""
 _SIZES = {"__u8": 1, "__u16": 2, "__u32": 4, "__u64": 8}
 
@@ -24,17 +24,19 @@ _ROWS_HEAD = f'''{_SPDX}"""The enums and structs of the data plane as Python val
 
 {_MADE}
 
-An address is an `IPv4Address`, a port a plain number, an enum's member has its name. Members that
-only fill space (`zero...`, `pad...`) are left out, and so are those that only count what is used
-of an array: the array here is that long. `ipos.abi.codec` makes bytes of these and reads them.
+An address is an `IPv4Address` or `IPv6Address`, a port a plain number, an enum's member has its
+name. Members that only fill space (`zero...`, `pad...`) are left out, and so are those that only
+count what is used of an array: the array here is that long. `ipos.abi.codec` makes bytes of these
+and reads them. A class that ends in 6 is of IPv6, where a row of the class without it is of IPv4.
 """
 
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import ClassVar
 
 NOWHERE = IPv4Address(0)
+NOWHERE6 = IPv6Address(0)
 PROTOCOL_TCP = 6
 PROTOCOL_UDP = 17
 '''
@@ -164,6 +166,8 @@ def _hint(member: Member) -> tuple[str, str]:
         return name, f"{name}(0)"
     if member.is_bool:
         return "bool", "False"
+    if member.code == ">W":
+        return "IPv6Address", "NOWHERE6"
     if member.code == ">I" and re.search(r"(^|_)(ip|address)$", member.name):
         return "IPv4Address", "NOWHERE"
     return "int", "0"

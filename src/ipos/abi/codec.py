@@ -5,7 +5,7 @@ import dataclasses
 import typing
 from collections.abc import Callable, Mapping
 from enum import IntEnum, IntFlag
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Generic, TypeVar
 
 from ipos.abi.layout import Field, Layout, layout
@@ -92,6 +92,6 @@ def _converters(hint: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     if isinstance(hint, type) and issubclass(hint, IntEnum):
         known = {member.value: member for member in hint}
         return lambda value: known.get(value, value), int
-    if isinstance(hint, type) and issubclass(hint, (IPv4Address, bool, IntFlag)):
+    if isinstance(hint, type) and issubclass(hint, (IPv4Address, IPv6Address, bool, IntFlag)):
         return hint, int
     return _same, _same

@@ -44,7 +44,7 @@ class Field:
     name: str
     offset: int
     size: int
-    element: "Integer | Layout"
+    element: "Integer | Wide | Layout"
     count: int | None
 
     def pack(self, value: Any) -> bytes:
@@ -88,16 +88,26 @@ class Integer:
     def size(self) -> int:
         return struct.calcsize(self.order + self.code)
 
-    @property
-    def align(self) -> int:
-        return self.size
-
     def pack(self, value: int) -> bytes:
         return struct.pack(self.order + self.code, value)
 
     def unpack(self, raw: bytes) -> int:
         value: int = struct.unpack(self.order + self.code, raw)[0]
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class Wide:
+    """An IPv6 address: 16 wire bytes, a number as `IPv4Address` and `IPv6Address` take it."""
+
+    code = "W"
+    size = 16
+
+    def pack(self, value: int) -> bytes:
+        return value.to_bytes(self.size, "big")
+
+    def unpack(self, raw: bytes) -> int:
+        return int.from_bytes(raw, "big")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +193,11 @@ def header() -> Header:
 
 def _field(member: header_data.Member, structs: Mapping[str, Layout]) -> Field:
     name, offset, code, count = member
-    element: Integer | Layout
+    element: Integer | Wide | Layout
     if code in structs:
         element = structs[code]
+    elif code == ">W":
+        element = Wide()
     else:
         element = Integer(code[-1], ">" if code[0] == ">" else _HOST)
     return Field(name, offset, element.size * (1 if count is None else count), element, count)

@@ -3,17 +3,19 @@
 
 Written by `make abi` from bpf/abi.
 
-An address is an `IPv4Address`, a port a plain number, an enum's member has its name. Members that
-only fill space (`zero...`, `pad...`) are left out, and so are those that only count what is used
-of an array: the array here is that long. `ipos.abi.codec` makes bytes of these and reads them.
+An address is an `IPv4Address` or `IPv6Address`, a port a plain number, an enum's member has its
+name. Members that only fill space (`zero...`, `pad...`) are left out, and so are those that only
+count what is used of an array: the array here is that long. `ipos.abi.codec` makes bytes of these
+and reads them. A class that ends in 6 is of IPv6, where a row of the class without it is of IPv4.
 """
 
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import ClassVar
 
 NOWHERE = IPv4Address(0)
+NOWHERE6 = IPv6Address(0)
 PROTOCOL_TCP = 6
 PROTOCOL_UDP = 17
 
@@ -47,6 +49,8 @@ class Protocol(IntEnum):
 
     TCP = 1
     UDP = 2
+    TCP6 = 3
+    UDP6 = 4
 
 
 class Refusal(IntEnum):
@@ -552,6 +556,21 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
+class Header6:
+    """`struct ipos_header6`: of protocols 3 and 4, which are ours."""
+
+    STRUCT: ClassVar[str] = "ipos_header6"
+    client_low: int = 0
+    client_port: int = 0
+    endpoint_ip: IPv4Address = NOWHERE
+    endpoint_port: int = 0
+    type: int = 0
+    protocol: int = 0
+    checksum: int = 0
+    client_ip: IPv6Address = NOWHERE6
+
+
+@dataclass(frozen=True, slots=True)
 class Tcb:
     """`struct ipos_tcb`: TCP control block, version 1."""
 
@@ -597,7 +616,17 @@ class Connection:
     """`struct ipos_connection`: Figure 11d: connection information (TCP)."""
 
     STRUCT: ClassVar[str] = "ipos_connection"
-    server_ip: int = 0
+    server_ip: IPv4Address = NOWHERE
+    server_port: int = 0
+    tcb: Tcb = Tcb()
+
+
+@dataclass(frozen=True, slots=True)
+class Connection6:
+    """`struct ipos_connection6`: Figure 11d: connection information (TCP)."""
+
+    STRUCT: ClassVar[str] = "ipos_connection6"
+    server_ip: IPv6Address = NOWHERE6
     server_port: int = 0
     tcb: Tcb = Tcb()
 
@@ -607,7 +636,19 @@ class Trailer:
     """`struct ipos_trailer`: after types 3, 4, 6, 7."""
 
     STRUCT: ClassVar[str] = "ipos_trailer"
-    service_ip: int = 0
+    service_ip: IPv4Address = NOWHERE
+    service_port: int = 0
+    reason: int = 0
+    iss: int = 0
+    tag: bytes = bytes(8)
+
+
+@dataclass(frozen=True, slots=True)
+class Trailer6:
+    """`struct ipos_trailer6`: after types 3, 4, 6, 7."""
+
+    STRUCT: ClassVar[str] = "ipos_trailer6"
+    service_ip: IPv6Address = NOWHERE6
     service_port: int = 0
     reason: int = 0
     iss: int = 0
@@ -651,6 +692,23 @@ class Located:
 
 
 @dataclass(frozen=True, slots=True)
+class Located6:
+    """`struct ipos_located6`: After type 12. Its header names the owner's endpoint; the one of a
+    type 5 has instead of that the asker's first service address, and in the port's place the low
+    bits of the time.
+    """
+
+    STRUCT: ClassVar[str] = "ipos_located6"
+    service_ip: IPv6Address = NOWHERE6
+    service_port: int = 0
+    move: int = 0
+    iss: int = 0
+    irs: int = 0
+    question: int = 0
+    tag: bytes = bytes(8)
+
+
+@dataclass(frozen=True, slots=True)
 class Numbers:
     """`struct ipos_numbers`: After type 13, in the trailer's place: what changes all the time in a
     server's state. The header's source is its back address; everything else it says in datagrams to
@@ -679,7 +737,7 @@ class TagKey:
 
     STRUCT: ClassVar[str] = "ipos_tag_key"
     sip: tuple[int, ...] = (0,) * 2
-    nh: tuple[int, ...] = (0,) * 282
+    nh: tuple[int, ...] = (0,) * 292
 
 
 @dataclass(frozen=True, slots=True)
@@ -802,6 +860,16 @@ class AddressKey:
 
 
 @dataclass(frozen=True, slots=True)
+class AddressKey6:
+    """`struct ipos_address_key6`: map `addresses`."""
+
+    STRUCT: ClassVar[str] = "ipos_address_key6"
+    ip: IPv6Address = NOWHERE6
+    port: int = 0
+    protocol: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
     """`struct ipos_address`."""
 
@@ -823,6 +891,7 @@ class Gates:
     foreign_ports: bytes = bytes(8192)
     foreign_addresses: bytes = bytes(1024)
     deny_empty: bool = False
+    deny6_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -848,6 +917,8 @@ class Service:
     box_netns: int = 0
     start_s: int = 0
     starts: Starts = Starts(0)
+    application_ip6: IPv6Address = NOWHERE6
+    listener_ip6: IPv6Address = NOWHERE6
 
 
 @dataclass(frozen=True, slots=True)
@@ -1145,6 +1216,18 @@ class Tuple:
 
 
 @dataclass(frozen=True, slots=True)
+class Tuple6:
+    """`struct ipos_tuple6`: the key of every connection table."""
+
+    STRUCT: ClassVar[str] = "ipos_tuple6"
+    client_ip: IPv6Address = NOWHERE6
+    service_ip: IPv6Address = NOWHERE6
+    client_port: int = 0
+    service_port: int = 0
+    protocol: int = PROTOCOL_TCP
+
+
+@dataclass(frozen=True, slots=True)
 class Refusers:
     """`struct ipos_refusers`: The servers that refused a request or a SYN. While it is full, no
     server is asked.
@@ -1420,6 +1503,15 @@ class Prefix:
 
 
 @dataclass(frozen=True, slots=True)
+class Prefix6:
+    """`struct ipos_prefix6`: map `deny`, LPM trie, value __u8."""
+
+    STRUCT: ClassVar[str] = "ipos_prefix6"
+    prefix_len: int = 0
+    ip: IPv6Address = NOWHERE6
+
+
+@dataclass(frozen=True, slots=True)
 class Captured:
     """`struct ipos_captured`: ring `captured`; then the bytes."""
 
@@ -1520,6 +1612,36 @@ class Decision:
     refusal: Ambiguity = Ambiguity(0)
     when_ns: int = 0
     tuple: Tuple = Tuple()
+    host_len: int = 0
+    path_len: int = 0
+    method: Method = Method(0)
+    version: int = 0
+    host: bytes = bytes(64)
+    path: bytes = bytes(128)
+    bytes: int = 0
+    took_ns: int = 0
+    first_us: int = 0
+    status: int = 0
+    answers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision6:
+    """`struct ipos_decision6`: ring `decisions`."""
+
+    STRUCT: ClassVar[str] = "ipos_decision6"
+    length: int = 0
+    rule: int = 0
+    outcome: Outcome = Outcome(0)
+    reason: Reason = Reason(0)
+    service: int = 0
+    server: int = 0
+    first: int = 0
+    pool: int = 0
+    flags: DecisionFlags = DecisionFlags(0)
+    refusal: Ambiguity = Ambiguity(0)
+    when_ns: int = 0
+    tuple: Tuple6 = Tuple6()
     host_len: int = 0
     path_len: int = 0
     method: Method = Method(0)

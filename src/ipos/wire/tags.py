@@ -25,10 +25,12 @@ from ipos.wire.errors import WireError
 TAG_SIZE = 8
 CONNECTION_TAG_SIZE = 16
 HEADER_WORDS = 12
+HEADER_WORDS6 = 17
+"""Of IPv6, whose headers are longer; the keys behind IPv4's last ones are of no other use."""
 PAYLOAD_WORDS = 128
 
 _U32, _U64 = 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF
-_NH_KEYS = 2 * (HEADER_WORDS + PAYLOAD_WORDS + 1)
+_NH_KEYS = 2 * (HEADER_WORDS6 + PAYLOAD_WORDS + 1)
 
 
 @dataclass(frozen=True, slots=True)
