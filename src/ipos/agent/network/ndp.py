@@ -115,6 +115,9 @@ class NdpSocket(Closing):
                 f"cannot use neighbour discovery on {interface.name}: {error.strerror}"
             ) from None
 
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
     def ask(self, address: int) -> None:
         """Ask all neighbours who has an address. A question may be lost, as on any LAN."""
         self._send(question(self._interface.mac, address, self._vlan))
