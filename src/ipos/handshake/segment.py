@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One TCP segment in one IPv4 packet: bytes <-> a value (RFC 791, RFC 9293 section 3.1).
 
+A segment between IPv6 addresses can be written, too (RFC 8200).
+
 A packet is judged by the first of these that applies; the name is the counter of ``abi/ipos.h``:
 
 1.  shorter than 20 bytes, version not 4, header length below 20, or protocol not TCP: not ours,
@@ -21,7 +23,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntFlag
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 IP_HEADER = 20
 TCP_HEADER = 20
@@ -60,9 +62,9 @@ class SegmentError(ValueError):
 class Segment:
     """Addresses, ports and sequence numbers as integers in host order; ``window`` is unscaled."""
 
-    source: IPv4Address
+    source: IPv4Address | IPv6Address
     source_port: int
-    destination: IPv4Address
+    destination: IPv4Address | IPv6Address
     destination_port: int
     seq: int
     ack: int = 0
@@ -81,7 +83,8 @@ class Segment:
     def packet(self) -> bytes:
         """The IPv4 packet: no IP options, TOS 0, identification 0, don't fragment, TTL 64.
 
-        Identification 0 is right for an atomic packet (RFC 6864 section 4.1).
+        Identification 0 is right for an atomic packet (RFC 6864 section 4.1). Of IPv6: no extension
+        headers, traffic class and flow label 0, hop limit 64.
         """
         tcp = struct.pack(
             "!HHIIHHHH",
@@ -95,10 +98,11 @@ class Segment:
             0,
         )
         tcp += self.options + self.data
-        pseudo = struct.pack(
-            "!4s4sBBH", self.source.packed, self.destination.packed, 0, PROTOCOL_TCP, len(tcp)
-        )
+        ends = self.source.packed + self.destination.packed
+        pseudo = ends + struct.pack("!II", len(tcp), PROTOCOL_TCP)
         tcp = tcp[:16] + checksum(pseudo + tcp).to_bytes(2, "big") + tcp[18:]
+        if self.source.version == 6:
+            return struct.pack("!IHBB", 6 << 28, len(tcp), PROTOCOL_TCP, TTL) + ends + tcp
         ip = struct.pack(
             "!BBHHHBBH4s4s",
             0x45,

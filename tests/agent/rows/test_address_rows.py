@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """IPv6 service addresses and denied networks as rows, and how they get into the maps."""
 
-from ipaddress import IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 import msgspec
@@ -149,4 +149,4 @@ def test_a_network_that_is_denied_before_and_after_is_so_between(six: set[Path])
 
 def test_the_kind_of_an_ipv6_address_is_that_of_its_words() -> None:
     words = 0x20010DB8 ^ 0x00000001 ^ 0x0 ^ 0x2
-    assert kind_of(SIX2) == kind_of(desired.IPv4Address(words))
+    assert kind_of(SIX2) == kind_of(IPv4Address(words))
