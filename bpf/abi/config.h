@@ -403,4 +403,8 @@ struct ipos_member {
 	__u16 zero;
 };
 
+struct ipos_identity { /* map `identities`: by which IPv6 frames and rows name a server */
+	__be32 address;
+};
+
 #endif /* IPOS_ABI_CONFIG_H */

@@ -3,7 +3,7 @@
 #ifndef IPOS_ARP_PACKET_H
 #define IPOS_ARP_PACKET_H
 
-#include "lib/maps.h"
+#include "lib/held_address.h"
 
 #define ARP_ETHERNET 1
 #define ARP_REQUEST 1
@@ -24,14 +24,6 @@ IPOS_INLINE int arp_is_request(const struct arp *a)
 	return a->hardware == bpf_htons(ARP_ETHERNET) && a->protocol == bpf_htons(ETH_P_IP) &&
 	       a->hardware_len == ETH_ALEN && a->protocol_len == 4 &&
 	       a->operation == bpf_htons(ARP_REQUEST);
-}
-
-/* The row of an address without a port: what answers for it; NULL: no service's. */
-IPOS_INLINE struct ipos_address *address_alone(__u32 ip)
-{
-	struct ipos_address_key key = { .ip = ip };
-
-	return bpf_map_lookup_elem(&FAMILY(addresses), &key);
 }
 
 #endif /* IPOS_ARP_PACKET_H */

@@ -166,10 +166,10 @@ IPOS_APART int reply_becomes(struct __sk_buff *skb, const struct ipos_settings *
 	if (n)
 		tcp->check = (__u16)~fold((__u16)~tcp->check + bytes_sum(w, n) + bpf_htons(n));
 	l2_write(w->saved, r->mac, front_mac_of(set, s->tuple.service_ip), set->front_vlan,
-		 ETH_P_IP);
+		 ETH_P_FAMILY);
 	ip_write((void *)w->saved + l2, s->tuple.service_ip, s->tuple.client_ip,
-		 sizeof(struct iphdr) + tcp_len + n);
-	l2 += sizeof(struct iphdr);
+		 IP_LEN + tcp_len + n);
+	l2 += IP_LEN;
 	len = l2 + tcp_len;
 	tag_off(skb);
 	if (bpf_skb_change_tail(skb, len + n, 0) || bpf_skb_store_bytes(skb, 0, w->saved, l2, 0) ||

@@ -7,7 +7,7 @@
 #define IPOS_FAMILY_H
 
 #include "abi/ipos.h"
-#include "lib/seam.h"
+#include "lib/checksum.h"
 
 #if IPOS_FAMILY == 6
 typedef struct ipv6hdr ip_header;
@@ -97,6 +97,18 @@ IPOS_INLINE __u32 ip_low(ipos_ip ip)
 	return ip;
 }
 #endif
+
+/* What clients are told apart by where their network counts and not they themselves. */
+IPOS_INLINE __u32 ip_network(ipos_ip ip)
+{
+#if IPOS_FAMILY == 6
+	__u64 network = ip_first(ip);
+
+	return network ^ network >> 32;
+#else
+	return ip;
+#endif
+}
 
 /* ---- headers -------------------------------------------------------------------------------- */
 
@@ -203,6 +215,11 @@ IPOS_INLINE void sock_tuple(struct bpf_sock_tuple *at, const struct ipos_tuple *
 	IP_AT(&at->SOCK_TUPLE.daddr, 0) = t->service_ip;
 	at->SOCK_TUPLE.sport = t->client_port;
 	at->SOCK_TUPLE.dport = t->service_port;
+}
+
+IPOS_INLINE void sock_daddr(struct bpf_sock_tuple *at, ipos_ip ip)
+{
+	IP_AT(&at->SOCK_TUPLE.daddr, 0) = ip;
 }
 
 /* Where a service's application listens on this server; 0: on any address. */

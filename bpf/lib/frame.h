@@ -12,7 +12,14 @@
 
 /* Figure lengths are header and payload; frames on the wire have at least this much. */
 #define FRAME_MIN 60U
-#define TYPE1_LEN (IPOS_HEADER_LEN + IPOS_CONNECTION_LEN)
+#define FRAME_PADDED(n) ((n) < FRAME_MIN ? FRAME_MIN : (n))
+/* A notice, and types 10 to 12, without a VLAN tag. */
+#define NOTICE_LEN FRAME_PADDED(sizeof(struct ethhdr) + HEADER_LEN + TRAILER_LEN)
+#define LOCATED_LEN FRAME_PADDED(sizeof(struct ethhdr) + HEADER_LEN + sizeof(struct ipos_located))
+#define LEARNED_LEN FRAME_PADDED(sizeof(struct ethhdr) + HEADER_LEN + sizeof(struct ipos_learned))
+#define SHORT_ROOM (IPOS_FAMILY == 6 ? 96 : 72) /* for any of them, with a tag */
+#define TYPE1_LEN (HEADER_LEN + CONNECTION_LEN)
+#define TYPE1_TAGGED (TYPE1_LEN - 16)
 
 #define L2_MAX (sizeof(struct ethhdr) + sizeof(struct vlan_tag))
 
@@ -72,6 +79,16 @@ IPOS_INLINE void header_copy(void *to, const void *from)
 {
 	AT64(to, 0) = AT64(from, 0);
 	AT64(to, 8) = AT64(from, 8);
+#if IPOS_FAMILY == 6
+	AT64(to, 16) = AT64(from, 16);
+	AT64(to, 24) = AT64(from, 24);
+#endif
+}
+
+/* Of a header, here or in a packet. */
+IPOS_INLINE ipos_ip header_client(const void *h)
+{
+	return IP_AT(h, IPOS_FAMILY == 6 ? offsetof(struct ipos_header6, client_ip) : 0);
 }
 
 /* `at` has room for L2_MAX. */
@@ -93,33 +110,39 @@ IPOS_INLINE void l2_write(void *at, const __u8 *to, const __u8 *from, __u16 vlan
 
 IPOS_INLINE __u16 header_sum(const struct ipos_header *h)
 {
-	return fold((__u64)AT32(h, 0) + AT32(h, 4) + AT32(h, 8) + AT32(h, 12));
+	__u64 sum = (__u64)AT32(h, 0) + AT32(h, 4) + AT32(h, 8) + AT32(h, 12);
+
+	return fold(IPOS_FAMILY == 6 ? sum + ip_sum(header_client(h)) : sum);
 }
 
 /* In two words, as a tag reads it: what was just written in smaller pieces is read slowly. */
 IPOS_INLINE void header_write_of(void *at, const struct ipos_tuple *t, __u32 endpoint_ip,
 				 __u16 endpoint_port, __u8 type, __u8 protocol)
 {
-	__u64 first = t->client_ip | (__u64)t->client_port << 32 | (__u64)endpoint_ip << 48;
+	__u64 first = ip_low(t->client_ip) | (__u64)t->client_port << 32 | (__u64)endpoint_ip << 48;
 	__u64 second = endpoint_ip >> 16 | (__u64)endpoint_port << 16 | (__u64)type << 32 |
 		       (__u64)protocol << 40;
-	__u16 sum =
-		fold((first & 0xffffffff) + (first >> 32) + (second & 0xffffffff) + (second >> 32));
+	__u64 more = IPOS_FAMILY == 6 ? ip_sum(t->client_ip) : 0;
+	__u16 sum = fold((first & 0xffffffff) + (first >> 32) + (second & 0xffffffff) +
+			 (second >> 32) + more);
 
 	AT64(at, 0) = first;
 	AT64(at, 8) = second | (__u64)(__u16)~sum << 48;
+#if IPOS_FAMILY == 6
+	IP_AT(at, 16) = t->client_ip;
+#endif
 }
 
 /* The same of a TCP connection. */
 IPOS_INLINE void header_write(void *at, const struct ipos_tuple *t, __u32 endpoint_ip,
 			      __u16 endpoint_port, __u8 type)
 {
-	header_write_of(at, t, endpoint_ip, endpoint_port, type, IPOS_TCP);
+	header_write_of(at, t, endpoint_ip, endpoint_port, type, FAMILY_TCP);
 }
 
 IPOS_INLINE __u8 protocol_of(const struct ipos_tuple *t)
 {
-	return t->protocol == IPPROTO_UDP ? IPOS_UDP : IPOS_TCP;
+	return IPOS_FAMILY == 4 && t->protocol == IPPROTO_UDP ? IPOS_UDP : FAMILY_TCP;
 }
 
 IPOS_INLINE int header_checksum_right(const struct ipos_header *h)
@@ -169,7 +192,7 @@ struct wide_tag {
 	__u64 words[2];
 };
 
-/* The 16-byte tag of a type 1: over the 146 bytes in w->words. */
+/* The 16-byte tag of a type 1: over all before it, in w->words, which is zero in its place. */
 IPOS_FUNCTION int tag_wide(const struct ipos_settings *set, const struct ipos_scratch *w,
 			   struct wide_tag *out, __u32 other)
 {
@@ -181,9 +204,9 @@ IPOS_FUNCTION int tag_wide(const struct ipos_settings *set, const struct ipos_sc
 	if (!(set->flags & IPOS_AUTHENTICATE))
 		return 0;
 	tag_start(&s, set, other, 1);
-	for (__u32 i = 0; i < 18; i++)
+	for (__u32 i = 0; i < TYPE1_TAGGED / 8; i++)
 		sip_word(&s, w->words[i]);
-	sip_end_wide(&s, w->words[18], 146, out->words);
+	sip_end_wide(&s, w->words[TYPE1_TAGGED / 8], TYPE1_TAGGED, out->words);
 	return 0;
 }
 
@@ -255,10 +278,36 @@ struct notice {
 
 /* A notice's tag covers the MAC addresses too: its sender and its receiver. */
 #define TRAILER_TAGGED (offsetof(struct ipos_trailer, tag))
-#define NOTICE_TAGGED (IPOS_HEADER_LEN + TRAILER_TAGGED + 2 * ETH_ALEN)
+#define NOTICE_TAGGED (HEADER_LEN + TRAILER_TAGGED + 2 * ETH_ALEN)
 #define LEARNED_TAGGED (offsetof(struct ipos_learned, tag))
 #define NUMBERS_TAGGED (offsetof(struct ipos_numbers, tag))
 #define PROBE_TAGGED (offsetof(struct ipos_probe, tag))
+
+/*
+ * The first `bytes` of a frame being built, from our header on, become those of w->words.  IPv6's are
+ * so many that they are copied one word after another: a compiler would have them all on the stack.
+ */
+IPOS_INLINE void words_take(struct ipos_scratch *w, const void *h, __u32 bytes)
+{
+#if IPOS_FAMILY == 6
+#pragma unroll
+	for (__u32 i = 0; i < bytes / 8; i++)
+		w->words[i] = AT64(h, i * 8);
+	if (bytes % 8)
+		w->words[bytes / 8] = AT32(h, bytes / 8 * 8);
+#else
+	__builtin_memcpy(w->words, h, bytes);
+#endif
+}
+
+/* Zeros behind the last of `bytes` in w->words, a multiple of 4: they come with it into a tag. */
+IPOS_INLINE void words_end(struct ipos_scratch *w, __u32 bytes)
+{
+	if (bytes % 8)
+		AT32(w->words, bytes) = 0;
+	else
+		w->words[bytes / 8] = 0;
+}
 
 /*
  * Behind the header and trailer of a notice in w->words, and over its tag, what its tag covers
@@ -266,11 +315,11 @@ struct notice {
  */
 IPOS_INLINE void notice_macs(struct ipos_scratch *w, const __u8 *to, const __u8 *from)
 {
-	__u8 *macs = (void *)w->words + IPOS_HEADER_LEN + TRAILER_TAGGED;
+	__u8 *macs = (void *)w->words + HEADER_LEN + TRAILER_TAGGED;
 
 	mac_copy(macs, to);
 	mac_copy(macs + ETH_ALEN, from);
-	w->words[NOTICE_TAGGED / 8] = 0;
+	words_end(w, NOTICE_TAGGED);
 }
 
 /*
@@ -285,20 +334,20 @@ IPOS_APART int notice_write(const struct ipos_settings *set, struct ipos_scratch
 	struct ipos_header *h;
 	__u64 tag;
 
-	__builtin_memset(w->frame, 0, 72);
+	__builtin_memset(w->frame, 0, SHORT_ROOM);
 	l2_write(w->frame, to, set->back_mac, vlan, set->ethertype);
 	h = (void *)w->frame + l2;
-	trailer = (void *)(h + 1);
+	trailer = (void *)h + HEADER_LEN;
 	header_write_of(h, t, n->endpoint_ip, n->endpoint_port, n->type, protocol_of(t));
 	trailer->service_ip = t->service_ip;
 	trailer->service_port = t->service_port;
 	trailer->reason = bpf_htons(n->reason);
 	trailer->iss = bpf_htonl(n->iss);
-	__builtin_memcpy(w->words, h, IPOS_HEADER_LEN + TRAILER_TAGGED);
+	words_take(w, h, HEADER_LEN + TRAILER_TAGGED);
 	notice_macs(w, to, set->back_mac);
 	tag = tag_of(set, w, NOTICE_TAGGED, 0);
 	__builtin_memcpy(trailer->tag, &tag, IPOS_TAG_LEN);
-	return l2 - sizeof(struct ethhdr) + FRAME_MIN;
+	return l2 - sizeof(struct ethhdr) + NOTICE_LEN;
 }
 
 #endif /* IPOS_FRAME_H */

@@ -7,8 +7,7 @@
 #ifndef IPOS_MAPS_H
 #define IPOS_MAPS_H
 
-#include "abi/ipos.h"
-#include "lib/seam.h"
+#include "lib/packet.h"
 
 /* Writer: agent.  Fixed size. */
 IPOS_MAP(settings, ARRAY, __u32, struct ipos_settings, 1);
@@ -78,6 +77,7 @@ IPOS_FAMILY_MAP(questions, LRU_HASH, struct ipos_tuple, struct ipos_question, 65
 /* Writer: data plane.  Fixed size; the last slot is of all sources. */
 IPOS_MAP(locates, ARRAY, __u32, struct ipos_guesses, IPOS_GUESSES_SLOTS);
 
+#if IPOS_FAMILY == 4
 /*
  * Writer: data plane; the agent takes idle rows away.  Full: the flow stays in `udp_new`, where it
  * can be evicted.
@@ -92,6 +92,7 @@ IPOS_MAP(udp_fragments, LRU_HASH, struct ipos_fragment_key, struct ipos_fragment
 IPOS_MAP(udp_used, ARRAY, __u32, __u32, IPOS_SHARES_SLOTS);
 /* Writer: agent.  Fixed size.  As `hold_returned`. */
 IPOS_MAP(udp_returned, ARRAY, __u32, __u32, IPOS_SHARES_SLOTS);
+#endif
 
 /* Writer: data plane, and the agent for what it hears.  The least recently used row goes. */
 IPOS_MAP(cookies, LRU_HASH, struct ipos_cookie_key, struct ipos_cookie, 131072);
@@ -135,6 +136,11 @@ IPOS_RING(awaiting, 262144);  /* the same */
 /* Writer: `ipos capture`, as long as it lives: until when frames are copied, boottime. */
 IPOS_MAP(capture_until, ARRAY, __u32, __u64, 1);
 
+#if IPOS_FAMILY == 6
+/* Writer: agent.  Fixed size.  The server that four bytes name. */
+IPOS_MAP(identities, HASH, struct ipos_identity, struct ipos_member, IPOS_SERVERS_MAX);
+#endif
+
 /* Where a socket of our kernel's stands. */
 struct stands {
 	__u32 rcv_nxt;
@@ -162,6 +168,8 @@ struct reading { /* of one packet of a followed connection */
  * verifier forgets what it knew of a scalar, so that loops converge.
  */
 enum ipos_program { IPOS_PROG_XDP, IPOS_PROG_INGRESS, IPOS_PROG_EGRESS, IPOS_PROGRAMS };
+
+#define FRAME_ROOM (IPOS_FAMILY == 6 ? 224 : 192)
 
 struct ipos_scratch {
 	__u8 tcp[64]; /* a TCP header with its options, zero padded */
@@ -191,7 +199,7 @@ struct ipos_scratch {
 	__u32 round;			   /* how often it has gone round, see goes_round() */
 	__be32 question;		   /* of the type 5 that was made last */
 	__u64 words[24];		   /* what a MAC is computed over, zero padded */
-	__u8 frame[192];		   /* a frame being built */
+	__u8 frame[FRAME_ROOM];		   /* a frame being built */
 	__u8 saved[144];		   /* the frame it is built in, to be put back */
 	__u8 bytes[IPOS_CHUNK];		   /* payload being looked at */
 	struct ipos_request request;	   /* what its head says */
@@ -206,10 +214,22 @@ struct ipos_scratch {
 	struct ipos_endpoint endpoint;
 	struct ipos_forward forward;
 	struct reading reading;
+#if IPOS_FAMILY == 6
+	struct segment segment;	   /* the packet at hand: the stack has no room for it */
+	__u64 arrived[12];	   /* one that comes in a frame */
+#endif
 	__u64 now;		   /* when request_place() was asked, boottime clock */
 	__u32 pool, rule;	   /* what it has found */
 	__u8 text[2 * IPOS_CHUNK]; /* what HTTP/2 says, out of its coding */
 };
+
+/* Where a program has the packet at hand. */
+#if IPOS_FAMILY == 6
+#define SEGMENT(s, w) struct segment *s = &(w)->segment
+#else
+#define SEGMENT(s, w) struct segment s##_here, *s = &s##_here
+#endif
+
 IPOS_FAMILY_MAP(scratch, PERCPU_ARRAY, __u32, struct ipos_scratch, IPOS_PROGRAMS);
 
 IPOS_INLINE struct ipos_scratch *scratch_of(__u32 program)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * What a client network has of the hold pool.  A network is a /24.  Its pieces are counted in two
+ * What a client network has of the hold pool.  A network is a /24, of IPv6 a /64, which is known by
+ * four bytes of a keyed hash here: client_word().  Its pieces are counted in two
  * slots of a table of fixed size, chosen by a keyed hash, and the lower number of the two counts:
  * a network that shares one slot with a greedy one does not pay for it.
  *
@@ -16,6 +17,30 @@
 #define SHARE_PARTS 4	/* of what is free, one network may have one part */
 #define SHARE_LEAST 16U /* pieces that every network may have: the longest head */
 #define RESERVE_PARTS 8 /* of the pool, one part is for requests that are decided */
+
+#if IPOS_FAMILY == 6
+/* Four bytes that stand for a client's /64 where clients are counted. */
+IPOS_FUNCTION __u32 network_word(__u64 network)
+{
+	struct ipos_settings *set = settings_now();
+	__u64 key[2] = { set ? set->vouch : 0, 3 };
+	struct sip s;
+
+	sip_start(&s, key, 0);
+	sip_word(&s, network);
+	return sip_end(&s, 0, 8);
+}
+
+IPOS_INLINE __u32 client_word(ipos_ip ip)
+{
+	return network_word(ip_first(ip));
+}
+#else
+IPOS_INLINE __u32 client_word(ipos_ip ip)
+{
+	return ip;
+}
+#endif
 
 /* The keyed hash of a client's network, which chooses its slots. */
 IPOS_INLINE __u64 network_hash(const struct ipos_settings *set, __u32 client_ip)

@@ -93,7 +93,7 @@ IPOS_INLINE void options_clear(struct ipos_scratch *w)
 	w->cursor = sizeof(struct tcphdr);
 	w->option_flags = 0;
 	w->ts_value = w->ts_echo = 0;
-	w->mss = IPOS_MSS_MIN;
+	w->mss = FAMILY_MSS_MIN;
 	w->wscale = IPOS_WSCALE_NONE;
 }
 
@@ -112,8 +112,8 @@ IPOS_FUNCTION int options_parse(struct ipos_scratch *w, __u32 header_len)
 	for (int i = 0; i < 40; i++)
 		if (!option_next(w, header_len))
 			break;
-	if (w->mss < IPOS_MSS_MIN)
-		w->mss = IPOS_MSS_MIN;
+	if (w->mss < FAMILY_MSS_MIN)
+		w->mss = FAMILY_MSS_MIN;
 	return 0;
 }
 

@@ -5,8 +5,7 @@
 #ifndef IPOS_CORE_PARSE_H
 #define IPOS_CORE_PARSE_H
 
-#include "abi/ipos.h"
-#include "lib/seam.h"
+#include "lib/family.h"
 
 enum tcp_flag {
 	TCP_FIN = 1,
@@ -27,7 +26,7 @@ enum parsed {
 	PARSED_TCP,
 	PARSED_ICMP,
 	PARSED_FRAGMENT,  /* a piece of a TCP packet, with or without its ports */
-	PARSED_OPTIONS,	  /* TCP behind IP options */
+	PARSED_OPTIONS,	  /* TCP behind IP options; of IPv6 anything behind extension headers */
 	PARSED_MALFORMED, /* TCP, and a length contradicts another */
 };
 
@@ -115,7 +114,7 @@ IPOS_INLINE enum parsed parse_l2(void *data, void *end, __u16 ethertype, struct 
 		return PARSED_OTHER;
 	type = *(__be16 *)(data + offsetof(struct ethhdr, h_proto)); /* at once, not by bytes */
 	s->l2 = sizeof(*eth);
-	if (likely(type == bpf_htons(ETH_P_IP)))
+	if (likely(type == bpf_htons(ETH_P_FAMILY)))
 		return PARSED_IP;
 	if (unlikely(type == bpf_htons(ETH_P_8021Q))) {
 		if ((void *)(tag + 1) > end)
@@ -128,13 +127,59 @@ IPOS_INLINE enum parsed parse_l2(void *data, void *end, __u16 ethertype, struct 
 		return PARSED_TAGS;
 	if (type == bpf_htons(ethertype))
 		return PARSED_IPOS;
-	return type == bpf_htons(ETH_P_IP) ? PARSED_IP : PARSED_OTHER;
+	return type == bpf_htons(ETH_P_FAMILY) ? PARSED_IP : PARSED_OTHER;
 }
 
+#if IPOS_FAMILY == 6
+/* Whether our kernel could find TCP behind a header of that kind. */
+IPOS_INLINE int is_extension(__u8 header)
+{
+	return header == IPPROTO_HOPOPTS || header == IPPROTO_ROUTING || header == IPPROTO_DSTOPTS ||
+	       header == IPPROTO_AH || header == IPPROTO_MH;
+}
+
+/* Of a packet that begins a fragment header at `at`. */
+IPOS_INLINE enum parsed parse_fragment(const __u8 *at, const void *end)
+{
+	if ((void *)(at + 1) > end)
+		return PARSED_FRAGMENT;
+	return *at == IPPROTO_TCP || *at == IPPROTO_FRAGMENT || is_extension(*at) ? PARSED_FRAGMENT
+										   : PARSED_OTHER;
+}
+
+/*
+ * From s->l2 on; `frame_len` is the length on the wire, which may exceed data..end.  No chain of
+ * headers is followed: what stands behind another one than TCP's is no packet of a service's.
+ */
+IPOS_INLINE enum parsed parse_ip(void *data, void *end, __u32 frame_len, struct segment *s)
+{
+	ip_header *ip = data + (s->l2 & 0x3f);
+	enum parsed what;
+	__u32 ip_len;
+
+	if ((void *)(ip + 1) > end || ip->version != 6)
+		return PARSED_OTHER;
+	s->tuple.client_ip = ip_source(ip);
+	s->tuple.service_ip = ip_destination(ip);
+	s->tuple.protocol = ip->nexthdr;
+	ip_len = ip_total(ip);
+	s->l4 = s->l2 + IP_LEN;
+	if (ip->nexthdr == IPPROTO_ICMPV6)
+		return PARSED_ICMP;
+	if (ip->nexthdr == IPPROTO_FRAGMENT)
+		return parse_fragment((void *)(ip + 1), end);
+	if (is_extension(ip->nexthdr))
+		return PARSED_OPTIONS;
+	if (ip->nexthdr != IPPROTO_TCP)
+		return PARSED_OTHER;
+	what = parse_tcp(data, end, s, ip_len);
+	return ip_len + s->l2 > frame_len ? PARSED_MALFORMED : what;
+}
+#else
 /* From s->l2 on; `frame_len` is the length on the wire, which may exceed data..end. */
 IPOS_INLINE enum parsed parse_ip(void *data, void *end, __u32 frame_len, struct segment *s)
 {
-	struct iphdr *ip = data + (s->l2 & 0x3f);
+	ip_header *ip = data + (s->l2 & 0x3f);
 	__u32 ip_len, header_len;
 	enum parsed what;
 
@@ -158,6 +203,13 @@ IPOS_INLINE enum parsed parse_ip(void *data, void *end, __u32 frame_len, struct 
 	if (ip_len + s->l2 > frame_len)
 		return PARSED_MALFORMED;
 	return what;
+}
+#endif
+
+/* Whether what was parsed has ports. */
+IPOS_INLINE int has_ports(enum parsed what)
+{
+	return what != PARSED_FRAGMENT && (IPOS_FAMILY == 4 || what != PARSED_OPTIONS);
 }
 
 #define HOST_NET bpf_htonl(0x7f000000) /* 127.0.0.0/8: what never leaves a host */
@@ -197,49 +249,6 @@ IPOS_INLINE int frame_to_all(void *data, void *end)
 	__u16 *to = data;
 
 	return data + sizeof(struct ethhdr) <= end && (to[0] & to[1] & to[2]) == 0xffff;
-}
-
-/* ---- checksums (RFC 1071) ------------------------------------------------------------- */
-
-IPOS_INLINE __u16 fold(__u64 sum)
-{
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return sum;
-}
-
-/* The sum of whole 16-bit words in memory order; `bytes` is even and constant. */
-IPOS_INLINE __u64 sum_words(const void *at, __u32 bytes)
-{
-	const __u16 *word = at;
-	__u64 sum = 0;
-
-#pragma unroll
-	for (__u32 i = 0; i < bytes / 2; i++)
-		sum += word[i];
-	return sum;
-}
-
-/*
- * The same by twice as long ones.  Not for what has just been written in shorter pieces: the
- * processor would wait until they are in its cache.
- */
-IPOS_INLINE __u64 sum_dwords(const void *at, __u32 bytes)
-{
-	const __u32 *word = at;
-	__u64 sum = 0;
-
-#pragma unroll
-	for (__u32 i = 0; i < bytes / 4; i++)
-		sum += word[i];
-	return sum;
-}
-
-IPOS_INLINE __u64 sum_pseudo(__be32 source, __be32 destination, __u32 tcp_bytes)
-{
-	return (__u64)source + destination + bpf_htons(IPPROTO_TCP) + bpf_htons(tcp_bytes);
 }
 
 #endif /* IPOS_CORE_PARSE_H */

@@ -60,7 +60,7 @@ IPOS_FUNCTION __u64 packet_tag_made(struct ipos_scratch *w, __u32 headers, __u32
 
 	if (!key || !set || !w || !(set->flags & IPOS_AUTHENTICATE))
 		return 0;
-	for (__u32 i = 0; i < IPOS_NH_HEADERS; i++) {
+	for (__u32 i = 0; i < NH_HEADERS; i++) {
 		if (i * 8 >= headers)
 			break;
 		nh_word(&sum, key, i, w->words[i]);
@@ -68,7 +68,7 @@ IPOS_FUNCTION __u64 packet_tag_made(struct ipos_scratch *w, __u32 headers, __u32
 	for (__u32 i = 0; i < IPOS_TAGGED_MAX / 8; i++) {
 		if (i * 8 >= n)
 			break;
-		nh_word(&sum, key, IPOS_NH_HEADERS + i, AT64(w->bytes, i * 8));
+		nh_word(&sum, key, NH_HEADERS + i, AT64(w->bytes, i * 8));
 	}
 	return nh_end(&sum, key, headers, n);
 }

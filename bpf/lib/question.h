@@ -119,11 +119,11 @@ IPOS_INLINE int question_believed(const struct ipos_settings *set, __u16 sent, _
 /* What a type 12's tag covers behind header and body in w->words, as notice_macs(). */
 IPOS_INLINE void located_macs(struct ipos_scratch *w, const __u8 *to, const __u8 *from)
 {
-	__u8 *macs = (void *)w->words + IPOS_HEADER_LEN + LOCATED_TAGGED;
+	__u8 *macs = (void *)w->words + HEADER_LEN + LOCATED_TAGGED;
 
 	mac_copy(macs, to);
 	mac_copy(macs + ETH_ALEN, from);
-	w->words[(IPOS_HEADER_LEN + LOCATED_TAGGED + 2 * ETH_ALEN) / 8] = 0;
+	words_end(w, HEADER_LEN + LOCATED_TAGGED + 2 * ETH_ALEN);
 }
 
 /* The whole type 12 at w->frame.  Returns its length. */
@@ -136,10 +136,10 @@ IPOS_APART int located_write(const struct ipos_settings *set, struct ipos_scratc
 	struct ipos_header *h;
 	__u64 tag;
 
-	__builtin_memset(w->frame, 0, 72);
+	__builtin_memset(w->frame, 0, SHORT_ROOM);
 	l2_write(w->frame, to, set->back_mac, set->back_vlan, set->ethertype);
 	h = (void *)w->frame + l2;
-	body = (void *)(h + 1);
+	body = (void *)h + HEADER_LEN;
 	header_write(h, t, set->self_ip, ep->endpoint_port, IPOS_LOCATED);
 	body->service_ip = t->service_ip;
 	body->service_port = t->service_port;
@@ -147,11 +147,11 @@ IPOS_APART int located_write(const struct ipos_settings *set, struct ipos_scratc
 	body->iss = bpf_htonl(ep->hs.iss);
 	body->irs = bpf_htonl(ep->hs.irs);
 	body->question = ep->question;
-	__builtin_memcpy(w->words, h, IPOS_HEADER_LEN + LOCATED_TAGGED);
+	words_take(w, h, HEADER_LEN + LOCATED_TAGGED);
 	located_macs(w, to, set->back_mac);
-	tag = tag_of(set, w, IPOS_HEADER_LEN + LOCATED_TAGGED + 2 * ETH_ALEN, 0);
+	tag = tag_of(set, w, HEADER_LEN + LOCATED_TAGGED + 2 * ETH_ALEN, 0);
 	__builtin_memcpy(body->tag, &tag, IPOS_TAG_LEN);
-	return l2 - sizeof(struct ethhdr) + FRAME_MIN;
+	return l2 - sizeof(struct ethhdr) + LOCATED_LEN;
 }
 
 #endif /* IPOS_QUESTION_H */

@@ -53,7 +53,7 @@ IPOS_INLINE __u32 reply_syn_options(struct ipos_scratch *w, const struct reply *
 	__u32 flags = w->option_flags;
 	__u8 *o = w->frame;
 
-	put_u32(o + 20, OPTION_MSS << 24 | 4 << 16 | IPOS_MSS);
+	put_u32(o + 20, OPTION_MSS << 24 | 4 << 16 | FAMILY_MSS);
 	if (flags & IPOS_OPT_TIMESTAMPS) {
 		put_u32(o + 24, flags & IPOS_OPT_SACK ? 0x0402080a : 0x0101080a);
 		put_u32(o + 28, r->ts_value);
@@ -102,26 +102,13 @@ IPOS_APART int reply_header(struct ipos_scratch *w, const struct segment *s, con
 	return len;
 }
 
-IPOS_INLINE void ip_write(struct iphdr *ip, __be32 from, __be32 to, __u32 ip_len)
-{
-	__be32 length = bpf_htonl(0x45000000 | ip_len), whole = bpf_htonl(0x4000);
-	__be32 life = bpf_htonl(64 << 24 | IPPROTO_TCP << 16), *word = (void *)ip;
-
-	word[0] = length;
-	word[1] = whole;
-	word[2] = life;
-	ip->check = (__u16)~fold((__u64)length + whole + life + from + to);
-	word[3] = from;
-	word[4] = to;
-}
-
 /* Turns the frame into the reply and sends it.  Returns the XDP action. */
 IPOS_APART int reply_send(struct xdp_md *ctx, struct ipos_scratch *w, const struct segment *s,
 			  const struct reply *r)
 {
 	__u32 tcp_len = reply_header(w, s, r) & 63, l2 = s->l2 & 31;
 	__u32 frame_len = bpf_xdp_get_buff_len(ctx);
-	__u32 new_len = l2 + sizeof(struct iphdr) + tcp_len;
+	__u32 new_len = l2 + IP_LEN + tcp_len;
 	void *data, *end, *ip;
 
 	if (tcp_len < sizeof(struct tcphdr) || tcp_len > 60)
@@ -134,11 +121,11 @@ IPOS_APART int reply_send(struct xdp_md *ctx, struct ipos_scratch *w, const stru
 	end = (void *)(long)ctx->data_end;
 	ip = data + l2;
 	IPOS_OPAQUE(ip); /* else a compiler takes the second of these bounds for the first's, too */
-	if (data + sizeof(struct ethhdr) > end || ip + sizeof(struct iphdr) > end)
+	if (data + sizeof(struct ethhdr) > end || ip + IP_LEN > end)
 		return XDP_DROP;
 	mac_swap(data);
-	ip_write(ip, s->tuple.service_ip, s->tuple.client_ip, sizeof(struct iphdr) + tcp_len);
-	if (bpf_xdp_store_bytes(ctx, l2 + sizeof(struct iphdr), w->frame, tcp_len)) {
+	ip_write(ip, s->tuple.service_ip, s->tuple.client_ip, IP_LEN + tcp_len);
+	if (bpf_xdp_store_bytes(ctx, l2 + IP_LEN, w->frame, tcp_len)) {
 		count(COUNT_DROP_EMIT);
 		return XDP_DROP;
 	}

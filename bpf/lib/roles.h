@@ -19,13 +19,21 @@
 /* More rows than that of one slot are refused: a count does not run over into the next one. */
 #define ROLE_MOST ((1ULL << ROLE_BITS) - 4096)
 
+#define MIX 0x9e3779b97f4a7c15ULL
+
 /* The high bits are the well mixed ones. */
 IPOS_INLINE __u64 tuple_mix(const struct ipos_tuple *t)
 {
+#if IPOS_FAMILY == 6
+	__u64 mix = ip_first(t->client_ip) * MIX ^ ip_last(t->client_ip);
+
+	mix = (mix ^ mix >> 32) * MIX ^ ip_last(t->service_ip) ^ ip_first(t->service_ip) >> 32;
+	mix = (mix ^ mix >> 32) ^ ((__u64)t->client_port << 16 | t->service_port) << 24;
+#else
 	__u64 mix = ((__u64)t->client_ip << 32 | (__u32)t->client_port << 16 | t->service_port) ^
 		    t->service_ip;
-
-	return mix * 0x9e3779b97f4a7c15ULL;
+#endif
+	return mix * MIX;
 }
 
 IPOS_INLINE __u64 *roles_slot(const struct ipos_tuple *t)

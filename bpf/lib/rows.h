@@ -9,6 +9,12 @@
 #include "lib/lock.h"
 #include "lib/roles.h"
 
+#if IPOS_FAMILY == 6
+#define FAMILY_GATE(g) ((g)->deny6_empty)
+#else
+#define FAMILY_GATE(g) ((g)->deny_empty)
+#endif
+
 #define OFFER_AGAIN_MS 50 /* an unanswered type 1 is repeated after this */
 #define DENIAL_MS 1000	  /* a packet, and what an owner says of it, are no older */
 
@@ -26,7 +32,7 @@ IPOS_INLINE __u32 offered_since(const struct ipos_forward *f, __u64 now)
 }
 
 /* The service at an address, or NULL. */
-IPOS_INLINE struct ipos_address *address_of(__u32 ip, __u16 port)
+IPOS_INLINE struct ipos_address *address_of(ipos_ip ip, __u16 port)
 {
 	struct ipos_address_key key = { .ip = ip, .port = port, .protocol = IPPROTO_TCP };
 
@@ -35,22 +41,42 @@ IPOS_INLINE struct ipos_address *address_of(__u32 ip, __u16 port)
 
 /*
  * The same for what was parsed: a fragment belongs to every service of its address, because only
- * the first one has ports, and not all of them if that one is short.
+ * the first one has ports, and not all of them if that one is short.  So does what has extension
+ * headers.
  */
 IPOS_INLINE struct ipos_address *address_parsed(const struct segment *s, enum parsed what)
 {
 	struct ipos_address_key any = { .ip = s->tuple.service_ip };
 
-	return what == PARSED_FRAGMENT ? bpf_map_lookup_elem(&FAMILY(addresses), &any)
-				       : address_of(s->tuple.service_ip, s->tuple.service_port);
+	return !has_ports(what) ? bpf_map_lookup_elem(&FAMILY(addresses), &any)
+				: address_of(s->tuple.service_ip, s->tuple.service_port);
 }
 
-IPOS_INLINE int denied(__u32 ip)
+IPOS_INLINE int denied(ipos_ip ip)
 {
-	struct ipos_prefix key = { .prefix_len = 32, .ip = ip };
+	struct ipos_prefix key = { .prefix_len = IP_BITS, .ip = ip };
 	const struct ipos_gates *g = gates_now();
 
-	return (!g || !g->deny_empty) && bpf_map_lookup_elem(&FAMILY(deny), &key) != NULL;
+	return (!g || !FAMILY_GATE(g)) && bpf_map_lookup_elem(&FAMILY(deny), &key) != NULL;
+}
+
+/*
+ * The server that four bytes name in frames and rows of connections to `port`: the one that lists
+ * them as its service address.  IPv6 has a table of its own for that.  Returns its index, 0 for none.
+ */
+IPOS_INLINE __u16 server_named(__be32 name, __u16 port)
+{
+#if IPOS_FAMILY == 6
+	struct ipos_identity key = { .address = name };
+	struct ipos_member *found = bpf_map_lookup_elem(&identities, &key);
+
+	(void)port;
+	return found ? found->server : 0;
+#else
+	struct ipos_address *found = address_of(name, port);
+
+	return found ? found->holder : 0;
+#endif
 }
 
 IPOS_INLINE int interface_is(__u32 ifindex, __u16 vlan, __u32 wanted, __u16 wanted_vlan)
@@ -97,7 +123,7 @@ IPOS_FUNCTION int holding_free(const struct ipos_tuple *t)
 		bpf_map_push_elem(&hold_free, &index, 0);
 		pieces++;
 	}
-	share_add(t->client_ip, -(__s32)pieces);
+	share_add(client_word(t->client_ip), -(__s32)pieces);
 	return 1;
 }
 
@@ -252,15 +278,12 @@ IPOS_FUNCTION int forward_delete(const struct ipos_tuple *t, __u32 server)
 /* A socket for the tuple that is not a listener, in the network namespace with that id. */
 IPOS_APART int netns_has(void *ctx, const struct ipos_tuple *t, __u64 netns)
 {
-	struct bpf_sock_tuple tuple = {
-		.ipv4 = { .saddr = t->client_ip,
-			  .daddr = t->service_ip,
-			  .sport = t->client_port,
-			  .dport = t->service_port },
-	};
-	struct bpf_sock *sk = bpf_skc_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv4), netns, 0);
+	struct bpf_sock_tuple tuple;
+	struct bpf_sock *sk;
 	int alive;
 
+	sock_tuple(&tuple, t);
+	sk = bpf_skc_lookup_tcp(ctx, &tuple, SOCK_TUPLE_LEN, netns, 0);
 	if (!sk)
 		return 0;
 	alive = sk->state != BPF_TCP_LISTEN;

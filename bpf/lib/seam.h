@@ -14,6 +14,7 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/in.h>
+#include <linux/in6.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
@@ -48,6 +49,15 @@
 	struct { \
 		__uint(type, BPF_MAP_TYPE_QUEUE); \
 		__type(value, value_type); \
+		__uint(max_entries, entries); \
+	} map SEC(".maps")
+
+/* Programs that another one goes on with. */
+#define IPOS_JUMPS(map, entries) \
+	struct { \
+		__uint(type, BPF_MAP_TYPE_PROG_ARRAY); \
+		__type(key, __u32); \
+		__type(value, __u32); \
 		__uint(max_entries, entries); \
 	} map SEC(".maps")
 

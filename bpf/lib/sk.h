@@ -88,14 +88,6 @@ IPOS_INLINE int kernel_has(struct __sk_buff *skb, const struct ipos_tuple *t)
 	return netns_has(skb, t, netns_of(skb));
 }
 
-IPOS_INLINE void sock_tuple(struct bpf_sock_tuple *at, const struct ipos_tuple *t)
-{
-	at->ipv4.saddr = t->client_ip;
-	at->ipv4.daddr = t->service_ip;
-	at->ipv4.sport = t->client_port;
-	at->ipv4.dport = t->service_port;
-}
-
 /*
  * Our kernel's socket with the tuple, to be released; NULL when there is none, or one in TIME_WAIT:
  * the lookup finds the listener then.
@@ -106,7 +98,7 @@ IPOS_INLINE struct bpf_sock *connected_socket(struct __sk_buff *skb, const struc
 	struct bpf_sock *sk;
 
 	sock_tuple(&tuple, t);
-	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), netns_of(skb), 0);
+	sk = bpf_sk_lookup_tcp(skb, &tuple, SOCK_TUPLE_LEN, netns_of(skb), 0);
 	if (!sk || sk->state != BPF_TCP_LISTEN)
 		return sk;
 	bpf_sk_release(sk);
@@ -198,7 +190,7 @@ IPOS_APART int time_wait_expects(struct __sk_buff *skb, const struct ipos_tuple 
 	int found = 0;
 
 	sock_tuple(&tuple, t);
-	sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), netns_of(skb), 0);
+	sk = bpf_skc_lookup_tcp(skb, &tuple, SOCK_TUPLE_LEN, netns_of(skb), 0);
 	if (!sk)
 		return 0;
 	tw = (struct tcp_timewait_sock *)bpf_skc_to_tcp_timewait_sock(sk);
@@ -221,18 +213,18 @@ IPOS_INLINE struct bpf_sock *listener_of(struct __sk_buff *skb, const struct ipo
 	struct bpf_sock *skc;
 
 	sock_tuple(&tuple, t);
-	if (service->application_ip)
-		tuple.ipv4.daddr = service->application_ip;
-	tuple.ipv4.dport = port;
-	skc = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), netns_of(skb), 0);
+	if (service_application(service))
+		sock_daddr(&tuple, service_application(service));
+	tuple.SOCK_TUPLE.dport = port;
+	skc = bpf_skc_lookup_tcp(skb, &tuple, SOCK_TUPLE_LEN, netns_of(skb), 0);
 	if (skc && skc->state == BPF_TCP_LISTEN)
 		return skc;
 	if (skc)
 		bpf_sk_release(skc);
-	if (!service->listener_ip)
+	if (!service_listener(service))
 		return NULL;
-	tuple.ipv4.daddr = service->listener_ip;
-	skc = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), netns_of(skb), 0);
+	sock_daddr(&tuple, service_listener(service));
+	skc = bpf_skc_lookup_tcp(skb, &tuple, SOCK_TUPLE_LEN, netns_of(skb), 0);
 	if (!skc || skc->state == BPF_TCP_LISTEN)
 		return skc;
 	bpf_sk_release(skc);

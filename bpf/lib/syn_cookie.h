@@ -19,23 +19,34 @@
 #define COOKIE_ECN 32U
 #define COOKIE_OPTIONS_MASK 0x3fffffU
 
+/* What the four values of the MSS index stand for; the least is FAMILY_MSS_MIN. */
+#if IPOS_FAMILY == 6
+#define COOKIE_MSS_1 1340
+#define COOKIE_MSS_2 1400
+#define COOKIE_MSS_3 1440
+#else
+#define COOKIE_MSS_1 1220
+#define COOKIE_MSS_2 1400
+#define COOKIE_MSS_3 1460
+#endif
+
 IPOS_INLINE __u32 cookie_mss(__u32 index)
 {
 	switch (index & 3) {
 	case 0:
-		return 536;
+		return FAMILY_MSS_MIN;
 	case 1:
-		return 1220;
+		return COOKIE_MSS_1;
 	case 2:
-		return 1400;
+		return COOKIE_MSS_2;
 	default:
-		return 1460;
+		return COOKIE_MSS_3;
 	}
 }
 
 IPOS_INLINE __u32 cookie_mss_index(__u32 mss)
 {
-	return mss >= 1460 ? 3 : mss >= 1400 ? 2 : mss >= 1220 ? 1 : 0;
+	return mss >= COOKIE_MSS_3 ? 3 : mss >= COOKIE_MSS_2 ? 2 : mss >= COOKIE_MSS_1 ? 1 : 0;
 }
 
 /* The options word of an ISN without timestamps. */
@@ -64,10 +75,17 @@ IPOS_INLINE __u64 cookie_mac(const __u64 key[2], const struct ipos_tuple *t, __u
 	struct sip s;
 
 	sip_start(&s, key, 0);
+#if IPOS_FAMILY == 6
+	sip_word(&s, ip_first(t->client_ip));
+	sip_word(&s, ip_last(t->client_ip));
+	sip_word(&s, ip_first(t->service_ip));
+	sip_word(&s, ip_last(t->service_ip));
+#else
 	sip_word(&s, (__u64)t->client_ip | (__u64)t->service_ip << 32);
+#endif
 	sip_word(&s, ports | (__u64)bpf_htonl(client_isn) << 32);
 	sip_word(&s, (__u64)bpf_htonl(options) | (__u64)bpf_htonl(timestamps) << 32);
-	return sip_end(&s, 0, 24);
+	return sip_end(&s, 0, 2 * IP_BITS / 8 + 16);
 }
 
 /* The SYN's options, as options_parse() left them, in one word. */

@@ -40,6 +40,19 @@ IPOS_INLINE const struct ipos_uplink *uplink_at(const struct ipos_settings *set,
 	return &set->uplink[place & (IPOS_UPLINKS_MAX - 1)];
 }
 
+#if IPOS_FAMILY == 6 /* IPv6 has the one front interface */
+IPOS_INLINE __u32 front_of(const struct ipos_settings *set, ipos_ip ip)
+{
+	(void)ip;
+	return set->front_ifindex;
+}
+
+IPOS_INLINE const __u8 *front_mac_of(const struct ipos_settings *set, ipos_ip ip)
+{
+	(void)ip;
+	return set->front_mac;
+}
+#else
 /* The interface by which the clients of a service address come and are answered. */
 IPOS_INLINE __u32 front_of(const struct ipos_settings *set, __be32 ip)
 {
@@ -61,6 +74,7 @@ IPOS_INLINE const __u8 *front_mac_of(const struct ipos_settings *set, __be32 ip)
 	found = uplink_at(set, uplink_of(ip));
 	return found ? found->mac : set->front_mac;
 }
+#endif
 
 /* The MAC address of the interface that a packet came in on. */
 IPOS_INLINE const __u8 *front_mac_on(const struct ipos_settings *set, __u32 ifindex)

@@ -13,14 +13,14 @@
 /* What a decision may be made by, besides the tables. */
 struct draw {
 	__u64 random;	 /* two numbers of 32 bits */
-	__u32 client_ip; /* network */
+	__u32 client_ip; /* network byte order; of IPv6 ip_network() */
 	__u32 among_all; /* a policy that compares two at random compares all */
 };
 
 /* What a request of this client is decided by. */
 IPOS_INLINE struct draw draw_for(const struct ipos_tuple *t)
 {
-	struct draw d = { .client_ip = t->client_ip };
+	struct draw d = { .client_ip = ip_network(t->client_ip) };
 
 	d.random = (__u64)bpf_get_prandom_u32() << 32;
 	d.random |= bpf_get_prandom_u32();

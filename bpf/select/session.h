@@ -9,6 +9,7 @@
 
 #include "http/bytes.h"
 #include "select/policy.h"
+#include "lib/rows.h"
 #include "lib/siphash.h"
 
 /*
@@ -280,26 +281,23 @@ IPOS_INLINE int session_choose(const struct ipos_scratch *w, const struct ipos_s
 			       const struct ipos_session *session, __u32 ip,
 			       const struct ipos_refusers *refused, struct choice *c)
 {
-	struct ipos_address_key key = { .ip = ip, .port = service->port, .protocol = IPPROTO_TCP };
-	struct ipos_address *a;
-	int port;
+	__u32 holder = server_named(ip, service->port);
+	int port = holder && session_lives(holder) ? session_port(service->listening, c->pool, holder)
+						   : 0;
 
-	a = bpf_map_lookup_elem(&FAMILY(addresses), &key);
-	port = a && session_lives(a->holder) ? session_port(service->listening, c->pool, a->holder)
-					     : 0;
-	if (!a || !port) {
+	if (!port) {
 		c->session = CHOICE_MOVED;
 		c->insert = session->kind == IPOS_SESSION_INSERT &&
 			    w->request.grammar == IPOS_GRAMMAR_HTTP1;
 		return 0;
 	}
-	if (port < 0 || refused_by(refused, a->holder) || !server_has_room(a->holder)) {
+	if (port < 0 || refused_by(refused, holder) || !server_has_room(holder)) {
 		c->session = CHOICE_ELSEWHERE;
 		c->insert = 0;
 		return 0;
 	}
 	c->session = CHOICE_KEPT;
-	c->server = a->holder;
+	c->server = holder;
 	c->port = port;
 	return c->server;
 }

@@ -12,7 +12,7 @@ IPOS_APART __u32 kernel_state(struct __sk_buff *skb, const struct ipos_tuple *t)
 	__u32 state;
 
 	sock_tuple(&tuple, t);
-	sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), netns_of(skb), 0);
+	sk = bpf_skc_lookup_tcp(skb, &tuple, SOCK_TUPLE_LEN, netns_of(skb), 0);
 	if (!sk)
 		return 0;
 	state = sk->state;

@@ -110,18 +110,18 @@ IPOS_APART int learned_write(const struct ipos_settings *set, struct ipos_scratc
 	__u64 tag;
 
 	__builtin_memset(everybody, 0xff, ETH_ALEN);
-	__builtin_memset(w->frame, 0, 72);
+	__builtin_memset(w->frame, 0, SHORT_ROOM);
 	l2_write(w->frame, everybody, set->back_mac, set->back_vlan, set->ethertype);
 	h = (void *)w->frame + l2;
-	body = (void *)(h + 1);
+	body = (void *)h + HEADER_LEN;
 	header_write(h, &t, set->self_ip, 0, type);
 	__builtin_memcpy(body->hash, &hash, sizeof(hash));
 	body->sent_s = bpf_htonl(wall_s(set, bpf_ktime_get_boot_ns()));
 	w->words[3] = 0;
-	__builtin_memcpy(w->words, h, IPOS_HEADER_LEN + LEARNED_TAGGED);
-	tag = tag_of(set, w, IPOS_HEADER_LEN + LEARNED_TAGGED, 0);
+	words_take(w, h, HEADER_LEN + LEARNED_TAGGED);
+	tag = tag_of(set, w, HEADER_LEN + LEARNED_TAGGED, 0);
 	__builtin_memcpy(body->tag, &tag, IPOS_TAG_LEN);
-	return l2 - sizeof(struct ethhdr) + FRAME_MIN;
+	return l2 - sizeof(struct ethhdr) + LEARNED_LEN;
 }
 
 /* The copy of a response turns into the frame that tells what it says. */

@@ -175,10 +175,10 @@ IPOS_APART int left_behind_says(struct __sk_buff *skb, struct ipos_settings *set
 		return shot(COUNT_DROP_EMIT);
 	len = reply_header(w, &to, &r) & 63;
 	l2_write(w->saved + 32, front_mac_of(set, s->tuple.service_ip), w->saved, set->front_vlan,
-		 ETH_P_IP);
+		 ETH_P_FAMILY);
 	ip_write((void *)w->saved + 32 + l2, s->tuple.client_ip, s->tuple.service_ip,
-		 sizeof(struct iphdr) + len);
-	l2 += sizeof(struct iphdr);
+		 IP_LEN + len);
+	l2 += IP_LEN;
 	if (len < sizeof(struct tcphdr))
 		return shot(COUNT_DROP_EMIT);
 	tag_off(skb);

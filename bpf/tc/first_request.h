@@ -182,7 +182,7 @@ IPOS_FUNCTION int hold_segment(struct __sk_buff *skb, struct ipos_scratch *w,
 	/* A ClientHello or a flight longer than the window is a head as long as the window. */
 	if (h->held >= IPOS_HEAD_MAX && head_bounded(h->head_state))
 		h->complete = 1;
-	full = length + 12 >= (h->hs.mss < IPOS_MSS ? h->hs.mss : IPOS_MSS);
+	full = length + 12 >= (h->hs.mss < FAMILY_MSS ? h->hs.mss : FAMILY_MSS);
 	/*
 	 * After a frame of HTTP/2 the request may follow at once, or not before the server's first
 	 * frame.  It is held without an acknowledgement: a client without a request has paused

@@ -35,7 +35,7 @@ IPOS_APART int endpoint_quiet(struct __sk_buff *skb, const struct ipos_tuple *t,
 	if (ep->server_fin_seen || !endpoint_answered(ep))
 		return 0;
 	sock_tuple(&tuple, t);
-	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), netns_of(skb), 0);
+	sk = bpf_sk_lookup_tcp(skb, &tuple, SOCK_TUPLE_LEN, netns_of(skb), 0);
 	if (!sk)
 		return 0;
 	if (sk->state == BPF_TCP_ESTABLISHED) {
@@ -73,7 +73,7 @@ IPOS_APART int socket_leaves(struct __sk_buff *skb, const struct ipos_settings *
 	h->fin = 1;
 	__builtin_memset(w->bytes, 0, sizeof(w->bytes));
 	l2_write(w->frame, front_mac_of(set, t->service_ip), h->client_mac, set->front_vlan,
-		 ETH_P_IP);
+		 ETH_P_FAMILY);
 	l2 += piece_headers(w, t, h, l2, 0);
 	h->hs.iss = iss;
 	if (frame_becomes(skb, w, l2)) {

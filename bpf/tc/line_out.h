@@ -146,7 +146,7 @@ IPOS_APART int segment_resize(struct __sk_buff *skb, struct ipos_scratch *w,
 {
 	__u8 flags = s->flags & ~(TCP_FIN | TCP_PSH);
 	__u32 was = s->tcp_len + s->length, is = s->tcp_len + keep + grow;
-	struct iphdr *ip = (void *)w->saved;
+	ip_header *ip = (void *)w->saved;
 
 	if (bpf_skb_load_bytes(skb, s->l2, ip, sizeof(*ip)))
 		return -1;

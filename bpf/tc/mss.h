@@ -14,12 +14,12 @@
 IPOS_INLINE void clamp_mss(struct __sk_buff *skb, const struct segment *s)
 {
 	__u32 at = s->l4 + sizeof(struct tcphdr);
-	__be16 offered, ours = bpf_htons(IPOS_MSS);
+	__be16 offered, ours = bpf_htons(FAMILY_MSS);
 	__be16 kind;
 
 	/* Linux writes MSS first. */
 	if (s->tcp_len < 24 || bpf_skb_load_bytes(skb, at, &kind, 2) || kind != bpf_htons(0x0204) ||
-	    bpf_skb_load_bytes(skb, at + 2, &offered, 2) || bpf_ntohs(offered) <= IPOS_MSS)
+	    bpf_skb_load_bytes(skb, at + 2, &offered, 2) || bpf_ntohs(offered) <= FAMILY_MSS)
 		return;
 	if (bpf_l4_csum_replace(skb, s->l4 + offsetof(struct tcphdr, check), offered, ours, 2) ||
 	    bpf_skb_store_bytes(skb, at + 2, &ours, 2, 0))

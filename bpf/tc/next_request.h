@@ -256,7 +256,7 @@ IPOS_APART int segment_trim(struct __sk_buff *skb, struct ipos_scratch *w, const
 			    __u32 keep)
 {
 	__u32 tcp_bytes = s->tcp_len + keep, ip_at = s->l2, check_at = s->l4 + 16;
-	struct iphdr *ip = (void *)w->saved;
+	ip_header *ip = (void *)w->saved;
 	__u8 flags = s->flags & ~(TCP_FIN | TCP_PSH);
 	__u16 check = 0;
 	__s64 sum;

@@ -35,10 +35,10 @@ IPOS_APART int segment_becomes(struct __sk_buff *skb, const struct ipos_settings
 				  sum_pseudo(t->client_ip, t->service_ip, sizeof(*tcp)));
 	if (bpf_skb_load_bytes(skb, ETH_ALEN, from, ETH_ALEN))
 		return -1;
-	l2_write(w->frame, front_mac_of(set, t->service_ip), from, set->front_vlan, ETH_P_IP);
-	l2 += sizeof(struct iphdr);
-	ip_write((void *)w->frame + l2 - sizeof(struct iphdr), t->client_ip, t->service_ip,
-		 sizeof(struct iphdr) + sizeof(*tcp));
+	l2_write(w->frame, front_mac_of(set, t->service_ip), from, set->front_vlan, ETH_P_FAMILY);
+	l2 += IP_LEN;
+	ip_write((void *)w->frame + l2 - IP_LEN, t->client_ip, t->service_ip,
+		 IP_LEN + sizeof(*tcp));
 	__builtin_memcpy(w->frame + l2, tcp, sizeof(*tcp));
 	if (frame_becomes(skb, w, l2 + sizeof(*tcp)))
 		return -1;

@@ -198,11 +198,11 @@ IPOS_APART int holding_taken(const struct ipos_tuple *t, const struct ipos_trail
 IPOS_INLINE int own_frame(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w,
 			  struct segment *s)
 {
-	struct ipos_trailer *trailer = (void *)w->words + IPOS_HEADER_LEN;
+	struct ipos_trailer *trailer = (void *)w->words + HEADER_LEN;
 	struct ipos_header *h = (void *)w->words;
 	struct ipos_tuple *t = &s->tuple;
 
-	if (bpf_skb_load_bytes(skb, s->l2, w->words, IPOS_HEADER_LEN + IPOS_TRAILER_LEN))
+	if (bpf_skb_load_bytes(skb, s->l2, w->words, HEADER_LEN + TRAILER_LEN))
 		return shot(COUNT_DROP_FRAME_SHORT);
 	t->client_ip = h->client_ip;
 	t->client_port = h->client_port;

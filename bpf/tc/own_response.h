@@ -110,7 +110,7 @@ IPOS_FUNCTION int answer_piece(struct __sk_buff *skb, struct ipos_scratch *w,
 	if (!h || offset >= h->answer)
 		return 0;
 	n = h->answer - offset;
-	room = h->hs.mss < IPOS_MSS ? h->hs.mss : IPOS_MSS;
+	room = h->hs.mss < FAMILY_MSS ? h->hs.mss : FAMILY_MSS;
 	r.reply.flags = TCP_ACK;
 	if (h->hs.options & IPOS_OPT_TIMESTAMPS) {
 		r.reply.options = REPLY_TIMESTAMPS;

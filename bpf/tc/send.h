@@ -49,7 +49,7 @@ IPOS_INLINE __u32 connection_write(const struct ipos_settings *set, struct ipos_
 {
 	__u32 had = h->request_len ? held_need(h) : h->acknowledged;
 	__u32 l2 = l2_length(set->back_vlan), rcv_nxt = h->hs.irs + 1 + had;
-	struct ipos_connection *info = (void *)w->words + IPOS_HEADER_LEN;
+	struct ipos_connection *info = (void *)w->words + HEADER_LEN;
 	struct ipos_header *header = (void *)w->words;
 	struct ipos_tcb *tcb = &info->tcb;
 	struct wide_tag tag;
@@ -70,7 +70,7 @@ IPOS_INLINE __u32 connection_write(const struct ipos_settings *set, struct ipos_
 	tcb->rcv_wnd = bpf_htonl(IPOS_HEAD_MAX - had);
 	tcb->rcv_adv = bpf_htonl(h->hs.irs + 1 + IPOS_HEAD_MAX);
 	tcb->peer_mss = bpf_htons(h->hs.mss);
-	tcb->effective_mss = bpf_htons(h->hs.mss < IPOS_MSS ? h->hs.mss : IPOS_MSS);
+	tcb->effective_mss = bpf_htons(h->hs.mss < FAMILY_MSS ? h->hs.mss : FAMILY_MSS);
 	tcb->snd_wscale = h->hs.snd_wscale;
 	tcb->rcv_wscale = h->hs.options & IPOS_OPT_WSCALE ? IPOS_WSCALE : 0;
 	tcb->ts_recent = bpf_htonl(h->hs.ts_recent);
@@ -103,7 +103,7 @@ IPOS_APART __u32 piece_headers(struct ipos_scratch *w, const struct ipos_tuple *
 			       const struct ipos_holding *h, __u32 at, __u32 offset)
 {
 	__u32 n = piece_length(h, offset), tcp_len = sizeof(struct tcphdr);
-	struct iphdr *ip = (void *)w->frame + (at & 63);
+	ip_header *ip = (void *)w->frame + (at & 63);
 	struct tcphdr *tcp = (void *)(ip + 1);
 	int last = offset + n >= h->held;
 
@@ -152,7 +152,7 @@ IPOS_FUNCTION int piece_send(struct __sk_buff *skb, struct ipos_scratch *w,
 	if (r->server == set->self) {
 		l2 = l2_length(set->front_vlan);
 		l2_write(w->frame, front_mac_of(set, t->service_ip), h->client_mac, set->front_vlan,
-			 ETH_P_IP);
+			 ETH_P_FAMILY);
 		inner = piece_headers(w, t, h, l2, offset);
 		at = l2 + inner;
 	} else {
@@ -160,13 +160,13 @@ IPOS_FUNCTION int piece_send(struct __sk_buff *skb, struct ipos_scratch *w,
 		l2_write(w->frame, to->mac, set->back_mac, set->back_vlan, set->ethertype);
 		header_write((void *)w->frame + l2, t, r->endpoint_ip, r->endpoint_port,
 			     IPOS_PACKET);
-		inner = piece_headers(w, t, h, l2 + IPOS_HEADER_LEN, offset);
-		at = l2 + IPOS_HEADER_LEN + inner;
+		inner = piece_headers(w, t, h, l2 + HEADER_LEN, offset);
+		at = l2 + HEADER_LEN + inner;
 		__builtin_memset(w->words, 0, 96);
 		__builtin_memcpy(w->words, w->frame + l2, 68);
 		if (inner == 40)
 			w->words[7] = w->words[8] = 0;
-		tag = packet_tag_made(w, IPOS_HEADER_LEN + inner, payload_tagged(n));
+		tag = packet_tag_made(w, HEADER_LEN + inner, payload_tagged(n));
 	}
 	at &= 127;
 	IPOS_OPAQUE(at);
@@ -245,7 +245,7 @@ IPOS_APART int encapsulate_skb(struct __sk_buff *skb, const struct ipos_settings
 			       const struct route *r)
 {
 	__u32 inner = (s->l4 - s->l2 + s->tcp_len) & 127, l2 = l2_length(set->back_vlan);
-	__u32 end = s->payload + s->length, grow = l2 + IPOS_HEADER_LEN - s->l2;
+	__u32 end = s->payload + s->length, grow = l2 + HEADER_LEN - s->l2;
 	__u8 type = r->server == IPOS_ALL ? IPOS_LOCATE : IPOS_PACKET;
 	__u8 to[8] __attribute__((aligned(8)));
 	__u32 n;
@@ -264,11 +264,11 @@ IPOS_APART int encapsulate_skb(struct __sk_buff *skb, const struct ipos_settings
 		if (bpf_skb_load_bytes(skb, s->payload, w->bytes, n))
 			return shot(COUNT_DROP_EMIT);
 	}
-	tag = packet_tag_made(w, IPOS_HEADER_LEN + inner, n);
+	tag = packet_tag_made(w, HEADER_LEN + inner, n);
 	w->question = question_of(tag);
 	l2_write(w->frame, to, set->back_mac, set->back_vlan, set->ethertype);
-	__builtin_memcpy(w->frame + l2, w->words, IPOS_HEADER_LEN);
-	l2 += IPOS_HEADER_LEN;
+	__builtin_memcpy(w->frame + l2, w->words, HEADER_LEN);
+	l2 += HEADER_LEN;
 	tag_off(skb);
 	if (bpf_skb_change_tail(skb, end + IPOS_TAG_LEN, 0) ||
 	    bpf_skb_store_bytes(skb, end, &tag, IPOS_TAG_LEN, 0) ||

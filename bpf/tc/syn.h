@@ -45,11 +45,11 @@ IPOS_APART __u32 syn_write(const struct ipos_settings *set, struct ipos_scratch 
 	tcp->check = (__u16)~fold((__u64)bpf_csum_diff(NULL, 0, (void *)tcp, SYN_TCP_LEN, 0) +
 				  sum_pseudo(t->client_ip, t->service_ip, SYN_TCP_LEN));
 	l2_write(w->frame, front_mac_of(set, t->service_ip), row->client_mac, set->front_vlan,
-		 ETH_P_IP);
+		 ETH_P_FAMILY);
 	ip_write((void *)w->frame + l2, t->client_ip, t->service_ip,
-		 sizeof(struct iphdr) + SYN_TCP_LEN);
-	__builtin_memcpy(w->frame + l2 + sizeof(struct iphdr), tcp, SYN_TCP_LEN);
-	return l2 + sizeof(struct iphdr) + SYN_TCP_LEN;
+		 IP_LEN + SYN_TCP_LEN);
+	__builtin_memcpy(w->frame + l2 + IP_LEN, tcp, SYN_TCP_LEN);
+	return l2 + IP_LEN + SYN_TCP_LEN;
 }
 
 /* No server is left: RST to the SYN (RFC 9293 3.5.2). */
@@ -129,7 +129,7 @@ IPOS_APART int syn_again(struct __sk_buff *skb, const struct ipos_settings *set,
 	count(COUNT_SYN_FORWARDED);
 	s.tuple = *t;
 	s.l2 = l2_length(set->front_vlan);
-	s.l4 = s.l2 + sizeof(struct iphdr);
+	s.l4 = s.l2 + IP_LEN;
 	s.tcp_len = SYN_TCP_LEN;
 	s.payload = s.l4 + SYN_TCP_LEN;
 	r.server = c.server;

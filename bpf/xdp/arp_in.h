@@ -30,19 +30,6 @@ IPOS_INLINE int arp_answer(struct xdp_md *ctx, const __u8 *mac, struct arp *a, _
 	return bpf_redirect(ctx->ingress_ifindex, 0);
 }
 
-/* Whether this server may have been away, see IPOS_AWAY_NS. */
-IPOS_INLINE int arp_doubts(void)
-{
-	struct ipos_heard *any = heard_any();
-	__u64 now = bpf_ktime_get_boot_ns();
-
-	if (!any || !any->last_ns)
-		return 0;
-	if (now - any->last_ns > IPOS_AWAY_NS && any->since_ns < any->last_ns)
-		any->since_ns = now;
-	return now - any->since_ns <= IPOS_DOUBT_NS;
-}
-
 /*
  * A frame on front that is neither IPv4 nor ours, with what its type announces at `l2`.  What is no
  * request for a service address passes: replies, and what others announce, are for our kernel and
@@ -75,7 +62,7 @@ IPOS_FUNCTION int front_arp(struct xdp_md *ctx, __u32 l2)
 	/* To all, or to us: a switch floods what it has not learned. */
 	if (a.sender_ip == a.target_ip || (!(to[0] & 1) && !mac_same(to, mac)))
 		return XDP_PASS;
-	if (arp_doubts())
+	if (address_doubts())
 		return drop(COUNT_DROP_ARP_AWAY);
 	return arp_answer(ctx, mac, &a, l2);
 }

@@ -18,7 +18,7 @@ IPOS_INLINE int decapsulate(struct xdp_md *ctx, struct ipos_settings *set, __u32
 	__u32 l2 = l2_length(set->front_vlan);
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	const __u8 *to = work == TC_NOTHING ? set->back_mac : set->front_mac;
-	struct iphdr *ip;
+	ip_header *ip;
 	__u8 from[8] __attribute__((aligned(8)));
 
 	if (data + sizeof(struct ethhdr) > end)
@@ -33,8 +33,8 @@ IPOS_INLINE int decapsulate(struct xdp_md *ctx, struct ipos_settings *set, __u32
 	if (data + L2_MAX > end || (void *)(ip + 1) > end)
 		return drop(COUNT_DROP_EMIT);
 	if (unlikely(set->uplinks) && work != TC_NOTHING)
-		to = front_mac_of(set, ip->daddr);
-	l2_write(data, to, from, set->front_vlan, ETH_P_IP);
+		to = front_mac_of(set, ip_destination(ip));
+	l2_write(data, to, from, set->front_vlan, ETH_P_FAMILY);
 	count(COUNT_DECAPSULATED);
 	return work == TC_ALONE ? pass_alone(ctx) : XDP_PASS;
 }
@@ -44,6 +44,14 @@ struct arrived {	     /* a type 2 */
 	enum parsed what;    /* PARSED_TCP or PARSED_ICMP */
 	__u32 inner, ip_len; /* bytes of its headers, and of all of it */
 };
+
+/* Where a program has it: see SEGMENT(). */
+#if IPOS_FAMILY == 6
+#define ARRIVED(p, w) struct arrived *p = (void *)(w)->arrived
+_Static_assert(sizeof(struct arrived) <= sizeof(((struct ipos_scratch *)0)->arrived), "its place");
+#else
+#define ARRIVED(p, w) struct arrived p##_here, *p = &p##_here
+#endif
 
 /* The sender of the frame, by its MAC address.  Returns 0 if that is no member's. */
 IPOS_INLINE int peer_of(struct xdp_md *ctx, struct peer *from)
@@ -90,7 +98,7 @@ IPOS_INLINE int arrived_read(struct xdp_md *ctx, struct arrived *p)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct icmp_quote *q;
-	struct iphdr *outer;
+	ip_header *outer;
 
 	p->what = parse_ip(data, end, frame_length(ctx), &p->in);
 	if (likely(p->what == PARSED_TCP)) {
@@ -104,12 +112,8 @@ IPOS_INLINE int arrived_read(struct xdp_md *ctx, struct arrived *p)
 	outer = data + (p->in.l2 & 0x3f);
 	if ((void *)(q + 1) > end || (void *)(outer + 1) > end)
 		return 0;
-	p->in.tuple.client_ip = q->ip.daddr;
-	p->in.tuple.client_port = q->dest;
-	p->in.tuple.service_ip = q->ip.saddr;
-	p->in.tuple.service_port = q->source;
-	p->in.tuple.protocol = IPPROTO_TCP;
-	p->ip_len = bpf_ntohs(outer->tot_len);
+	quote_tuple(&p->in.tuple, q);
+	p->ip_len = ip_total(outer);
 	p->inner = sizeof(*outer) + sizeof(struct icmp_header);
 	return 1;
 }
@@ -198,44 +202,45 @@ IPOS_INLINE int back_packet(struct xdp_md *ctx, struct ipos_settings *set, struc
 	void *h = data + (s->l2 & 63), *tail;
 	struct ipos_service *service;
 	struct ipos_endpoint *ep;
-	struct arrived p = {};
+	ARRIVED(p, w);
 
-	if (h + IPOS_HEADER_LEN > end)
+	__builtin_memset(p, 0, sizeof(*p));
+	if (h + HEADER_LEN > end)
 		return packet_refused(ctx, COUNT_DROP_FRAME_SHORT);
 	if (!header_checksum_right(h))
 		return packet_refused(ctx, COUNT_DROP_FRAME_CHECKSUM);
-	p.in.l2 = s->l2 + IPOS_HEADER_LEN;
-	if (!arrived_read(ctx, &p))
+	p->in.l2 = s->l2 + HEADER_LEN;
+	if (!arrived_read(ctx, p))
 		return packet_refused(ctx, COUNT_DROP_FRAME_SHORT);
-	tail = data + (p.in.l2 & 63) + (p.ip_len & 0x3fff);
-	if (p.ip_len > 0x3fff || tail + IPOS_TAG_LEN > end)
+	tail = data + (p->in.l2 & 63) + (p->ip_len & 0x3fff);
+	if (p->ip_len > 0x3fff || tail + IPOS_TAG_LEN > end)
 		return packet_refused(ctx, COUNT_DROP_FRAME_SHORT);
-	if (!packet_tag_right(ctx, set, s->l2, p.inner, p.ip_len - p.inner, AT64(tail, 0)))
+	if (!packet_tag_right(ctx, set, s->l2, p->inner, p->ip_len - p->inner, AT64(tail, 0)))
 		return packet_refused(ctx, COUNT_DROP_FRAME_TAG);
 	if (AT32(h, offsetof(struct ipos_header, endpoint_ip)) != set->self_ip)
 		return packet_refused(ctx, COUNT_DROP_FRAME_RECEIVER);
-	s->tuple = p.in.tuple;
-	if (s->tuple.client_ip != AT32(h, 0) || s->tuple.client_port != AT16(h, 4))
+	s->tuple = p->in.tuple;
+	if (s->tuple.client_ip != header_client(h) || s->tuple.client_port != AT16(h, 4))
 		return packet_refused(ctx, COUNT_DROP_FRAME_UNKNOWN);
 	ep = endpoint_among(roles_of(&s->tuple), &s->tuple);
 	if (unlikely(!ep)) {
-		struct type2 packet = { .inner = p.inner, .end = p.in.l2 + p.ip_len };
+		struct type2 packet = { .inner = p->inner, .end = p->in.l2 + p->ip_len };
 		int verdict;
 
 		header_copy(w->words, h);
-		verdict = packet_not_ours(ctx, set, w, s, &p);
+		verdict = packet_not_ours(ctx, set, w, s, p);
 		return verdict == BOUNCE ? bounce(ctx, set, s, &packet) : verdict;
 	}
 	if (!is_from(ctx, ep->first))
 		return drop(COUNT_DROP_FRAME_FOREIGN);
 	count(COUNT_FRAMES_RECEIVED);
-	if (unlikely(p.in.flags & TCP_URG) && p.what == PARSED_TCP) {
+	if (unlikely(p->in.flags & TCP_URG) && p->what == PARSED_TCP) {
 		service = service_at(ep->service);
 		if (service)
-			urgent_look(ctx, &p.in, service);
+			urgent_look(ctx, &p->in, service);
 	}
 	seen(&ep->last_seen_ns, boot_ns_tick(set, w));
-	return decapsulate(ctx, set, p.in.l2, p.ip_len, tc_work(set, ep, &p.in, p.what));
+	return decapsulate(ctx, set, p->in.l2, p->ip_len, tc_work(set, ep, &p->in, p->what));
 }
 
 #endif /* IPOS_XDP_ARRIVAL_H */

@@ -52,9 +52,15 @@ IPOS_INLINE int client_forward(struct xdp_md *ctx, struct ipos_settings *set,
 	return encapsulate_inline(ctx, set, s, &to);
 }
 
-/* ---- ICMP: "fragmentation needed" belongs to the owner (RFC 1191) --------------------------- */
+/* ---- ICMP: "fragmentation needed" belongs to the owner (RFC 1191, RFC 8201) ----------------- */
 
-#define ICMP_DEST_UNREACH 3
+#if IPOS_FAMILY == 6
+#define ICMP_UNREACHABLE 1
+#define ICMP_TOO_BIG 2
+#else
+#define ICMP_UNREACHABLE 3 /* of which it is one code */
+#define ICMP_TOO_BIG 3
+#endif
 
 struct icmp_header {
 	__u8 type, code;
@@ -63,31 +69,46 @@ struct icmp_header {
 };
 struct icmp_quote {
 	struct icmp_header icmp;
-	struct iphdr ip;
+	ip_header ip;
 	__be16 source, dest;
 	__be32 seq;
 };
+
+IPOS_INLINE int quote_is_tcp(const struct icmp_quote *q)
+{
+#if IPOS_FAMILY == 6
+	return q->ip.nexthdr == IPPROTO_TCP;
+#else
+	return q->ip.protocol == IPPROTO_TCP && q->ip.ihl == 5;
+#endif
+}
+
+/* The connection that the quoted packet is of, which we sent. */
+IPOS_INLINE void quote_tuple(struct ipos_tuple *t, const struct icmp_quote *q)
+{
+	t->client_ip = ip_destination(&q->ip);
+	t->client_port = q->dest;
+	t->service_ip = ip_source(&q->ip);
+	t->service_port = q->source;
+	t->protocol = IPPROTO_TCP;
+}
 
 IPOS_INLINE int client_icmp(struct xdp_md *ctx, const struct ipos_settings *set, struct segment *s)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct icmp_quote *q = data + (s->l4 & 0x3f);
-	struct iphdr *outer = data + (s->l2 & 0x3f);
+	ip_header *outer = data + (s->l2 & 0x3f);
 	struct ipos_candidate to = {};
 	struct ipos_forward *f;
 	__u32 ip_len;
 
 	if ((void *)(q + 1) > end || (void *)(outer + 1) > end ||
-	    q->icmp.type != ICMP_DEST_UNREACH || q->ip.protocol != IPPROTO_TCP || q->ip.ihl != 5)
+	    (q->icmp.type != ICMP_UNREACHABLE && q->icmp.type != ICMP_TOO_BIG) || !quote_is_tcp(q))
 		return XDP_PASS;
-	ip_len = bpf_ntohs(outer->tot_len);
+	ip_len = ip_total(outer);
 	if (s->l2 + ip_len > bpf_xdp_get_buff_len(ctx) || ip_len < sizeof(*outer) + sizeof(*q))
 		return XDP_PASS;
-	s->tuple.client_ip = q->ip.daddr;
-	s->tuple.client_port = q->dest;
-	s->tuple.service_ip = q->ip.saddr;
-	s->tuple.service_port = q->source;
-	s->tuple.protocol = IPPROTO_TCP;
+	quote_tuple(&s->tuple, q);
 	f = forward_among(roles_of(&s->tuple), &s->tuple);
 	if (!f)
 		return XDP_PASS;
@@ -126,12 +147,12 @@ IPOS_INLINE int gate_bit(const __u8 *bits, __u32 n)
 IPOS_INLINE int is_foreign(const struct segment *s, enum parsed what)
 {
 	const struct ipos_gates *g = gates_now();
-	__u32 kind = bpf_ntohl(s->tuple.service_ip) * IPOS_GATE_MIX >> 19;
+	__u32 kind = bpf_ntohl(ip_folded(s->tuple.service_ip)) * IPOS_GATE_MIX >> 19;
 
 	if (!g)
 		return 0;
 	return gate_bit(g->foreign_addresses, kind) ||
-	       (what != PARSED_FRAGMENT &&
+	       (has_ports(what) &&
 		gate_bit(g->foreign_ports, bpf_ntohs(s->tuple.service_port)));
 }
 
@@ -180,7 +201,7 @@ IPOS_INLINE int client_segment(struct xdp_md *ctx, struct ipos_settings *set,
 	if (what == PARSED_FRAGMENT)
 		return drop(COUNT_DROP_FRAGMENT);
 	if (what == PARSED_OPTIONS)
-		return drop(COUNT_DROP_IP_OPTIONS);
+		return drop(IPOS_FAMILY == 6 ? COUNT_DROP_EXTENSION_HEADER : COUNT_DROP_IP_OPTIONS);
 	service = service_at(a->service);
 	if (!service || !service->used)
 		return XDP_PASS;

@@ -43,7 +43,7 @@ IPOS_INLINE int pass_alone(struct xdp_md *ctx)
 /* Up to tc: a frame of ours on back, with our header at `l2`, whose sender has proved itself. */
 IPOS_INLINE int pass_vouched(struct xdp_md *ctx, const struct ipos_settings *set, __u32 l2)
 {
-	__u32 at = l2 + IPOS_HEADER_LEN + offsetof(struct ipos_trailer, tag);
+	__u32 at = l2 + HEADER_LEN + offsetof(struct ipos_trailer, tag);
 	__u64 word = set->vouch;
 
 	if (bpf_xdp_store_bytes(ctx, at, &word, sizeof(word)))
@@ -145,11 +145,11 @@ IPOS_APART int load_tcp(struct xdp_md *ctx, struct ipos_scratch *w, const struct
 	IPOS_OPAQUE(all);
 	__builtin_memset(w->tcp, 0, sizeof(w->tcp));
 	if (all < sizeof(struct tcphdr) || all > sizeof(w->tcp) ||
-	    bpf_xdp_load_bytes(ctx, s->l2, w->saved, sizeof(struct iphdr)) ||
+	    (IPOS_FAMILY == 4 && bpf_xdp_load_bytes(ctx, s->l2, w->saved, IP_LEN)) ||
 	    bpf_xdp_load_bytes(ctx, s->l4, w->tcp, all))
 		return 0;
 	options_parse(w, len);
-	if (fold(sum_dwords(w->saved, sizeof(struct iphdr))) != 0xffff)
+	if (!ip_header_right(w->saved))
 		return 0;
 	return !whole || fold(sum_dwords(w->tcp, sizeof(w->tcp)) +
 			      sum_pseudo(s->tuple.client_ip, s->tuple.service_ip, all)) == 0xffff;
@@ -247,8 +247,8 @@ IPOS_INLINE int wrap(struct xdp_md *ctx, const struct ipos_settings *set, const 
 		     const struct wrapping *by, __u64 *tagged)
 {
 	__u32 inner = s->l4 - s->l2 + s->tcp_len, l2 = l2_length(set->back_vlan);
-	__u32 end_at = l2 + IPOS_HEADER_LEN + inner + s->length;
-	__u32 grown = l2 + IPOS_HEADER_LEN - s->l2, back;
+	__u32 end_at = l2 + HEADER_LEN + inner + s->length;
+	__u32 grown = l2 + HEADER_LEN - s->l2, back;
 	void *data, *end, *tail;
 	__u64 tag = 0;
 
@@ -262,7 +262,7 @@ IPOS_INLINE int wrap(struct xdp_md *ctx, const struct ipos_settings *set, const 
 		return drop(COUNT_DROP_EMIT);
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
-	if (data + L2_MAX + IPOS_HEADER_LEN > end)
+	if (data + L2_MAX + HEADER_LEN > end)
 		return drop(COUNT_DROP_EMIT);
 	l2_write(data, by->mac, set->back_mac, set->back_vlan, set->ethertype);
 	header_write(data + l2, &s->tuple, by->ip, by->port, by->type);

@@ -268,7 +268,7 @@ IPOS_INLINE int client_unattached(struct xdp_md *ctx, struct ipos_settings *set,
 	if (s->flags & TCP_RST)
 		return client_elsewhere(ctx, set, w, s, t, LOCATE_SILENTLY, COUNT_DROP_NO_COOKIE);
 	bare = !(w->option_flags & IPOS_OPT_TIMESTAMPS);
-	spent = bare && guesses_spent(set, s->tuple.client_ip, now, 0);
+	spent = bare && guesses_spent(set, client_word(s->tuple.client_ip), now, 0);
 	if (spent || !cookie_check(w, s, now + set->wall_offset_ns, &row.hs)) {
 		/* Older than the data plane, or our own kernel's: not ours to judge. */
 		if (t && t->state == IPOS_TEMP_RESET && (!set->locates || is_late(t, s)))
@@ -279,7 +279,7 @@ IPOS_INLINE int client_unattached(struct xdp_md *ctx, struct ipos_settings *set,
 			return client_elsewhere(ctx, set, w, s, t, LOCATE_SPENT,
 						COUNT_DROP_GUESSING);
 		if (bare)
-			guesses_spent(set, s->tuple.client_ip, now, 1);
+			guesses_spent(set, client_word(s->tuple.client_ip), now, 1);
 		if (s->length || s->flags & TCP_FIN) {
 			verdict = client_stranger(ctx, set, w, s, now);
 			if (verdict)

@@ -46,7 +46,7 @@ IPOS_APART int question_judge(struct xdp_md *ctx, const struct ipos_settings *se
 			      struct ipos_scratch *w, const struct segment *s, enum locate how)
 {
 	struct ipos_question *before = bpf_map_lookup_elem(&FAMILY(questions), &s->tuple);
-	struct asking a = { .client_ip = s->tuple.client_ip };
+	struct asking a = { .client_ip = client_word(s->tuple.client_ip) };
 	struct ipos_handshake nobody = {}; /* it has no ISN that we know */
 	__u64 now = bpf_ktime_get_boot_ns();
 

@@ -71,7 +71,7 @@ IPOS_APART int back_locate(struct xdp_md *ctx, struct ipos_settings *set, struct
 	void *tail;
 
 	__builtin_memset(p, 0, sizeof(*p));
-	p->in.l2 = s->l2 + IPOS_HEADER_LEN;
+	p->in.l2 = s->l2 + HEADER_LEN;
 	if (!arrived_read(ctx, p))
 		return drop(COUNT_DROP_FRAME_SHORT);
 	tail = data + (p->in.l2 & 63) + (p->ip_len & 0x3fff);
@@ -86,7 +86,7 @@ IPOS_APART int back_locate(struct xdp_md *ctx, struct ipos_settings *set, struct
 	if (!question_believed(set, h->endpoint_port, bpf_ktime_get_boot_ns()))
 		return drop(COUNT_DROP_FRAME_TIME);
 	s->tuple = p->in.tuple;
-	if (p->what != PARSED_TCP || p->in.flags & TCP_SYN || s->tuple.client_ip != h->client_ip ||
+	if (p->what != PARSED_TCP || p->in.flags & TCP_SYN || s->tuple.client_ip != header_client(h) ||
 	    s->tuple.client_port != h->client_port)
 		return drop(COUNT_DROP_FRAME_UNKNOWN);
 	count(COUNT_FRAMES_RECEIVED);
@@ -119,17 +119,17 @@ IPOS_INLINE int is_unknown(const struct ipos_tuple *t)
 IPOS_APART int back_located(struct xdp_md *ctx, const struct ipos_settings *set,
 			    struct ipos_scratch *w, struct segment *s, const struct peer *from)
 {
-	struct ipos_located *body = (void *)w->words + IPOS_HEADER_LEN;
+	struct ipos_located *body = (void *)w->words + HEADER_LEN;
 	struct ipos_header *h = (void *)w->words;
 	struct ipos_forward *f = &w->forward;
 	struct ipos_question *asked;
 	__u64 now = bpf_ktime_get_boot_ns(), sent;
 
-	if (bpf_xdp_load_bytes(ctx, s->l2 + IPOS_HEADER_LEN, body, sizeof(*body)))
+	if (bpf_xdp_load_bytes(ctx, s->l2 + HEADER_LEN, body, sizeof(*body)))
 		return drop(COUNT_DROP_FRAME_SHORT);
 	__builtin_memcpy(&sent, body->tag, IPOS_TAG_LEN);
 	located_macs(w, set->back_mac, from->mac);
-	if (!tag_right(set, w, IPOS_HEADER_LEN + LOCATED_TAGGED + 2 * ETH_ALEN, sent))
+	if (!tag_right(set, w, HEADER_LEN + LOCATED_TAGGED + 2 * ETH_ALEN, sent))
 		return drop(COUNT_DROP_FRAME_TAG);
 	s->tuple.service_ip = body->service_ip;
 	s->tuple.service_port = body->service_port;

@@ -27,7 +27,8 @@ IPOS_APART int frame_returns(struct xdp_md *ctx, struct ipos_scratch *w, __u32 l
 {
 	if (bpf_xdp_adjust_tail(ctx, (int)len - (int)bpf_xdp_get_buff_len(ctx)))
 		return drop(COUNT_DROP_EMIT);
-	if (len != FRAME_MIN && len != FRAME_MIN + sizeof(struct vlan_tag))
+	if (len != NOTICE_LEN && len != NOTICE_LEN + sizeof(struct vlan_tag) &&
+	    len != LOCATED_LEN && len != LOCATED_LEN + sizeof(struct vlan_tag))
 		return XDP_DROP;
 	if (bpf_xdp_store_bytes(ctx, 0, w->frame, len))
 		return drop(COUNT_DROP_EMIT);
@@ -81,27 +82,24 @@ IPOS_APART int bounce(struct xdp_md *ctx, const struct ipos_settings *set, const
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = data;
 	struct ipos_server *to;
-	struct iphdr *ip;
+	ip_header *ip;
 	__u64 tag = 0;
 
 	if (!left)
 		return drop(COUNT_DROP_FRAME_UNKNOWN);
 	to = server_at(left->server);
 	data += s->l2 & 63;
-	ip = data + IPOS_HEADER_LEN;
+	ip = data + HEADER_LEN;
 	if (!to || (void *)(eth + 1) > end || (void *)(ip + 1) > end)
 		return drop(COUNT_DROP_EMIT);
-	if (ip->ttl <= 1)
+	if (!ip_hop(ip))
 		return drop(COUNT_DROP_LOOP);
-	ip->ttl--;
-	ip->check = 0;
-	ip->check = (__u16)~fold(sum_words(ip, sizeof(*ip)));
 	header_write(data, &s->tuple, to->address, left->destination_port, IPOS_PACKET);
 	mac_copy(eth->h_dest, to->mac);
 	mac_copy(eth->h_source, set->back_mac);
 	if (set->flags & IPOS_AUTHENTICATE)
 		tag = packet_tag(ctx, s->l2, in->inner,
-				 payload_tagged(in->end - s->l2 - IPOS_HEADER_LEN - in->inner), 0);
+				 payload_tagged(in->end - s->l2 - HEADER_LEN - in->inner), 0);
 	if (bpf_xdp_store_bytes(ctx, in->end, &tag, IPOS_TAG_LEN))
 		return drop(COUNT_DROP_EMIT);
 	count(COUNT_BOUNCED);
@@ -113,12 +111,12 @@ IPOS_INLINE int back_moved(struct xdp_md *ctx, const struct ipos_settings *set,
 			   const struct segment *s, const struct ipos_header *h,
 			   struct ipos_forward *f, __u16 move)
 {
-	struct ipos_address *a = address_of(h->endpoint_ip, s->tuple.service_port);
+	__u16 owner = server_named(h->endpoint_ip, s->tuple.service_port);
 	__u64 before = f->migration;
 	__s16 newer = move - (__u16)before;
 	struct ipos_holding *held;
 
-	if (!a || newer <= 0)
+	if (!owner || newer <= 0)
 		return drop(COUNT_DROP_FRAME_UNKNOWN);
 	if (!f->acknowledged) { /* its type 3 was lost, and it has moved on since */
 		held = holding_among(roles_of(&s->tuple), &s->tuple);
@@ -131,8 +129,8 @@ IPOS_INLINE int back_moved(struct xdp_md *ctx, const struct ipos_settings *set,
 	if (__sync_val_compare_and_swap(&f->migration, before, before + newer) != before)
 		return drop(COUNT_DROP_FRAME_UNKNOWN); /* it came twice, on two CPUs */
 	traffic_add(f->server, 0, 1);
-	traffic_add(a->holder, 1, 0);
-	f->server = a->holder;
+	traffic_add(owner, 1, 0);
+	f->server = owner;
 	f->destination_ip = h->endpoint_ip;
 	f->destination_port = h->endpoint_port;
 	count(COUNT_MOVE_TOLD);

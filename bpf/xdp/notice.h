@@ -7,9 +7,14 @@
 #define IPOS_XDP_BACK_H
 
 #include "lib/measure.h"
-#include "xdp/flow_back.h"
 #include "xdp/located.h"
-#include "xdp/server_state.h"
+#include "xdp/families.h"
+#if IPOS_FAMILY == 4
+#include "xdp/flow_back.h"
+#include "xdp/probe.h"
+#else
+#include "xdp/flows_none.h"
+#endif
 
 /* ---- types 3, 4, 6, 7 ----------------------------------------------------------------------- */
 
@@ -91,14 +96,14 @@ IPOS_INLINE int syn_is_at(const struct ipos_tuple *tuple, __u16 server, __u32 ir
 IPOS_INLINE int back_notice(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
 			    struct segment *s, const struct peer *from)
 {
-	struct ipos_trailer *trailer = (void *)w->words + IPOS_HEADER_LEN;
+	struct ipos_trailer *trailer = (void *)w->words + HEADER_LEN;
 	struct ipos_header *h = (void *)w->words;
 	struct ipos_holding *held;
 	struct ipos_forward *f;
 	__u64 now = bpf_ktime_get_boot_ns(), sent;
 	__u32 iss;
 
-	if (bpf_xdp_load_bytes(ctx, s->l2 + IPOS_HEADER_LEN, trailer, IPOS_TRAILER_LEN))
+	if (bpf_xdp_load_bytes(ctx, s->l2 + HEADER_LEN, trailer, TRAILER_LEN))
 		return drop(COUNT_DROP_FRAME_SHORT);
 	__builtin_memcpy(&sent, trailer->tag, IPOS_TAG_LEN);
 	notice_macs(w, from->to_all ? everybody : set->back_mac, from->mac);
@@ -157,52 +162,6 @@ IPOS_INLINE int back_notice(struct xdp_md *ctx, struct ipos_settings *set, struc
 	}
 }
 
-/* ---- types 8 and 9: probe ------------------------------------------------------------------- */
-
-/*
- * Another server's agent hears nothing of ours and asks the data plane.  No agent is needed to
- * answer; the server that asked finds its own nonce in it, so no answer can be played back.
- */
-IPOS_APART int back_probe(struct xdp_md *ctx, struct ipos_settings *set, struct ipos_scratch *w,
-			  const struct segment *s, __u32 index)
-{
-	struct ipos_probe *probe = (void *)w->words + IPOS_HEADER_LEN;
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct ipos_header *h = (void *)w->words;
-	struct ethhdr *eth = data;
-	struct ipos_heard *row;
-	__u64 tag, sent;
-
-	if (bpf_xdp_load_bytes(ctx, s->l2 + IPOS_HEADER_LEN, probe, sizeof(*probe)))
-		return drop(COUNT_DROP_FRAME_SHORT);
-	__builtin_memcpy(&sent, probe->tag, IPOS_TAG_LEN);
-	__builtin_memset(probe->tag, 0, IPOS_TAG_LEN);
-	if (!tag_right(set, w, IPOS_HEADER_LEN + PROBE_TAGGED, sent))
-		return drop(COUNT_DROP_FRAME_TAG);
-	count(COUNT_FRAMES_RECEIVED);
-	if (h->type == IPOS_PROBE_ANSWER)
-		return h->client_ip == set->self_ip ? XDP_PASS : drop(COUNT_DROP_FRAME_UNKNOWN);
-	if (h->endpoint_ip != set->self_ip)
-		return drop(COUNT_DROP_FRAME_UNKNOWN);
-	if ((void *)(eth + 1) > end)
-		return drop(COUNT_DROP_FRAME_SHORT);
-	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, set->back_mac, ETH_ALEN);
-	h->type = IPOS_PROBE_ANSWER;
-	h->checksum = 0;
-	h->checksum = (__u16)~fold(sum_words(h, IPOS_HEADER_LEN));
-	tag = tag_of(set, w, IPOS_HEADER_LEN + PROBE_TAGGED, 0);
-	__builtin_memcpy(probe->tag, &tag, IPOS_TAG_LEN);
-	if (bpf_xdp_store_bytes(ctx, s->l2, h, IPOS_HEADER_LEN + sizeof(*probe)))
-		return drop(COUNT_DROP_EMIT);
-	row = bpf_map_lookup_elem(&heard, &index);
-	if (row)
-		server_noticed(row, bpf_ktime_get_boot_ns());
-	count(COUNT_PROBE_ANSWERED);
-	count(COUNT_FRAMES_SENT);
-	return bpf_redirect(ctx->ingress_ifindex, 0);
-}
-
 /* ---- types 10 and 11: the Cookie map's news ------------------------------------------------- */
 
 /*
@@ -220,13 +179,13 @@ IPOS_FUNCTION int to_all_sound(struct xdp_md *ctx, struct ipos_scratch *w, __u32
 	h = (void *)w->words;
 	__builtin_memset(mac, 0, sizeof(*mac));
 	if (bpf_xdp_load_bytes(ctx, ETH_ALEN, mac->bytes, ETH_ALEN) ||
-	    bpf_xdp_load_bytes(ctx, l2, h, sizeof(*h) + sizeof(struct ipos_learned)))
+	    bpf_xdp_load_bytes(ctx, l2, h, HEADER_LEN + sizeof(struct ipos_learned)))
 		return COUNT_DROP_FRAME_SHORT;
 	if (!bpf_map_lookup_elem(&members, mac))
 		return COUNT_DROP_FRAME_FOREIGN;
 	if (!header_checksum_right(h))
 		return COUNT_DROP_FRAME_CHECKSUM;
-	if (h->protocol != IPOS_TCP || (h->type != IPOS_LEARNED && h->type != IPOS_FORGOTTEN))
+	if (h->protocol != FAMILY_TCP || (h->type != IPOS_LEARNED && h->type != IPOS_FORGOTTEN))
 		return COUNT_DROP_FRAME_TYPE;
 	return COUNT_FRAMES_RECEIVED;
 }
@@ -244,7 +203,7 @@ IPOS_FUNCTION int learned_take(struct ipos_scratch *w)
 		return COUNT_DROP_FRAME_SHORT;
 	news = (void *)w->saved;
 	h = (void *)w->words;
-	a = address_of(h->client_ip, h->client_port);
+	a = address_of(header_client(h), h->client_port);
 	if (!a)
 		return COUNT_DROP_FRAME_UNKNOWN;
 	service = a->service;
@@ -252,7 +211,7 @@ IPOS_FUNCTION int learned_take(struct ipos_scratch *w)
 	if (!session || session->kind != IPOS_SESSION_LEARN)
 		return COUNT_DROP_FRAME_UNKNOWN;
 	__builtin_memset(news, 0, sizeof(*news));
-	news->key.hash = w->words[2];
+	news->key.hash = w->words[HEADER_LEN / 8];
 	news->key.service_port = h->client_port;
 	news->row.server_ip = h->endpoint_ip;
 	news->row.expires_ns = bpf_ktime_get_boot_ns() + session->lifetime_s * 1000000000ULL;
@@ -276,10 +235,10 @@ IPOS_FUNCTION int back_to_all(struct xdp_md *ctx, struct ipos_scratch *w, __u32 
 	if (interface_is(ctx->ingress_ifindex, vlan, set->back_ifindex, set->back_vlan))
 		result = to_all_sound(ctx, w, l2);
 	if (result == COUNT_FRAMES_RECEIVED) {
-		learned = (void *)w->words + IPOS_HEADER_LEN;
+		learned = (void *)w->words + HEADER_LEN;
 		__builtin_memcpy(&sent, learned->tag, IPOS_TAG_LEN);
 		__builtin_memset(learned->tag, 0, IPOS_TAG_LEN);
-		if (!tag_right(set, w, IPOS_HEADER_LEN + LEARNED_TAGGED, sent))
+		if (!tag_right(set, w, HEADER_LEN + LEARNED_TAGGED, sent))
 			result = COUNT_DROP_FRAME_TAG;
 		else if (!time_believed(set, learned->sent_s, bpf_ktime_get_boot_ns()))
 			result = COUNT_DROP_FRAME_TIME;
@@ -311,23 +270,25 @@ IPOS_INLINE int back_frame(struct xdp_md *ctx, struct ipos_settings *set, struct
 	if (!interface_is(ctx->ingress_ifindex, s->vlan, set->back_ifindex, set->back_vlan))
 		return drop(COUNT_DROP_FRAME_ON_FRONT);
 	if (likely(!to_all && (void *)(h + 1) <= end && h->type == IPOS_PACKET &&
-		   h->protocol == IPOS_TCP))
+		   h->protocol == FAMILY_TCP))
 		return back_packet(ctx, set, w, s);
 	if (!peer_of(ctx, &from))
 		return drop(COUNT_DROP_FRAME_FOREIGN);
 	h = (void *)w->words;
 	data += s->l2 & 63;
-	if (data + IPOS_HEADER_LEN > end)
+	if (data + HEADER_LEN > end)
 		return drop(COUNT_DROP_FRAME_SHORT);
 	header_copy(h, data);
+	if (IPOS_FAMILY == 4 && unlikely(h->protocol == IPOS_TCP6))
+		family_jump(ctx);
 	if (!header_checksum_right(h))
 		return drop(COUNT_DROP_FRAME_CHECKSUM);
-	s->tuple.client_ip = h->client_ip;
+	s->tuple.client_ip = header_client(h);
 	s->tuple.client_port = h->client_port;
 	s->tuple.protocol = IPPROTO_TCP;
-	if (h->protocol == IPOS_UDP && !to_all)
+	if (IPOS_FAMILY == 4 && h->protocol == IPOS_UDP && !to_all)
 		return flow_back(ctx, s->l2);
-	if (h->protocol != IPOS_TCP || (to_all && !is_for_all(h->type)))
+	if (h->protocol != FAMILY_TCP || (to_all && !is_for_all(h->type)))
 		return drop(COUNT_DROP_FRAME_TYPE);
 	switch (h->type) {
 	case IPOS_CONNECTION:
@@ -337,9 +298,14 @@ IPOS_INLINE int back_frame(struct xdp_md *ctx, struct ipos_settings *set, struct
 	case IPOS_MOVED:
 	case IPOS_REFUSED:
 		return back_notice(ctx, set, w, s, &from);
+#if IPOS_FAMILY == 4
 	case IPOS_PROBE:
 	case IPOS_PROBE_ANSWER:
 		return back_probe(ctx, set, w, s, from.server);
+	case IPOS_STATE:
+		return drop(to_all ? state_take(ctx, w, s->l2, from.server)
+				   : COUNT_DROP_FRAME_TYPE);
+#endif
 	case IPOS_LOCATE:
 		verdict = back_locate(ctx, set, w, s, &from);
 		return verdict == UNATTACHED ? unattached_asked(ctx, set, w, s) : verdict;
@@ -348,9 +314,6 @@ IPOS_INLINE int back_frame(struct xdp_md *ctx, struct ipos_settings *set, struct
 	case IPOS_LEARNED:
 	case IPOS_FORGOTTEN:
 		return to_all ? back_to_all(ctx, w, s->l2, s->vlan) : drop(COUNT_DROP_FRAME_TYPE);
-	case IPOS_STATE:
-		return drop(to_all ? state_take(ctx, w, s->l2, from.server)
-				   : COUNT_DROP_FRAME_TYPE);
 	default:
 		return drop(COUNT_DROP_FRAME_TYPE);
 	}

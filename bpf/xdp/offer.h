@@ -81,10 +81,12 @@ IPOS_APART __u16 first_of(const struct ipos_tuple *t, const struct ipos_address 
 			  __u32 named)
 {
 	struct ipos_address_key key = { .ip = t->client_ip };
-	struct ipos_address *own = address_of(named, t->service_port);
+	__u16 first = server_named(named, t->service_port);
+	struct ipos_address *own;
 
-	if (!own)
-		own = bpf_map_lookup_elem(&FAMILY(addresses), &key);
+	if (first)
+		return first;
+	own = bpf_map_lookup_elem(&FAMILY(addresses), &key);
 	return own ? own->holder : addressed->holder;
 }
 
@@ -92,11 +94,11 @@ IPOS_APART __u16 first_of(const struct ipos_tuple *t, const struct ipos_address 
 IPOS_INLINE int connection_read(struct xdp_md *ctx, struct ipos_settings *set,
 				struct ipos_scratch *w, const struct segment *s)
 {
-	struct ipos_connection *info = (void *)w->words + IPOS_HEADER_LEN;
+	struct ipos_connection *info = (void *)w->words + HEADER_LEN;
 	struct ipos_header *h = (void *)w->words;
 	struct wide_tag sent;
 
-	if (bpf_xdp_load_bytes(ctx, s->l2 + IPOS_HEADER_LEN, info, IPOS_CONNECTION_LEN))
+	if (bpf_xdp_load_bytes(ctx, s->l2 + HEADER_LEN, info, CONNECTION_LEN))
 		return COUNT_DROP_FRAME_SHORT;
 	__builtin_memcpy(&sent, info->tcb.tag, sizeof(sent));
 	__builtin_memset(info->tcb.tag, 0, sizeof(info->tcb.tag));
@@ -121,7 +123,7 @@ IPOS_INLINE int offer_of_another(struct xdp_md *ctx, struct ipos_settings *set,
 				 const struct peer *from, const struct ipos_endpoint *known)
 {
 	struct ipos_temporary *t = bpf_map_lookup_elem(&FAMILY(temporary), &s->tuple);
-	__u32 at = s->l2 + IPOS_HEADER_LEN + offsetof(struct ipos_trailer, reason);
+	__u32 at = s->l2 + HEADER_LEN + offsetof(struct ipos_trailer, reason);
 	__u16 other = 0;
 
 	if (t && t->state == IPOS_TEMP_CLOSED && t->hs.iss == w->endpoint.hs.iss)
@@ -170,7 +172,7 @@ IPOS_INLINE int connection_taken(struct xdp_md *ctx, struct ipos_settings *set,
 				 struct ipos_scratch *w, const struct segment *s,
 				 const struct ipos_endpoint *known)
 {
-	struct ipos_connection *info = (void *)w->words + IPOS_HEADER_LEN;
+	struct ipos_connection *info = (void *)w->words + HEADER_LEN;
 	struct ipos_endpoint *ep = &w->endpoint;
 	struct ipos_service *service = service_at(ep->service);
 	int failed;
@@ -196,7 +198,7 @@ IPOS_INLINE int connection_taken(struct xdp_md *ctx, struct ipos_settings *set,
 }
 
 /* Whether this server answers for an address on front. */
-IPOS_INLINE int is_held_here(__u32 ip)
+IPOS_INLINE int is_held_here(ipos_ip ip)
 {
 	struct ipos_address_key key = { .ip = ip };
 	struct ipos_address *row = bpf_map_lookup_elem(&FAMILY(addresses), &key);
@@ -224,7 +226,7 @@ IPOS_INLINE int may_return(const struct ipos_tuple *t, const struct ipos_endpoin
 IPOS_APART int endpoint_returns(struct xdp_md *ctx, struct ipos_settings *set,
 				struct ipos_scratch *w, const struct segment *s)
 {
-	struct ipos_connection *info = (void *)w->words + IPOS_HEADER_LEN;
+	struct ipos_connection *info = (void *)w->words + HEADER_LEN;
 	struct ipos_endpoint *known, *ep = &w->endpoint;
 	struct ipos_header *header = (void *)w->words;
 	struct notice n = { .endpoint_ip = header->endpoint_ip,
@@ -261,7 +263,7 @@ IPOS_APART int endpoint_returns(struct xdp_md *ctx, struct ipos_settings *set,
 	h->irs = ep->hs.irs;
 	h->service = a->service;
 	h->window = bpf_ntohl(info->tcb.snd_wnd) >> (info->tcb.snd_wscale & 15);
-	h->client_ip = s->tuple.client_ip;
+	h->client_ip = client_word(s->tuple.client_ip);
 	h->migration = ep->migration;
 	h->head_state = head_first(IPOS_MODE_LATER);
 	h->created_ns = h->last_seen_ns = now;
@@ -280,7 +282,7 @@ IPOS_APART int endpoint_returns(struct xdp_md *ctx, struct ipos_settings *set,
 IPOS_INLINE int back_connection(struct xdp_md *ctx, struct ipos_settings *set,
 				struct ipos_scratch *w, struct segment *s, const struct peer *from)
 {
-	struct ipos_connection *info = (void *)w->words + IPOS_HEADER_LEN;
+	struct ipos_connection *info = (void *)w->words + HEADER_LEN;
 	struct ipos_header *h = (void *)w->words;
 	struct ipos_endpoint *known, *ep = &w->endpoint;
 	struct ipos_server *self;

@@ -5,15 +5,17 @@
 
 #include "lib/packet_tag.h"
 
-#define HEADERS_USUAL 52 /* TCP's only option is timestamps */
+#define HEADERS_USUAL (IP_LEN + 32) /* TCP's only option is timestamps */
 
 /* The ipOS header and usual inner headers at `at`. */
 IPOS_INLINE void nh_usual(struct nh *sum, const struct ipos_tag_key *key, const void *at)
 {
 #pragma unroll
-	for (__u32 i = 0; i < (IPOS_HEADER_LEN + HEADERS_USUAL) / 8; i++)
+	for (__u32 i = 0; i < (HEADER_LEN + HEADERS_USUAL) / 8; i++)
 		nh_word(sum, key, i, AT64(at, i * 8));
-	nh_word(sum, key, 8, AT32(at, 64));
+	if ((HEADER_LEN + HEADERS_USUAL) % 8)
+		nh_word(sum, key, (HEADER_LEN + HEADERS_USUAL) / 8,
+			AT32(at, (HEADER_LEN + HEADERS_USUAL) / 8 * 8));
 }
 
 /*
@@ -25,7 +27,7 @@ IPOS_INLINE int nh_run(struct xdp_md *ctx, struct nh *sum, const struct ipos_tag
 {
 	void *begin = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	__u32 whole = bytes / 8, rest = bytes & 7, before = (at + bytes - 8) & 0x7ff;
-	void *data = begin + (at & 127), *last = begin + before;
+	void *data = begin + (at & 255), *last = begin + before;
 
 	for (__u32 i = 0; i < words; i++) {
 		if (i >= whole)
@@ -56,11 +58,11 @@ IPOS_FUNCTION __u64 packet_tag_any(struct xdp_md *ctx, __u32 at, __u32 inner, __
 
 	if (!key)
 		return 0;
-	if (nh_run(ctx, &sum, key, at, IPOS_HEADER_LEN + inner, 0, IPOS_NH_HEADERS) ||
-	    (n && nh_run(ctx, &sum, key, at + IPOS_HEADER_LEN + inner, n, IPOS_NH_HEADERS,
+	if (nh_run(ctx, &sum, key, at, HEADER_LEN + inner, 0, NH_HEADERS) ||
+	    (n && nh_run(ctx, &sum, key, at + HEADER_LEN + inner, n, NH_HEADERS,
 			 IPOS_TAGGED_MAX / 8)))
 		return nh_end(&sum, key, 0, 0);
-	return nh_end(&sum, key, IPOS_HEADER_LEN + inner, n);
+	return nh_end(&sum, key, HEADER_LEN + inner, n);
 }
 
 /* The same; that of a bare acknowledgement with timestamps, the most frequent packet, at once. */
@@ -71,13 +73,13 @@ IPOS_INLINE __u64 packet_tag(struct xdp_md *ctx, __u32 at, __u32 inner, __u32 n,
 	struct nh sum = {};
 
 	if (unlikely(inner != HEADERS_USUAL || n || other ||
-		     data + IPOS_HEADER_LEN + HEADERS_USUAL > end))
+		     data + HEADER_LEN + HEADERS_USUAL > end))
 		return packet_tag_any(ctx, at, inner, n, other);
 	key = tag_key(0);
 	if (!key)
 		return 0;
 	nh_usual(&sum, key, data);
-	return nh_end(&sum, key, IPOS_HEADER_LEN + HEADERS_USUAL, 0);
+	return nh_end(&sum, key, HEADER_LEN + HEADERS_USUAL, 0);
 }
 
 IPOS_INLINE int packet_tag_right(struct xdp_md *ctx, const struct ipos_settings *set, __u32 at,

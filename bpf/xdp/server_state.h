@@ -82,12 +82,12 @@ IPOS_FUNCTION int state_take(struct xdp_md *ctx, struct ipos_scratch *w, __u32 l
 	if (!w || !set || !(set->flags & IPOS_AUTHENTICATE))
 		return COUNT_DROP_FRAME_TYPE;
 	h = (void *)w->words;
-	n = (void *)w->words + IPOS_HEADER_LEN;
-	if (bpf_xdp_load_bytes(ctx, l2 + IPOS_HEADER_LEN, n, sizeof(*n)))
+	n = (void *)w->words + HEADER_LEN;
+	if (bpf_xdp_load_bytes(ctx, l2 + HEADER_LEN, n, sizeof(*n)))
 		return COUNT_DROP_FRAME_SHORT;
 	__builtin_memcpy(&sent, n->tag, IPOS_TAG_LEN);
 	__builtin_memset(n->tag, 0, IPOS_TAG_LEN);
-	if (!tag_right(set, w, IPOS_HEADER_LEN + NUMBERS_TAGGED, sent))
+	if (!tag_right(set, w, HEADER_LEN + NUMBERS_TAGGED, sent))
 		return COUNT_DROP_FRAME_TAG;
 	if (!time_believed(set, n->sent_s, now))
 		return COUNT_DROP_FRAME_TIME;

@@ -45,8 +45,8 @@ IPOS_INLINE void syn_said(struct ipos_scratch *w, const struct syn_words *o, __b
 	__u32 shift = bpf_ntohl(scale) & 0xff;
 
 	w->mss = bpf_ntohl(o->options[0]);
-	if (w->mss < IPOS_MSS_MIN)
-		w->mss = IPOS_MSS_MIN;
+	if (w->mss < FAMILY_MSS_MIN)
+		w->mss = FAMILY_MSS_MIN;
 	w->wscale = shift > 14 ? 14 : shift;
 }
 
@@ -55,7 +55,7 @@ IPOS_INLINE enum syn_plain syn_read(struct xdp_md *ctx, struct ipos_scratch *w,
 				    const struct segment *s)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct iphdr *ip = data + (s->l2 & 0x1f);
+	ip_header *ip = data + (s->l2 & 0x1f);
 	struct syn_words *o = (void *)(ip + 1);
 	__u64 sum;
 
@@ -82,8 +82,7 @@ IPOS_INLINE enum syn_plain syn_read(struct xdp_md *ctx, struct ipos_scratch *w,
 		return SYN_NOT_PLAIN;
 	}
 	sum += sum_pseudo(s->tuple.client_ip, s->tuple.service_ip, s->tcp_len);
-	return fold(sum) == 0xffff && fold(sum_dwords(ip, sizeof(*ip))) == 0xffff ? SYN_PLAIN
-										  : SYN_WRONG;
+	return fold(sum) == 0xffff && ip_header_right(ip) ? SYN_PLAIN : SYN_WRONG;
 }
 
 /* Writes the answer over a SYN that syn_read() has read, and sends it back. */
@@ -91,7 +90,7 @@ IPOS_INLINE int syn_ack_send(struct xdp_md *ctx, const struct segment *s, const 
 {
 	__u32 l2 = s->l2 & 0x1f, stamps = s->tcp_len == 40;
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct iphdr *ip = data + l2;
+	ip_header *ip = data + l2;
 	struct syn_words *o = (void *)(ip + 1);
 	struct syn_words n;
 	__u32 ifindex;
@@ -101,7 +100,7 @@ IPOS_INLINE int syn_ack_send(struct xdp_md *ctx, const struct segment *s, const 
 	n.ack = bpf_htonl(r->ack);
 	n.bits = bpf_htons(s->tcp_len << 10 | r->flags);
 	n.window = bpf_htons(r->window);
-	n.options[0] = SYN_MSS | bpf_htonl(IPOS_MSS);
+	n.options[0] = SYN_MSS | bpf_htonl(FAMILY_MSS);
 	sum = (__u64)s->tuple.service_port + s->tuple.client_port + n.seq + n.ack + n.bits +
 	      n.window + n.options[0] + (SYN_WSCALE | bpf_htonl(IPOS_WSCALE)) +
 	      sum_pseudo(s->tuple.service_ip, s->tuple.client_ip, s->tcp_len);
