@@ -1219,6 +1219,7 @@ STRUCTS: dict[str, tuple[int, int, tuple[Member, ...]]] = {
     "ipos_slots": (8192, 2, (("servers", 0, "H", 4096),)),
     "ipos_mac": (8, 1, (("bytes", 0, "B", 8),)),
     "ipos_member": (4, 2, (("server", 0, "H", None), ("zero", 2, "H", None))),
+    "ipos_identity": (4, 4, (("address", 0, ">I", None),)),
     "ipos_edition": (
         24,
         8,
@@ -1743,6 +1744,7 @@ MAPS: dict[str, tuple[str | int, str | int, bool]] = {
     "server_tallies": (4, "ipos_tally", True),
     "histograms": (4, "ipos_histogram", True),
     "capture_until": (4, 8, False),
+    "identities": ("ipos_identity", "ipos_member", False),
 }
 
 """Key and value: the tag of a struct or the bytes of an integer; one for each CPU?"""

@@ -1142,6 +1142,14 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """`struct ipos_identity`: map `identities`: by which IPv6 frames and rows name a server."""
+
+    STRUCT: ClassVar[str] = "ipos_identity"
+    address: IPv4Address = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
 class Edition:
     """`struct ipos_edition`: map `editions`, by server index: what the agent knows of it."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ipos.abi import rows
 from ipos.abi.codec import Codec
-from ipos.kernel.typed_tables import Index, Store, Table
+from ipos.kernel.typed_tables import Index, Member, Store, Table
 
 
 class Tables6:
@@ -23,6 +23,11 @@ class Tables6:
     @functools.cached_property
     def deny(self) -> Table[rows.Prefix6, int]:
         return Table(self._open("deny6"), Codec(rows.Prefix6), Index(1))
+
+    @functools.cached_property
+    def identities(self) -> Table[rows.Identity, int]:
+        """The four bytes that name a server to its index: the one map that only IPv6 reads."""
+        return Table(self._open("identities"), Codec(rows.Identity), Member())
 
     @functools.cached_property
     def forward(self) -> Table[rows.Tuple6, rows.Forward]:

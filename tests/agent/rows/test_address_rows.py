@@ -70,6 +70,15 @@ def test_a_server_without_an_ipv4_address_is_named_by_its_back_address() -> None
     assert servers[back(3)].address == back(3)
 
 
+def test_each_server_is_found_by_its_name() -> None:
+    index = {one.back_ip: one.index for one in heard().by_ip.values()}
+    assert planned(WEB).identities == {
+        rows.Identity(front(1)): index[back(1)],
+        rows.Identity(front(2)): index[back(2)],
+        rows.Identity(back(3)): index[back(3)],
+    }
+
+
 def rows_of(raw: bytes) -> rows.Server:
     from ipos.abi.codec import Codec
 
@@ -115,6 +124,7 @@ def test_rows_of_ipv6_are_written_once_its_programs_are_there(six: set[Path]) ->
     writer.write(wanted, prune=True)
     assert dict(tables.six.addresses.items()) == wanted.addresses6
     assert dict(tables.six.deny.items()) == wanted.deny6
+    assert dict(tables.six.identities.items()) == wanted.identities
     gates = tables.gates.get(0)
     assert gates is not None
     kind = kind_of(SIX2)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows of service addresses and of denied networks, of both families. Pure."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from ipos.abi import rows
 from ipos.agent.heartbeat.member import Member
 from ipos.config.schema import Config, Service
-from ipos.ip_family import FOUR_MAX
+from ipos.ip_family import FOUR_MAX, identity
 
 PROTOCOLS = {"tcp": rows.PROTOCOL_TCP, "udp": rows.PROTOCOL_UDP}
 
@@ -63,6 +63,17 @@ def address_rows(
                 key6 = rows.AddressKey6(six, service.port, rows.PROTOCOL_TCP)
                 sixes[key6] = rows.Address(index, server, asks=asks)
     return AddressRows(fours, sixes)
+
+
+def identity_rows(members: Iterable[Member]) -> dict[rows.Identity, int]:
+    """By the four bytes that name each server: its index. Of two with one name the last counts."""
+    return {
+        rows.Identity(IPv4Address(identity(member.state.addresses, member.state.back_ip))): (
+            member.index
+        )
+        for member in members
+        if member.state is not None
+    }
 
 
 def deny_rows(config: Config) -> dict[rows.Prefix, int]:

@@ -26,6 +26,7 @@ from ipos.agent.rows.address_rows import (
     application6,
     deny6_rows,
     deny_rows,
+    identity_rows,
 )
 from ipos.agent.rows.pools import pool_row
 from ipos.agent.rows.redirect_names import name_rows
@@ -72,6 +73,7 @@ class Rows:
     addresses: Mapping[rows.AddressKey, rows.Address] = field(default_factory=dict)
     addresses6: Mapping[rows.AddressKey6, rows.Address] = field(default_factory=dict)
     members: Mapping[bytes, int] = field(default_factory=dict)
+    identities: Mapping[rows.Identity, int] = field(default_factory=dict)
     servers: Mapping[int, bytes] = field(default_factory=dict)
     slots: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     deny: Mapping[rows.Prefix, int] = field(default_factory=dict)
@@ -239,6 +241,7 @@ def plan(
         addresses=addresses.four,
         addresses6=addresses.six,
         members={member.state.mac: member.index for member in serving if member.state is not None},
+        identities=identity_rows([*heard, *serving]),
         servers={
             member.index: server_row(member, traffic.get(member.index, (0, 0)), member.age(now_ns))
             for member in heard

@@ -64,6 +64,7 @@ class Writer:
         self._deny = dict(tables.deny.items())
         self._addresses6: dict[rows.AddressKey6, rows.Address] = {}
         self._deny6: dict[rows.Prefix6, int] = {}
+        self._identities: dict[rows.Identity, int] = {}
         self._has_six = False
         self.find_six()
 
@@ -72,6 +73,7 @@ class Writer:
         if not self._has_six and self._tables.has_six:
             self._addresses6 = dict(self._tables.six.addresses.items())
             self._deny6 = dict(self._tables.six.deny.items())
+            self._identities = dict(self._tables.six.identities.items())
             self._has_six = True
         return self._has_six
 
@@ -140,6 +142,9 @@ class Writer:
         if self._has_six:
             left.put("denied networks of IPv6", tables.six.deny, self._deny6, wanted.deny6)
         left.put("servers", tables.server_rows, self._servers, wanted.servers)
+        if self._has_six:
+            known = self._identities
+            left.put("names of servers", tables.six.identities, known, wanted.identities)
         left.put("MAC addresses of servers", tables.members, self._members, wanted.members)
         for index, slots in wanted.slots.items():
             if self._slots.get(index) != slots:
@@ -198,6 +203,7 @@ class Writer:
         if self._has_six:
             _drop(tables.six.deny, self._deny6, _needed(self._deny6, wanted.deny6))
             _drop(tables.six.addresses, self._addresses6, wanted.addresses6)
+            _drop(tables.six.identities, self._identities, wanted.identities)
         for index in self._services.keys() - wanted.services.keys():
             tables.services.put(index, NO_SERVICE)
             del self._services[index]
