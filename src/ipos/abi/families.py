@@ -9,6 +9,7 @@ from ipos.ip_family import Address, Network
 AnyTuple = rows.Tuple | rows.Tuple6
 AnyAddressKey = rows.AddressKey | rows.AddressKey6
 AnyPrefix = rows.Prefix | rows.Prefix6
+AnyDecision = rows.Decision | rows.Decision6
 
 
 def address_key(address: Address, port: int = 0, protocol: int = 0) -> AnyAddressKey:

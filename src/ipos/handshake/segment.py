@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One TCP segment in one IPv4 packet: bytes <-> a value (RFC 791, RFC 9293 section 3.1).
 
-A segment between IPv6 addresses can be written, too (RFC 8200).
-
 A packet is judged by the first of these that applies; the name is the counter of ``abi/ipos.h``:
 
 1.  shorter than 20 bytes, version not 4, header length below 20, or protocol not TCP: not ours,
@@ -23,7 +21,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntFlag
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address
 
 IP_HEADER = 20
 TCP_HEADER = 20
@@ -62,9 +60,9 @@ class SegmentError(ValueError):
 class Segment:
     """Addresses, ports and sequence numbers as integers in host order; ``window`` is unscaled."""
 
-    source: IPv4Address | IPv6Address
+    source: IPv4Address
     source_port: int
-    destination: IPv4Address | IPv6Address
+    destination: IPv4Address
     destination_port: int
     seq: int
     ack: int = 0
@@ -83,26 +81,9 @@ class Segment:
     def packet(self) -> bytes:
         """The IPv4 packet: no IP options, TOS 0, identification 0, don't fragment, TTL 64.
 
-        Identification 0 is right for an atomic packet (RFC 6864 section 4.1). Of IPv6: no extension
-        headers, traffic class and flow label 0, hop limit 64.
+        Identification 0 is right for an atomic packet (RFC 6864 section 4.1).
         """
-        tcp = struct.pack(
-            "!HHIIHHHH",
-            self.source_port,
-            self.destination_port,
-            self.seq,
-            self.ack,
-            (TCP_HEADER + len(self.options)) // 4 << 12 | self.flags,
-            self.window,
-            0,
-            0,
-        )
-        tcp += self.options + self.data
-        ends = self.source.packed + self.destination.packed
-        pseudo = ends + struct.pack("!II", len(tcp), PROTOCOL_TCP)
-        tcp = tcp[:16] + checksum(pseudo + tcp).to_bytes(2, "big") + tcp[18:]
-        if self.source.version == 6:
-            return struct.pack("!IHBB", 6 << 28, len(tcp), PROTOCOL_TCP, TTL) + ends + tcp
+        tcp = self.tcp(self.source.packed + self.destination.packed)
         ip = struct.pack(
             "!BBHHHBBH4s4s",
             0x45,
@@ -117,6 +98,26 @@ class Segment:
             self.destination.packed,
         )
         return ip[:10] + checksum(ip).to_bytes(2, "big") + ip[12:] + tcp
+
+    def tcp(self, ends: bytes) -> bytes:
+        """What is behind the IP header, with the checksum for these addresses, source first.
+
+        In the sum a pseudo-header of IPv6 (RFC 8200 section 8.1) is one of IPv4 with more address.
+        """
+        tcp = struct.pack(
+            "!HHIIHHHH",
+            self.source_port,
+            self.destination_port,
+            self.seq,
+            self.ack,
+            (TCP_HEADER + len(self.options)) // 4 << 12 | self.flags,
+            self.window,
+            0,
+            0,
+        )
+        tcp += self.options + self.data
+        pseudo = ends + struct.pack("!II", len(tcp), PROTOCOL_TCP)
+        return tcp[:16] + checksum(pseudo + tcp).to_bytes(2, "big") + tcp[18:]
 
 
 def checksum(data: bytes) -> int:

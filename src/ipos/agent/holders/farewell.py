@@ -16,12 +16,12 @@ import dataclasses
 import socket
 import time
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import msgspec
 
-from ipos.abi.rows import AddressKey, Arp, ServerState, Settings
+from ipos.abi.rows import AddressKey, AddressKey6, Arp, ServerState, Settings
 from ipos.agent.heartbeat import message
 from ipos.agent.heartbeat.message import Rejected, State
 from ipos.agent.heartbeat.transport import Port
@@ -31,7 +31,7 @@ from ipos.closing import Closing
 from ipos.config import load, read_secret, secret_path
 from ipos.errors import IposError
 from ipos.handshake.keys import key_ring
-from ipos.ip_family import Address, address_of, numbers
+from ipos.ip_family import FOUR_MAX, Address, address_of, numbers
 from ipos.kernel.maps import Tables
 
 BEAT_S = 0.1
@@ -150,12 +150,22 @@ def _take_nothing(tables: Tables, self_index: int) -> None:
 
 
 def _answer_for_none(tables: Tables, addresses: list[int]) -> None:
-    """The ARP requests for the addresses that are heard on front."""
+    """The ARP requests and neighbour solicitations for the addresses that are heard on front."""
     for address in addresses:
+        if address > FOUR_MAX:
+            _silence6(tables, IPv6Address(address))
+            continue
         key = AddressKey(IPv4Address(address), 0, 0)
         row = tables.addresses.get(key)
         if row is not None:
             tables.addresses.put(key, dataclasses.replace(row, arp=Arp.SILENT))
+
+
+def _silence6(tables: Tables, address: IPv6Address) -> None:
+    key = AddressKey6(address, 0, 0)
+    row = tables.six.addresses.get(key) if tables.has_six else None
+    if row is not None:
+        tables.six.addresses.put(key, dataclasses.replace(row, arp=Arp.SILENT))
 
 
 def _wall_ms() -> int:
