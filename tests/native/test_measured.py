@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ipos.abi.families import AnyDecision
 from ipos.abi.layout import constant
 from ipos.abi.rows import Decided, DecisionFlags, Outcome, Timed
 from ipos.agent.view.measures import quantile_s
