@@ -20,11 +20,14 @@ OBJECTS := src/ipos/objects
 MULTIARCH := $(shell uname -m)-linux-gnu
 
 PROGRAMS := $(filter-out $(BPF)/lab/%,$(wildcard $(BPF)/*/*.bpf.c))
-BPF_OBJECTS := $(patsubst %.bpf.c,$(OBJECTS)/%.bpf.o,$(notdir $(PROGRAMS)))
+# These are compiled for IPv6, too: IPOS_FAMILY in bpf/abi/address.h.
+PROGRAMS6 := $(addprefix $(BPF)/,xdp/xdp.bpf.c tc/ingress.bpf.c tc/egress.bpf.c sock/sockops.bpf.c)
+BPF_OBJECTS := $(patsubst %.bpf.c,$(OBJECTS)/%.bpf.o,$(notdir $(PROGRAMS))) \
+	$(patsubst %.bpf.c,$(OBJECTS)/%6.bpf.o,$(notdir $(PROGRAMS6)))
 LAB_OBJECTS := $(patsubst $(BPF)/lab/%.bpf.c,$(OBJECTS)/lab/%.bpf.o,$(wildcard $(BPF)/lab/*.bpf.c))
 HEADERS := $(wildcard $(BPF)/*/*.h)
 NATIVE_SOURCES := $(wildcard native/*.c)
-NATIVE := native/libipos.so
+NATIVE := native/libipos.so native/libipos6.so
 
 WARN   := -O2 -g -Wall -Wextra -Werror -fno-strict-aliasing
 # Headers are shared by all programs; none of them calls every function.
@@ -75,7 +78,7 @@ objects: $(BPF_OBJECTS) $(LAB_OBJECTS) $(NATIVE)
 # llvm-strip -g drops DWARF and keeps BTF and line information, which is what the verifier shows.
 define compile_bpf
 @mkdir -p $(@D)
-$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+$(CLANG) $(BPF_CFLAGS) $(FAMILY) -c $< -o $@
 $(STRIP) -g $@
 endef
 
@@ -89,8 +92,16 @@ $(OBJECTS)/$(notdir $(1:.bpf.c=.bpf.o)): $(1) $(HEADERS) Makefile
 endef
 $(foreach program,$(PROGRAMS),$(eval $(call program_rule,$(program))))
 
+define program6_rule
+$(OBJECTS)/$(notdir $(1:.bpf.c=6.bpf.o)): FAMILY := -DIPOS_FAMILY=6
+$(OBJECTS)/$(notdir $(1:.bpf.c=6.bpf.o)): $(1) $(HEADERS) Makefile
+	$$(compile_bpf)
+endef
+$(foreach program,$(PROGRAMS6),$(eval $(call program6_rule,$(program))))
+
+native/libipos6.so: FAMILY := -DIPOS_FAMILY=6
 $(NATIVE): $(NATIVE_SOURCES) $(wildcard native/*.h) $(PROGRAMS) $(HEADERS) Makefile
-	$(CLANG) $(NATIVE_CFLAGS) -shared $(NATIVE_SOURCES) -o $@
+	$(CLANG) $(NATIVE_CFLAGS) $(FAMILY) -shared $(NATIVE_SOURCES) -o $@
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -15,167 +15,55 @@ names of `abi/ipos.h` (`ipos.abi.layout`); `Node.store` gives the same bytes to 
 """
 
 import ctypes
-import functools
 import struct
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address
-from pathlib import Path
 from typing import Final, Self
 
 from ipos.abi.layout import constant, header, layout
-from ipos.errors import IposError
+from native.binding import NativeError, Store, library, maps
 from native.refusers import refusers
-from native.shapes import MapShape, Rows, shape_of
+from native.shapes import Rows, shape_of
 from native.structures import (
-    SIGNATURES,
+    SOCKETS,
     RawAsked,
     RawAssignment,
     RawAttributes,
     RawChoice,
     RawFrame,
-    RawMap,
     RawRecord,
-    RawSocket,
     raw_socket,
 )
 from native.values import Assignment, Attributes, Outcome, Socket
 
-LIBRARY: Final = Path(__file__).with_name("libipos.so")
 PASSIVE_ESTABLISHED: Final = 5  # BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB
-_QUEUE, _E2BIG = 22, 7
-
-
-class NativeError(IposError):
-    """The library is missing, or refuses what it was asked."""
-
-
-@functools.cache
-def library() -> ctypes.CDLL:
-    """The compiled library with its prototypes; a sentence when it was not compiled."""
-    try:
-        found = ctypes.CDLL(str(LIBRARY))
-    except OSError as error:
-        raise NativeError(
-            f"the native data plane cannot be opened ({error}): `make objects` compiles it"
-        ) from None
-    for name, (result, arguments) in SIGNATURES.items():
-        function = getattr(found, name)
-        function.restype, function.argtypes = result, arguments
-    return found
-
-
-@functools.cache
-def maps() -> Mapping[str, MapShape]:
-    """Every map of the data plane by name."""
-    found = {}
-    for index in range(library().ipos_maps()):
-        raw = RawMap()
-        library().ipos_map_describe(index, ctypes.byref(raw))
-        name = raw.name.decode()
-        found[name] = MapShape(index, name, raw.type, raw.key_size, raw.value_size, raw.max_entries)
-    return found
-
-
-class Store:
-    """One map of one node as bytes: what `ipos.kernel.maps` reads and writes."""
-
-    def __init__(self, node: "Node", shape: MapShape) -> None:
-        self._node = node
-        self.shape = shape
-
-    def get(self, key: bytes) -> bytes | None:
-        value = ctypes.create_string_buffer(self.shape.value_size)
-        missing = library().ipos_map_get(self._node.handle, self.shape.index, self._key(key), value)
-        return None if missing else value.raw
-
-    def get_per_cpu(self, key: bytes) -> list[bytes] | None:
-        """A node has one CPU."""
-        value = self.get(key)
-        return None if value is None else [value]
-
-    def totals(self, keys: Iterable[bytes]) -> list[int]:
-        return [
-            sum(int.from_bytes(value, sys.byteorder) for value in self.get_per_cpu(key) or [])
-            for key in keys
-        ]
-
-    def update_per_cpu(self, key: bytes, values: Iterable[bytes]) -> None:
-        self.update(key, next(iter(values)))
-
-    def update_all(self, rows: Mapping[bytes, bytes]) -> None:
-        for key, value in rows.items():
-            self.update(key, value)
-
-    def update(self, key: bytes, value: bytes, flags: int = 0) -> bool:
-        """False where the flags forbid it; NativeError when the map is full."""
-        if len(value) != self.shape.value_size:
-            raise NativeError(f"a value of {self.shape.name} has {self.shape.value_size} bytes")
-        error = library().ipos_map_put(
-            self._node.handle, self.shape.index, self._key(key), value, flags
-        )
-        if error == -_E2BIG:
-            raise NativeError(f"{self.shape.name} is full or has no element {key.hex()}")
-        return not error
-
-    def delete(self, key: bytes) -> bool:
-        return not library().ipos_map_remove(self._node.handle, self.shape.index, self._key(key))
-
-    def push(self, value: bytes) -> None:
-        """Behind the last element of a queue."""
-        self.update(b"", value)
-
-    def pop(self) -> bytes | None:
-        """The first element of a queue, None when it is empty."""
-        value = ctypes.create_string_buffer(self.shape.value_size)
-        empty = library().ipos_map_pop(self._node.handle, self.shape.index, value)
-        return None if empty else value.raw
-
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
-        for key in self._keys():
-            value = self.get(key)
-            if value is not None:
-                yield key, value
-
-    def items_per_cpu(self) -> Iterator[tuple[bytes, list[bytes]]]:
-        for key, value in self.items():
-            yield key, [value]
-
-    def count(self) -> int:
-        """Rows of a hash, elements of a queue."""
-        return int(library().ipos_map_count(self._node.handle, self.shape.index))
-
-    def _keys(self) -> list[bytes]:
-        found: list[bytes] = []
-        following = ctypes.create_string_buffer(max(self.shape.key_size, 4))
-        key: bytes | None = None
-        while library().ipos_map_next(self._node.handle, self.shape.index, key, following):
-            key = following.raw[: self.shape.key_size]
-            found.append(key)
-        return found
-
-    def _key(self, key: bytes) -> bytes:
-        if len(key) != self.shape.key_size:
-            raise NativeError(f"a key of {self.shape.name} has {self.shape.key_size} bytes")
-        return key
 
 
 class Node:
     """One iNIC. Free it with `close`, or use it as a context."""
 
-    def __init__(self, sizes: Mapping[str, int] | None = None) -> None:
+    def __init__(self, sizes: Mapping[str, int] | None = None, family: int = 4) -> None:
         """`sizes` gives maps by name another number of entries than the programs declare.
+
+        family: 4 or 6, whose programs run; of the latter `addresses6` is the table `addresses`.
 
         The queue `hold_free` is filled with every index of `hold_pool`, as the loader does.
         """
-        handle = library().ipos_node_new()
+        self.family = family
+        self.library = library(family)
+        handle = self.library.ipos_node_new()
         if not handle:
             raise NativeError("no memory for a node")
         self.handle: int | None = handle
-        self.sizes = {name: shape.max_entries for name, shape in maps().items()} | dict(sizes or {})
+        self.sizes = {name: shape.max_entries for name, shape in maps(self.family).items()} | dict(
+            sizes or {}
+        )
         self._sockets: tuple[Socket, ...] = ()
         for name, entries in (sizes or {}).items():
-            if library().ipos_map_resize(handle, maps()[name].index, entries):
+            if self.library.ipos_map_resize(
+                handle, maps(self.family)[self._named(name)].index, entries
+            ):
                 raise NativeError(f"map {name} cannot have {entries} entries")
         free = self.store("hold_free")
         for index in range(min(self.sizes["hold_free"], self.sizes["hold_pool"])):
@@ -183,7 +71,7 @@ class Node:
 
     def close(self) -> None:
         if self.handle:
-            library().ipos_node_free(self.handle)
+            self.library.ipos_node_free(self.handle)
             self.handle = None
 
     def __enter__(self) -> Self:
@@ -193,17 +81,20 @@ class Node:
         self.close()
 
     def store(self, name: str) -> Store:
-        """A map as bytes."""
-        return Store(self, maps()[name])
+        """A map as bytes; of a node of IPv6 also by IPv4's name."""
+        return Store(self, maps(self.family)[self._named(name)])
 
     def table(self, name: str) -> Rows:
         """A map as rows of dicts."""
-        return Rows(self.store(name), shape_of(name))
+        return Rows(self.store(name), shape_of(self._named(name)))
+
+    def _named(self, name: str) -> str:
+        return f"{name}6" if self.family == 6 and f"{name}6" in maps(6) else name
 
     def counters(self) -> dict[str, int]:
         """The counters that are not zero, by name."""
-        shape = maps()["counters"]
-        values = library().ipos_map_values(self.handle, shape.index)
+        shape = maps(self.family)["counters"]
+        values = self.library.ipos_map_values(self.handle, shape.index)
         raw = ctypes.string_at(values, shape.value_size * shape.max_entries)
         sums = struct.unpack(f"={shape.max_entries}Q", raw)
         return {c.name: sums[c.number] for c in header().counters if sums[c.number]}
@@ -211,9 +102,9 @@ class Node:
     def asked(self) -> dict[str, tuple[int, int]]:
         """What the last program asked: of each map by name how often, and how often in vain."""
         found = {}
-        for name, shape in maps().items():
+        for name, shape in maps(self.family).items():
             raw = RawAsked()
-            library().ipos_map_asked(self.handle, shape.index, ctypes.byref(raw))
+            self.library.ipos_map_asked(self.handle, shape.index, ctypes.byref(raw))
             if raw.times:
                 found[name] = (raw.times, raw.vain)
         return found
@@ -222,27 +113,27 @@ class Node:
 
     def clock(self, now_ns: int) -> None:
         """The boottime clock, in nanoseconds."""
-        library().ipos_node_clock(self.handle, now_ns)
+        self.library.ipos_node_clock(self.handle, now_ns)
 
     def cpu(self, number: int) -> None:
         """Which CPU runs the programs from now on."""
-        library().ipos_node_cpu(self.handle, number)
+        self.library.ipos_node_cpu(self.handle, number)
 
     def seed(self, seed: int) -> None:
         """Start the generator of random numbers."""
-        library().ipos_node_random(self.handle, seed, 0)
+        self.library.ipos_node_random(self.handle, seed, 0)
 
     def random_is(self, number: int) -> None:
         """Every random number from now on is this one."""
-        library().ipos_node_random(self.handle, number, 1)
+        self.library.ipos_node_random(self.handle, number, 1)
 
     def assign_answers(self, answer: int) -> None:
         """What giving a packet to a listener answers: 0, or a negative errno."""
-        library().ipos_node_assign_answer(self.handle, answer)
+        self.library.ipos_node_assign_answer(self.handle, answer)
 
     def emit_fails(self, fails: bool) -> None:
         """Whether cloning a frame out of an interface is refused."""
-        library().ipos_node_emit_fails(self.handle, fails)
+        self.library.ipos_node_emit_fails(self.handle, fails)
 
     @property
     def sockets(self) -> tuple[Socket, ...]:
@@ -251,8 +142,8 @@ class Node:
     @sockets.setter
     def sockets(self, sockets: Sequence[Socket]) -> None:
         """All sockets of the node's kernel, at most 64."""
-        raw = (RawSocket * len(sockets))(*map(raw_socket, sockets))
-        if library().ipos_node_sockets(self.handle, raw, len(sockets)):
+        raw = (SOCKETS[self.family] * len(sockets))(*(raw_socket(s, self.family) for s in sockets))
+        if self.library.ipos_node_sockets(self.handle, raw, len(sockets)):
             raise NativeError(f"a node has at most 64 sockets, not {len(sockets)}")
         self._sockets = tuple(sockets)
 
@@ -260,29 +151,29 @@ class Node:
 
     def xdp(self, frame: bytes, ifindex: int) -> Outcome:
         """A frame comes in, before the kernel has seen it. The verdict is an `Xdp`."""
-        return self._ran(library().ipos_run_xdp(self.handle, frame, len(frame), ifindex), frame)
+        return self._ran(self.library.ipos_run_xdp(self.handle, frame, len(frame), ifindex), frame)
 
     def ingress(self, frame: bytes, ifindex: int, mark: int = 0) -> Outcome:
         """A frame that XDP passed, or that was put back on ingress. The verdict is a `Tc`."""
-        run = library().ipos_run_ingress
+        run = self.library.ipos_run_ingress
         return self._ran(run(self.handle, frame, len(frame), ifindex, mark), frame)
 
     def egress(self, frame: bytes, ifindex: int, mark: int = 0) -> Outcome:
         """A frame that the node's own kernel sends. The verdict is a `Tc`."""
-        run = library().ipos_run_egress
+        run = self.library.ipos_run_egress
         return self._ran(run(self.handle, frame, len(frame), ifindex, mark), frame)
 
     def box(self, frame: bytes, ifindex: int, mark: int = 0, *, out: bool = False) -> Outcome:
         """A frame at a container's end of its wire; out: at our end."""
-        ran = library().ipos_run_box(self.handle, frame, len(frame), ifindex, mark, out)
+        ran = self.library.ipos_run_box(self.handle, frame, len(frame), ifindex, mark, out)
         return self._ran(ran, frame)
 
     def sockops(
         self, socket: Socket, *, cookie: int, snd_nxt: int, op: int = PASSIVE_ESTABLISHED
     ) -> None:
         """The kernel tells of a socket of its own; `socket` has its four-tuple and rcv_nxt."""
-        raw = raw_socket(socket)
-        library().ipos_run_sockops(self.handle, op, ctypes.byref(raw), cookie, snd_nxt)
+        raw = raw_socket(socket, self.family)
+        self.library.ipos_run_sockops(self.handle, op, ctypes.byref(raw), cookie, snd_nxt)
 
     def route(self, service: int, host: bytes, path: bytes) -> tuple[int, int]:
         """(pool, number of the rule or 0) for a request read as this host and path, "" for none."""
@@ -297,7 +188,7 @@ class Node:
             }
         )
         choice = RawChoice()
-        library().ipos_run_route(self.handle, request, ctypes.byref(choice))
+        self.library.ipos_run_route(self.handle, request, ctypes.byref(choice))
         return choice.pool, choice.rule
 
     def session(self, now_ns: int, refused: Collection[int] = ()) -> tuple[int, int, bool]:
@@ -305,7 +196,7 @@ class Node:
         the request that was read last; `refused` are the servers that have refused it.
         """
         choice, by = RawChoice(), refusers(refused)
-        server = library().ipos_decide_pool(self.handle, by, now_ns, ctypes.byref(choice))
+        server = self.library.ipos_decide_pool(self.handle, by, now_ns, ctypes.byref(choice))
         return server, choice.session, bool(choice.insert)
 
     def choose(
@@ -324,7 +215,7 @@ class Node:
         """
         port, by = ctypes.c_uint32(), refusers(refused)
         raw = int.from_bytes(client.packed, sys.byteorder)
-        server = library().ipos_choose(
+        server = self.library.ipos_choose(
             self.handle, pool, by, random, raw, returned, ctypes.byref(port)
         )
         return server, port.value
@@ -334,7 +225,7 @@ class Node:
 
         As the data plane does, it stops at the piece that decides. mode: enum ipos_mode.
         """
-        lib, handle = library(), self.handle
+        lib, handle = self.library, self.handle
         lib.ipos_request_open(handle, service, mode)
         for piece in pieces:
             if lib.ipos_request_feed(handle, piece, len(piece)):
@@ -343,7 +234,7 @@ class Node:
 
     def head_end(self, pieces: Iterable[bytes], mode: int = 0) -> int | None:
         """Where a head ends, by the machine that looks at held bytes as they come; None: later."""
-        lib, handle = library(), self.handle
+        lib, handle = self.library, self.handle
         lib.ipos_head_open(handle, mode)
         before = 0
         for piece in pieces:
@@ -356,7 +247,7 @@ class Node:
     def _ran(self, error: int, frame: bytes) -> Outcome:
         if error:
             raise NativeError(f"a frame of {len(frame)} bytes is not between 14 and 3520")
-        lib, handle = library(), self.handle
+        lib, handle = self.library, self.handle
         after: RawFrame = lib.ipos_frame(handle).contents
         sent = []
         for i in range(lib.ipos_sent(handle)):
@@ -367,7 +258,8 @@ class Node:
             for i in range(lib.ipos_assigned(handle))
         ]
         rings: dict[int, list[bytes]] = {
-            maps()[name].index: [] for name in ("captured", "decisions", "silent", "awaiting")
+            maps(self.family)[name].index: []
+            for name in ("captured", "decisions", "silent", "awaiting")
         }
         for i in range(lib.ipos_records(handle)):
             record: RawRecord = lib.ipos_record_at(handle, i).contents

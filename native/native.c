@@ -22,11 +22,13 @@
 #include "tc/egress.bpf.c"
 #undef ipos_abi
 #undef _license
+#if IPOS_FAMILY == 4
 #define ipos_abi ipos_abi_box
 #define _license license_box
 #include "tc/box.bpf.c"
 #undef ipos_abi
 #undef _license
+#endif
 #define ipos_abi ipos_abi_sockops
 #define _license license_sockops
 #include "sock/sockops.bpf.c"
@@ -135,7 +137,7 @@ int ipos_run_xdp(struct native_node *n, const void *frame, __u32 len, __u32 ifin
 	ctx.data = ctx.data_meta = (unsigned long)n->buffer + NATIVE_HEADROOM;
 	ctx.data_end = ctx.data + len;
 	n->redirect_verdict = XDP_REDIRECT;
-	verdict = ipos_xdp(&ctx);
+	verdict = FAMILY(ipos_xdp)(&ctx);
 	n->metadata = ctx.data - ctx.data_meta;
 	return finish(n, verdict, XDP_REDIRECT, ctx.data, ctx.data_end, 0);
 }
@@ -159,19 +161,24 @@ static int run_tc(struct native_node *n, const void *frame, __u32 len, __u32 ifi
 
 int ipos_run_ingress(struct native_node *n, const void *frame, __u32 len, __u32 ifindex, __u32 mark)
 {
-	return run_tc(n, frame, len, ifindex, mark, ipos_ingress);
+	return run_tc(n, frame, len, ifindex, mark, FAMILY(ipos_ingress));
 }
 
 int ipos_run_egress(struct native_node *n, const void *frame, __u32 len, __u32 ifindex, __u32 mark)
 {
-	return run_tc(n, frame, len, ifindex, mark, ipos_egress);
+	return run_tc(n, frame, len, ifindex, mark, FAMILY(ipos_egress));
 }
 
 /* `out`: what comes from the container, else what goes into it. */
 int ipos_run_box(struct native_node *n, const void *frame, __u32 len, __u32 ifindex, __u32 mark,
 		 __u32 out)
 {
+#if IPOS_FAMILY == 4
 	return run_tc(n, frame, len, ifindex, mark, out ? ipos_box_out : ipos_box_in);
+#else
+	(void)n, (void)frame, (void)len, (void)ifindex, (void)mark, (void)out;
+	return -EINVAL;
+#endif
 }
 
 /* `op` as in enum of BPF_SOCK_OPS_...; addresses and ports in network order. */
@@ -180,9 +187,6 @@ int ipos_run_sockops(struct native_node *n, __u32 op, const struct native_socket
 {
 	struct bpf_sock_ops ctx = {
 		.op = op,
-		.family = 2,
-		.remote_ip4 = s->client_ip,
-		.local_ip4 = s->service_ip,
 		.remote_port = (__u32)s->client_port << 16,
 		.local_port = bpf_ntohs(s->service_port),
 		.snd_nxt = snd_nxt,
@@ -190,11 +194,20 @@ int ipos_run_sockops(struct native_node *n, __u32 op, const struct native_socket
 		.state = s->state,
 	};
 
+#if IPOS_FAMILY == 6
+	ctx.family = 10;
+	memcpy(ctx.remote_ip6, &s->client_ip, sizeof(s->client_ip));
+	memcpy(ctx.local_ip6, &s->service_ip, sizeof(s->service_ip));
+#else
+	ctx.family = 2;
+	ctx.remote_ip4 = s->client_ip;
+	ctx.local_ip4 = s->service_ip;
+#endif
 	n->sent = n->assigned = n->records = 0;
 	memset(n->asked, 0, sizeof(n->asked));
 	n->cookie = cookie;
 	native_enter(n);
-	n->verdict = ipos_sockops(&ctx);
+	n->verdict = FAMILY(ipos_sockops)(&ctx);
 	native_leave(n);
 	return 0;
 }

@@ -8,7 +8,7 @@
 #define IPOS_NATIVE_NODE_H
 
 #include <stddef.h>
-#include <linux/types.h>
+#include "abi/address.h"
 #include <linux/bpf.h>
 
 #define NATIVE_MAPS_MAX 64
@@ -41,8 +41,8 @@ struct native_table {
 
 /* A socket of the node's kernel, as the lookups find it. */
 struct native_socket {
-	__u32 client_ip;		 /* network; 0 in a listener */
-	__u32 service_ip;		 /* network; 0 in a listener on any address */
+	ipos_ip client_ip;		 /* network; 0 in a listener */
+	ipos_ip service_ip;		 /* network; 0 in a listener on any address */
 	__u16 client_port, service_port; /* network */
 	__u32 state;			 /* BPF_TCP_... */
 	__u32 rcv_nxt;

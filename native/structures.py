@@ -4,7 +4,7 @@
 import ctypes
 from typing import Any, Final
 
-from native.values import Sent, Socket
+from native.values import NOWHERE, Sent, Socket, ends
 
 _INWARD, _PEER, _NEIGHBOUR = 1, 2, 3  # enum native_way
 
@@ -20,30 +20,35 @@ class RawMap(ctypes.Structure):
     ]
 
 
+_SOCKET: Final[list[Any]] = [
+    ("client_port", ctypes.c_uint16.__ctype_be__),
+    ("service_port", ctypes.c_uint16.__ctype_be__),
+    ("state", ctypes.c_uint32),
+    ("rcv_nxt", ctypes.c_uint32),
+    ("ack_backlog", ctypes.c_uint32),
+    ("max_ack_backlog", ctypes.c_uint32),
+    ("copied_seq", ctypes.c_uint32),
+    ("snd_nxt", ctypes.c_uint32),
+    ("write_seq", ctypes.c_uint32),
+    ("snd_una", ctypes.c_uint32),
+    ("max_window", ctypes.c_uint32),
+    ("ts_recent", ctypes.c_uint32),
+    ("backlog", ctypes.c_uint32),
+    ("gaps", ctypes.c_uint32),
+    ("shutdown", ctypes.c_uint32),
+    ("data_segs_out", ctypes.c_uint32),
+    ("lsndtime", ctypes.c_uint32),
+    ("lrcvtime", ctypes.c_uint32),
+    ("netns", ctypes.c_int32),
+]
+
+
 class RawSocket(ctypes.Structure):
-    _fields_ = [
-        ("client_ip", ctypes.c_char * 4),
-        ("service_ip", ctypes.c_char * 4),
-        ("client_port", ctypes.c_uint16.__ctype_be__),
-        ("service_port", ctypes.c_uint16.__ctype_be__),
-        ("state", ctypes.c_uint32),
-        ("rcv_nxt", ctypes.c_uint32),
-        ("ack_backlog", ctypes.c_uint32),
-        ("max_ack_backlog", ctypes.c_uint32),
-        ("copied_seq", ctypes.c_uint32),
-        ("snd_nxt", ctypes.c_uint32),
-        ("write_seq", ctypes.c_uint32),
-        ("snd_una", ctypes.c_uint32),
-        ("max_window", ctypes.c_uint32),
-        ("ts_recent", ctypes.c_uint32),
-        ("backlog", ctypes.c_uint32),
-        ("gaps", ctypes.c_uint32),
-        ("shutdown", ctypes.c_uint32),
-        ("data_segs_out", ctypes.c_uint32),
-        ("lsndtime", ctypes.c_uint32),
-        ("lrcvtime", ctypes.c_uint32),
-        ("netns", ctypes.c_int32),
-    ]
+    _fields_ = [("client_ip", ctypes.c_char * 4), ("service_ip", ctypes.c_char * 4), *_SOCKET]
+
+
+class RawSocket6(ctypes.Structure):
+    _fields_ = [("client_ip", ctypes.c_char * 16), ("service_ip", ctypes.c_char * 16), *_SOCKET]
 
 
 class RawFrame(ctypes.Structure):
@@ -130,7 +135,7 @@ SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "ipos_node_cpu": (None, [_NODE, _U32]),
     "ipos_node_assign_answer": (None, [_NODE, ctypes.c_int32]),
     "ipos_node_emit_fails": (None, [_NODE, _U32]),
-    "ipos_node_sockets": (_INT, [_NODE, ctypes.POINTER(RawSocket), _U32]),
+    "ipos_node_sockets": (_INT, [_NODE, ctypes.c_void_p, _U32]),
     "ipos_maps": (_U32, []),
     "ipos_map_describe": (_INT, [_U32, ctypes.POINTER(RawMap)]),
     "ipos_map_resize": (_INT, [_NODE, _U32, _U32]),
@@ -146,7 +151,7 @@ SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "ipos_run_ingress": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
     "ipos_run_egress": (_INT, [_NODE, _BYTES, _U32, _U32, _U32]),
     "ipos_run_box": (_INT, [_NODE, _BYTES, _U32, _U32, _U32, _U32]),
-    "ipos_run_sockops": (_INT, [_NODE, _U32, ctypes.POINTER(RawSocket), _U64, _U32]),
+    "ipos_run_sockops": (_INT, [_NODE, _U32, ctypes.c_void_p, _U64, _U32]),
     "ipos_run_route": (_INT, [_NODE, _BYTES, ctypes.POINTER(RawChoice)]),
     "ipos_decide_pool": (_INT, [_NODE, ctypes.c_char_p, _U64, ctypes.POINTER(RawChoice)]),
     "ipos_choose": (_U32, [_NODE, _U32, ctypes.c_char_p, _U64, _U32, _U32, ctypes.POINTER(_U32)]),
@@ -170,8 +175,12 @@ SIGNATURES: Final[dict[str, tuple[Any, list[Any]]]] = {
 }
 
 
-def raw_socket(socket: Socket) -> RawSocket:
-    raw = RawSocket(
+SOCKETS: Final[dict[int, type[RawSocket] | type[RawSocket6]]] = {4: RawSocket, 6: RawSocket6}
+"""By family."""
+
+
+def raw_socket(socket: Socket, family: int) -> RawSocket | RawSocket6:
+    raw = SOCKETS[family](
         client_port=socket.client_port,
         service_port=socket.service_port,
         state=socket.state,
@@ -193,5 +202,7 @@ def raw_socket(socket: Socket) -> RawSocket:
         netns=socket.netns,
     )
     # c_char arrays end at a zero byte when they are assigned; addresses do not.
-    ctypes.memmove(ctypes.addressof(raw), socket.client.packed + socket.service.packed, 8)
+    width = 4 if family == 4 else 16
+    addresses = (one.packed if one != NOWHERE else bytes(width) for one in ends(socket))
+    ctypes.memmove(ctypes.addressof(raw), b"".join(addresses), 2 * width)
     return raw

@@ -3,10 +3,12 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
+Address = IPv4Address | IPv6Address
 NOWHERE: Final = IPv4Address(0)
+"""Of a listener on any address, of either family."""
 
 
 class Xdp(IntEnum):
@@ -51,9 +53,9 @@ class Socket:
     """A TCP socket of a node's kernel. A listener on any address has `service` 0.0.0.0."""
 
     state: SocketState
-    service: IPv4Address
+    service: Address
     service_port: int
-    client: IPv4Address = NOWHERE
+    client: Address = NOWHERE
     client_port: int = 0
     rcv_nxt: int = 0
     queued: int = 0
@@ -71,6 +73,10 @@ class Socket:
     spoke: int = 0  # when it sent the last of them, in ticks
     heard: int = 0  # and when the last data came
     netns: int = -1  # the id of the network namespace that it is in; -1: the node's own
+
+
+def ends(socket: Socket) -> tuple[Address, Address]:
+    return socket.client, socket.service
 
 
 @dataclass(frozen=True, slots=True)

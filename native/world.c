@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "abi/limits.h"
 #include "native/helpers.h"
 
 static __thread struct native_node *current_node;
@@ -59,28 +60,39 @@ __u32 bpf_get_prandom_u32(void)
 /* A UDP socket of the node's kernel: its state is that of no TCP listener or connection. */
 #define UDP_SOCKET BPF_TCP_CLOSE
 
+#if IPOS_FAMILY == 6
+#define ADDRESSES ipv6
+#define MSS_MIN IPOS_MSS6_MIN
+#else
+#define ADDRESSES ipv4
+#define MSS_MIN IPOS_MSS_MIN
+#endif
+
 /* An exact four-tuple before a listener on the address before one on any. */
 static struct bpf_sock *lookup(struct bpf_sock_tuple *tuple, int full, __u32 listening, __u64 netns)
 {
 	struct native_node *n = native_now();
 	int best = -1, best_rank = 0;
+	ipos_ip client, service;
+
+	memcpy(&client, &tuple->ADDRESSES.saddr, sizeof(client));
+	memcpy(&service, &tuple->ADDRESSES.daddr, sizeof(service));
 
 	for (__u32 i = 0; i < n->sockets; i++) {
 		const struct native_socket *s = &n->socket[i];
 		int rank;
 
-		if (s->service_port != tuple->ipv4.dport || s->netns != (__s32)netns)
+		if (s->service_port != tuple->ADDRESSES.dport || s->netns != (__s32)netns)
 			continue;
 		if ((s->state == UDP_SOCKET) != (listening == UDP_SOCKET))
 			continue;
 		if (s->state == listening) {
-			if (s->service_ip && s->service_ip != tuple->ipv4.daddr)
+			if (s->service_ip && s->service_ip != service)
 				continue;
 			rank = s->service_ip ? 2 : 1;
 		} else {
-			if (s->service_ip != tuple->ipv4.daddr ||
-			    s->client_ip != tuple->ipv4.saddr ||
-			    s->client_port != tuple->ipv4.sport)
+			if (s->service_ip != service || s->client_ip != client ||
+			    s->client_port != tuple->ADDRESSES.sport)
 				continue;
 			rank = 3;
 		}
@@ -208,7 +220,7 @@ int bpf_sk_assign_tcp_reqsk(struct __sk_buff *skb, struct sock *sk, struct bpf_t
 	struct native_node *n = native_now();
 
 	(void)skb;
-	if (attrs__sz != sizeof(*attrs) || attrs->mss < 536)
+	if (attrs__sz != sizeof(*attrs) || attrs->mss < MSS_MIN)
 		return -EINVAL;
 	for (__u32 i = 0; i < n->sockets; i++)
 		if ((void *)sk == &n->full[i])

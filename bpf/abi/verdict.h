@@ -7,6 +7,7 @@
 #ifndef IPOS_ABI_VERDICT_H
 #define IPOS_ABI_VERDICT_H
 
+#include "abi/address.h"
 #include <linux/pkt_cls.h>
 #include <linux/types.h>
 
@@ -74,6 +75,16 @@
 #define ANSWER_HELD 0x10a      /* the answer is written, and is to be sent */
 #define BOUNCE 0x10b	       /* the packet's connection lives elsewhere: see bounce() */
 #define UNATTACHED 0x10c       /* it has no application here: see unattached_asked() */
+
+/*
+ * What a tc program says of what is not its family's.  IPv6's comes before IPv4's on a hook, which
+ * has the last word.
+ */
+#if IPOS_FAMILY == 6
+#define PASS_OTHER TC_ACT_UNSPEC
+#else
+#define PASS_OTHER TC_ACT_OK
+#endif
 
 /* No two are the same: the compiler refuses a switch with two equal cases. */
 static inline __attribute__((always_inline, unused)) void verdicts_differ(__u32 verdict, __u32 mark)

@@ -61,7 +61,7 @@ IPOS_INLINE __u64 ip_last(ipos_ip ip)
 }
 
 /* For checksums. */
-IPOS_INLINE __u64 ip_sum(ipos_ip ip)
+IPOS_INLINE __u64 address_sum(ipos_ip ip)
 {
 	__u64 first = ip_first(ip), last = ip_last(ip);
 
@@ -82,7 +82,7 @@ IPOS_INLINE __u32 ip_low(ipos_ip ip)
 	return ip_last(ip) >> 32;
 }
 #else
-IPOS_INLINE __u64 ip_sum(ipos_ip ip)
+IPOS_INLINE __u64 address_sum(ipos_ip ip)
 {
 	return ip;
 }
@@ -147,6 +147,12 @@ IPOS_INLINE int ip_hop(ip_header *ip)
 	return 1;
 }
 
+/* The packet has another length. */
+IPOS_INLINE void ip_resize(ip_header *ip, __u32 ip_len)
+{
+	ip->payload_len = bpf_htons(ip_len - IP_LEN);
+}
+
 /* A header before TCP, for a packet of so many bytes. */
 IPOS_INLINE void ip_write(ip_header *ip, ipos_ip from, ipos_ip to, __u32 ip_len)
 {
@@ -188,6 +194,13 @@ IPOS_INLINE int ip_hop(ip_header *ip)
 	return 1;
 }
 
+IPOS_INLINE void ip_resize(ip_header *ip, __u32 ip_len)
+{
+	ip->tot_len = bpf_htons(ip_len);
+	ip->check = 0;
+	ip->check = (__u16)~fold(sum_words(ip, sizeof(*ip)));
+}
+
 IPOS_INLINE void ip_write(ip_header *ip, ipos_ip from, ipos_ip to, __u32 ip_len)
 {
 	__be32 length = bpf_htonl(0x45000000 | ip_len), whole = bpf_htonl(0x4000);
@@ -204,7 +217,7 @@ IPOS_INLINE void ip_write(ip_header *ip, ipos_ip from, ipos_ip to, __u32 ip_len)
 
 IPOS_INLINE __u64 sum_pseudo(ipos_ip source, ipos_ip destination, __u32 tcp_bytes)
 {
-	return ip_sum(source) + ip_sum(destination) + bpf_htons(IPPROTO_TCP) + bpf_htons(tcp_bytes);
+	return address_sum(source) + address_sum(destination) + bpf_htons(IPPROTO_TCP) + bpf_htons(tcp_bytes);
 }
 
 /* ---- sockets -------------------------------------------------------------------------------- */

@@ -112,7 +112,7 @@ IPOS_INLINE __u16 header_sum(const struct ipos_header *h)
 {
 	__u64 sum = (__u64)AT32(h, 0) + AT32(h, 4) + AT32(h, 8) + AT32(h, 12);
 
-	return fold(IPOS_FAMILY == 6 ? sum + ip_sum(header_client(h)) : sum);
+	return fold(IPOS_FAMILY == 6 ? sum + address_sum(header_client(h)) : sum);
 }
 
 /* In two words, as a tag reads it: what was just written in smaller pieces is read slowly. */
@@ -122,7 +122,7 @@ IPOS_INLINE void header_write_of(void *at, const struct ipos_tuple *t, __u32 end
 	__u64 first = ip_low(t->client_ip) | (__u64)t->client_port << 32 | (__u64)endpoint_ip << 48;
 	__u64 second = endpoint_ip >> 16 | (__u64)endpoint_port << 16 | (__u64)type << 32 |
 		       (__u64)protocol << 40;
-	__u64 more = IPOS_FAMILY == 6 ? ip_sum(t->client_ip) : 0;
+	__u64 more = IPOS_FAMILY == 6 ? address_sum(t->client_ip) : 0;
 	__u16 sum = fold((first & 0xffffffff) + (first >> 32) + (second & 0xffffffff) +
 			 (second >> 32) + more);
 

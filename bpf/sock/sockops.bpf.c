@@ -45,7 +45,7 @@ IPOS_INLINE void connected(struct bpf_sock_ops *ctx, const struct ipos_tuple *t,
 	ep.flags = IPOS_EP_HANDSHAKE;
 	ep.service = a->service;
 	service = service_at(a->service);
-	if (service && service->box) {
+	if (IPOS_FAMILY == 4 && service && service->box) {
 		ep.flags |= IPOS_EP_BOXED;
 		ep.box = service->box;
 		ep.box_netns = service->box_netns;
@@ -76,8 +76,37 @@ IPOS_INLINE void came(const struct ipos_tuple *t)
 		forward_delete(t, f->server);
 }
 
+#define INET6 10 /* AF_INET6 */
+#define MAPPED bpf_htonl(0xffff) /* the third word of an IPv4 address in an IPv6 socket */
+
+/* The addresses of a socket, which may be the other family's: then 0. */
+IPOS_INLINE int addresses_of(struct bpf_sock_ops *ctx, struct ipos_tuple *t)
+{
+#if IPOS_FAMILY == 6
+	__u32 client[4], service[4];
+
+	if (ctx->family != INET6)
+		return 0;
+	/* one word after another, as the kernel gives them: a compiler would read two at once */
+	for (int i = 0; i < 4; i++) {
+		client[i] = ctx->remote_ip6[i];
+		IPOS_OPAQUE(client[i]);
+		service[i] = ctx->local_ip6[i];
+		IPOS_OPAQUE(service[i]);
+	}
+	if (!client[0] && !client[1] && client[2] == MAPPED)
+		return 0;
+	t->client_ip = IP_AT(client, 0);
+	t->service_ip = IP_AT(service, 0);
+#else
+	t->client_ip = ctx->remote_ip4;
+	t->service_ip = ctx->local_ip4;
+#endif
+	return 1;
+}
+
 SEC("sockops")
-int ipos_sockops(struct bpf_sock_ops *ctx)
+int FAMILY(ipos_sockops)(struct bpf_sock_ops *ctx)
 {
 	struct ipos_tuple t = { .protocol = IPPROTO_TCP };
 	struct ipos_settings *set;
@@ -87,8 +116,8 @@ int ipos_sockops(struct bpf_sock_ops *ctx)
 
 	if (ctx->op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
 		return 1;
-	t.client_ip = ctx->remote_ip4;
-	t.service_ip = ctx->local_ip4;
+	if (!addresses_of(ctx, &t))
+		return 1;
 	t.client_port = ctx->remote_port >> 16;
 	t.service_port = bpf_htons(ctx->local_port);
 	cookie = bpf_get_socket_cookie(ctx);

@@ -5,11 +5,15 @@
 #include "http/response.h"
 #include "lib/emit.h"
 #include "lib/measure.h"
-#include "tc/arp_out.h"
-#include "tc/flow_out.h"
 #include "tc/cookie_news.h"
 #include "tc/line_out.h"
 #include "tc/mss.h"
+#if IPOS_FAMILY == 6
+#include "tc/neighbour_out.h"
+#else
+#include "tc/arp_out.h"
+#include "tc/flow_out.h"
+#endif
 
 /*
  * What a socket says whose connection has moved, or is about to.  Dropped here, TCP would not
@@ -198,55 +202,69 @@ IPOS_INLINE int is_left(const struct ipos_left *left, const struct segment *s)
 	return s->seq + 1 - left->sent < LEFT_SPAN; /* a keepalive is one byte before */
 }
 
-IPOS_INLINE int egress_frame(struct __sk_buff *skb)
+/* What is no TCP: ARP and neighbour discovery, and UDP. */
+IPOS_INLINE int other_leaves(struct __sk_buff *skb, const struct ipos_settings *set,
+			     const struct segment *s, enum parsed what)
 {
-	struct ipos_scratch *w = scratch_of(IPOS_PROG_EGRESS);
-	struct ipos_settings *set = settings_now();
+#if IPOS_FAMILY == 6
+	(void)set;
+	return what == PARSED_ICMP ? neighbour_leaves(skb, s->l2) : PASS_OTHER;
+#else
+	(void)what;
+	return s->tuple.protocol == IPPROTO_UDP && set->flags & IPOS_FLOWS
+		       ? flow_leaves(skb, s->l2)
+		       : TC_ACT_OK;
+#endif
+}
+
+IPOS_INLINE int egress_frame(struct __sk_buff *skb, struct ipos_settings *set,
+			     struct ipos_scratch *w)
+{
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct ipos_endpoint *ep;
 	struct ipos_left *left;
 	enum parsed what;
-	struct segment s;
+	SEGMENT(s, w);
 	int capture, verdict;
-	__u32 ip;
+	ipos_ip ip;
 	__u16 port;
 
-	if (!w || !set || set->abi != IPOS_ABI)
-		return TC_ACT_OK;
-	if (unlikely((what = parse_l2(data, end, set->ethertype, &s)) == PARSED_OTHER)) {
-		arp_leaves(skb, s.l2);
+	what = parse_l2(data, end, set->ethertype, s);
+#if IPOS_FAMILY == 4
+	if (unlikely(what == PARSED_OTHER)) {
+		arp_leaves(skb, s->l2);
 		return TC_ACT_OK;
 	}
+#endif
 	if (what != PARSED_IP)
-		return TC_ACT_OK;
-	if (parse_ip(data, end, skb->len, &s) != PARSED_TCP)
-		return s.tuple.protocol == IPPROTO_UDP && set->flags & IPOS_FLOWS
-			       ? flow_leaves(skb, s.l2)
-			       : TC_ACT_OK;
+		return PASS_OTHER;
+	what = parse_ip(data, end, skb->len, s);
+	if (what != PARSED_TCP)
+		return other_leaves(skb, set, s, what);
 	/* What a socket sends after its first bytes matters only where responses are read. */
 	if (likely((set->flags & (IPOS_ANSWERS_UNREAD | IPOS_CAPTURE)) == IPOS_ANSWERS_UNREAD) &&
-	    s.length && !(s.flags & (TCP_SYN | TCP_FIN | TCP_RST)) && skb->mark != IPOS_MARK_OURS &&
+	    s->length && !(s->flags & (TCP_SYN | TCP_FIN | TCP_RST)) && skb->mark != IPOS_MARK_OURS &&
 	    !is_first_data(skb))
 		return TC_ACT_OK;
-	ip = s.tuple.client_ip;
-	port = s.tuple.client_port;
-	s.tuple.client_ip = s.tuple.service_ip;
-	s.tuple.client_port = s.tuple.service_port;
-	s.tuple.service_ip = ip;
-	s.tuple.service_port = port;
+	ip = s->tuple.client_ip;
+	port = s->tuple.client_port;
+	s->tuple.client_ip = s->tuple.service_ip;
+	s->tuple.client_port = s->tuple.service_port;
+	s->tuple.service_ip = ip;
+	s->tuple.service_port = port;
 	if (unlikely(skb->mark == IPOS_MARK_LINE)) {
 		skb->mark = 0;
-		verdict = line_leaves(skb, w, &s);
+		verdict = line_leaves(skb, w, s);
 		leaving(skb, set, skb->ifindex);
 		return verdict;
 	}
-	ep = endpoint_of(&s.tuple);
+	ep = endpoint_of(&s->tuple);
 	capture = unlikely(set->flags & IPOS_CAPTURE) && address_of(ip, port);
 	if (capture && !(ep && ep->insert))
 		capture_skb(skb, skb->ifindex, 1);
 	if (ep && ep->state == IPOS_EP_ATTACHED) {
 		capture = capture && ep->insert;
-		verdict = egress_tracked(skb, set, w, &s, ep);
+		verdict = egress_tracked(skb, set, w, s, ep);
 		if (capture) /* as the client will see it */
 			capture_skb(skb, skb->ifindex, 1);
 		return verdict;
@@ -255,29 +273,38 @@ IPOS_INLINE int egress_frame(struct __sk_buff *skb)
 		skb->mark = 0;
 		return TC_ACT_OK;
 	}
-	left = bpf_map_lookup_elem(&FAMILY(left_behind), &s.tuple);
-	if (left && is_left(left, &s))
-		return left_behind_says(skb, set, w, &s);
+	left = bpf_map_lookup_elem(&FAMILY(left_behind), &s->tuple);
+	if (left && is_left(left, s))
+		return left_behind_says(skb, set, w, s);
 	if (ep)
-		return egress_tracked(skb, set, w, &s, ep);
-	if ((s.flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK) && address_of(ip, port))
-		clamp_mss(skb, &s);
+		return egress_tracked(skb, set, w, s, ep);
+	if ((s->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK) && address_of(ip, port))
+		clamp_mss(skb, s);
 	return TC_ACT_OK;
 }
 
 /* What is for front's own address is for a program of this server: by the pair it came by. */
-SEC("tc")
-int ipos_egress(struct __sk_buff *skb)
+IPOS_INLINE int to_own_program(struct __sk_buff *skb, const struct ipos_settings *set)
 {
-	struct ipos_settings *set = settings_now();
-	int verdict = egress_frame(skb);
 	__u8 to[ETH_ALEN] __attribute__((aligned(2)));
 
-	if (likely(!set || !set->own_ifindex) || verdict != TC_ACT_OK)
-		return verdict;
 	if (bpf_skb_load_bytes(skb, 0, to, ETH_ALEN) || !mac_same(to, set->front_mac))
-		return verdict;
+		return TC_ACT_OK;
 	return bpf_redirect(set->own_ifindex, BPF_F_INGRESS);
+}
+
+SEC("tc")
+int FAMILY(ipos_egress)(struct __sk_buff *skb)
+{
+	struct ipos_scratch *w = scratch_of(IPOS_PROG_EGRESS);
+	struct ipos_settings *set = settings_now();
+	int verdict = PASS_OTHER;
+
+	if (w && set && set->abi == IPOS_ABI)
+		verdict = egress_frame(skb, set, w);
+	if (IPOS_FAMILY == 4 && unlikely(set && set->own_ifindex) && verdict == TC_ACT_OK)
+		return to_own_program(skb, set);
+	return verdict;
 }
 
 const volatile __u32 ipos_abi = IPOS_ABI;

@@ -60,9 +60,9 @@ IPOS_INLINE struct ipos_holding *hold_begin(struct __sk_buff *skb, struct ipos_s
 	struct ipos_holding *h = &w->holding;
 	int why;
 
-	h->client_ip = t->client_ip;
+	h->client_ip = client_word(t->client_ip);
 	h->created_ns = h->last_seen_ns = now;
-	why = share_refuses(t->client_ip, length / IPOS_CHUNK + 1, h->server && !h->moving);
+	why = share_refuses(h->client_ip, length / IPOS_CHUNK + 1, h->server && !h->moving);
 	if (!why &&
 	    (bpf_skb_load_bytes(skb, ETH_ALEN, h->client_mac, ETH_ALEN) || holding_put(t, h)))
 		why = COUNT_DROP_HOLD_FULL;

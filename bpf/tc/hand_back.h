@@ -35,7 +35,7 @@ IPOS_APART int idle_begin(struct __sk_buff *skb, struct ipos_scratch *w, const s
 	w->ts_echo = ep->hs.ts_sent;
 	next_begin(w, &s, ep);
 	h->live = 1;
-	h->client_ip = t->client_ip;
+	h->client_ip = client_word(t->client_ip);
 	h->created_ns = h->last_seen_ns = bpf_ktime_get_boot_ns();
 	__builtin_memcpy(h->client_mac, ep->client_mac, ETH_ALEN);
 	return endpoint_quiet(skb, t, ep, h);

@@ -12,13 +12,15 @@
  */
 #include "abi/verdict.h"
 #include "tc/cookie_news.h"
-#include "tc/flow_frame.h"
 #include "tc/line_in.h"
 #include "tc/locating.h"
 #include "tc/own_frame.h"
 #include "tc/owned_packet.h"
 #include "tc/syn.h"
 #include "tc/to_box.h"
+#if IPOS_FAMILY == 4
+#include "tc/flow_frame.h"
+#endif
 
 /* ---- no row yet ----------------------------------------------------------------------------- */
 
@@ -215,14 +217,25 @@ IPOS_INLINE int follow_whole(struct __sk_buff *skb, struct ipos_settings *set,
 	return ep ? closing(skb, set, w, s, ep) : TC_ACT_OK;
 }
 
-/* Whether a frame of ours, which XDP has checked, is about a UDP flow. */
-IPOS_INLINE int is_flow_frame(const struct __sk_buff *skb, const struct segment *s)
+/*
+ * Whether a frame of ours is about something else than a connection of this family: a UDP flow, or
+ * the other family's.  Its verdict goes to `*verdict`.
+ */
+IPOS_INLINE int is_other_frame(struct __sk_buff *skb, const struct segment *s, int *verdict)
 {
 	__u8 protocol = 0;
+	int failed = bpf_skb_load_bytes(skb, s->l2 + offsetof(struct ipos_header, protocol),
+					&protocol, 1);
 
-	return !bpf_skb_load_bytes(skb, s->l2 + offsetof(struct ipos_header, protocol), &protocol,
-				   1) &&
-	       protocol == IPOS_UDP;
+#if IPOS_FAMILY == 6
+	*verdict = PASS_OTHER;
+	return failed || protocol != FAMILY_TCP;
+#else
+	if (failed || protocol != IPOS_UDP)
+		return 0;
+	*verdict = flow_frame(skb, s->l2, s->vlan);
+	return 1;
+#endif
 }
 
 /* What a switch floods is not ours here either. */
@@ -238,78 +251,99 @@ IPOS_INLINE int is_ours(const struct __sk_buff *skb, const struct ipos_settings 
 	return 0;
 }
 
-IPOS_INLINE int ingress(struct __sk_buff *skb)
+/* A packet to us that is no TCP. */
+IPOS_INLINE int other_packet(struct __sk_buff *skb, const struct ipos_settings *set,
+			     const struct segment *s, enum parsed what)
 {
-	struct ipos_scratch *w = scratch_of(IPOS_PROG_INGRESS);
-	struct ipos_settings *set = settings_now();
+	int verdict;
+
+	if (what == PARSED_ICMP && !is_front(set, skb->ifindex) && s->vlan == set->front_vlan)
+		return bpf_redirect(front_of(set, s->tuple.service_ip), BPF_F_INGRESS);
+#if IPOS_FAMILY == 4
+	if (unlikely(set->flags & IPOS_BOXES) && what == PARSED_ICMP &&
+	    (verdict = icmp_to_box(skb, s->l2, s->vlan)) != TC_ACT_OK)
+		return verdict;
+	if (set->flags & IPOS_FLOWS && s->vlan == set->front_vlan)
+		return what == PARSED_ICMP		  ? flow_icmp(skb, s->l2)
+		       : s->tuple.protocol == IPPROTO_UDP ? flow_packet(skb, s->l2)
+							  : TC_ACT_OK;
+	return TC_ACT_OK;
+#else
+	(void)verdict;
+	return PASS_OTHER;
+#endif
+}
+
+IPOS_INLINE int ingress(struct __sk_buff *skb, struct ipos_settings *set, struct ipos_scratch *w)
+{
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	int verdict = TC_ACT_OK;
 	enum parsed what;
-	struct segment s;
+	SEGMENT(s, w);
 
-	if (!w || !set || set->abi != IPOS_ABI)
-		return TC_ACT_OK;
 	if (skb->mark == IPOS_MARK_VOID)
 		return TC_ACT_SHOT;
 	skb->cb[IPOS_CB_NETNS] = skb->cb[IPOS_CB_BOX] = 0;
 	w->line.length = 0;
 	w->locked = LOCK_NONE;
-	what = parse_l2(data, end, set->ethertype, &s);
+	what = parse_l2(data, end, set->ethertype, s);
 	/*
 	 * XDP drops nested tags; but a NIC may have taken the outer one off before XDP saw the
 	 * frame.
 	 */
-	if (unlikely(what == PARSED_TAGS || (skb->vlan_present && s.vlan)))
+	if (unlikely(what == PARSED_TAGS || (skb->vlan_present && s->vlan)))
 		return shot(COUNT_DROP_VLAN_TAGS);
 	if (skb->vlan_present) /* the kernel has taken the tag out of the frame */
-		s.vlan = skb->vlan_tci & 0xfff;
+		s->vlan = skb->vlan_tci & 0xfff;
 	if (what == PARSED_IPOS) {
-		if (is_flow_frame(skb, &s))
-			return flow_frame(skb, s.l2, s.vlan);
-		verdict = own_frame(skb, set, w, &s);
+		if (is_other_frame(skb, s, &verdict))
+			return verdict;
+		verdict = own_frame(skb, set, w, s);
 		goto decided;
 	}
 	if (unlikely((skb->mark == IPOS_MARK_TELL || skb->mark == IPOS_MARK_AFTER) &&
-		     what == PARSED_IP && parse_ip(data, end, skb->len, &s) == PARSED_TCP))
-		return learned_returns(skb, set, w, &s);
+		     what == PARSED_IP && parse_ip(data, end, skb->len, s) == PARSED_TCP))
+		return learned_returns(skb, set, w, s);
 	if (what != PARSED_IP || !is_ours(skb, set))
-		return TC_ACT_OK;
-	what = parse_ip(data, end, skb->len, &s);
-	if (what == PARSED_TCP)
-		verdict = tcp_packet(skb, set, w, &s);
-	else if (what == PARSED_ICMP && !is_front(set, skb->ifindex) && s.vlan == set->front_vlan)
-		return bpf_redirect(front_of(set, s.tuple.service_ip), BPF_F_INGRESS);
-	else if (unlikely(set->flags & IPOS_BOXES) && what == PARSED_ICMP &&
-		 (verdict = icmp_to_box(skb, s.l2, s.vlan)) != TC_ACT_OK)
-		return verdict;
-	else if (set->flags & IPOS_FLOWS && s.vlan == set->front_vlan)
-		return what == PARSED_ICMP		 ? flow_icmp(skb, s.l2)
-		       : s.tuple.protocol == IPPROTO_UDP ? flow_packet(skb, s.l2)
-							 : TC_ACT_OK;
+		return PASS_OTHER;
+	what = parse_ip(data, end, skb->len, s);
+	if (what != PARSED_TCP)
+		return other_packet(skb, set, s, what);
+	verdict = tcp_packet(skb, set, w, s);
 decided:
 	if (verdict == FOLLOW)
-		verdict = follow_whole(skb, set, w, &s);
+		verdict = follow_whole(skb, set, w, s);
 	if (verdict == SYN_AGAIN)
-		verdict = syn_again(skb, set, w, &s.tuple);
+		verdict = syn_again(skb, set, w, &s->tuple);
 	if (verdict == FIRST_SEGMENT)
-		verdict = first_segment(skb, w, &s);
+		verdict = first_segment(skb, w, s);
 	if (verdict == ANSWERED_SEGMENT)
-		verdict = answered_segment(skb, set, w, &s);
+		verdict = answered_segment(skb, set, w, s);
 	if (verdict == DECIDE_HELD || verdict == GIVE_UP || verdict == ANSWER_HELD ||
 	    verdict == OFFER)
-		verdict = decide_next(skb, set, w, &s.tuple, verdict);
+		verdict = decide_next(skb, set, w, &s->tuple, verdict);
 	else if (unlikely(verdict == TC_ACT_OK && w->line.length))
-		verdict = line_to_kernel(skb, w, &s);
+		verdict = line_to_kernel(skb, w, s);
 	if (w->locked == LOCKED)
-		connection_unlock(&s.tuple);
-	return unlikely(skb->cb[IPOS_CB_BOX]) && verdict == TC_ACT_OK ? to_box(skb, s.vlan)
-								      : verdict;
+		connection_unlock(&s->tuple);
+#if IPOS_FAMILY == 4
+	if (unlikely(skb->cb[IPOS_CB_BOX]) && verdict == TC_ACT_OK)
+		return to_box(skb, s->vlan);
+#endif
+	return verdict;
 }
 
 SEC("tc")
-int ipos_ingress(struct __sk_buff *skb)
+int FAMILY(ipos_ingress)(struct __sk_buff *skb)
 {
-	return settled(skb) ? TC_ACT_OK : ingress(skb);
+	struct ipos_scratch *w;
+	struct ipos_settings *set;
+
+	if (settled(skb))
+		return TC_ACT_OK;
+	w = scratch_of(IPOS_PROG_INGRESS);
+	set = settings_now();
+	return w && set && set->abi == IPOS_ABI ? ingress(skb, set, w) : PASS_OTHER;
 }
 
 const volatile __u32 ipos_abi = IPOS_ABI;

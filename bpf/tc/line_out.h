@@ -150,9 +150,7 @@ IPOS_APART int segment_resize(struct __sk_buff *skb, struct ipos_scratch *w,
 
 	if (bpf_skb_load_bytes(skb, s->l2, ip, sizeof(*ip)))
 		return -1;
-	ip->tot_len = bpf_htons(sizeof(*ip) + is);
-	ip->check = 0;
-	ip->check = (__u16)~fold(sum_words(ip, sizeof(*ip)));
+	ip_resize(ip, sizeof(*ip) + is);
 	return bpf_skb_change_tail(skb, s->payload + keep, 0) ||
 			       (grow && bpf_skb_change_tail(skb, s->payload + keep + grow, 0)) ||
 			       bpf_l4_csum_replace(skb, s->l4 + offsetof(struct tcphdr, check),

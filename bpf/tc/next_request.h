@@ -263,9 +263,7 @@ IPOS_APART int segment_trim(struct __sk_buff *skb, struct ipos_scratch *w, const
 
 	if (bpf_skb_load_bytes(skb, ip_at, ip, sizeof(*ip)))
 		return -1;
-	ip->tot_len = bpf_htons(sizeof(*ip) + tcp_bytes);
-	ip->check = 0;
-	ip->check = (__u16)~fold(sum_words(ip, sizeof(*ip)));
+	ip_resize(ip, sizeof(*ip) + tcp_bytes);
 	if (bpf_skb_change_tail(skb, s->payload + keep, 0) ||
 	    bpf_skb_store_bytes(skb, ip_at, ip, sizeof(*ip), 0) ||
 	    bpf_skb_store_bytes(skb, s->l4 + 13, &flags, 1, 0) ||

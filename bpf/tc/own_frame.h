@@ -204,7 +204,7 @@ IPOS_INLINE int own_frame(struct __sk_buff *skb, struct ipos_settings *set, stru
 
 	if (bpf_skb_load_bytes(skb, s->l2, w->words, HEADER_LEN + TRAILER_LEN))
 		return shot(COUNT_DROP_FRAME_SHORT);
-	t->client_ip = h->client_ip;
+	t->client_ip = header_client(h);
 	t->client_port = h->client_port;
 	t->service_ip = trailer->service_ip;
 	t->service_port = trailer->service_port;

@@ -162,9 +162,9 @@ IPOS_FUNCTION int piece_send(struct __sk_buff *skb, struct ipos_scratch *w,
 			     IPOS_PACKET);
 		inner = piece_headers(w, t, h, l2 + HEADER_LEN, offset);
 		at = l2 + HEADER_LEN + inner;
-		__builtin_memset(w->words, 0, 96);
-		__builtin_memcpy(w->words, w->frame + l2, 68);
-		if (inner == 40)
+		__builtin_memset(w->words, 0, NH_HEADERS * 8);
+		words_take(w, w->frame + l2, HEADER_LEN + IP_LEN + 32);
+		if (IPOS_FAMILY == 4 && inner == 40)
 			w->words[7] = w->words[8] = 0;
 		tag = packet_tag_made(w, HEADER_LEN + inner, payload_tagged(n));
 	}
@@ -251,11 +251,11 @@ IPOS_APART int encapsulate_skb(struct __sk_buff *skb, const struct ipos_settings
 	__u32 n;
 	__u64 tag;
 
-	if (mac_of(r->server, to) || inner < 40 || inner > 80)
+	if (mac_of(r->server, to) || inner < IP_LEN + 20 || inner > IP_LEN + 60)
 		return shot(COUNT_DROP_EMIT);
-	__builtin_memset(w->words, 0, 104);
+	__builtin_memset(w->words, 0, NH_HEADERS * 8 + 8);
 	header_write((void *)w->words, &s->tuple, r->endpoint_ip, r->endpoint_port, type);
-	if (bpf_skb_load_bytes(skb, s->l2, &w->words[2], inner))
+	if (bpf_skb_load_bytes(skb, s->l2, &w->words[HEADER_LEN / 8], inner))
 		return shot(COUNT_DROP_EMIT);
 	n = payload_tagged(s->length);
 	IPOS_OPAQUE(n);

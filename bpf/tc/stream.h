@@ -98,8 +98,8 @@ IPOS_APART int segment_unfit(struct __sk_buff *skb, struct ipos_scratch *w, cons
 	if ((s->flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_ACK ||
 	    !ack_acceptable(at, endpoint_ack(ep, s->ack), ep->snd_nxt - s->ack))
 		return COUNT_DROP_BAD_ACK;
-	if (bpf_skb_load_bytes(skb, s->l2, w->saved, IP_LEN) ||
-	    fold(sum_words(w->saved, IP_LEN)) != 0xffff ||
+	if ((IPOS_FAMILY == 4 && (bpf_skb_load_bytes(skb, s->l2, w->saved, IP_LEN) ||
+				  fold(sum_words(w->saved, IP_LEN)) != 0xffff)) ||
 	    !payload_sound(skb, w, s) || load_options(skb, w, s))
 		return COUNT_DROP_BAD_CHECKSUM;
 	if (ep->hs.options & w->option_flags & IPOS_OPT_TIMESTAMPS && at->ts_recent &&

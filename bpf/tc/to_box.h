@@ -10,6 +10,7 @@
 #include "abi/verdict.h"
 #include "lib/rows.h"
 
+#if IPOS_FAMILY == 4
 /*
  * Notes in skb->cb where the packet's connection is.  An endpoint with a socket stays in its
  * container; any other packet goes where the service's application is now.  Only called while there
@@ -92,5 +93,17 @@ IPOS_APART int icmp_to_box(struct __sk_buff *skb, __u32 l2, __u32 vlan)
 	skb->cb[IPOS_CB_BOX] = ep->box;
 	return to_box(skb, vlan);
 }
+#else /* no application in a container is IPv6's */
+IPOS_INLINE int box_find(struct __sk_buff *skb, const struct ipos_tuple *t)
+{
+	(void)skb, (void)t;
+	return 0;
+}
+
+IPOS_INLINE void box_note(const struct __sk_buff *skb, struct ipos_endpoint *ep)
+{
+	(void)skb, (void)ep;
+}
+#endif
 
 #endif /* IPOS_TO_BOX_H */

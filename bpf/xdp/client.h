@@ -55,10 +55,10 @@ IPOS_INLINE int client_forward(struct xdp_md *ctx, struct ipos_settings *set,
 /* ---- ICMP: "fragmentation needed" belongs to the owner (RFC 1191, RFC 8201) ----------------- */
 
 #if IPOS_FAMILY == 6
-#define ICMP_UNREACHABLE 1
+#define ICMP_UNREACHED 1
 #define ICMP_TOO_BIG 2
 #else
-#define ICMP_UNREACHABLE 3 /* of which it is one code */
+#define ICMP_UNREACHED 3 /* of which it is one code */
 #define ICMP_TOO_BIG 3
 #endif
 
@@ -103,7 +103,7 @@ IPOS_INLINE int client_icmp(struct xdp_md *ctx, const struct ipos_settings *set,
 	__u32 ip_len;
 
 	if ((void *)(q + 1) > end || (void *)(outer + 1) > end ||
-	    (q->icmp.type != ICMP_UNREACHABLE && q->icmp.type != ICMP_TOO_BIG) || !quote_is_tcp(q))
+	    (q->icmp.type != ICMP_UNREACHED && q->icmp.type != ICMP_TOO_BIG) || !quote_is_tcp(q))
 		return XDP_PASS;
 	ip_len = ip_total(outer);
 	if (s->l2 + ip_len > bpf_xdp_get_buff_len(ctx) || ip_len < sizeof(*outer) + sizeof(*q))

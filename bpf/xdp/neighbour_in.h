@@ -55,8 +55,8 @@ IPOS_FUNCTION int nd_answer(struct xdp_md *ctx, struct ipos_scratch *w, __u32 l2
 	a->option = ND_TARGET_ADDRESS;
 	a->option_len = 1;
 	mac_copy(a->mac, set->front_mac);
-	nd->checksum = (__u16)~fold(sum_words(nd, sizeof(*a) - IP_LEN) + ip_sum(target) +
-				      ip_sum(from ? from : ALL_NODES) +
+	nd->checksum = (__u16)~fold(sum_words(nd, sizeof(*a) - IP_LEN) + address_sum(target) +
+				      address_sum(from ? from : ALL_NODES) +
 				      bpf_htons(sizeof(*a) - IP_LEN) + bpf_htons(IPPROTO_ICMPV6));
 	if (bpf_xdp_adjust_tail(ctx, (int)length - (int)bpf_xdp_get_buff_len(ctx)) ||
 	    (l2 == L2_MAX ? bpf_xdp_store_bytes(ctx, 0, frame, L2_MAX + sizeof(*a))
