@@ -76,7 +76,12 @@ def prepare(
 
     Until XDP is attached our kernel would answer for an address that another server may hold.
     """
-    own = config.server.addresses if attached or config.farm.announce == "none" else []
+    none = config.farm.announce == "none"
+    own: list[Address] = list(config.server.addresses) if attached or none else []
+    if not none:
+        # Of IPv6 they are local by routes, as others' are (`desired.local_addresses`): our kernel
+        # would ask for neighbours in the name of an address that front has, and so draw its packets.
+        own = list(fours(own))
     mptcp = config.server.mptcp == "leave"
     untracked = services(config, fours(config.server.addresses))
     for one in fronts(config, front):

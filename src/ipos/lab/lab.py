@@ -241,7 +241,7 @@ class Lab:
             place.run_dir.mkdir()
         network.build(
             self.name, plan.lans(self.settings), self.nodes.values(), self.settings.switch,
-            ipv6=self.settings.ipv6,
+            ipv6=("bare" if self.settings.bare else "farm") if self.settings.ipv6 else "",
         )  # fmt: skip
         if self.settings.boxed:
             from ipos.lab import boxed

@@ -65,9 +65,12 @@ whose model of a path is its shortest round trip: here tens of microseconds, muc
 
 
 def build(
-    lab: str, lans: Iterable[str], hosts: Iterable[Node], switch: str, *, ipv6: bool = False
+    lab: str, lans: Iterable[str], hosts: Iterable[Node], switch: str, *, ipv6: str = ""
 ) -> None:
-    """Cable the lab's namespaces, which exist and are empty. switch: one of plan.SWITCHES."""
+    """Cable the lab's namespaces, which exist and are empty. switch: one of plan.SWITCHES.
+
+    ipv6: "" for none, "farm", or "bare" where fronts have the service addresses themselves.
+    """
     hosts = list(hosts)
     _build_switch(lab, lans, hosts, switch)
     for host in hosts:
@@ -138,7 +141,7 @@ def _add_bridge(netlink: Any, name: str) -> int:
     return index
 
 
-def _build_host(lab: str, host: Node, switch: str, *, ipv6: bool) -> None:
+def _build_host(lab: str, host: Node, switch: str, *, ipv6: str) -> None:
     with namespaces.entered(namespaces.path_of(lab, host.name)):
         _set_sysctls(second_family.sysctls(host) if ipv6 else second_family.OFF)
         _set_sysctls(_SYSCTLS[host.kind])
@@ -164,11 +167,12 @@ def _build_host(lab: str, host: Node, switch: str, *, ipv6: bool) -> None:
             for network, gateway in host.routes:
                 netlink.route("add", dst=network, gateway=gateway)
             if ipv6:
-                _add_ipv6(netlink, host)
+                _add_ipv6(netlink, host, bare=ipv6 == "bare")
 
 
-def _add_ipv6(netlink: Any, host: Node) -> None:
-    for number, (interface, _, address) in enumerate(second_family.addresses(host), start=1):
+def _add_ipv6(netlink: Any, host: Node, *, bare: bool) -> None:
+    listed = second_family.own_addresses(host, bare=bare)
+    for number, (interface, address) in enumerate(listed, start=1):
         index = _index(netlink, interface)
         for each in (second_family.link_local(number, address), address):
             length = second_family.PREFIX_LENGTH6

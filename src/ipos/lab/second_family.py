@@ -3,7 +3,8 @@
 
     clients 2001:db8:63::11 ...  ── router1 ::254 ──  front 2001:db8:71::/64, s1 ::1, s2 ::2 ...
 
-A host has the number of its IPv4 address. Back has no IPv6 addresses, because servers speak IPv4
+A host has the number of its IPv4 address. That of a server is its service address, which its agent
+makes local; by itself s1 has ::1:1. Back has no IPv6 addresses, because servers speak IPv4
 there. Nobody solicits routers, detects duplicates or reports groups again and again, so a capture
 shows only neighbour discovery that a packet needs.
 """
@@ -74,6 +75,15 @@ def addresses(host: Node) -> Iterator[tuple[str, str, str]]:
         for four in interface.addresses if prefix else ():
             if four.startswith(PREFIXES[interface.lan]):
                 yield interface.name, interface.lan, f"{prefix}{four.rpartition('.')[2]}"
+
+
+def own_addresses(host: Node, *, bare: bool) -> Iterator[tuple[str, str]]:
+    """Interface and address, as its interfaces have them from the beginning."""
+    for interface, lan, address in addresses(host):
+        if host.kind == "server" and not bare:
+            prefix = PREFIXES6[lan]
+            address = f"{prefix}1:{address.removeprefix(prefix)}"
+        yield interface, address
 
 
 def gateway(host: Node) -> str | None:

@@ -53,11 +53,7 @@ class Neighbours(Closing):
             if heard.address and own not in (heard.mac, heard.source_mac)
         }
         if self._discovery is not None:
-            found |= {
-                heard.address
-                for heard in self._discovery.heard()
-                if own not in (heard.mac, heard.source_mac)
-            }
+            found |= {heard.address for heard in self._discovery.heard() if heard.mac != own}
         return found
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ class Routing:
         self._held: list[Address] | None = None
         self._task: asyncio.Task[None] | None = None
         self.foreign: set[Address] = set()
-        """The service addresses of the other servers."""
+        """The service addresses of the other servers, and our own of IPv6."""
 
     @property
     def is_complete(self) -> bool:

@@ -2,8 +2,8 @@
 """Addresses, routes and settings of the kernel, so that every server accepts packets for every
 service address.
 
-    addresses   our own service addresses are on front (as /32 or /128, unless they are there)
-    routes      everybody else's are local: `ip route add local A dev lo table local`
+    addresses   our own service addresses of IPv4 are on front (as /32 unless they are there)
+    routes      all others are local: `ip route add local A dev lo table local`
     settings    ARP answers and asks only for addresses that are on front; see `sysctls`
     firewall    connection tracking does not see the services where it must not; see `untracked`
 

@@ -6,14 +6,14 @@ both are sent as whole frames, because our kernel may not send in the name of an
 does not have. What is heard are advertisements of others.
 """
 
-import ctypes
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
-from ipos.agent.network.interfaces import Interface, NetworkError
+from ipos.agent.network.interfaces import Interface, NetworkError, vlan_index
 from ipos.closing import Closing
 from ipos.wire.checksum import checksum
 
@@ -30,18 +30,17 @@ _MESSAGE = struct.Struct("!BBHI16s")
 _ALL_NODES = IPv6Address("ff02::1").packed
 _SOLICITED_NODE = IPv6Address("ff02::1:ff00:0").packed[:13]
 _NOBODY = bytes(16)
-_SO_ATTACH_FILTER = 26
-_FRAMES_MAX = 256
-"""Frames that one call of `heard` reads, because anybody on the LAN can send them."""
+_ICMP6_FILTER = 1
+_MESSAGES_MAX = 256
+"""Messages that one call of `heard` reads, because anybody on the LAN can send them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Advertised6:
-    """One advertisement: its target, the MAC address in it, and the frame's source."""
+    """One advertisement: its target, and the MAC address in it; empty where it names none."""
 
     address: int
     mac: bytes
-    source_mac: bytes
 
 
 def question(own_mac: bytes, address: int, vlan: int = 0) -> bytes:
@@ -75,17 +74,14 @@ def _frame(
     return head + _IP.pack(6 << 28, len(body), _ICMPV6, _HOP_LIMIT, source, group) + body
 
 
-def read(frame: bytes) -> Advertised6 | None:
-    """The advertisement in a frame; None for any other, and for one that a router has passed on."""
-    at = 14 if frame[12:14] == _ETH_P_IPV6.to_bytes(2, "big") else 18
-    if len(frame) < at + _IP.size + _MESSAGE.size:
+def read(message: bytes) -> Advertised6 | None:
+    """The advertisement in an ICMPv6 message; None for any other."""
+    if len(message) < _MESSAGE.size:
         return None
-    _, _, protocol, hops, _, _ = _IP.unpack_from(frame, at)
-    kind, _, _, _, target = _MESSAGE.unpack_from(frame, at + _IP.size)
-    if (protocol, hops, kind) != (_ICMPV6, _HOP_LIMIT, ADVERTISEMENT):
+    kind, _, _, _, target = _MESSAGE.unpack_from(message)
+    if kind != ADVERTISEMENT:
         return None
-    mac = _target_mac(frame[at + _IP.size + _MESSAGE.size :])
-    return Advertised6(int.from_bytes(target, "big"), mac, frame[6:12])
+    return Advertised6(int.from_bytes(target, "big"), _target_mac(message[_MESSAGE.size :]))
 
 
 def _target_mac(options: bytes) -> bytes:
@@ -101,22 +97,41 @@ def _target_mac(options: bytes) -> bytes:
 
 
 class NdpSocket(Closing):
-    """Sends and receives on one interface, in one VLAN or none (0). NetworkError if it cannot."""
+    """Sends and receives on one interface, in one VLAN or none (0). NetworkError if it cannot.
+
+    It hears by a socket of ICMPv6 and not by one of frames: a socket that takes IPv6 frames of an
+    interface makes the kernel clone each of them, and a clone has lost the socket that the data
+    plane gave it (skb_share_check() in ip6_rcv_core()), so no request would be adopted.
+    """
 
     def __init__(self, interface: Interface, vlan: int) -> None:
         self._interface, self._vlan = interface, vlan
         kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         try:
-            self._socket = socket.socket(socket.AF_PACKET, kind, 0)
-            _only_advertisements(self._socket)
-            self._socket.bind((interface.name, _ETH_P_IPV6))
+            self._frames = socket.socket(socket.AF_PACKET, kind, 0)  # 0: it hears nothing
         except OSError as error:
-            raise NetworkError(
-                f"cannot use neighbour discovery on {interface.name}: {error.strerror}"
-            ) from None
+            raise self._failure(error) from None
+        try:
+            self._heard = socket.socket(socket.AF_INET6, kind, _ICMPV6)
+        except OSError as error:
+            self._frames.close()
+            raise self._failure(error) from None
+        try:
+            self._heard.setsockopt(_ICMPV6, _ICMP6_FILTER, _only(ADVERTISEMENT))
+            self._heard.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+            index = vlan_index(interface.name, vlan) or interface.index
+            name = socket.if_indextoname(index).encode()
+            self._heard.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
+        except OSError as error:
+            self.close()
+            raise self._failure(error) from None
+
+    def _failure(self, error: OSError) -> NetworkError:
+        name = self._interface.name
+        return NetworkError(f"cannot use neighbour discovery on {name}: {error.strerror}")
 
     def fileno(self) -> int:
-        return self._socket.fileno()
+        return self._heard.fileno()
 
     def ask(self, address: int) -> None:
         """Ask all neighbours who has an address. A question may be lost, as on any LAN."""
@@ -128,45 +143,37 @@ class NdpSocket(Closing):
 
     def _send(self, frame: bytes) -> None:
         try:
-            self._socket.sendto(frame, (self._interface.name, 0))
+            self._frames.sendto(frame, (self._interface.name, 0))
         except OSError:
             pass  # an interface that is down has no neighbours
 
     def heard(self) -> Iterator[Advertised6]:
-        """The advertisements that wait, `_FRAMES_MAX` at most."""
-        for _ in range(_FRAMES_MAX):
+        """The advertisements that wait, `_MESSAGES_MAX` at most; none that came by a router."""
+        for _ in range(_MESSAGES_MAX):
             try:
-                raw = self._socket.recv(256)
+                raw, told, _, _ = self._heard.recvmsg(256, socket.CMSG_SPACE(4))
             except BlockingIOError:
                 return
             except OSError:  # the interface went down: said once
                 continue
-            found = read(raw)
+            found = read(raw) if _hop_limit(told) == _HOP_LIMIT else None
             if found is not None:
                 yield found
 
     def close(self) -> None:
-        self._socket.close()
+        self._frames.close()
+        self._heard.close()
 
 
-def _only_advertisements(ndp: socket.socket) -> None:
-    """Let the kernel drop all else that comes by IPv6, so that it wakes nobody.
+def _hop_limit(told: list[tuple[int, int, bytes]]) -> int:
+    for level, kind, value in told:
+        if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT) and len(value) >= 4:
+            return int.from_bytes(value[:4], sys.byteorder)
+    return 0
 
-    The filter begins at the Ethernet header; in a frame with a VLAN tag all is four bytes further.
-    """
-    untagged = (
-        (0x30, 0, 0, 14 + 6),  # the next header
-        (0x15, 0, 3, _ICMPV6),
-        (0x30, 0, 0, 14 + _IP.size),  # the type
-        (0x15, 0, 1, ADVERTISEMENT),
-        (0x06, 0, 0, 256),
-        (0x06, 0, 0, 0),
-    )
-    tagged = tuple((code, yes, no, k + 4 if code == 0x30 else k) for code, yes, no, k in untagged)
-    head = ((0x28, 0, 0, 12), (0x15, 0, len(tagged), _ETH_P_VLAN))
-    program = b"".join(
-        struct.pack("=HBBI", *instruction) for instruction in (*head, *tagged, *untagged)
-    )
-    code = ctypes.create_string_buffer(program)
-    fprog = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))
-    ndp.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+
+def _only(kind: int) -> bytes:
+    """A filter that blocks all types but one (RFC 3542 section 3.2): a bit blocks."""
+    words = [0xFFFF_FFFF] * 8
+    words[kind >> 5] &= ~(1 << (kind & 31))
+    return struct.pack("=8I", *words)

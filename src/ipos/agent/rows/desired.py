@@ -34,7 +34,7 @@ from ipos.agent.rows.session_rows import session_row
 from ipos.config import modes, ownprograms
 from ipos.config.schema import Config, Service
 from ipos.handshake.keys import KeyRing
-from ipos.ip_family import Address, address_of, identity
+from ipos.ip_family import Address, address_of, identity, sixes
 
 POLICIES = {policy.name.lower().replace("_", "-"): policy for policy in rows.Policy}
 Sent = tuple[int, int]
@@ -298,6 +298,13 @@ def server_row(member: Member, traffic: Sent, age: Age) -> bytes:
         sent & 0xFFFF_FFFF,
     )
     return _SERVER.write(_IN_ORDER((*judged, *_told(state))))
+
+
+def local_addresses(config: Config, members: Members) -> set[Address]:
+    """What is made local by routes: others' addresses, and our own of IPv6 where XDP answers for
+    them."""
+    own = sixes(config.server.addresses) if config.farm.announce != "none" else []
+    return foreign_addresses(members) | set(own)
 
 
 def foreign_addresses(members: Members) -> set[Address]:
