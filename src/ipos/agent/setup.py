@@ -79,8 +79,8 @@ def prepare(
     none = config.farm.announce == "none"
     own: list[Address] = list(config.server.addresses) if attached or none else []
     if not none:
-        # Of IPv6 they are local by routes, as others' are (`desired.local_addresses`): our kernel
-        # would ask for neighbours in the name of an address that front has, and so draw its packets.
+        # Of IPv6 they are local by routes, as others' are (`desired.local_addresses`). Our kernel
+        # asks for neighbours in the name of addresses that front has, and so draws their packets.
         own = list(fours(own))
     mptcp = config.server.mptcp == "leave"
     untracked = services(config, fours(config.server.addresses))
