@@ -57,7 +57,7 @@ WEIGHTS = "1 to 1000 servers with weights from 0 to 65535, as { s2 = 1, s3 = 3 }
 
 DENY = (
     "a list of clients' networks by their first addresses, at most 16384, such as "
-    '["198.51.100.0/24", "192.0.2.7/32"]'
+    '["198.51.100.0/24", "2001:db8:7::/48"]'
 )
 
 CHECKS = "a number of checks from 1 to 100"
@@ -115,7 +115,7 @@ FIELDS = [
      f'server.back is "a-name-that-is-too-long"; it must be {INTERFACE} "eth1"'),
     ("Server.addresses", '["203.0.113.1"]', '"203.0.113.1"', 16,
      ('server.addresses is "203.0.113.1"; it must be a list of 1 to 255 service addresses, such as '
-     '["203.0.113.1"]')),
+     '["203.0.113.1", "2001:db8::1"]')),
     ("Server.front_vlan", 'back = "eth1"', 'back = "eth1"\nfront_vlan = 5000', 16,
      f"server.front_vlan is 5000; it must be {VLAN}"),
     ("Server.back_vlan", 'back = "eth1"', 'back = "eth1"\nback_vlan = "7"', 16,

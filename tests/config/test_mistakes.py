@@ -10,6 +10,7 @@ from ipos.config import ConfigError, Listener, load, parse
 from ipos.config import schema as schema_module
 from ipos.config.schema import Config
 from tests.config import (
+    family_mistakes,
     mistakes_table,
     session_mistakes,
     spawn_mistakes,
@@ -24,7 +25,7 @@ FIELDS = [
 ]  # fmt: skip
 OTHERS = [
     *mistakes_table.OTHERS, *session_mistakes.OTHERS, *start_mistakes.OTHERS,
-    *spawn_mistakes.OTHERS,
+    *spawn_mistakes.OTHERS, *family_mistakes.OTHERS,
 ]  # fmt: skip
 
 

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ipos.abi.layout import layout
-from ipos.agent.expiry import grace, network_shares
+from ipos.agent.expiry import network_shares
 from ipos.agent.expiry.expiry_rules import Limits
 from ipos.agent.expiry.sweep import Sweep
 from ipos.agent.host import own_state
+from ipos.agent.loop import grace
 from ipos.handshake.keys import FarmKeys
 from ipos.kernel.libbpf.map_store import Map
 from ipos.kernel.pins import directory_name

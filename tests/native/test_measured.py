@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from ipos.abi.families import AnyDecision
 from ipos.abi.layout import constant
-from ipos.abi.rows import Decided, Decision, DecisionFlags, Outcome, Timed
+from ipos.abi.rows import Decided, DecisionFlags, Outcome, Timed
 from ipos.agent.view.measures import quantile_s
 from ipos.kernel import decisions
 from ipos.kernel.tallies import Tallies, bounds_s
@@ -35,7 +36,7 @@ class Server:
         row = Row(about="", steps=(), counts={}, config=config, before=before, sockets=(ANSWERED,))
         prepare(machine, row)
         self.tallies = Tallies(machine.node.store)
-        self.told: list[Decision] = []
+        self.told: list[AnyDecision] = []
 
     def at(self, us: int) -> None:
         self.machine.moment = NOW_NS + us * US

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from ipos.abi.rows import AddressKey, Arp, ServerState
+from ipos.abi.rows import AddressKey, AddressKey6, Arp, ServerState
 from ipos.kernel.maps import Tables
 from ipos.kernel.pins import directory_name
 from ipos.lab import Lab, namespaces
@@ -162,10 +162,14 @@ def wait_until(what: str, true: Callable[[], Any], timeout_s: float = 10.0) -> A
 
 
 class Farm:
-    """A lab that is up, and its servers' maps."""
+    """A lab that is up, and its servers' maps.
 
-    def __init__(self, lab: Lab) -> None:
+    six: clients, addresses and tables are those of IPv6; the lab must have it.
+    """
+
+    def __init__(self, lab: Lab, *, six: bool = False) -> None:
         self.lab = lab
+        self.six = six
 
     @cached_property
     def tables(self) -> dict[str, Tables]:
@@ -177,7 +181,7 @@ class Farm:
         return found
 
     def address(self, server: str) -> str:
-        return self.lab.front(server)
+        return self.lab.front6(server) if self.six else self.lab.front(server)
 
     # ---- maps ------------------------------------------------------------------------------
 
@@ -189,7 +193,9 @@ class Farm:
 
     def rows(self, server: str, tables: Iterable[str] = _TABLES) -> dict[str, int]:
         """How many rows each connection table of a server has."""
-        return {name: getattr(self.tables[server], name).count() for name in tables}
+        found = self.tables[server]
+        of = found.six if self.six else found
+        return {name: getattr(of, name).count() for name in tables}
 
     def all_rows(self) -> dict[str, dict[str, int]]:
         return {server: self.rows(server) for server in self.tables}
@@ -206,7 +212,11 @@ class Farm:
 
     def holds(self, server: str, address: str) -> bool:
         """Whether a server answers on front for a service address."""
-        row = self.tables[server].addresses.get(AddressKey(IPv4Address(address)))
+        tables, row = self.tables[server], None
+        if not self.six:
+            row = tables.addresses.get(AddressKey(IPv4Address(address)))
+        elif tables.has_six:
+            row = tables.six.addresses.get(AddressKey6(IPv6Address(address)))
         return row is not None and row.arp is Arp.ANSWER
 
     def wait_idle(self) -> None:
@@ -222,7 +232,7 @@ class Farm:
         told = []
         for server, tables in self.tables.items():
             for name in _TABLES:
-                rows = list(getattr(tables, name).items())
+                rows = list(getattr(tables.six if self.six else tables, name).items())
                 told += [f"{server} {name}: {len(rows)}"] if rows else []
                 for key, row in rows[:4]:
                     port = f"sport = :{key.service_port} and dport = :{key.client_port}"
@@ -246,7 +256,7 @@ class Farm:
         self, node: str = "client1", kind: socket.SocketKind = socket.SOCK_STREAM
     ) -> socket.socket:
         with self.inside(node):
-            made = socket.socket(socket.AF_INET, kind)
+            made = socket.socket(socket.AF_INET6 if self.six else socket.AF_INET, kind)
         made.settimeout(10)
         return made
 

@@ -45,12 +45,14 @@ from ipos.agent.serving import Serving
 from ipos.agent.sessions.row_store import RowStore, from_news
 from ipos.agent.sessions.session_news import SessionNews
 from ipos.agent.sessions.session_orders import SessionOrders, lifetimes
+from ipos.agent.six_programs import SixPrograms
 from ipos.agent.startup import Parts
 from ipos.agent.update import Update
 from ipos.agent.uplinks.outages import Outages
 from ipos.agent.uplinks.watch import UplinkLinks
 from ipos.agent.view.snapshot_file import SnapshotFile
 from ipos.instance.process import has_systemd
+from ipos.ip_family import address_of, fours
 from ipos.kernel.libbpf.map_store import Map
 
 log = structlog.get_logger()
@@ -117,11 +119,12 @@ def assemble(stack: ExitStack, parts: Parts, reloads: Reloads, tasks: Tasks) -> 
         exchange, parts.members, orders, parts.rows, routing, expiry, links, snapshot, keeper,
         housekeeping, supervisor, undone, tasks, ready=serving.announce, outages=outages,
     )  # fmt: skip
+    parts.rows.why_not_six = SixPrograms(partial(_load_six, parts), tasks, boottime_ns).why_not
     supervisor.settled = lambda: update.settled
     reload = Reload(parts, reloads, supervisor, exchange, routing, snapshot, update, undone, tasks)
     parts.observer.search = tasks.in_thread
     parts.observer.farm_addresses = lambda: (
-        frozenset((*parts.config.server.addresses, *routing.foreign)), update.settled
+        frozenset(fours((*parts.config.server.addresses, *routing.foreign))), update.settled
     )  # fmt: skip
     beat = Beat(
         exchange, parts.members, orders, parts.rows, expiry, links, keeper, update, undone, tasks,
@@ -130,6 +133,11 @@ def assemble(stack: ExitStack, parts: Parts, reloads: Reloads, tasks: Tasks) -> 
     jobs = [expiry.run(), silence.run(), emptying.run(), parts.decisions.run(snapshot.now)]
     jobs += [supervisor.run(), endpoints.run()]
     return Assembly(beat, exchange, serving, Departure(emptying, keeper, tasks), prober, jobs)
+
+
+def _load_six(parts: Parts) -> None:
+    setup.extend(parts.config, parts.pins)
+    setup.attach(parts.config, parts.pins, parts.front, parts.back)
 
 
 def _supervisor(parts: Parts, tasks: Tasks) -> Supervisor:
@@ -212,7 +220,7 @@ def _keeper(stack: ExitStack, parts: Parts, tasks: Tasks) -> Keeper | Announceme
         if len(parts.fronts) > 1:
             config = parts.config
             neighbours = SeveralFronts(
-                parts.fronts, lambda address: setup.front_name(config, IPv4Address(address))
+                parts.fronts, lambda address: setup.front_name(config, address_of(address))
             )
         else:
             neighbours = Neighbours(parts.front, server.front_vlan)
@@ -226,7 +234,8 @@ def _keeper(stack: ExitStack, parts: Parts, tasks: Tasks) -> Keeper | Announceme
 def _links(parts: Parts) -> Links | UplinkLinks:
     server = parts.config.server
     if not parts.config.uplink:
-        return Links(parts.front, parts.back, server.addresses[0], server.front_vlan)
+        source = (*fours(server.addresses), IPv4Address(0))[0]
+        return Links(parts.front, parts.back, source, server.front_vlan)
     links = UplinkLinks(parts.config.uplink, parts.fronts, parts.back)
     parts.observer.uplinks = lambda: {name: int(one) for name, one in links.faults.items()}
     return links

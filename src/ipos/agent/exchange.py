@@ -44,6 +44,7 @@ from ipos.agent.rows.convergence import Convergence
 from ipos.agent.sessions import row_message
 from ipos.agent.sessions.session_news import SessionNews
 from ipos.config.schema import Config
+from ipos.ip_family import identity
 from ipos.kernel.libbpf.map_store import Map
 from ipos.kernel.maps import Tables
 
@@ -265,8 +266,8 @@ class Exchange:
         settings = self._tables.settings.get(0) if silent else None
         for member in silent:
             state = member.state
-            if settings is not None and state is not None and state.addresses:
-                address = IPv4Address(state.addresses[0])
+            if settings is not None and state is not None:
+                address = IPv4Address(identity(state.addresses, state.back_ip))
                 self._prober.ask(settings, member.back_ip, address, state.mac, now_ns)
 
     def tell_cookies(self, now_ns: int) -> None:

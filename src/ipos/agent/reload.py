@@ -28,6 +28,7 @@ from ipos.config.reader import load
 from ipos.config.schema import Config
 from ipos.errors import IposError
 from ipos.handshake.keys import KeyRing, key_ring
+from ipos.ip_family import sixes
 
 _NEW_SECRET = (
     "the farm's secret cannot change at once, because the other servers would not believe this "
@@ -120,6 +121,8 @@ class Reload:
         front = await asyncio.to_thread(interface, fresh.server.front)
         await asyncio.to_thread(setup.prepare, fresh, parts.network, front, parts.back)
         services, pools = await asyncio.to_thread(parts.rows.prepare, fresh)
+        if sixes(fresh.server.addresses):
+            await asyncio.to_thread(setup.extend, fresh, parts.pins)
         await asyncio.to_thread(setup.attach, fresh, parts.pins, front, parts.back)
         return _Change(fresh, keys, services, pools)
 

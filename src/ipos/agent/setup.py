@@ -21,6 +21,7 @@ from ipos.config.schema import Config
 from ipos.config.uplink import here, uplink_of
 from ipos.errors import IposError
 from ipos.handshake.keys import KeyRing
+from ipos.ip_family import Address, fours
 from ipos.kernel import build, data_plane
 from ipos.kernel.maps import Tables
 
@@ -75,9 +76,14 @@ def prepare(
 
     Until XDP is attached our kernel would answer for an address that another server may hold.
     """
-    own = config.server.addresses if attached or config.farm.announce == "none" else []
+    none = config.farm.announce == "none"
+    own: list[Address] = list(config.server.addresses) if attached or none else []
+    if not none:
+        # Of IPv6 they are local by routes, as others' are (`desired.local_addresses`). Our kernel
+        # asks for neighbours in the name of addresses that front has, and so draws their packets.
+        own = list(fours(own))
     mptcp = config.server.mptcp == "leave"
-    untracked = services(config, config.server.addresses)
+    untracked = services(config, fours(config.server.addresses))
     for one in fronts(config, front):
         its = [address for address in own if front_name(config, address) == one.name]
         source = ownprograms.source(config)
@@ -91,9 +97,9 @@ def fronts(config: Config, front: Interface) -> list[Interface]:
     return [front, *(interface(name) for name in names if name != front.name)]
 
 
-def front_name(config: Config, address: IPv4Address) -> str:
+def front_name(config: Config, address: Address) -> str:
     """The front interface that a service address belongs on."""
-    uplink = uplink_of(config.uplink, address)
+    uplink = uplink_of(config.uplink, address) if isinstance(address, IPv4Address) else None
     return (uplink.interface if uplink else None) or config.server.front
 
 
@@ -122,8 +128,14 @@ def attach(config: Config, pins: Path, front: Interface, back: Interface) -> Non
         front.index, back.index, paths.sockops_cgroup(), lookup=lookup, own_front=own_front,
         more=[one.index for one in fronts(config, front)[1:]],
         quic=any(service.mode == "quic" for service in config.service),
+        six=data_plane.has_six(pins),
     )  # fmt: skip
     data_plane.attach(pins, plan)
+
+
+def extend(config: Config, pins: Path) -> None:
+    """Have the programs of IPv6, beside a data plane that runs. Repeatable."""
+    data_plane.extend(data_plane.objects_directory(), pins, sizes(config))
 
 
 def compare_programs(pins: Path) -> None:

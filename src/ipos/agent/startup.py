@@ -12,7 +12,8 @@ from pathlib import Path
 
 import structlog
 
-from ipos.abi.rows import Address, AddressKey
+from ipos.abi.families import AnyAddressKey
+from ipos.abi.rows import Address
 from ipos.agent import setup
 from ipos.agent.access.decision_log import DecisionLog
 from ipos.agent.heartbeat import orders
@@ -38,6 +39,7 @@ from ipos.config.listener import Listener
 from ipos.config.schema import Config
 from ipos.errors import IposError
 from ipos.handshake.keys import KeyRing, key_ring
+from ipos.ip_family import fours, sixes
 from ipos.kernel import data_plane
 from ipos.kernel.libbpf.map_store import Map
 from ipos.kernel.maps import Tables
@@ -75,7 +77,7 @@ class Parts:
     observer: Observer
     own_programs: OwnPrograms
     boxes: Boxes
-    addresses_found: dict[AddressKey, Address]
+    addresses_found: dict[AnyAddressKey, Address]
     """Rows of `addresses` that an agent before this one has left."""
     undone: Undone = field(default_factory=Undone)
 
@@ -116,10 +118,14 @@ def start(config: Config, file: Path) -> Parts:
         if not data_plane.is_loaded(pins):
             loaded.callback(_undo, network, front, back)
             setup.prepare(config, network, front, back, attached=False)
-            data_plane.load(data_plane.objects_directory(), pins, setup.sizes(config))
+            six = bool(sixes(server.addresses))
+            objects = data_plane.objects_directory()
+            data_plane.load(objects, pins, setup.sizes(config), six=six)
             loaded.callback(data_plane.detach, pins)  # if attaching it fails
         else:
             setup.prepare(config, network, front, back, attached=False)
+            if sixes(server.addresses):
+                setup.extend(config, pins)
         parts = _serve(config, file, keys, datagram_keys, pins, lock, front, back, network, members)
         setup.prepare(config, network, front, back)
         loaded.pop_all()
@@ -152,7 +158,9 @@ def _serve(
     kept = orders.Kept(paths.orders_file())
     before = snapshot.take(paths.snapshot_file(), log.error)
     recalled_ns = boottime_ns()
-    addresses_found = dict(tables.addresses.items())
+    addresses_found: dict[AnyAddressKey, Address] = dict(tables.addresses.items())
+    if tables.has_six:
+        addresses_found |= dict(tables.six.addresses.items())
     traffic = Map.open(pins / "maps" / "traffic")
     connections = Connections(pins / "maps")
     list(connections.steps(boottime_ns()))
@@ -179,7 +187,9 @@ def _serve(
         decisions=DecisionLog(config, tables, pins / "maps"),
         rows=rows,
         recalled_ns=recalled_ns,
-        clock=WallClock(tables, keys, front, back, me, setup.uplink_rows(config, fronts)),
+        clock=WallClock(
+            tables, keys, front, back, me, setup.uplink_rows(config, fronts), int(members.me)
+        ),
         observer=Observer(
             config, connections.now, members.me, back.mac, paths.own_cgroup(), boot, seen
         ),
@@ -205,11 +215,12 @@ def _serve(
 def _look_into_boxes(parts: Parts) -> None:
     """Before the first state is sent: an agent before this one may have prepared containers."""
     parts.rows.boxed = lambda: parts.observer.places
+    parts.rows.listeners6 = lambda: parts.observer.listeners6
     parts.rows.allow_boxes = parts.clock.allow_boxes
     parts.observer.boxes = parts.boxes
     parts.checks.inside = lambda service: _inside(parts, service)
     known = {key.ip for key in parts.addresses_found}
-    addresses = frozenset((*parts.config.server.addresses, *known))
+    addresses = frozenset(fours((*parts.config.server.addresses, *known)))
     if parts.boxes.begin(boottime_ns()):
         parts.boxes.look(Look(parts.config, addresses, prune=False))
 

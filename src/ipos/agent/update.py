@@ -107,7 +107,8 @@ class Update:
             self._supervisor.wake()
         if changed:
             self._expiry.look()
-            self._routing.foreign = desired.foreign_addresses(self._members)
+            config = self._snapshot.config
+            self._routing.foreign = desired.local_addresses(config, self._members)
             self._exchange.address()
             self._snapshot.save()
         self._routing.begin(self._snapshot.config.server.addresses, settled=self.settled)

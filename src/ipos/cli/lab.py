@@ -4,9 +4,10 @@
 import json
 import sys
 import textwrap
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,9 @@ from ipos.cli import completions
 from ipos.cli.output import Output, OutputOption
 from ipos.lab.errors import LabError
 from ipos.lab.plan import Settings
+
+if TYPE_CHECKING:
+    from ipos.lab.lab import Lab
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -72,32 +76,48 @@ def up(
         str,
         typer.Option(help="bridge, or xdp: LANs that cost next to nothing, for measurements."),
     ] = "bridge",
+    ipv6: Annotated[
+        bool,
+        typer.Option(help="IPv6 addresses beside those of IPv4, unless the farm cannot have any."),
+    ] = True,
 ) -> None:
     """Build a lab and start it. Harmless if the same lab is up already."""
+    from ipos.lab import configuration, second_family
     from ipos.lab.lab import Lab
 
-    lab = Lab(
-        Settings(
-            name=name,
-            servers=servers,
-            clients=clients,
-            topology=topology,
-            app=application,
-            config=_read(config),
-            bare=bare,
-            switch=switch,
-            boxed=boxed,
-        )
+    text = _read(config)
+    settings = Settings(
+        name=name,
+        servers=servers,
+        clients=clients,
+        topology=topology,
+        app=application,
+        config=text,
+        bare=bare,
+        switch=switch,
+        boxed=boxed,
     )
+    if ipv6:
+        common = configuration.parse_common(text)
+        settings = replace(settings, ipv6=second_family.may_have(settings, common))
+    lab = Lab(settings)
     if not lab.up():
         print(f"lab {name} is up already")
         return
-    addresses = ", ".join(f"{server.name} {lab.front(server.name)}" for server in lab.servers)
+    addresses = ", ".join(f"{server.name} {_addresses(lab, server.name)}" for server in lab.servers)
     print(f"lab {name} is up: {addresses}")
     if lab.clients:
         option = "" if name == "farm" else f"--name {name} "
         url = f"http://{lab.front('s1')}/"
         print(f"try: ipos lab exec {option}{lab.clients[0].name} -- curl -i {url}")
+        if settings.ipv6:
+            url = f"'http://[{lab.front6('s1')}]/'"
+            print(f"     ipos lab exec {option}{lab.clients[0].name} -- curl -gi {url}")
+
+
+def _addresses(lab: "Lab", server: str) -> str:
+    both = [lab.front(server), *([lab.front6(server)] if lab.settings.ipv6 else [])]
+    return " ".join(both)
 
 
 @app.command()

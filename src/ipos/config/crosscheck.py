@@ -12,6 +12,7 @@ import msgspec
 from ipos.abi.layout import constant
 from ipos.config import agent_section, locate
 from ipos.config.errors import Mistake
+from ipos.config.family_rules import check_families
 from ipos.config.health_check import Check
 from ipos.config.modes import check_flows, check_modes
 from ipos.config.routes import check_routes
@@ -60,6 +61,7 @@ def crosscheck(config: Config, file: Path, places: dict[locate.Path, int]) -> li
     check_starts(config, say)
     check_spawns(config, say)
     check_uplinks(config, say)
+    check_families(config, say)
     _not_yet(config, say)
     return mistakes
 
@@ -105,16 +107,16 @@ def _farm(config: Config, say: _Say) -> None:
                     "back are one interface, its servers would not hear each other",
                 )
                 break
-    for _, address in _repeated(server.addresses):
+    for _, listed in _repeated(server.addresses):
         say(
             ("server", "addresses"),
-            f"server.addresses names {address} twice; name each address once",
+            f"server.addresses names {listed} twice; name each address once",
         )
-    for address in server.addresses:
-        if address in farm.members:
+    for listed in server.addresses:
+        if listed in farm.members:
             say(
                 ("server", "addresses"),
-                f"server.addresses has {address}, which farm.members has as a back address; "
+                f"server.addresses has {listed}, which farm.members has as a back address; "
                 "clients connect to service addresses, servers talk through back addresses",
             )
     if server.front == server.back and not farm.authenticate:

@@ -42,8 +42,8 @@ MEANINGS: dict[str, str] = {
     "Server.front": "The interface towards clients.",
     "Server.back": "The interface of the LAN on which servers speak with each other. It may be "
     "front.",
-    "Server.addresses": "The service addresses that this server lists. Clients may connect to any "
-    "server's.",
+    "Server.addresses": "The service addresses that this server lists, of IPv4 and IPv6. Clients "
+    "may connect to any server's. Services of UDP are served at IPv4 addresses only.",
     "Server.front_vlan": "The VLAN of clients on front.",
     "Server.back_vlan": "The VLAN of the farm on back.",
     "Server.max_connections": "How many connections this server takes; then other servers are "

@@ -10,6 +10,7 @@ program is a client of the farm, or its own application answers.
 from ipaddress import IPv4Address
 
 from ipos.config.schema import Config, Service
+from ipos.ip_family import fours
 
 SHOWN = 3
 _BY_COOKIE_OR_NAME = ("insert", "learn", "identify", "redirect")
@@ -17,7 +18,8 @@ _BY_COOKIE_OR_NAME = ("insert", "learn", "identify", "redirect")
 
 def source(config: Config) -> IPv4Address | None:
     """What this server's own programs are clients of the farm with; None: they are none."""
-    return config.server.addresses[0] if config.farm.own_programs == "farm" else None
+    own = fours(config.server.addresses) if config.farm.own_programs == "farm" else []
+    return own[0] if own else None
 
 
 def is_refused(config: Config, service: Service) -> bool:

@@ -11,6 +11,7 @@ import functools
 import tomllib
 import types
 import typing
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,12 @@ from ipos.config.listener import Listener
 from ipos.config.schema import Config
 from ipos.config.slots import with_slots
 from ipos.files import FileError, read_bounded
+from ipos.ip_family import Address, Network, parse_address, parse_network
+
+_OF_EITHER_FAMILY: dict[Any, Callable[[str], Any]] = {
+    Address: parse_address,
+    Network: parse_network,
+}
 
 
 def load(file: Path) -> Config:
@@ -178,6 +185,8 @@ def _converted(kind: type, value: Any) -> Any:
         if not value or "\0" in value:
             raise ValueError("a path is expected")
         return Path(value)
+    if kind in _OF_EITHER_FAMILY:
+        return _OF_EITHER_FAMILY[kind](value)
     if kind is IPv4Address:
         return IPv4Address(value)
     if kind is IPv4Network:

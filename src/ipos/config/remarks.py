@@ -4,7 +4,7 @@
 `ipos config check` prints these sentences as notes, and the agent logs them.
 """
 
-from ipos.config import ownprograms
+from ipos.config import family_rules, ownprograms
 from ipos.config.schema import Config, Service
 
 _TLS_PORTS = (443, 465, 636, 853, 993, 995, 8443)
@@ -13,7 +13,12 @@ _BY_COOKIE = ("insert", "learn", "identify")
 
 def remarks(config: Config) -> list[str]:
     """A sentence each, in the order of the file."""
-    return [*ownprograms.notes(config), *_cookies(config), *_stars(config)]
+    return [
+        *ownprograms.notes(config),
+        *_cookies(config),
+        *_stars(config),
+        *family_rules.notes(config),
+    ]
 
 
 def _cookies(config: Config) -> list[str]:

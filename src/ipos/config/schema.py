@@ -7,7 +7,7 @@ field can tell (duplicate ports, unknown pools) is in `ipos.config.crosscheck`.
 """
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +20,7 @@ from ipos.config.listener import Listener
 from ipos.config.spawning import Spawn
 from ipos.config.starting import Start
 from ipos.config.uplink import Uplink
+from ipos.ip_family import Address, Network
 from ipos.selection.policies import Policy
 
 FLOW_IDLE_S = 60
@@ -61,7 +62,7 @@ PolicyName = Annotated[
         description=_one_of(policy.title for policy in Policy),
     ),
 ]
-Addresses = Annotated[list[IPv4Address], Meta(min_length=1, max_length=255)]
+Addresses = Annotated[list[Address], Meta(min_length=1, max_length=255)]
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,11 +115,11 @@ class Farm(Struct, frozen=True, forbid_unknown_fields=True, rename={"return_": "
     waiting_timeout_s: UpToDay = 60
     idle_s: Annotated[int, Meta(ge=1, le=31_536_000, description="1 to 31536000 seconds")] = 3600
     deny: Annotated[
-        list[IPv4Network],
+        list[Network],
         Meta(
             max_length=16_384,
             description="a list of clients' networks by their first addresses, at most 16384, "
-            'such as ["198.51.100.0/24", "192.0.2.7/32"]',
+            'such as ["198.51.100.0/24", "2001:db8:7::/48"]',
         ),
     ] = field(default_factory=list)
     own_programs: Annotated[
@@ -144,7 +145,10 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     back: Annotated[str, _interface("eth1")]
     addresses: Annotated[
         Addresses,
-        Meta(description='a list of 1 to 255 service addresses, such as ["203.0.113.1"]'),
+        Meta(
+            description="a list of 1 to 255 service addresses, such as "
+            '["203.0.113.1", "2001:db8::1"]'
+        ),
     ]
     front_vlan: Vlan = 0
     back_vlan: Vlan = 0

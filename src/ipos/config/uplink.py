@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from ipos.abi.layout import constant
+from ipos.ip_family import fours
 
 UPLINKS_MAX = constant("IPOS_UPLINKS_MAX")
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
@@ -83,7 +84,7 @@ def check_uplinks(config: Any, say: Callable[[tuple[Any, ...], str], None]) -> N
             f'farm.return is "owner" and {len(mine)} uplinks have an interface; a server answers '
             "by its own router then, so say the interface of exactly one",
         )
-    for address in config.server.addresses:
+    for address in fours(config.server.addresses):  # IPv6: `family_rules`
         if not any(address in one.prefix for one in mine):
             say(
                 ("server", "addresses"),

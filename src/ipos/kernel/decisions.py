@@ -11,25 +11,28 @@ from pathlib import Path
 
 from ipos.abi import header_data
 from ipos.abi.codec import Codec
+from ipos.abi.families import AnyDecision
 from ipos.abi.layout import Counter, constant, header, layout
-from ipos.abi.rows import Decision, DecisionFlags, Outcome
+from ipos.abi.rows import Decision, Decision6, DecisionFlags, Outcome
 from ipos.kernel.rings import Ring
 
-_CODEC = Codec(Decision)
+_CODEC, _CODEC6 = Codec(Decision), Codec(Decision6)
 
 
-def decode(record: bytes) -> Decision:
-    """A record of the ring.
+def decode(record: bytes) -> AnyDecision:
+    """A record of the ring; its length says of which family it is.
 
     A data plane of another version may write a longer or a shorter struct: what is unknown here is
     passed over, what is missing is zero.
     """
     length = int.from_bytes(record[:2], "little")
+    if length == _CODEC6.shape.size:
+        return _CODEC6.decode(record[:length])
     size = _CODEC.shape.size
     return _CODEC.decode(record[: min(length, size)].ljust(size, b"\0"))
 
 
-def is_of_request(decision: Decision) -> bool:
+def is_of_request(decision: AnyDecision) -> bool:
     """Whether a record tells how a request that was logged went on: no decision of this server."""
     logged = DecisionFlags.LOGGED in decision.flags
     return logged and decision.outcome in (Outcome.TAKEN, Outcome.ANSWERED)
@@ -40,21 +43,25 @@ def timed_out(key: bytes, service: int, first: int, when_ns: int, *, logged: boo
 
     `key` is its connection's in the tables, when_ns a time of the boottime clock.
     """
-    return _CODEC.shape.pack(
+    key_shape = layout("ipos_tuple")
+    shape = _CODEC.shape
+    if len(key) != key_shape.size:
+        key_shape, shape = layout("ipos_tuple6"), _CODEC6.shape
+    return shape.pack(
         {
-            "length": _CODEC.shape.size,
+            "length": shape.size,
             "outcome": Outcome.REFUSED,
             "reason": constant("IPOS_REASON_TIMEOUT"),
             "service": service,
             "first": first,
             "flags": DecisionFlags.LOGGED if logged else 0,
             "when_ns": when_ns,
-            "tuple": layout("ipos_tuple").unpack(key),
+            "tuple": key_shape.unpack(key),
         }
     )
 
 
-def words(decision: Decision) -> str:
+def words(decision: AnyDecision) -> str:
     """Why it was decided so. A refused head's reason is what clients read, too."""
     if decision.reason == constant("IPOS_REASON_HEAD"):
         for refusal in header().ambiguities:

@@ -223,7 +223,7 @@ async def listen(
             host, _, port = text.rpartition(":")
             servers.append(
                 await asyncio.start_server(
-                    handler, host, int(port), limit=MAX_HEAD, backlog=_BACKLOG
+                    handler, host.strip("[]"), int(port), limit=MAX_HEAD, backlog=_BACKLOG
                 )
             )
     if unix:

@@ -33,6 +33,21 @@ class Listening:
     speak_first: tuple[str, ...]
 
 
+def with_ipv6(where: Listening) -> Listening:
+    """The same, and on the same ports of IPv6: on any address, or on loopback."""
+    http, speak_first = (
+        tuple(each for one in listed for each in (one, *_six_of(one)))
+        for listed in (where.http, where.speak_first)
+    )
+    return Listening(http, speak_first)
+
+
+def _six_of(address: str) -> tuple[str, ...]:
+    host, _, port = address.rpartition(":")
+    place = {"0.0.0.0": "[::]", "127.0.0.1": "[::1]"}.get(host)
+    return () if place is None else (f"{place}:{port}",)
+
+
 def listening(services: Sequence[Service]) -> Listening:
     """Where to listen so that every TCP service of the farm has an application.
 
@@ -60,13 +75,17 @@ def listening(services: Sequence[Service]) -> Listening:
     )
 
 
-def start(places: Sequence[Place], app: str, services: Sequence[Service]) -> None:
+def start(
+    places: Sequence[Place], app: str, services: Sequence[Service], *, ipv6: bool = False
+) -> None:
     """Start the applications of these servers; they accept on return.
 
     app: "nginx", "builtin", "none" or a shell command. LabError, with the end of the log, if one
     fails.
     """
     where = listening(services)
+    if ipv6:
+        where = with_ipv6(where)
     if app == "nginx":
         files = pattern.make_files()
         _start_builtin(places, http=(), speak_first=where.speak_first, unix=True)

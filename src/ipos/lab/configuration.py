@@ -25,6 +25,7 @@ from ipos.lab.plan import (
     UPLINKS,
     Node,
 )  # fmt: skip
+from ipos.lab.second_family import address6
 
 DEFAULT_COMMON = """\
 [[service]]
@@ -108,6 +109,8 @@ def server_file(
     servers: Iterable[Node],
     secret_file: Path,
     bird: Path | None = None,
+    *,
+    ipv6: bool = False,
 ) -> str:
     """The text of one server's file: what a user would have written by hand.
 
@@ -127,6 +130,8 @@ def server_file(
         "back": "front" if single else "back",
         "addresses": [server.address(FRONT_LAN)],
     }
+    if ipv6:
+        own["addresses"].append(address6(server, FRONT_LAN))
     rest = {key: value for key, value in common.items() if key not in ("farm", "server")}
     if any(one.lan == SECOND_LAN for one in server.interfaces):
         names = _uplinks_of(server, farm.get("return", "source"))

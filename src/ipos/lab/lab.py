@@ -20,6 +20,7 @@ from ipos.lab import (
     namespaces,
     nftables,
     plan,
+    second_family,
     state,
 )
 from ipos.lab.errors import LabError
@@ -103,6 +104,10 @@ class Lab:
         """A server's service address."""
         return self.nodes[server].address(plan.FRONT_LAN)
 
+    def front6(self, server: str) -> str:
+        """A server's service address of IPv6."""
+        return second_family.address6(self.nodes[server], plan.FRONT_LAN)
+
     def exec(self, node: str, argv: Sequence[str]) -> None:
         """Become the command in a node. Does not return."""
         self.place(node).exec(argv)
@@ -140,7 +145,7 @@ class Lab:
             state.write(state.Manifest(self.settings, complete=False))
             try:
                 self._build(services)
-                applications.start(self._app_places(), self.settings.app, services)
+                self._start_apps(self._app_places(), services)
                 if not self.settings.bare:
                     self._configure(common)
                     self._start_birds()
@@ -176,7 +181,7 @@ class Lab:
                 cgroups.end(place.app_cgroup)
             self.settings = replace(self.settings, config=config)
             self._open_ports(services)
-            applications.start(self._app_places(), self.settings.app, services)
+            self._start_apps(self._app_places(), services)
             self._configure(common)
             agents.start(self.places())
             state.write(state.Manifest(self.settings, complete=True))
@@ -184,7 +189,7 @@ class Lab:
     def start_applications(self, server: str) -> None:
         """Start the applications of one server again, after they were ended."""
         services = configuration.services(configuration.parse_common(self.settings.config))
-        applications.start([self.app_place(server)], self.settings.app, services)
+        self._start_apps([self.app_place(server)], services)
 
     def restart_box(self, server: str) -> None:
         """Kill the container of a server's application, and start another in its place."""
@@ -199,6 +204,11 @@ class Lab:
     def start_agent(self, server: str) -> None:
         """Start the agent of one server again, and wait until it is ready."""
         agents.start([self.place(server)])
+
+    def _start_apps(
+        self, places: Sequence[Place], services: Sequence[configuration.Service]
+    ) -> None:
+        applications.start(places, self.settings.app, services, ipv6=self.settings.ipv6)
 
     def _start_birds(self) -> None:
         if not self.is_ecmp:
@@ -230,8 +240,9 @@ class Lab:
             place.cgroup.mkdir(parents=True)
             place.run_dir.mkdir()
         network.build(
-            self.name, plan.lans(self.settings), self.nodes.values(), self.settings.switch
-        )
+            self.name, plan.lans(self.settings), self.nodes.values(), self.settings.switch,
+            ipv6=("bare" if self.settings.bare else "farm") if self.settings.ipv6 else "",
+        )  # fmt: skip
         if self.settings.boxed:
             from ipos.lab import boxed
 
@@ -270,6 +281,7 @@ class Lab:
                 self.servers,
                 secret_file,
                 bird.socket_of(place) if self.is_ecmp else None,
+                ipv6=self.settings.ipv6,
             )
             place.config_file.write_text(text)
             for name in configuration.unused(common, server):

@@ -17,13 +17,14 @@ has
   for back then.
 """
 
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute
 
-from ipos.lab import namespaces
+from ipos.lab import namespaces, second_family
 from ipos.lab.offload import set_offloads
 from ipos.lab.plan import (
     BACK_LAN,
@@ -35,9 +36,6 @@ from ipos.lab.plan import (
     Port,
     crossover,
 )
-
-_NO_IPV6 = {"net.ipv6.conf.all.disable_ipv6": 1, "net.ipv6.conf.default.disable_ipv6": 1}
-"""The farm speaks IPv4; neighbour discovery would only clutter captures."""
 
 _BRIDGE_NETFILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 """A switch tracks no connections; where the kernel has br_netfilter, a bridge would."""
@@ -66,18 +64,23 @@ whose model of a path is its shortest round trip: here tens of microseconds, muc
 """
 
 
-def build(lab: str, lans: Iterable[str], hosts: Iterable[Node], switch: str) -> None:
-    """Cable the lab's namespaces, which exist and are empty. switch: one of plan.SWITCHES."""
+def build(
+    lab: str, lans: Iterable[str], hosts: Iterable[Node], switch: str, *, ipv6: str = ""
+) -> None:
+    """Cable the lab's namespaces, which exist and are empty. switch: one of plan.SWITCHES.
+
+    ipv6: "" for none, "farm", or "bare" where fronts have the service addresses themselves.
+    """
     hosts = list(hosts)
     _build_switch(lab, lans, hosts, switch)
     for host in hosts:
-        _build_host(lab, host, switch)
+        _build_host(lab, host, switch, ipv6=ipv6)
 
 
 def _build_switch(lab: str, lans: Iterable[str], hosts: list[Node], switch: str) -> None:
     ports = []
     with namespaces.entered(namespaces.path_of(lab, SWITCH)):
-        _set_sysctls(_NO_IPV6)
+        _set_sysctls(second_family.OFF)
         if _BRIDGE_NETFILTER.exists():
             _BRIDGE_NETFILTER.write_text("0")
         with IPRoute() as netlink:
@@ -138,9 +141,9 @@ def _add_bridge(netlink: Any, name: str) -> int:
     return index
 
 
-def _build_host(lab: str, host: Node, switch: str) -> None:
+def _build_host(lab: str, host: Node, switch: str, *, ipv6: str) -> None:
     with namespaces.entered(namespaces.path_of(lab, host.name)):
-        _set_sysctls(_NO_IPV6)
+        _set_sysctls(second_family.sysctls(host) if ipv6 else second_family.OFF)
         _set_sysctls(_SYSCTLS[host.kind])
         if host.filters:
             _set_sysctls({"net.ipv4.conf.all.rp_filter": 1})
@@ -163,6 +166,20 @@ def _build_host(lab: str, host: Node, switch: str) -> None:
                 netlink.route("add", dst="default", gateway=host.gateway)
             for network, gateway in host.routes:
                 netlink.route("add", dst=network, gateway=gateway)
+            if ipv6:
+                _add_ipv6(netlink, host, bare=ipv6 == "bare")
+
+
+def _add_ipv6(netlink: Any, host: Node, *, bare: bool) -> None:
+    listed = second_family.own_addresses(host, bare=bare)
+    for number, (interface, address) in enumerate(listed, start=1):
+        index = _index(netlink, interface)
+        for each in (second_family.link_local(number, address), address):
+            length = second_family.PREFIX_LENGTH6
+            netlink.addr("add", index=index, address=each, prefixlen=length)
+    gateway = second_family.gateway(host)
+    if gateway is not None:
+        netlink.route("add", dst="default", gateway=gateway, family=socket.AF_INET6)
 
 
 def _index(netlink: Any, name: str) -> int:

@@ -31,7 +31,7 @@ table inet filter {{
         ct state established,related accept
         ct state invalid drop
         iif lo accept
-        meta l4proto icmp accept
+        meta l4proto {{ icmp, ipv6-icmp }} accept
         tcp dport {{ {tcp} }} accept
         ip saddr {PREFIXES[BACK_LAN]}0/{PREFIX_LENGTH} udp dport {{ {AGENT_PORTS} }} accept
         {udp_rule}

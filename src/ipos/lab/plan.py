@@ -60,6 +60,7 @@ class Settings:
     config: the text (not the path) of a TOML file with the farm's common parts, or None.
     bare: hosts and applications only, nothing of ipOS.
     boxed: each server's application is in a network namespace of its own, as a container's is.
+    ipv6: clients, router and fronts have IPv6 addresses, too (ipos.lab.second_family).
     switch: "bridge", or "xdp" for LANs that forward at next to no cost (ipos.lab.switch), and a
     cable for back where there are two servers.
     Raises LabError for a value out of range.
@@ -74,6 +75,7 @@ class Settings:
     bare: bool = False
     switch: str = SWITCH_BRIDGE
     boxed: bool = False
+    ipv6: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(NAME_PATTERN, self.name):

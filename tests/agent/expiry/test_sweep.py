@@ -9,9 +9,9 @@ import pytest
 
 from ipos.agent.expiry.connection_rows import ConnectionRows
 from ipos.agent.expiry.expiry_rules import Limits
-from ipos.agent.expiry.grace import Period
 from ipos.agent.expiry.sweep import PAUSE_NS, Sweep
 from ipos.agent.host.own_state import boottime_ns
+from ipos.agent.loop.grace import Period
 
 
 def bare() -> Sweep:

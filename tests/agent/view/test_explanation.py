@@ -155,7 +155,7 @@ def test_client_and_cookie(running: Running) -> None:
         ("http://203.0.113.1:x/", "", "is no URL"),
         ("ftp://203.0.113.1/", "", "names no host and port"),
         ("http://", "", "names no host and port"),
-        (URL, "me", "me is no IPv4 address of a client"),
+        (URL, "me", "me is no address of a client"),
     ],
 )
 def test_what_is_no_request(running: Running, url: str, client: str, said: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ipos.abi import rows
+from ipos.abi.families import AnyDecision, AnyTuple
 from ipos.abi.layout import constant, header
 
 MOST = 10_000
@@ -32,10 +33,10 @@ class Requests:
     """Those of one server, which has the index `me`."""
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[rows.Tuple, list[_Waiting]] = OrderedDict()
+        self._waiting: OrderedDict[AnyTuple, list[_Waiting]] = OrderedDict()
         self._count = 0
 
-    def take(self, decision: rows.Decision, told: Told, me: int) -> list[Told]:
+    def take(self, decision: AnyDecision, told: Told, me: int) -> list[Told]:
         """One record, and the same in words. Returns what is complete by it, the oldest first."""
         key, outcome = decision.tuple, decision.outcome
         if outcome is rows.Outcome.ANSWERED:
@@ -57,7 +58,7 @@ class Requests:
             done += self._end(next(iter(self._waiting)))
         return done
 
-    def give_up(self, now_ns: int, lives: Callable[[rows.Tuple], bool]) -> list[Told]:
+    def give_up(self, now_ns: int, lives: Callable[[AnyTuple], bool]) -> list[Told]:
         """Those that have waited for long and whose connection is no more; a few at a time."""
         done = []
         for key, waiting in list(self._waiting.items())[:200]:
@@ -69,7 +70,7 @@ class Requests:
                 done += self._end(key)
         return done
 
-    def _answered(self, decision: rows.Decision, told: Told) -> list[Told]:
+    def _answered(self, decision: AnyDecision, told: Told) -> list[Told]:
         """One packet may end several answers: its bytes are the first one's."""
         waiting = self._waiting.get(decision.tuple, [])
         found = waiting[: max(1, decision.answers)]
@@ -92,12 +93,12 @@ class Requests:
         done = [one.told | times for one in found] or [told | times]
         return [done[0], *(one | {"bytes": 0} for one in done[1:])]
 
-    def _end(self, key: rows.Tuple) -> list[Told]:
+    def _end(self, key: AnyTuple) -> list[Told]:
         ended = self._waiting.pop(key, [])
         self._count -= len(ended)
         return [one.told for one in ended]
 
-    def _drop(self, key: rows.Tuple) -> None:
+    def _drop(self, key: AnyTuple) -> None:
         waiting = self._waiting.get(key)
         if waiting:
             waiting.pop()
@@ -106,7 +107,7 @@ class Requests:
                 del self._waiting[key]
 
 
-def _status(decision: rows.Decision) -> int:
+def _status(decision: AnyDecision) -> int:
     if decision.reason == _TIMEOUT:
         return 408
     if decision.reason != _HEAD:

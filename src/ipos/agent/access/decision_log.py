@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ipos.abi.rows import DecisionFlags, SettingsFlags
+from ipos.abi.families import AnyTuple
+from ipos.abi.rows import DecisionFlags, SettingsFlags, Tuple
 from ipos.agent.access.access_log import AccessLog
 from ipos.agent.access.answered import Requests
 from ipos.agent.host.own_state import boottime_ns, wall_offset_ns
@@ -83,10 +84,17 @@ class DecisionLog:
         if now_ns - self._looked_ns < _LOOK_NS:
             return []
         self._looked_ns = now_ns
-        local, connect = self._tables.local, self._tables.connect
-        return self._requests.give_up(
-            now_ns, lambda key: local.get(key) is not None or connect.get(key) is not None
-        )
+        return self._requests.give_up(now_ns, self._is_open)
+
+    def _is_open(self, key: AnyTuple) -> bool:
+        """Whether a connection has an endpoint here."""
+        if isinstance(key, Tuple):
+            four = self._tables
+            return four.local.get(key) is not None or four.connect.get(key) is not None
+        if not self._tables.has_six:
+            return False
+        six = self._tables.six
+        return six.local.get(key) is not None or six.connect.get(key) is not None
 
     def timed_out(self, key: bytes, service: int, name: str, me: int) -> None:
         """Log the agent's decision that a request whose head did not end in time is refused."""

@@ -27,6 +27,7 @@ from ipos.agent.host.connection_sockets import BoxedSockets, Containers
 from ipos.agent.host.own_state import boottime_ns
 from ipos.closing import Closing
 from ipos.errors import IposError
+from ipos.kernel.either_family import EitherFamily
 from ipos.kernel.libbpf.map_store import Map
 from ipos.kernel.maps import Tables
 
@@ -66,8 +67,8 @@ class Emptying(Closing):
         self._programs = maps.parent / "progs"
         self._tables = tables
         self._begins = begins
-        self._maps = {name: Map.open(maps / name) for name in ("local", "connect")}
-        self._holding = Map.open(maps / "holding")
+        self._owned = [EitherFamily(maps, name) for name in ("local", "connect")]
+        self._holding = EitherFamily(maps, "holding")
         self._ledger_maps = {name: Map.open(maps / name) for name in ("traffic", "counters")}
         self._ledger = Ledger(self._ledger_maps["traffic"], self._ledger_maps["counters"])
         self._sockets = BoxedSockets(containers)
@@ -181,7 +182,7 @@ class Emptying(Closing):
 
     def _rows(self) -> Iterator[list[tuple[bytes, Endpoint]]]:
         """Local and Forward-Connect, in batches."""
-        for table in self._maps.values():
+        for table in [each for both in self._owned for each in both.all()]:
             position: bytes | None = None
             while True:
                 keys, values, position = table.block(position)
@@ -217,8 +218,14 @@ class Emptying(Closing):
     def _give_on(self, settings: Settings) -> Iterator[None]:
         """Give connections that wait here for a request to the server that has their address."""
         self._given_ns = boottime_ns()
+        idle = Counter[str]()
+        for table in self._holding.all():
+            yield from self._give_on_from(table, settings, idle)
+        self._unattached = idle.total()
+
+    def _give_on_from(self, table: Map, settings: Settings, idle: Counter[str]) -> Iterator[None]:
+        """idle: counts those that wait."""
         position: bytes | None = None
-        table, idle = self._holding, 0
         while True:
             keys, values, position = table.block(position)
             for at in range(len(keys) // table.key_size):
@@ -226,7 +233,7 @@ class Emptying(Closing):
                 row = expiry_rules.HELD.read(raw)
                 if not row.live or row.moving or row.held:
                     continue
-                idle += 1
+                idle[""] += 1
                 ends = expiry_rules.ENDS.read(keys[at * table.key_size : (at + 1) * table.key_size])
                 holder = self._holder(int.from_bytes(ends.service_ip, "big"))
                 if holder:
@@ -236,7 +243,6 @@ class Emptying(Closing):
             if position is None:
                 break
             yield
-        self._unattached = idle
 
     def _look(self, settings: Settings, key: bytes, row: Endpoint, *, late: bool) -> Why:
         found = why(row)
@@ -257,7 +263,7 @@ class Emptying(Closing):
 
     def close(self) -> None:
         self._sockets.close()
-        for each in (*self._maps.values(), self._holding, *self._ledger_maps.values()):
+        for each in (*self._owned, self._holding, *self._ledger_maps.values()):
             each.close()
 
 

@@ -7,6 +7,7 @@ which rows it has taken away. Until then a table is asked in vain. If the data p
 it is asked in vain for ever.
 """
 
+import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +38,8 @@ _MAPS = (
     "forward",
     *("settings", "servers", "traffic", "counters"),
 )
+_OF_FAMILY = ("holding", "temporary", "local", "connect", "forward")
+"""Those that IPv6 has for itself, with a 6 behind their names."""
 _SETTINGS = Codec(Settings)
 
 
@@ -101,11 +104,19 @@ class ConnectionRows(Closing):
 
     settings: Settings
 
-    def __init__(self, maps: Path, interfaces: tuple[str, str], limits: Limits) -> None:
+    def __init__(
+        self, maps: Path, interfaces: tuple[str, str], limits: Limits, *, six: bool = False
+    ) -> None:
+        """six: the connections by IPv6."""
         self.front, self.back = interfaces
         self._usual = self.limits = limits
         self.programs = maps.parent / "progs"
-        self.maps = at = {name: Map.open(maps / name) for name in _MAPS}
+        self.family = socket.AF_INET6 if six else socket.AF_INET
+        self.key_size = expiry_rules.KEY6_SIZE if six else expiry_rules.KEY_SIZE
+        self.maps = at = {
+            name: Map.open(maps / (f"{name}6" if six and name in _OF_FAMILY else name))
+            for name in _MAPS
+        }
         counted = CountedTables(at, self.programs)
         self.taken, self.holding, self.forward = counted.taken, counted.holding, counted.forward
         self.local, self.connect = counted.local, counted.connect

@@ -17,7 +17,7 @@ last may have found no way out any more. So the clients of its connections are r
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
 from ipos.abi.columns import Among
@@ -54,8 +54,9 @@ class DeadOwners(Closing):
     """
 
     def __init__(
-        self, servers: Map, forward: RowTable[Forwarded], holding: RowTable[Held], forget: Forget
-    ) -> None:
+        self, servers: Map, forward: RowTable[Forwarded], holding: RowTable[Held], forget: Forget,
+        family: int = socket.AF_INET,
+    ) -> None:  # fmt: skip
         self._servers = servers
         self._forward = forward
         self._holding = holding
@@ -64,7 +65,7 @@ class DeadOwners(Closing):
         self.back: set[int] = set()
         """Servers that are not down any more, and do not know whom we have reset."""
         self._is_due = True
-        self._packets = _PacketSocket()
+        self._packets = _PacketSocket(family)
 
     def look(self) -> None:
         """A server's state has changed."""
@@ -168,10 +169,11 @@ class LostBoxes:
 class _PacketSocket(Closing):
     """Sends IP packets as they are, by the routes that answers to clients go."""
 
-    def __init__(self) -> None:
+    def __init__(self, family: int) -> None:
+        self._family = family
         kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         try:
-            self._socket = socket.socket(socket.AF_INET, kind, socket.IPPROTO_RAW)
+            self._socket = socket.socket(family, kind, socket.IPPROTO_RAW)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, _MARK_OURS)
         except OSError as error:
             raise NetworkError(f"cannot send packets: {error.strerror}; run as root") from None
@@ -179,8 +181,10 @@ class _PacketSocket(Closing):
     def send(self, packet: bytes) -> None:
         """The packet may be lost: no route, or a full queue. Then the client's next segment is
         answered."""
+        four = self._family == socket.AF_INET
+        to = IPv4Address(packet[16:20]) if four else IPv6Address(packet[24:40])
         try:
-            self._socket.sendto(packet, (str(IPv4Address(packet[16:20])), 0))
+            self._socket.sendto(packet, (str(to), 0))
         except OSError:
             pass
 

@@ -170,7 +170,7 @@ class Left(NamedTuple):
 
 
 class Ends(NamedTuple):
-    """Of `struct ipos_tuple`, all in network order."""
+    """Of `struct ipos_tuple`, all in network order. Addresses have 4 bytes or 16."""
 
     client_ip: bytes
     service_ip: bytes
@@ -191,9 +191,22 @@ HELD = Columns("ipos_holding", Held._fields, Held._make)
 OWNED = Columns("ipos_endpoint", Owned._fields, Owned._make)
 FORWARDED = Columns("ipos_forward", Forwarded._fields, Forwarded._make)
 LEFT = Columns("ipos_temporary", Left._fields, Left._make)
-ENDS = Columns("ipos_tuple", Ends._fields, Ends._make)
+KEY_SIZE, KEY6_SIZE = layout("ipos_tuple").size, layout("ipos_tuple6").size
+
+
+class _OfEitherFamily:
+    """A key says by its length of which family it is."""
+
+    def __init__(self) -> None:
+        self._four = Columns("ipos_tuple", Ends._fields, Ends._make)
+        self._six = Columns("ipos_tuple6", Ends._fields, Ends._make)
+
+    def read(self, key: bytes) -> Ends:
+        return (self._four if len(key) == KEY_SIZE else self._six).read(key)
+
+
+ENDS = _OfEitherFamily()
 _NUMBERS_END = layout("ipos_handshake").field("mss").offset
-KEY_SIZE = layout("ipos_tuple").size
 KNOWN = Columns("ipos_server", Known._fields, Known._make)
 HELD_SINCE = Since("ipos_holding", "created_ns")
 OWNED_SINCE = Since("ipos_endpoint", "last_seen_ns")

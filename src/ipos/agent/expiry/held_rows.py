@@ -65,7 +65,7 @@ class HeldRows:
         )
         if row is None:
             return
-        self._give_back(key, expiry_rules.pieces(row.chunks))
+        self._give_back(key, row, expiry_rules.pieces(row.chunks))
         if row.complete:
             self._withdraw(key)
         self._rows.ledger.count("FORGOTTEN")
@@ -85,7 +85,7 @@ class HeldRows:
         fate = self._held_fate(key, row)
         if fate is Fate.ANSWER and self._answer(key, row):
             return
-        self._give_back(key, expiry_rules.pieces(row.chunks))
+        self._give_back(key, row, expiry_rules.pieces(row.chunks))
         if fate is Fate.EXPIRE:
             self._rows.remember(key, row, expiry_rules.RESET)
             self._rows.ledger.count("ANSWER_EXPIRED")
@@ -117,13 +117,14 @@ class HeldRows:
         ends, programs = expiry_rules.ENDS.read(key), self._rows.programs
         return notices.take_held(self._rows.settings, ends, row, programs)
 
-    def _give_back(self, key: bytes, pieces: Sequence[bytes]) -> None:
+    def _give_back(self, key: bytes, row: Held, pieces: Sequence[bytes]) -> None:
         """Give a row's pieces back to the hold pool, and to the share of the client's network."""
         for piece in pieces:
             self._rows.maps["hold_free"].push(piece)
-        self._rows.shares.returns(
-            self._rows.settings.vouch, expiry_rules.ENDS.read(key).client_ip, len(pieces)
-        )
+        client = expiry_rules.ENDS.read(key).client_ip
+        # A row of IPv6 has a number there that stands for the client's network.
+        of = client if len(client) == 4 else row.client_ip
+        self._rows.shares.returns(self._rows.settings.vouch, of, len(pieces))
 
     def _late(self, key: bytes, row: Held) -> None:
         name = expiry_rules.late_name(row)
@@ -150,7 +151,7 @@ class HeldRows:
         except MapError:
             return False
         self._rows.taken.put_back(key, HOLDING)
-        self._give_back(key, others)
+        self._give_back(key, row, others)
         self._late(key, row)
         ends = expiry_rules.ENDS.read(key)
         frame = notices.answer_frame(self._rows.settings, ends, kept, answer)

@@ -13,7 +13,7 @@ import os
 import socket
 import struct
 import sys
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from ipos.abi.layout import constant, layout
@@ -23,19 +23,30 @@ from ipos.agent.network.interfaces import NetworkError
 from ipos.closing import Closing
 from ipos.handshake.options import OUR_WINDOW_SCALE, Timestamps, write_timestamps
 from ipos.handshake.segment import Flag, Segment
+from ipos.handshake.segment6 import packet6
 from ipos.kernel.hooks import Hook, open_pin
 from ipos.kernel.libbpf import syscall
-from ipos.wire import Frame, Header, NoticePacket, PacketType, Protocol, VlanTag, ethernet
+from ipos.wire import Frame, Header, NoticePacket, PacketType, Protocol, VlanTag, ethernet, tags
+from ipos.wire.checksum import checksum
 
 EVERYBODY = b"\xff" * 6
 _ETHERTYPE_VLAN = 0x8100
-_ETHERTYPE_IP = 0x0800
+_ETHERTYPE_IP, _ETHERTYPE_IPV6 = 0x0800, 0x86DD
 _NO_HANDSHAKE = bytes(layout("ipos_handshake").size)
 MARK_LATE = constant("IPOS_MARK_LATE")
 _WINDOW = constant("IPOS_WINDOW")
 _SK_BUFF_LEN, _SK_BUFF_MARK = 192, 8  # struct __sk_buff, and where its mark is
 _TAKEN = 4  # TC_ACT_STOLEN
-_REASON, _TAG = 14 + 16 + 6, 4  # where a notice has its reason without a VLAN tag, and that tag
+_REASON, _REASON6 = 14 + 16 + 6, 14 + 32 + 18
+"""Where a notice has its reason in a frame without a VLAN tag."""
+_TAG = 4
+_HEADER6 = layout("ipos_header6")
+_TCP6 = constant("IPOS_TCP6")
+
+
+def is_four(ends: Ends) -> bool:
+    """Whether it is a connection by IPv4."""
+    return len(ends.service_ip) == 4
 
 
 def reset_frame(settings: Settings, ends: Ends, client_mac: bytes, iss: int) -> bytes:
@@ -45,7 +56,7 @@ def reset_frame(settings: Settings, ends: Ends, client_mac: bytes, iss: int) -> 
 
 def reset_packet(ends: Ends, number: int) -> bytes:
     """RST to a client that has acknowledged all before this number."""
-    return _segment(ends, number - 1, Flag.RST).packet()
+    return _packet(ends, _segment(ends, number - 1, Flag.RST))
 
 
 def rousing_packet(ends: Ends, row: Held) -> bytes:
@@ -57,7 +68,7 @@ def rousing_packet(ends: Ends, row: Held) -> bytes:
         window=_window(Options(handshake.options)),
         options=_stamps(handshake),
     )
-    return segment.packet()
+    return _packet(ends, segment)
 
 
 def answer_frame(settings: Settings, ends: Ends, row: Held, answer: bytes) -> bytes:
@@ -84,21 +95,27 @@ def _window(agreed: Options) -> int:
 
 
 def _segment(ends: Ends, iss: int, flags: Flag) -> Segment:
-    """A segment to a client that got nothing but our SYN-ACK."""
+    """A segment to a client that got nothing but our SYN-ACK. See `_packet` for IPv6."""
     return Segment(
-        source=IPv4Address(ends.service_ip),
+        source=IPv4Address(ends.service_ip if is_four(ends) else 0),
         source_port=int.from_bytes(ends.service_port, "big"),
-        destination=IPv4Address(ends.client_ip),
+        destination=IPv4Address(ends.client_ip if is_four(ends) else 0),
         destination_port=int.from_bytes(ends.client_port, "big"),
         seq=iss + 1 & 0xFFFF_FFFF,
         flags=flags,
     )
 
 
+def _packet(ends: Ends, segment: Segment) -> bytes:
+    if is_four(ends):
+        return segment.packet()
+    return packet6(segment, IPv6Address(ends.service_ip), IPv6Address(ends.client_ip))
+
+
 def uplink_of(settings: Settings, ends: Ends) -> Uplink | None:
     """The uplink that a connection's service address belongs to; None where there is one front."""
     address = int.from_bytes(ends.service_ip, "big")
-    for one in settings.uplink:
+    for one in settings.uplink if is_four(ends) else ():
         if address & one.mask == one.prefix:
             return one
     return None
@@ -114,14 +131,14 @@ def _on_front(settings: Settings, ends: Ends, client_mac: bytes, segment: Segmen
     tag = b""
     if settings.front_vlan:
         tag = struct.pack("!HH", _ETHERTYPE_VLAN, settings.front_vlan)
-    kind = struct.pack("!H", _ETHERTYPE_IP)
+    kind = struct.pack("!H", _ETHERTYPE_IP if is_four(ends) else _ETHERTYPE_IPV6)
     uplink = uplink_of(settings, ends)
     own_mac = settings.front_mac if uplink is None else uplink.mac
-    return client_mac + own_mac + tag + kind + segment.packet()
+    return client_mac + own_mac + tag + kind + _packet(ends, segment)
 
 
 def closed_frame(settings: Settings, ends: Ends, row: Owned, mac: bytes) -> bytes:
-    """Type 4 for an endpoint, to the first server with this back MAC address: 60 bytes."""
+    """Type 4 for an endpoint, to the first server with this back MAC address."""
     return _closed(settings, ends, row.endpoint_ip, row.endpoint_port, row.hs, mac)
 
 
@@ -133,9 +150,7 @@ def tell_late(settings: Settings, ends: Ends, row: Held, programs: Path) -> None
     wire. The thread must be in the server's network namespace. OSError from the kernel, PinError
     when the data plane has gone.
     """
-    _tell(
-        settings, _closed(settings, ends, bytes(4), bytes(2), row.hs, settings.back_mac), programs
-    )
+    _tell(ends, _closed(settings, ends, bytes(4), bytes(2), row.hs, settings.back_mac), programs)
 
 
 def tell_unattached(
@@ -147,7 +162,7 @@ def tell_unattached(
     """
     age, to = older_ms.to_bytes(4, "big"), settings.back_mac
     frame = _closed(settings, ends, age, bytes(2), row.hs, to, PacketType.REFUSED)
-    _tell(settings, frame, programs)
+    _tell(ends, frame, programs)
 
 
 def tell_idle(settings: Settings, ends: Ends, hs: bytes, holder: int, programs: Path) -> None:
@@ -157,7 +172,7 @@ def tell_idle(settings: Settings, ends: Ends, hs: bytes, holder: int, programs: 
     """
     number, to = holder.to_bytes(4, "big"), settings.back_mac
     frame = _closed(settings, ends, number, bytes(2), hs, to, PacketType.ACKNOWLEDGEMENT)
-    _tell(settings, frame, programs)
+    _tell(ends, frame, programs)
 
 
 def tell_taken(settings: Settings, ends: Ends, role: int, programs: Path) -> None:
@@ -165,7 +180,7 @@ def tell_taken(settings: Settings, ends: Ends, role: int, programs: Path) -> Non
 
     role: `enum ipos_role`. It counts the rows, and asks a table as long as one may be there.
     """
-    _tell(settings, taken_frame(settings, ends, role), programs)
+    _tell(ends, taken_frame(settings, ends, role), programs)
 
 
 def taken_frame(settings: Settings, ends: Ends, role: int) -> bytes:
@@ -183,16 +198,17 @@ def take_held(settings: Settings, ends: Ends, row: Held, programs: Path) -> bool
     frame = bytearray(_closed(settings, ends, nothing, bytes(2), row.hs, to, PacketType.REFUSED))
     seen = (row.last_seen_ns & 0xFFFF_FFFF).to_bytes(4, "big")
     read = b"\0\1" + seen + row.created_ns.to_bytes(8, sys.byteorder)
-    at = _REASON + (_TAG if settings.back_vlan else 0)
+    at = (_REASON if is_four(ends) else _REASON6) + (_TAG if settings.back_vlan else 0)
     frame[at : at + len(read)] = read
-    return _tell(settings, bytes(frame), programs) == _TAKEN
+    return _tell(ends, bytes(frame), programs) == _TAKEN
 
 
-def _tell(settings: Settings, frame: bytes, programs: Path) -> int:
-    """Run the frame through the program. Returns what the program returns."""
+def _tell(ends: Ends, frame: bytes, programs: Path) -> int:
+    """Run the frame through the program of its family. Returns what the program returns."""
+    hook = Hook.INGRESS if is_four(ends) else Hook.INGRESS6
     context = bytearray(_SK_BUFF_LEN)
     struct.pack_into("=I", context, _SK_BUFF_MARK, MARK_LATE)
-    program = open_pin(programs / Hook.INGRESS.program, "the program that answers")
+    program = open_pin(programs / hook.program, "the program that answers")
     try:
         return syscall.prog_test_run(program, frame, bytes(context)).retval
     finally:
@@ -208,6 +224,8 @@ def _closed(
     mac: bytes,
     kind: PacketType = PacketType.CLOSED,
 ) -> bytes:
+    if not is_four(ends):
+        return _closed6(settings, ends, endpoint_ip, endpoint_port, hs, mac, kind)
     notice = NoticePacket(
         header=Header(
             source_ip=IPv4Address(ends.client_ip),
@@ -228,10 +246,46 @@ def _closed(
         ethertype=settings.ethertype,
         packet=notice,
     )
-    tag_key = None
-    if SettingsFlags.AUTHENTICATE in settings.flags:
-        tag_key = struct.pack("<QQ", *settings.frame_key)
-    return ethernet.pad(ethernet.encode(frame, tag_key))
+    return ethernet.pad(ethernet.encode(frame, _tag_key(settings)))
+
+
+def _closed6(
+    settings: Settings,
+    ends: Ends,
+    endpoint_ip: bytes,
+    endpoint_port: bytes,
+    hs: bytes,
+    mac: bytes,
+    kind: PacketType,
+) -> bytes:
+    """The same frame of a connection by IPv6: docs/frames.md, protocol 3."""
+    head = bytearray(
+        _HEADER6.pack(
+            {
+                "client_low": int.from_bytes(ends.client_ip[12:], "big"),
+                "client_port": int.from_bytes(ends.client_port, "big"),
+                "endpoint_ip": int.from_bytes(endpoint_ip, "big"),
+                "endpoint_port": int.from_bytes(endpoint_port, "big"),
+                "type": int(kind),
+                "protocol": _TCP6,
+                "client_ip": int.from_bytes(ends.client_ip, "big"),
+            }
+        )
+    )
+    at = _HEADER6.field("checksum").offset
+    head[at : at + 2] = checksum(bytes(head)).to_bytes(2, "big")
+    trailer = ends.service_ip + ends.service_port + bytes(2)
+    trailer += HANDSHAKE.read(hs).iss.to_bytes(4, "big")
+    covered = bytes(head) + trailer
+    vlan = struct.pack("!HH", _ETHERTYPE_VLAN, settings.back_vlan) if settings.back_vlan else b""
+    link = mac + settings.back_mac + vlan + settings.ethertype.to_bytes(2, "big")
+    return ethernet.pad(link + covered + tags.tag(_tag_key(settings), covered))
+
+
+def _tag_key(settings: Settings) -> bytes | None:
+    if SettingsFlags.AUTHENTICATE not in settings.flags:
+        return None
+    return struct.pack("<QQ", *settings.frame_key)
 
 
 class FrameSocket(Closing):

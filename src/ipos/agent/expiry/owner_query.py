@@ -8,11 +8,11 @@ A missing answer changes nothing: the next walk through the table asks again.
 import secrets
 from collections import deque
 from collections.abc import Callable, Container, Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from ipos.abi.codec import Codec
-from ipos.abi.rows import Tuple
-from ipos.agent.expiry import query_message
+from ipos.abi.rows import Tuple, Tuple6
+from ipos.agent.expiry import expiry_rules, query_message
 from ipos.agent.expiry.query_message import Answer, Connection, Lost, Question
 from ipos.agent.heartbeat.datagram_tags import Key
 from ipos.agent.heartbeat.message import PORT
@@ -28,7 +28,7 @@ Doubt = tuple[bytes, int, bool]
 ASKED = 4 * query_message.ROWS_MAX
 """Connections that are asked about at once."""
 ANSWER_NS = 2_000_000_000
-_TUPLE = Codec(Tuple)
+_TUPLE, _TUPLE6 = Codec(Tuple), Codec(Tuple6)
 
 
 class Inquiry:
@@ -109,12 +109,23 @@ class Inquiry:
 
 
 def _connection(key: bytes, iss: int, live: bool) -> Connection:
-    ends = _TUPLE.decode(key)
-    return Connection(
-        int(ends.client_ip), ends.client_port, int(ends.service_ip), ends.service_port, iss, live
+    ends = expiry_rules.ENDS.read(key)
+    four = len(ends.service_ip) == 4
+    client, service = (
+        int.from_bytes(one, "big") if four else one for one in (ends.client_ip, ends.service_ip)
     )
+    ports = (int.from_bytes(one, "big") for one in (ends.client_port, ends.service_port))
+    client_port, service_port = ports
+    return Connection(client, client_port, service, service_port, iss, live)
 
 
 def _key(asked: Connection) -> bytes:
-    client_ip, service_ip = IPv4Address(asked.client_ip), IPv4Address(asked.service_ip)
-    return _TUPLE.encode(Tuple(client_ip, service_ip, asked.client_port, asked.service_port))
+    """Empty, as no row's, for addresses of two families."""
+    ports = asked.client_port, asked.service_port
+    if isinstance(asked.client_ip, int) and isinstance(asked.service_ip, int):
+        client, service = IPv4Address(asked.client_ip), IPv4Address(asked.service_ip)
+        return _TUPLE.encode(Tuple(client, service, *ports))
+    if isinstance(asked.client_ip, bytes) and isinstance(asked.service_ip, bytes):
+        client6, service6 = IPv6Address(asked.client_ip), IPv6Address(asked.service_ip)
+        return _TUPLE6.encode(Tuple6(client6, service6, *ports))
+    return b""

@@ -13,7 +13,10 @@ played back. A question that is played back is answered again, to a member, and 
 `Lost` that is played back makes its receiver ask, at most once a second.
 """
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from ipos.agent.heartbeat import datagram_tags
 from ipos.agent.heartbeat.datagram_tags import TAG_SIZE, Key
@@ -22,15 +25,21 @@ ROWS_MAX = 50
 KINDS = _QUESTION, _ANSWER, _LOST = b"Q", b"A", b"L"
 
 
+Four = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
+Six = Annotated[bytes, Meta(min_length=16, max_length=16)]
+
+
 class Connection(msgspec.Struct, frozen=True, array_like=True):
-    """Addresses and ports as numbers; `iss` tells it from a successor on the same ports.
+    """Addresses and ports as numbers, IPv6 addresses as 16 bytes; `iss` tells it from a successor
+    on the same ports.
+
 
     live: it had a socket at another server before, so the first server may not know its owner yet.
     """
 
-    client_ip: int
+    client_ip: Four | Six
     client_port: int
-    service_ip: int
+    service_ip: Four | Six
     service_port: int
     iss: int
     live: bool = False

@@ -16,7 +16,7 @@ import structlog
 from ipos.agent.expiry import expiry_rules, notices
 from ipos.closing import Closing
 from ipos.errors import IposError
-from ipos.kernel.libbpf import Map
+from ipos.kernel.either_family import EitherFamily
 from ipos.kernel.maps import Tables
 from ipos.kernel.rings import Ring
 
@@ -36,7 +36,7 @@ class SilentClients(Closing):
     def __init__(self, pins: Path, tables: Tables) -> None:
         self._tables = tables
         self._programs = pins / "progs"
-        self._holding = Map.open(pins / "maps" / "holding")
+        self._holding = EitherFamily(pins / "maps", "holding")
         self._ring = Ring(pins / "maps", "silent")
         self._failure = ""
 

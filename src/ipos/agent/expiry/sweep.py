@@ -8,44 +8,37 @@ bounded number of questions; a large table takes more passes, and no pass takes 
 """
 
 import asyncio
-import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 
-from ipos.abi.layout import constant, layout
 from ipos.abi.rows import Settings
-from ipos.agent.expiry import expiry_rules, grace, query_message
-from ipos.agent.expiry.connection_rows import ACTIONS, ConnectionRows
-from ipos.agent.expiry.dead_owner import DeadOwners, LostBoxes
-from ipos.agent.expiry.expiry_rules import Fate, Forwarded, Left, Limits, Owned
-from ipos.agent.expiry.ghosts import Ghosts, Heard
-from ipos.agent.expiry.held_rows import HeldRows
+from ipos.agent.expiry import expiry_rules, query_message
+from ipos.agent.expiry.connection_rows import ConnectionRows
+from ipos.agent.expiry.expiry_rules import Limits
+from ipos.agent.expiry.family_sweep import FamilySweep
+from ipos.agent.expiry.ghosts import Heard
 from ipos.agent.expiry.owner_query import Inquiry, Send
 from ipos.agent.expiry.query_message import Connection
-from ipos.agent.expiry.row_table import RowTable
-from ipos.agent.expiry.timewait import TimeWait
 from ipos.agent.heartbeat.datagram_tags import Key
 from ipos.agent.host.connection_sockets import BoxedSockets, Containers, NoContainers
 from ipos.agent.host.own_state import boottime_ns
 from ipos.agent.host.socket_count import Connections
+from ipos.agent.loop import grace
 from ipos.closing import Closing
 from ipos.errors import IposError
+from ipos.kernel import loading
 
 PAUSE_NS = 450_000_000
 """From one pass to the next: five of the agent's beats, less how exactly they come."""
 PIECE_NS = 2_000_000
 """After that long others have their turn."""
-CHECKS = 256
-"""Questions to the kernel in one pass."""
-_STATE_AT = layout("ipos_temporary").field("state").offset
-_CLOSED = constant("IPOS_TEMP_CLOSED")
-_SYN = constant("IPOS_TEMP_SYN")
 
 log = structlog.get_logger()
 
@@ -93,24 +86,24 @@ class Sweep(Closing):
     ) -> None:
         self._rows = rows = ConnectionRows(maps, interfaces, limits or Limits())
         self._flows = flows
-        self._held = HeldRows(rows, lambda key, number: self._lost.tell(key, number), timed_out)
         self._connections = connections
-        self._suspects: deque[tuple[RowTable[Owned], bytes]] = deque()
         self._passed_ns = 0
         self._grace = grace.Period()
         self._inquiry = Inquiry(key, send)
         boxes = containers or NoContainers()
         self._sockets = BoxedSockets(boxes)
-        self._ghosts = Ghosts(
-            rows.connect, rows.local, self._inquiry, self._sockets, rows.ledger, rows.server, heard,
-            found_again=found_again,
-        )  # fmt: skip
-        self._found_again = found_again
         self._returns = deque[tuple[int, Mapping[bytes, IPv4Address]]]()
-        self._returned_ns = 0
-        self._time_wait = TimeWait(self._remembers_end)
-        self._lost = DeadOwners(rows.maps["servers"], rows.forward, rows.holding, self._reset)
-        self._boxes = LostBoxes(rows, self._lost.tell, boxes, self._remembers_end)
+
+        def of(rows: ConnectionRows, containers: Containers) -> FamilySweep:
+            return FamilySweep(
+                rows, self._inquiry, self._sockets, containers, timed_out, heard,
+                found_again=found_again,
+            )  # fmt: skip
+
+        self._families = [of(rows, boxes)]
+        six = partial(ConnectionRows, maps, interfaces, limits or Limits(), six=True)
+        self._make_six: Callable[[], FamilySweep] = lambda: of(six(), NoContainers())
+        self._pins = maps.parent
         self._due = asyncio.Event()
 
     async def run(self) -> None:
@@ -144,33 +137,31 @@ class Sweep(Closing):
 
     def look(self) -> None:
         """Start the next pass now, because a server may be down."""
-        self._lost.look()
+        for family in self._families:
+            family.look()
         self._due.set()
 
     def steps(self, now_ns: int) -> Iterator[None]:
         """One pass, in pieces, after a grace period. MapError: the data plane has gone."""
-        if not self._rows.begin(now_ns):
+        if len(self._families) == 1 and loading.has_six(self._pins):
+            self._families.append(self._make_six())
+        begun = [family.begin(now_ns) for family in self._families]
+        if not all(begun):
             return
         try:
             yield from self._return()
-            yield from self._lost.steps()
-            yield from self._boxes.steps(now_ns)
-            yield from self._ghosts.steps(self._losers(), now_ns)
+            for family in self._families:
+                yield from family.find_lost()
             if self._connections is not None:
                 yield from self._connections.steps(now_ns)
-            yield from self._held.reap()
-            yield from self._reap_silent()
-            yield from self._reap_owned(self._rows.local)
-            yield from self._reap_owned(self._rows.connect)
-            if self._suspects:
-                yield from self._check_sockets()
-            yield from self._reap_forward()
+            losers = self._losers()
+            for family in self._families:
+                yield from family.steps(losers, now_ns)
             if self._flows is not None:
                 yield from self._flows.steps(self._rows.settings, now_ns, self._rows.ledger.count)
-            for _ in range(self._time_wait.sweep(now_ns)):
-                self._rows.ledger.count("TIME_WAIT_SWEPT")
         finally:
-            self._rows.book()
+            for family in self._families:
+                family.book()
         self._inquiry.ask(now_ns)
 
     def returned(self, holders: Mapping[bytes, IPv4Address]) -> None:
@@ -190,134 +181,8 @@ class Sweep(Closing):
             if before_ns < due_ns:
                 continue
             self._returns.remove((due_ns, holders))
-            if not due_ns:
-                self._returned_ns = before_ns
-                yield from self._rows.forget_forwarded(before_ns)
-                yield from self._held.forget(before_ns)
-            for found in self._rows.local.walk(before_ns):
-                for turn, (key, row) in enumerate(found, start=1):
-                    holder = holders.get(expiry_rules.ENDS.read(key).service_ip)
-                    if holder is not None:
-                        self._ghosts.ask_about(key, row, holder)
-                    if turn % ACTIONS == 0:
-                        yield
-                yield
-
-    def _remembers_end(
-        self, client: bytes, service: bytes, client_port: bytes, service_port: bytes
-    ) -> bool:
-        key = client + service + client_port + service_port + bytes((socket.IPPROTO_TCP, 0, 0, 0))
-        row = self._rows.maps["temporary"].get(key)
-        return row is not None and row[_STATE_AT] == _CLOSED
-
-    # ---- temporary ---------------------------------------------------------------------------
-
-    def _reap_silent(self) -> Iterator[None]:
-        old = self._rows.stroll(self._rows.temporary, self._rows.limits.first_byte_ns)
-        for turn, (key, row) in enumerate(old, start=1):
-            if self._is_silent(row):
-                self._close_silent(key)
-            if turn % ACTIONS == 0:
-                yield
-        yield
-
-    def _is_silent(self, row: Left) -> bool:
-        return expiry_rules.opened(row, self._rows.now_ns, self._rows.limits) is Fate.RESET
-
-    def _close_silent(self, key: bytes) -> None:
-        """Reset a client that has sent nothing. What it sends now is answered by a reset again."""
-        row = self._rows.temporary.take(key, self._is_silent)
-        if row is None or row.created_ns < self._returned_ns:  # it may be another server's by now
-            return
-        self._rows.remember(key, row, expiry_rules.RESET)
-        self._rows.ledger.count("SILENT_CLOSED")
-        number = expiry_rules.HANDSHAKE.read(row.hs).iss + 1 & 0xFFFF_FFFF
-        self._lost.tell(key, number)
-
-    # ---- local, connect ----------------------------------------------------------------------
-
-    def _reap_owned(self, table: RowTable[Owned]) -> Iterator[None]:
-        if self._suspects:
-            return
-        old = self._rows.stroll(table, self._rows.limits.owned_ns)
-        unattached: list[tuple[bytes, Owned]] = []
-        for turn, (key, row) in enumerate(old, start=1):
-            fate = expiry_rules.owned(row, self._rows.now_ns, self._rows.limits)
-            if fate is Fate.ASK:
-                self._suspects.append((table, key))
-            elif fate is Fate.FORGET:
-                unattached.append((key, row))
-            if turn % ACTIONS == 0:
-                yield
-        yield from self._forget_unattached(unattached)
-        yield
-
-    def _forget_unattached(self, rows: list[tuple[bytes, Owned]]) -> Iterator[None]:
-        for turn, (key, row) in enumerate(rows, start=1):
-            self._rows.tell_unattached(key, row)
-            if turn % ACTIONS == 0:
-                yield
-
-    def _owned_is(self, fate: Fate) -> Callable[[Owned], bool]:
-        return lambda row: expiry_rules.owned(row, self._rows.now_ns, self._rows.limits) is fate
-
-    def _check_sockets(self) -> Iterator[None]:
-        for turn in range(1, min(CHECKS, len(self._suspects)) + 1):
-            table, key = self._suspects.popleft()
-            ends = expiry_rules.ENDS.read(key)
-            local, remote = (ends.service_ip, ends.service_port), (ends.client_ip, ends.client_port)
-            if not self._sockets.exists(local, remote):
-                self._end(table, key)
-            elif table is self._rows.connect:
-                self._ghosts.suspect(key)
-            if turn % ACTIONS == 0:
-                yield
-
-    def _end(self, table: RowTable[Owned], key: bytes) -> None:
-        """The kernel has no socket for an attached endpoint."""
-        row = table.take(key, self._owned_is(Fate.ASK))
-        if row is None:
-            return
-        self._rows.ended(table, key, row, expiry_rules.CLOSED)
-        self._rows.ledger.count("ENDED_UNSEEN")
-
-    # ---- forward -----------------------------------------------------------------------------
-
-    def _reap_forward(self) -> Iterator[None]:
-        if self._inquiry.is_busy:
-            return
-        old = self._rows.stroll(self._rows.forward, self._rows.limits.forwarded_ns)
-        for turn, (key, row) in enumerate(old, start=1):
-            fate = self._forwarded_fate(row)
-            owner = self._rows.server(row.server)
-            if fate is Fate.END:
-                self._lost.reset(key, lambda row: self._forwarded_fate(row) is Fate.END)
-            elif fate is Fate.ASK and owner is not None:
-                self._inquiry.doubt(IPv4Address(owner.back_ip), key, row.iss)
-            if turn % ACTIONS == 0:
-                yield
-        yield
-
-    def _forwarded_fate(self, row: Forwarded) -> Fate:
-        owner = self._rows.server(row.server)
-        state = expiry_rules.NO_SERVER if owner is None else owner.state
-        return expiry_rules.forwarded(row, state, self._rows.now_ns, self._rows.limits)
-
-    def _reset(self, key: bytes, still: Callable[[Forwarded], bool]) -> Forwarded | None:
-        row = self._forget(key, expiry_rules.RESET, still)
-        if row is not None:
-            self._rows.ledger.count("OWNER_LOST")
-        return row
-
-    def _forget(
-        self, key: bytes, state: int, still: Callable[[Forwarded], bool]
-    ) -> Forwarded | None:
-        """End a connection given away. state: how late packets are answered."""
-        row = self._rows.forward.take(key, still)
-        if row is not None:
-            self._rows.remember(key, row, state)
-            self._rows.ledger.closed(row.server)
-        return row
+            for family in self._families:
+                yield from family.returned(holders, first=not due_ns)
 
     # ---- other servers -----------------------------------------------------------------------
 
@@ -325,42 +190,35 @@ class Sweep(Closing):
         """Answer a question, act on an answer; False for a datagram of another kind."""
         if not query_message.is_one(datagram):
             return False
-        self._rows.now_ns = now_ns
+        for family in self._families:
+            family.at(now_ns)
         denied = self._inquiry.receive(datagram, source, self._rows.members(), self._knows)
         for key, iss, by_first in denied:
-            if by_first:
-                self._ghosts.denied(key, iss)
-            else:
-                self._forget(key, expiry_rules.CLOSED, self._is_denied(iss))
-        self._rows.ledger.book()
+            its = self._family_of(key)
+            if its is not None:
+                its.denied(key, iss, by_first=by_first)
+                its.book_ends()
         return True
 
+    def _family_of(self, key: bytes) -> FamilySweep | None:
+        """The tables that a connection is in; None where IPv6 is not loaded."""
+        return next((one for one in self._families if one.has(key)), None)
+
     def _knows(self, who: IPv4Address, key: bytes, asked: Connection, of_first: bool) -> bool:
-        """Whether we own a connection; or, as its first server, whether the server `who` may own
-        it."""
-        if not of_first:
-            owned = (self._rows.connect.get(key), self._rows.local.get(key))
-            return any(_is_of(row, asked.iss) for row in owned)
-        row = self._rows.forward.get(key)
-        if row is not None and row.iss == asked.iss:
-            owner = self._rows.server(row.server)
-            # Of one that moves between servers it may be older news that we have.
-            return asked.live or owner is None or IPv4Address(owner.back_ip) == who
-        if _is_of(self._rows.local.get(key), asked.iss):
-            return True
-        raw = self._rows.maps["temporary"].get(key)
-        if self._found_again:  # it is over if we have ended it
-            return raw is None or not expiry_rules.has_ended(expiry_rules.LEFT.read(raw), asked.iss)
-        return raw is not None and raw[_STATE_AT] == _SYN  # its owner's kernel shakes hands
+        """Whether we own a connection, or may know it as its first server. A family that is not
+        loaded here has none."""
+        family = self._family_of(key)
+        return family is not None and family.knows(who, key, asked, of_first)
 
     def _losers(self) -> set[int]:
         """The servers that have reset connections of ours. Tells servers that are back what we
         reset."""
-        for index in self._lost.back:
+        for index in set().union(*(family.back for family in self._families)):
             back = self._rows.server(index)
             if back is not None:
                 self._inquiry.tell_lost(IPv4Address(back.back_ip))
-        self._lost.back.clear()
+        for family in self._families:
+            family.back.clear()
         told = self._inquiry.told_lost()
         if not told:
             return set()
@@ -372,19 +230,11 @@ class Sweep(Closing):
             if row.state and IPv4Address(row.back_ip) in told
         }
 
-    def _is_denied(self, iss: int) -> Callable[[Forwarded], bool]:
-        return lambda row: row.iss == iss and self._forwarded_fate(row) is not Fate.KEEP
-
     # ---- all of them -------------------------------------------------------------------------
 
     def close(self) -> None:
-        self._lost.close()
-        self._rows.close()
+        for family in self._families:
+            family.close()
         if self._flows is not None:
             self._flows.close()
         self._sockets.close()
-        self._time_wait.close()
-
-
-def _is_of(row: Owned | None, iss: int) -> bool:
-    return row is not None and expiry_rules.HANDSHAKE.read(row.hs).iss == iss

@@ -21,8 +21,8 @@ INTERVAL_NS = 1_000_000_000
 
 _TIME_WAIT = 6
 _QUESTION = struct.Struct("=BBBxI")
-_SOCKET_ID = struct.Struct("=2s2s4s12x4s12xIQ")
-"""inet_diag_sockid of IPv4: ports and addresses, ours first, in network order."""
+_SOCKET_ID = struct.Struct("=2s2s16s16sIQ")
+"""inet_diag_sockid: ports and addresses, ours first, in network order. IPv4 has 4 bytes of 16."""
 _ID_AT = sockdiag.HEADER.size + 4
 _SOCKSTAT = Path("/proc/thread-self/net/sockstat")
 
@@ -34,12 +34,14 @@ port, in network order."""
 class TimeWait:
     """The sweep, at most once a second, and only while the namespace has such sockets."""
 
-    def __init__(self, remembered: Key) -> None:
+    def __init__(self, remembered: Key, family: int = socket.AF_INET) -> None:
         try:
             self._netlink = sockdiag.channel()
         except OSError as error:
             raise NetworkError(f"cannot ask for sockets: {error.strerror}") from None
         self._remembered = remembered
+        self._family = family
+        self._length = 4 if family == socket.AF_INET else 16
         self._next_ns = 0
         self._possible = True
 
@@ -54,10 +56,11 @@ class TimeWait:
 
     def _is_ours(self, one: bytes) -> bool:
         our_port, client_port, ours, client, _, _ = _SOCKET_ID.unpack(one)
-        return self._remembered(client, ours, client_port, our_port)
+        of = slice(self._length)
+        return self._remembered(client[of], ours[of], client_port, our_port)
 
     def _dump(self) -> list[bytes]:
-        question = _QUESTION.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, 1 << _TIME_WAIT)
+        question = _QUESTION.pack(self._family, socket.IPPROTO_TCP, 0, 1 << _TIME_WAIT)
         flags = sockdiag.REQUEST | sockdiag.DUMP
         body = question + bytes(_SOCKET_ID.size)
         self._netlink.send(sockdiag.message(sockdiag.BY_FAMILY, flags, body))
@@ -75,7 +78,7 @@ class TimeWait:
                 at += (size + 3) & ~3
 
     def _destroy(self, one: bytes) -> bool:
-        question = _QUESTION.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, 1 << _TIME_WAIT)
+        question = _QUESTION.pack(self._family, socket.IPPROTO_TCP, 0, 1 << _TIME_WAIT)
         flags = sockdiag.REQUEST | sockdiag.ACK
         self._netlink.send(sockdiag.message(sockdiag.DESTROY, flags, question + one))
         answer = self._netlink.recv(1 << 12)

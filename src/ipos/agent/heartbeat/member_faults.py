@@ -23,12 +23,12 @@ that.
 """
 
 from enum import IntEnum
-from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from ipos.abi.rows import ServerState
 from ipos.agent.heartbeat.member import STALE_NS, Age, Member, Standing, hears_mark
 from ipos.agent.heartbeat.membership import Members
+from ipos.ip_family import address_of
 
 
 class Fault(IntEnum):
@@ -256,7 +256,7 @@ def _precedence(member: Member) -> tuple[bool, int, int]:
 def _claim(what: str, value: object) -> str:
     if isinstance(value, bytes):
         return f"{what} {value.hex(':')}"
-    return f"{what} {IPv4Address(value) if isinstance(value, int) else value}"
+    return f"{what} {address_of(value) if isinstance(value, int) else value}"
 
 
 def _is_gone(member: Member, now_ns: int) -> bool:

@@ -25,6 +25,7 @@ from ipos.agent.heartbeat import datagram_tags, parts
 from ipos.agent.heartbeat.datagram_tags import TAG_SIZE, Key
 from ipos.config.schema import NAME_PATTERN
 from ipos.errors import IposError
+from ipos.ip_family import FOUR_MAX, packed
 
 PORT = 7077
 VERSION = 3
@@ -40,6 +41,7 @@ Word = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 """Of a server: it becomes part of host names, of responses and of file names."""
 Big = Annotated[int, Meta(ge=0)]
+Address6 = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Percent = Annotated[int, Meta(ge=0, le=100)]
 
 
@@ -173,6 +175,14 @@ class Choice(msgspec.Struct, frozen=True, array_like=True, gc=False):
     call: str = ""
 
 
+class Addresses6(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a state says of IPv6 addresses, of 16 bytes each, as it does of IPv4 ones."""
+
+    addresses: list[Address6] = []
+    holds: list[Address6] = []
+    claims: list[Address6] = []
+
+
 class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One server at one moment.
 
@@ -194,7 +204,9 @@ class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     are those that it is on and what is wrong with each (`uplinks.uplink_faults`); None where the
     farm has none. `memory_short` and `bandwidth_short` are how short it is of them, 0 for enough
     (`ipos.agent.host.shortage`). `by_syn` are those of `services` whose connections it can take
-    only by their SYNs. `calls` are those of the server's programs for spawned ones.
+    only by their SYNs. `calls` are those of the server's programs for spawned ones. `six` has the
+    IPv6 addresses of `addresses`, `holds` and `claims` in a datagram, and is empty otherwise: there
+    these have numbers of either family, IPv4 first.
     New fields go to the end, with a default.
     """
 
@@ -232,6 +244,7 @@ class State(msgspec.Struct, frozen=True, array_like=True, gc=False):
     bandwidth_short: Percent = 0
     by_syn: list[str] = []
     calls: list[Call] = []
+    six: Addresses6 | None = None
 
 
 def stands_the_same(before: State | None, now: State) -> bool:
@@ -295,7 +308,41 @@ def _shorter(state: State) -> State:
 
 
 def _body(state: State) -> bytes:
-    return bytes((VERSION,)) + _encoder.encode(state)
+    return bytes((VERSION,)) + _encoder.encode(_by_family(state))
+
+
+def _by_family(state: State) -> State:
+    """As it is in a datagram: MessagePack has no numbers of 16 bytes."""
+    named = (state.addresses, state.holds or [], state.claims)
+    if not any(one > FOUR_MAX for each in named for one in each):
+        return state
+    fours = [[one for one in each if one <= FOUR_MAX] for each in named]
+    sixes = [[packed(one) for one in each if one > FOUR_MAX] for each in named]
+    return msgspec.structs.replace(
+        state,
+        addresses=fours[0],
+        holds=None if state.holds is None else fours[1],
+        claims=fours[2],
+        six=Addresses6(*sixes),
+    )
+
+
+def _together(state: State) -> State:
+    """As it is everywhere else."""
+    if state.six is None:
+        return state
+    told = (state.six.addresses, state.six.holds, state.six.claims)
+    addresses, holds, claims = (
+        [number for number in (int.from_bytes(one, "big") for one in each) if number > FOUR_MAX]
+        for each in told
+    )
+    return msgspec.structs.replace(
+        state,
+        addresses=[*state.addresses, *addresses],
+        holds=None if state.holds is None else [*state.holds, *holds],
+        claims=[*state.claims, *claims],
+        six=None,
+    )
 
 
 def decode(datagram: bytes, key: Key) -> State:
@@ -332,6 +379,6 @@ def decode_body(body: bytes) -> State:
     if body[:1] != bytes((VERSION,)):
         raise _other_version(body[0] if body else 0)
     try:
-        return _decoder.decode(body[1:])
+        return _together(_decoder.decode(body[1:]))
     except (msgspec.MsgspecError, RecursionError) as error:
         raise Rejected("malformed", f"a state datagram that cannot be read: {error}") from None

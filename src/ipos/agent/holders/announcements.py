@@ -30,6 +30,7 @@ from ipos.agent.snapshot.snapshot import Held
 from ipos.config.schema import Config
 from ipos.errors import IposError
 from ipos.files import FileError, read_bounded, write_whole
+from ipos.ip_family import Address
 
 TIMEOUT_S = 5.0
 """How long the command may take. It tells a daemon on this machine to read a file."""
@@ -99,7 +100,7 @@ class Announcements:
     def __init__(
         self,
         members: Members,
-        own: Sequence[IPv4Address],
+        own: Sequence[Address],
         tell: Callable[[Sequence[int]], str],
         spawn: Spawn,
         undone: Undone,

@@ -18,6 +18,7 @@ from ipos.agent.heartbeat.member_faults import FRONT, TEXTS, Fault
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.uplinks.uplink_faults import unusable
 from ipos.config.uplink import Uplink
+from ipos.ip_family import packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def rank(address: int, number: int, servers: Sequence[Server]) -> int:
 @lru_cache(maxsize=65_536)
 def weight(address: int, number: int) -> bytes:
     """Of a server for an address: the largest one wins (rendezvous hashing)."""
-    said = address.to_bytes(4, "big") + number.to_bytes(4, "big")
+    said = packed(address) + number.to_bytes(4, "big")
     return hashlib.blake2b(said, digest_size=8).digest()
 
 

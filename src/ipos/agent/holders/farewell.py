@@ -16,12 +16,12 @@ import dataclasses
 import socket
 import time
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import msgspec
 
-from ipos.abi.rows import AddressKey, Arp, ServerState, Settings
+from ipos.abi.rows import AddressKey, AddressKey6, Arp, ServerState, Settings
 from ipos.agent.heartbeat import message
 from ipos.agent.heartbeat.message import Rejected, State
 from ipos.agent.heartbeat.transport import Port
@@ -31,6 +31,7 @@ from ipos.closing import Closing
 from ipos.config import load, read_secret, secret_path
 from ipos.errors import IposError
 from ipos.handshake.keys import key_ring
+from ipos.ip_family import FOUR_MAX, Address, address_of, numbers
 from ipos.kernel.maps import Tables
 
 BEAT_S = 0.1
@@ -56,7 +57,7 @@ class Voice(Closing):
             )
         self.me = IPv4Address(back[config.server.name])
         self.others = [one for one in back.values() if one != str(self.me)]
-        self.addresses = [int(address) for address in config.server.addresses]
+        self.addresses = numbers(config.server.addresses)
         self._key = key_ring(read_secret(secret_path(config, file)), config.farm.name).main.state
         self._state = State(
             farm=config.farm.name,
@@ -96,7 +97,7 @@ class Voice(Closing):
 
 def hand_over(
     voice: Voice, tables: Tables, back: str, self_index: int, sleep: Callable[[float], None]
-) -> list[IPv4Address]:
+) -> list[Address]:
     """Hand this server's addresses over. Returns those that no server has taken in time.
 
     `back` is the name of the back interface. IposError, MapError or OSError: it is not possible.
@@ -124,7 +125,7 @@ def hand_over(
                 state = voice.heard(datagram)
                 left -= set((state.holds if state else None) or ())
             heard = time.monotonic() if len(left) != before else heard
-    return [IPv4Address(address) for address in sorted(left)]
+    return [address_of(address) for address in sorted(left)]
 
 
 def _withdraw(
@@ -149,12 +150,22 @@ def _take_nothing(tables: Tables, self_index: int) -> None:
 
 
 def _answer_for_none(tables: Tables, addresses: list[int]) -> None:
-    """The ARP requests for the addresses that are heard on front."""
+    """The ARP requests and neighbour solicitations for the addresses that are heard on front."""
     for address in addresses:
+        if address > FOUR_MAX:
+            _silence6(tables, IPv6Address(address))
+            continue
         key = AddressKey(IPv4Address(address), 0, 0)
         row = tables.addresses.get(key)
         if row is not None:
             tables.addresses.put(key, dataclasses.replace(row, arp=Arp.SILENT))
+
+
+def _silence6(tables: Tables, address: IPv6Address) -> None:
+    key = AddressKey6(address, 0, 0)
+    row = tables.six.addresses.get(key) if tables.has_six else None
+    if row is not None:
+        tables.six.addresses.put(key, dataclasses.replace(row, arp=Arp.SILENT))
 
 
 def _wall_ms() -> int:

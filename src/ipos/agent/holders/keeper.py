@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from ipos.abi import rows
+from ipos.abi.families import AnyAddressKey
 from ipos.abi.rows import Arp
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.heartbeat.message import State
@@ -19,6 +20,7 @@ from ipos.agent.holders.choice import Server, servers_of, why_not_its_own
 from ipos.agent.holders.states import Addresses
 from ipos.agent.snapshot.snapshot import Held
 from ipos.config.uplink import Uplink
+from ipos.ip_family import Address, address_of, packed
 
 log = structlog.get_logger()
 
@@ -41,8 +43,8 @@ class Keeper:
         self,
         members: Members,
         front: Front | None,
-        found: Mapping[rows.AddressKey, rows.Address],
-        own: list[IPv4Address],
+        found: Mapping[AnyAddressKey, rows.Address],
+        own: list[Address],
         now_ns: int,
         uplinks: Sequence[Uplink] = (),
     ) -> None:
@@ -91,7 +93,7 @@ class Keeper:
     def returned(self) -> dict[bytes, IPv4Address]:
         """Addresses that others held while this server was away, and their back addresses: once."""
         told = {
-            address.to_bytes(4, "big"): IPv4Address(number)
+            packed(address): IPv4Address(number)
             for address, number in self._states.returned.items()
         }
         self._states.returned.clear()
@@ -154,7 +156,7 @@ class Keeper:
         for one in self._states.look(
             self._in_service(), answered, now_ns, settled=settled, cut_off=cut_off
         ):
-            address = str(IPv4Address(one.address))
+            address = str(address_of(one.address))
             if one.kind is Kind.ASK:
                 front.ask(one.address)
                 continue
@@ -219,7 +221,7 @@ class Keeper:
                     why = self.why_out(address) or why_not_its_own(address, self._servers)
                 found.append(
                     Held(
-                        address=str(IPv4Address(address)),
+                        address=str(address_of(address)),
                         server=server.name,
                         holder="" if holder is None else names.get(holder, ""),
                         since_ns=since_ns,
@@ -229,7 +231,7 @@ class Keeper:
         return found
 
 
-def held_before(found: Mapping[rows.AddressKey, rows.Address], own: list[IPv4Address]) -> list[int]:
+def held_before(found: Mapping[AnyAddressKey, rows.Address], own: list[Address]) -> list[int]:
     """What the data plane that runs already answers for: this server's own, unless it is silent.
 
     None before any agent has written a row: then all addresses are other servers' for now.
@@ -238,5 +240,5 @@ def held_before(found: Mapping[rows.AddressKey, rows.Address], own: list[IPv4Add
     return [
         address
         for address, arp in alone.items()
-        if arp == Arp.ANSWER or (arp == Arp.KERNEL and IPv4Address(address) in own)
+        if arp == Arp.ANSWER or (arp == Arp.KERNEL and address_of(address) in own)
     ]

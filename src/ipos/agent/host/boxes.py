@@ -31,6 +31,7 @@ from ipos.closing import Closing
 from ipos.config.modes import takes_syns
 from ipos.config.schema import Config
 from ipos.errors import IposError
+from ipos.ip_family import fours
 from ipos.kernel import box_hooks
 
 BOXES_MAX = 64
@@ -170,7 +171,7 @@ class Boxes(Closing):
             seen += [replace(one, box=box) for one in listening]
         ready = set()
         for service in by.config.service:
-            own = by.config.server.addresses
+            own = fours(by.config.server.addresses)
             there = boxes(service, seen, own)
             if not there and takes_syns(by.config, service):
                 there = boxes(service, as_for_syns(seen), own)
@@ -261,7 +262,7 @@ def _listening(ports: Collection[int], seen: SeenSockets) -> Iterator[Listener]:
 def _route(addresses: frozenset[IPv4Address], *, prune: bool) -> None:
     """Have the addresses local in this thread's namespace."""
     with RtNetlink() as netlink:
-        ours = set(netlink.marked_routes())
+        ours = set(fours(netlink.marked_routes()))
         for address in addresses - ours:
             with suppress(FileExistsError):  # by itself, or by an address that it has
                 netlink.add_local(address)

@@ -20,8 +20,13 @@ from ipos.agent.network.wired_namespaces import Seat
 from ipos.closing import Closing
 
 _TCP_LISTEN = 10
-_QUESTION = struct.Struct("=BBBxI2s2s4s12x4s12xIQ")
+_QUESTION = struct.Struct("=BBBxI2s2s16s16sIQ")
+"""An IPv4 address has the first 4 bytes of 16."""
 _ANY_COOKIE = 0xFFFF_FFFF_FFFF_FFFF
+
+
+def _family(address: bytes) -> int:
+    return socket.AF_INET if len(address) == 4 else socket.AF_INET6
 
 
 class Sockets(Closing):
@@ -38,7 +43,7 @@ class Sockets(Closing):
         """Of the (address, port) pairs, in network order. OSError when the kernel cannot say."""
         self._sequence = (self._sequence + 1) & 0xFFFF_FFFF
         question = _QUESTION.pack(
-            socket.AF_INET, socket.IPPROTO_TCP, 0, 0xFFFF_FFFF,
+            _family(local[0]), socket.IPPROTO_TCP, 0, 0xFFFF_FFFF,
             local[1], remote[1], local[0], remote[0], 0, _ANY_COOKIE,
         )  # fmt: skip
         self._netlink.send(
@@ -62,7 +67,7 @@ class Sockets(Closing):
         """
         self._sequence = (self._sequence + 1) & 0xFFFF_FFFF
         question = _QUESTION.pack(
-            socket.AF_INET, socket.IPPROTO_TCP, 0, 0xFFFF_FFFF,
+            _family(local[0]), socket.IPPROTO_TCP, 0, 0xFFFF_FFFF,
             local[1], remote[1], local[0], remote[0], 0, cookie,
         )  # fmt: skip
         flags = sockdiag.REQUEST | sockdiag.ACK

@@ -10,10 +10,10 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from ipos.agent.heartbeat.message import Listening
@@ -33,6 +33,7 @@ _MESSAGE = struct.Struct("=BBBB2s2s16s16sIIIIIIII")
 _ATTRIBUTE = struct.Struct("=HH")
 _KIND = 0x3FFF  # without the flag of nested attributes
 ANY = IPv4Address(0)
+ANY6, LOOPBACK6 = IPv6Address("::"), IPv6Address("::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,10 @@ class Listener:
     outside: bool = False
 
 
+Place6 = tuple[IPv6Address, int]
+"""Where a socket of TCP listens for IPv6: address, :: for any, and port."""
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
     """Whose socket it is."""
@@ -86,6 +91,8 @@ class Listeners:
         self._netlink: socket.socket | None = None
         self._answers: list[bytes] = []
         self._found: frozenset[Listener] = frozenset()
+        self.six: frozenset[Place6] = frozenset()
+        """Where IPv6 connections of the farm are taken, at the last look."""
 
     def now(self, udp_ports: Collection[int] = ()) -> frozenset[Listener]:
         """All of them, dual-stack IPv6 sockets included; of UDP those at these ports.
@@ -110,6 +117,8 @@ class Listeners:
             )
             # Lengths of queues are in the answers, too: the same sockets are the same object.
             self._answers, self._found = answers, self._found if found == self._found else found
+            six = frozenset(_places6(answers[1]))
+            self.six = self.six if six == self.six else six
         return self._found
 
     def _ask(self, family: int, udp: bool) -> bytes:
@@ -305,6 +314,19 @@ def listener_address(
     return IPv4Address(next((address for address in own if address in places), 0))
 
 
+def listener_address6(
+    service: Service, own: Iterable[IPv6Address], places: Collection[Place6]
+) -> IPv6Address | None:
+    """As `listener_address`, of IPv6: :: where it is any, or as of IPv4; None: it takes none.
+
+    An application on 127.0.0.1 takes IPv6 connections on ::1.
+    """
+    port, loopback = service.listener.port, service.listener.ip.is_loopback
+    if (ANY6, port) in places or (loopback and (LOOPBACK6, port) in places):
+        return ANY6
+    return None if loopback else next((one for one in own if (one, port) in places), None)
+
+
 def processes(inodes: set[int], proc: Path = Path("/proc")) -> dict[int, Process]:
     """Socket inode -> process, for those that can be seen."""
     wanted = {f"socket:[{inode}]": inode for inode in inodes}
@@ -358,16 +380,32 @@ def _parse_all(family: int, messages: bytes, seen: SeenSockets, *, udp: bool) ->
         position += (size + 3) & ~3
 
 
+def _places6(messages: bytes) -> Iterator[Place6]:
+    """The sockets of an answer about IPv6 that take IPv6 connections of the farm."""
+    position = 0
+    while position < len(messages):
+        size, *_ = sockdiag.HEADER.unpack_from(messages, position)
+        raw = messages[position + sockdiag.HEADER.size : position + size]
+        _, _, _, _, port, _, source, *_ = _MESSAGE.unpack_from(raw)
+        address = IPv6Address(source)
+        if address.ipv4_mapped is None and not _has_mptcp(dict(_attributes(raw[_MESSAGE.size :]))):
+            yield address, int.from_bytes(port, "big")
+        position += (size + 3) & ~3
+
+
+def _has_mptcp(told: Mapping[int, bytes]) -> bool:
+    protocol = dict(_attributes(told.get(_ULP_INFO, b""))).get(_ULP_NAME, b"")
+    return protocol.rstrip(b"\0") == b"mptcp"
+
+
 def _parse(family: int, raw: bytes, seen: SeenSockets) -> Listener | None:
     """One socket; None for one that takes no IPv4."""
     _, _, _, _, port, _, source, *_, inode = _MESSAGE.unpack_from(raw)
     number = int.from_bytes(port, "big")
     told = dict(_attributes(raw[_MESSAGE.size :]))
-    protocol = dict(_attributes(told.get(_ULP_INFO, b""))).get(_ULP_NAME, b"")
-    mptcp = protocol.rstrip(b"\0") == b"mptcp"
     outside = not seen.has(int.from_bytes(told.get(_CGROUP_ID, b""), sys.byteorder))
     ip = _ip_of(family, source, only_ipv6=any(told.get(_SKV6ONLY, b"")))
-    return None if ip is None else Listener(ip, number, inode, mptcp, outside=outside)
+    return None if ip is None else Listener(ip, number, inode, _has_mptcp(told), outside=outside)
 
 
 def _ip_of(family: int, source: bytes, *, only_ipv6: bool) -> IPv4Address | None:

@@ -5,7 +5,7 @@ import operator
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ipos.agent.network.seen_sockets import SeenSockets
 from ipos.config.modes import takes_syns
 from ipos.config.schema import Config
 from ipos.config.slots import is_slot
+from ipos.ip_family import fours, numbers, sixes
 
 _LOOK_AGAIN_NS = 1_000_000_000
 _LISTENERS_NS = 350_000_000
@@ -85,9 +86,14 @@ class Observer:
         self.search: Search = _search_here
         """How /proc is searched; a running agent does it in a thread."""
         self.boxes: Boxes | None = None
-        self.farm_addresses: Addresses = lambda: (frozenset(self.config.server.addresses), False)
+        self.farm_addresses: Addresses = lambda: (
+            frozenset(fours(self.config.server.addresses)),
+            False,
+        )
         self.places: Mapping[str, listeners.Listener] = {}
         """By service, the socket that it is served by, where that is in a container."""
+        self.listeners6: Mapping[str, IPv6Address] = {}
+        """By service, the only IPv6 address of ours where its application listens."""
         self.uplinks: Callable[[], dict[str, int] | None] = lambda: None
         """What is wrong with each uplink, where there are any."""
 
@@ -207,12 +213,12 @@ class Observer:
 
     def _judge(self) -> None:
         """Who serves what, and the rows about it: anew when anything they are made from is new."""
-        made_from = (self._found, self._processes, self.config)
+        made_from = (self._found, self._listeners.six, self._processes, self.config)
         if all(map(operator.is_, made_from, self._judged)) and self._judged:
             return
         self._judged = made_from
-        own = self.config.server.addresses
-        self._addresses = list(map(int, own))
+        own = fours(self.config.server.addresses)
+        self._addresses = numbers(self.config.server.addresses)
         self._served, self._by_syn, self._elsewhere, self.places = [], [], [], {}
         for service in self.config.service:
             found, said = self._found, listeners.elsewhere(service, self._found, own)
@@ -227,8 +233,27 @@ class Observer:
             place = listeners.chosen(service, found, own)
             if place is not None:
                 self.places[service.name] = place
+        self._elsewhere += self._judge6()
         self._listening = self._rows(self._found)
         self._listed = [Process(one.pid, one.process) for one in self._listening]
+
+    def _judge6(self) -> list[str]:
+        """Where IPv6 connections are taken. Returns who takes none, if this server has an address
+        of it."""
+        own, places = sixes(self.config.server.addresses), self._listeners.six
+        found = {
+            service.name: listeners.listener_address6(service, own, places)
+            for service in self.config.service
+            if service.protocol == "tcp" and service.name in self._served
+        }
+        self.listeners6 = {name: one for name, one in found.items() if one}
+        ports = {service.name: service.listener.port for service in self.config.service}
+        return [
+            f"service {name} takes no IPv6 connections here, so they go to other servers: its "
+            f"application listens on port {ports[name]} by IPv4 only; let it listen on [::] too"
+            for name, one in found.items()
+            if one is None and own
+        ]
 
     def _rows(self, found: frozenset[listeners.Listener]) -> list[Listening]:
         """Services' own first, then by port; no more than a datagram has room for."""

@@ -8,11 +8,11 @@ agent goes on sending heartbeats.
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from ipaddress import IPv4Address
 
 from ipos.agent.loop.undone import Undone
 from ipos.agent.network.interfaces import Network
 from ipos.errors import IposError
+from ipos.ip_family import Address
 
 Spawn = Callable[[Coroutine[None, None, None]], asyncio.Task[None]]
 
@@ -24,18 +24,18 @@ class Routing:
         self._network = network
         self._undone = undone
         self._spawn = spawn
-        self._routes: set[IPv4Address] = set()
-        self._held: list[IPv4Address] | None = None
+        self._routes: set[Address] = set()
+        self._held: list[Address] | None = None
         self._task: asyncio.Task[None] | None = None
-        self.foreign: set[IPv4Address] = set()
-        """The service addresses of the other servers."""
+        self.foreign: set[Address] = set()
+        """The service addresses of the other servers, and our own of IPv6."""
 
     @property
     def is_complete(self) -> bool:
         """Whether there is a route for every address in `foreign`, and no other."""
         return self.foreign == self._routes
 
-    def begin(self, own: list[IPv4Address], *, settled: bool) -> None:
+    def begin(self, own: list[Address], *, settled: bool) -> None:
         """Start a change if one is needed and none is running.
 
         `own` are this server's configured addresses. An address that it no longer has is removed
@@ -46,7 +46,7 @@ class Routing:
         if self._task is None and not is_done:
             self._task = self._spawn(self._change(set(self.foreign), held))
 
-    async def wait(self, own: list[IPv4Address], *, settled: bool) -> None:
+    async def wait(self, own: list[Address], *, settled: bool) -> None:
         """Return when everything is done, or when a part of it has failed."""
         while self._task is not None:
             await self._task
@@ -57,7 +57,7 @@ class Routing:
         if self._task is not None:
             await self._task
 
-    async def _change(self, routes: set[IPv4Address], held: list[IPv4Address] | None) -> None:
+    async def _change(self, routes: set[Address], held: list[Address] | None) -> None:
         try:
             if held is not None:
                 await asyncio.to_thread(self._network.release, held)

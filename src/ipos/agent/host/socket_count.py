@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ipos.abi.layout import constant, counter, layout
 from ipos.closing import Closing
+from ipos.kernel.either_family import EitherFamily
 from ipos.kernel.libbpf.map_store import Map
 
 AGAIN_NS = 900_000_000
@@ -31,7 +32,7 @@ class Connections(Closing):
     """Counts the rows that are pinned in a directory."""
 
     def __init__(self, maps: Path) -> None:
-        self._tables = [Map.open(maps / name) for name in ("local", "connect")]
+        self._tables = [EitherFamily(maps, name) for name in ("local", "connect")]
         self._counters = Map.open(maps / "counters")
         self._rows = self._changes = 0
         self._counted_ns: int | None = None
@@ -46,7 +47,7 @@ class Connections(Closing):
             return
         for _ in range(_TRIES):
             found, pieces, before = 0, 1, self._changed()
-            for table in self._tables:
+            for table in [each for both in self._tables for each in both.all()]:
                 position: bytes | None = None
                 while True:
                     _, rows, position = table.block(position)
@@ -67,5 +68,6 @@ class Connections(Closing):
         return opened - sum(ended)
 
     def close(self) -> None:
-        for table in (*self._tables, self._counters):
-            table.close()
+        self._counters.close()
+        for both in self._tables:
+            both.close()

@@ -19,7 +19,7 @@ from ipos.agent.view.events import RuleName
 from ipos.agent.view.table_views import View, server_list
 from ipos.agent.view.watchers import Feed, Watching
 from ipos.errors import IposError
-from ipos.kernel.libbpf.map_store import Map
+from ipos.kernel.either_family import EitherFamily
 from ipos.kernel.maps import Tables
 
 _WAIT_S = 3.0
@@ -123,8 +123,8 @@ class AgentControl:
         self._counting = asyncio.Lock()
 
     @cached_property
-    def _maps(self) -> dict[str, Map]:
-        return {name: Map.open(self._directory / name) for name in _TABLES.values()}
+    def _maps(self) -> dict[str, EitherFamily]:
+        return {name: EitherFamily(self._directory, name) for name in _TABLES.values()}
 
     async def counted(self, make: Callable[[View], T]) -> T:
         """What `make` makes of the view, in a thread: counting rows of large tables takes long.
@@ -139,7 +139,10 @@ class AgentControl:
         return self._watching.feed()
 
     def limits(self) -> Mapping[str, int]:
-        return {name: self._maps[map_].max_entries for name, map_ in _TABLES.items()}
+        return {
+            name: sum(one.max_entries for one in self._maps[map_].all())
+            for name, map_ in _TABLES.items()
+        }
 
     async def order(self, server: str, wanted: Wanted) -> None:
         """Returns when this server has seen it done, and saved it unless its disk is full.

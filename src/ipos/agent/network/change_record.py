@@ -2,12 +2,14 @@
 """What an agent has changed on its machine, as a file in the run directory keeps it."""
 
 import re
-from ipaddress import IPv4Address
 
 import msgspec
 
+from ipos.ip_family import parse_address
+
 _OUR_SYSCTL = re.compile(
     r"mptcp/enabled|tcp_rfc1337|tcp_syncookies|conf/[^\s]{1,15}/(arp_ignore|arp_announce|rp_filter|accept_local)"
+    r"|ipv6/conf/[^\s]{1,15}/disable_ipv6"
 )
 _NUMBER = re.compile(r"-?\d{1,9}")
 
@@ -28,7 +30,7 @@ class Changes(msgspec.Struct):
         """Whether it could be of ours: nothing else is written to, whatever a file says."""
         try:
             for address in [*self.routes, *(ip for ip, _ in self.addresses)]:
-                IPv4Address(address)
+                parse_address(address)
         except ValueError:
             return False
         return all(

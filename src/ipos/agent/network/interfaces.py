@@ -2,9 +2,9 @@
 """Addresses, routes and settings of the kernel, so that every server accepts packets for every
 service address.
 
-    addresses   our own service addresses are on front (as /32 when nobody has put them there)
-    routes      everybody else's are local: `ip route add local A dev lo table local`
-    settings    ARP answers and asks only for addresses that are on front; see `SYSCTLS`
+    addresses   our own service addresses of IPv4 are on front (as /32 unless they are there)
+    routes      all others are local: `ip route add local A dev lo table local`
+    settings    ARP answers and asks only for addresses that are on front; see `sysctls`
     firewall    connection tracking does not see the services where it must not; see `untracked`
 
 What was changed is written to a file first, so that `restore` can take it back, whoever calls it.
@@ -20,58 +20,36 @@ import threading
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import msgspec
 
 from ipos import state_file
-from ipos.agent.network import nfnetlink, own_pair, policy_routes
+from ipos.agent.network import nfnetlink, own_pair, policy_routes, sysctls
 from ipos.agent.network.change_record import Changes
+from ipos.agent.network.errors import NetworkError as NetworkError
 from ipos.agent.network.policy_routes import Policy
 from ipos.agent.network.rtnetlink import RtNetlink
+from ipos.agent.network.sysctls import MPTCP
 from ipos.agent.network.untracked import Services, Untracked
-from ipos.errors import IposError
+from ipos.ip_family import Address, fours, parse_address, sixes
 
-_SYS = Path("/proc/sys/net")
 _SIOCGIFHWADDR = 0x8927
 _ETHERNET = 1
 """ARPHRD_ETHER: what kind of hardware address an interface has."""
 
-SYSCTLS = {
-    # A local route for another's address would make us answer ARP for it, and ask in its name.
-    "conf/{front}/arp_ignore": "1",
-    "conf/{front}/arp_announce": "2",
-    # The iNIC ends TIME_WAIT sockets by a RST, which this setting would have ignored.
-    "tcp_rfc1337": "0",
-}
-BACK_SYSCTLS = {
-    # Packets of migrated connections come in here and their answers leave by front.
-    "conf/{back}/rp_filter": "2",
-}
-OWN_SYSCTLS = {
-    # Own programs of other servers are clients, and their addresses are local here.
-    "conf/{front}/accept_local": "1",
-    "conf/{back}/accept_local": "1",
-    "conf/{front}/rp_filter": "2",
-}
-SYNCOOKIES = "tcp_syncookies"
-MPTCP = "mptcp/enabled"
-"""Of all settings the one that is not below /proc/sys/net/ipv4. Not every kernel has it."""
-
-
-class NetworkError(IposError):
-    """The kernel's network cannot be set up as the configuration says."""
-
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """A network interface. `addresses` are (address, prefix length)."""
+    """A network interface. `addresses` are (address, prefix length) of IPv4, `sixes` IPv6
+    addresses."""
 
     name: str
     index: int
     mac: bytes
     addresses: tuple[tuple[IPv4Address, int], ...]
+    sixes: tuple[IPv6Address, ...] = ()
 
 
 def interface(name: str) -> Interface:
@@ -83,7 +61,8 @@ def interface(name: str) -> Interface:
             f"there is no network interface {name} on this server; `ip link`"
         ) from None
     with _netlink() as netlink:
-        return Interface(name, index, _mac(name), tuple(netlink.addresses(index)))
+        own, six = tuple(netlink.addresses(index)), tuple(netlink.addresses6(index))
+        return Interface(name, index, _mac(name), own, six)
 
 
 def _mac(name: str) -> bytes:
@@ -115,7 +94,8 @@ class Network:
         """`say` is told of a damaged file, which is set aside."""
         self._file = file
         self._lock = threading.Lock()
-        self._routed: set[IPv4Address] = set()
+        self._routed: set[Address] = set()
+        self._interfaces: tuple[str, str] | None = None
         self._source: IPv4Address | None = None
         self.is_stale = False
         """Whether routes that were made name another source than `prepare` was told last."""
@@ -128,7 +108,7 @@ class Network:
             say(text)
         self._changes = found or Changes()
         self._services: Services | None = None
-        self._foreign = {IPv4Address(route) for route in self._changes.routes}
+        self._foreign = {parse_address(route) for route in self._changes.routes}
         self._untracked = Untracked(self._note_notrack)
 
     def _recover(self, front: str, back: str) -> bool:
@@ -143,11 +123,11 @@ class Network:
         with suppress(OSError):
             self._changes.notrack = nfnetlink.look().ours
         own = any(own_pair.indices())
-        for name, value in _wanted(front, back, own=own).items() if front and back else ():
+        for name, value in sysctls.wanted(front, back, own=own).items() if front and back else ():
             usual = "/".join(("conf/default", name.rpartition("/")[2]))
             with suppress(NetworkError):
-                if name.startswith("conf/") and _read_sysctl(name) == value:
-                    self._changes.sysctls.setdefault(name, _read_sysctl(usual))
+                if name.startswith("conf/") and sysctls.read(name) == value:
+                    self._changes.sysctls.setdefault(name, sysctls.read(usual))
         self._damage.clear()
         return True
 
@@ -155,7 +135,7 @@ class Network:
         self,
         front: Interface,
         back: Interface,
-        own: Iterable[IPv4Address],
+        own: Iterable[Address],
         source: IPv4Address | None = None,
         *,
         mptcp: bool = True,
@@ -167,21 +147,28 @@ class Network:
         leave MPTCP as it was; else no new socket gets it, because a listener with MPTCP is given no
         endpoint. services: those of which connection tracking need not know; see `Untracked`.
         """
+        own = list(own)
         with self._lock:
+            self._interfaces = front.name, back.name
             if source != self._source:
                 self._routed, self._source, self.is_stale = set(), source, True
             if self._recover(front.name, back.name):
                 state_file.write(self._file, self._changes)
-            for name, value in _wanted(front.name, back.name, own=source is not None).items():
+            for name, value in sysctls.wanted(
+                front.name, back.name, own=source is not None
+            ).items():
                 self._set(name, value)
             if source is not None:
                 _make_pair(front.mac)
-            if _read_sysctl(SYNCOOKIES) == "0":  # without them the kernel adopts no endpoint
-                self._set(SYNCOOKIES, "1")
+            if (
+                sysctls.read(sysctls.SYNCOOKIES) == "0"
+            ):  # without them the kernel adopts no endpoint
+                self._set(sysctls.SYNCOOKIES, "1")
             self._let_mptcp(mptcp)
             self._services = services
             self._untrack()
-            there = {address for address, _ in front.addresses}
+            self._let_ipv6(own)
+            there = {*(address for address, _ in front.addresses), *front.sixes}
             for address in own:
                 if address not in there:
                     self._add_address(address, front)
@@ -198,21 +185,21 @@ class Network:
             with _netlink() as netlink:
                 policy_routes.converge(netlink, wanted)
 
-    def release(self, own: Collection[IPv4Address]) -> None:
+    def release(self, own: Collection[Address]) -> None:
         """Take those addresses away again that an agent has added and that are no longer ours."""
         with self._lock:
-            gone = [one for one in self._changes.addresses if IPv4Address(one[0]) not in own]
+            gone = [one for one in self._changes.addresses if parse_address(one[0]) not in own]
             if not gone:
                 return
             with _netlink() as netlink:
                 for address, name in gone:
                     _delete_address(netlink, address, name)
                     # Who has it now is reached by a route, which the address itself stood for.
-                    self._routed.discard(IPv4Address(address))
+                    self._routed.discard(parse_address(address))
             self._changes.addresses = [one for one in self._changes.addresses if one not in gone]
             state_file.write(self._file, self._changes)
 
-    def route(self, wanted: set[IPv4Address]) -> None:
+    def route(self, wanted: set[Address]) -> None:
         """Make exactly these addresses local. Those that were so by themselves are not ours.
 
         Only what differs from the last call is asked of the kernel.
@@ -228,7 +215,7 @@ class Network:
     def _untrack(self) -> str:
         services = self._services
         if services is not None:
-            services = Services(services.addresses | self._foreign, services.ports)
+            services = Services(services.addresses | set(fours(self._foreign)), services.ports)
         self._untracked.keep(services)
         return self._untracked.trouble
 
@@ -237,11 +224,12 @@ class Network:
             state_file.write(self._file, msgspec.structs.replace(self._changes, notrack=is_set))
             self._changes.notrack = is_set
 
-    def _route(self, wanted: set[IPv4Address]) -> None:
+    def _route(self, wanted: set[Address]) -> None:
         if wanted != self._foreign:
             self._foreign = set(wanted)
             self._untrack()
-        ours = {IPv4Address(route) for route in self._changes.routes}
+        ours = {parse_address(route) for route in self._changes.routes}
+        self._let_ipv6(wanted)
         missing = wanted - self._routed
         self._remember(ours | missing)  # first: an agent that dies here leaves none unknown
         foreign = set()
@@ -260,7 +248,7 @@ class Network:
         self._routed, self.is_stale = set(wanted), False
         self._remember((ours | (missing - foreign)) & wanted)
 
-    def _remember(self, routes: set[IPv4Address]) -> None:
+    def _remember(self, routes: set[Address]) -> None:
         said = sorted(map(str, routes))
         if said != self._changes.routes:
             state_file.write(self._file, msgspec.structs.replace(self._changes, routes=said))
@@ -279,7 +267,7 @@ class Network:
                 policy_routes.remove(netlink)
                 for route in self._changes.routes:
                     with suppress(OSError):
-                        netlink.delete_local(IPv4Address(route))
+                        netlink.delete_local(parse_address(route))
                 for address, name in self._changes.addresses:
                     with suppress(OSError):
                         _delete_address(netlink, address, name)
@@ -289,18 +277,24 @@ class Network:
             own_pair.remove()
             for name, value in self._changes.sysctls.items():
                 try:
-                    _place(name).write_text(value)
+                    sysctls.place(name).write_text(value)
                 except FileNotFoundError:
                     pass  # the interface has gone
                 except OSError as error:
-                    left.append(f"{_spoken(name)} to {value} ({error.strerror})")
+                    left.append(f"{sysctls.spoken(name)} to {value} ({error.strerror})")
             if left:
                 raise NetworkError(f"could not set back {', '.join(left)}; do so with sysctl -w")
             self._changes = Changes()
             self._file.unlink(missing_ok=True)
 
+    def _let_ipv6(self, addresses: Iterable[Address]) -> None:
+        """Have IPv6 on both interfaces, if one of the addresses needs it."""
+        if self._interfaces is not None and sixes(addresses):
+            for name, value in sysctls.wanted6(*self._interfaces).items():
+                self._set(name, value)
+
     def _let_mptcp(self, wanted: bool) -> None:
-        if not _place(MPTCP).exists():
+        if not sysctls.place(MPTCP).exists():
             return
         if not wanted:
             self._set(MPTCP, "0")
@@ -308,21 +302,21 @@ class Network:
             self._set(MPTCP, self._changes.sysctls[MPTCP])
 
     def _set(self, name: str, value: str) -> None:
-        before = _read_sysctl(name)
+        before = sysctls.read(name)
         if before == value:
             return
-        sysctls = {name: before} | self._changes.sysctls
-        state_file.write(self._file, msgspec.structs.replace(self._changes, sysctls=sysctls))
-        self._changes.sysctls = sysctls
+        known = {name: before} | self._changes.sysctls
+        state_file.write(self._file, msgspec.structs.replace(self._changes, sysctls=known))
+        self._changes.sysctls = known
         try:
-            _place(name).write_text(value)
+            sysctls.place(name).write_text(value)
         except OSError as error:
             raise NetworkError(
-                f"cannot set {_spoken(name)} to {value}: {error.strerror}; "
+                f"cannot set {sysctls.spoken(name)} to {value}: {error.strerror}; "
                 "the agent must run as root"
             ) from None
 
-    def _add_address(self, address: IPv4Address, front: Interface) -> None:
+    def _add_address(self, address: Address, front: Interface) -> None:
         added = (str(address), front.name)
         if added not in self._changes.addresses:
             addresses = [*self._changes.addresses, added]
@@ -344,43 +338,13 @@ def _make_pair(mac: bytes) -> None:
         ) from None
 
 
-def _wanted(front: str, back: str, *, own: bool = False) -> dict[str, str]:
-    """The settings of two interfaces, by their names below /proc/sys/net/ipv4.
-
-    own: where own programs are clients, too.
-    """
-    found = {name.format(front=front): value for name, value in SYSCTLS.items()}
-    if back != front:
-        found |= {name.format(back=back): value for name, value in BACK_SYSCTLS.items()}
-    if own:
-        found |= {name.format(front=front, back=back): v for name, v in OWN_SYSCTLS.items()}
-    return found
-
-
-def _place(name: str) -> Path:
-    return _SYS / name if name == MPTCP else _SYS / "ipv4" / name
-
-
-def _spoken(name: str) -> str:
-    """As sysctl(8) says it: a dot of an interface's name is a slash there."""
-    words = _place(name).relative_to(_SYS.parent)
-    return str(words).translate(str.maketrans("/.", "./"))
-
-
 def _delete_address(netlink: RtNetlink, address: str, name: str) -> None:
     """What has gone by itself is no fault."""
     try:
-        netlink.delete_address(socket.if_nametoindex(name), IPv4Address(address))
+        netlink.delete_address(socket.if_nametoindex(name), parse_address(address))
     except OSError as error:
         if error.errno not in (errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO):
             raise
-
-
-def _read_sysctl(name: str) -> str:
-    try:
-        return _place(name).read_text().strip()
-    except OSError as error:
-        raise NetworkError(f"cannot read {_spoken(name)}: {error.strerror}") from None
 
 
 @contextmanager

@@ -11,10 +11,11 @@ import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from ipos.agent.network import sockdiag
 from ipos.closing import Closing
+from ipos.ip_family import Address
 
 _NEW_LINK, _DELETE_LINK, _GET_LINK = 16, 17, 18
 _GET_NAMESPACE_ID = 90
@@ -36,7 +37,11 @@ _ADDRESS = struct.Struct("=BBBBI")
 _ROUTE = struct.Struct("=BBBBBBBBI")
 """rtmsg: family, prefix lengths of destination and source, TOS, table, protocol, scope, type."""
 _ATTRIBUTE = struct.Struct("=HH")
-_IFA_LOCAL, _IFA_PROTO, _RTA_DST, _RTA_OIF, _RTA_PREFSRC = 2, 11, 1, 4, 7
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_PROTO = 1, 2, 8, 11
+_RTA_DST, _RTA_OIF, _RTA_PREFSRC = 1, 4, 7
+_NODAD = 2
+"""IFA_F_NODAD: the address works at once. Whether another machine has it is asked by the agent."""
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _TABLE_LOCAL, _SCOPE_HOST, _TYPE_LOCAL = 255, 254, 2
 MARK = 77
 """The protocol (IFA_PROTO, rtm_protocol) of what we add: nobody else's, so ours can be told."""
@@ -88,34 +93,54 @@ class RtNetlink(Closing):
 
     def addresses(self, interface: int) -> list[tuple[IPv4Address, int]]:
         """An interface's IPv4 addresses with their prefix lengths."""
-        return [(ip, prefix) for index, ip, prefix, _ in self._addresses() if index == interface]
+        found = self._addresses(socket.AF_INET)
+        return [
+            (ip, prefix)
+            for index, ip, prefix, _ in found
+            if index == interface and isinstance(ip, IPv4Address)
+        ]
 
-    def marked_addresses(self) -> list[tuple[int, IPv4Address]]:
+    def addresses6(self, interface: int) -> list[IPv6Address]:
+        """An interface's IPv6 addresses."""
+        found = self._addresses(socket.AF_INET6)
+        return [
+            ip for index, ip, _, _ in found if index == interface and isinstance(ip, IPv6Address)
+        ]
+
+    def marked_addresses(self) -> list[tuple[int, Address]]:
         """Those that an agent has added: interface and address."""
-        return [(index, ip) for index, ip, _, is_marked in self._addresses() if is_marked]
+        return [
+            (index, ip)
+            for family in _FAMILIES
+            for index, ip, _, is_marked in self._addresses(family)
+            if is_marked
+        ]
 
-    def marked_routes(self) -> list[IPv4Address]:
+    def marked_routes(self) -> list[Address]:
         """The addresses that an agent has made local."""
-        body = _ROUTE.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
-        found = []
-        for message in self._ask(_GET_ROUTE, sockdiag.DUMP, body):
-            _, prefix, _, _, table, protocol, _, kind, _ = _ROUTE.unpack_from(message)
-            address = _attribute(message[_ROUTE.size :], _RTA_DST)
-            ours = (table, protocol, kind, prefix) == (_TABLE_LOCAL, MARK, _TYPE_LOCAL, 32)
-            if ours and address is not None:
-                found.append(IPv4Address(address))
+        found: list[Address] = []
+        for family in _FAMILIES:
+            body = _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
+            for message in self._ask(_GET_ROUTE, sockdiag.DUMP, body):
+                _, prefix, _, _, table, protocol, _, kind, _ = _ROUTE.unpack_from(message)
+                raw = _attribute(message[_ROUTE.size :], _RTA_DST)
+                ours = (table, protocol, kind) == (_TABLE_LOCAL, MARK, _TYPE_LOCAL)
+                if ours and raw is not None and prefix == 8 * len(raw):
+                    found.append(_address(raw))
         return found
 
-    def _addresses(self) -> Iterator[tuple[int, IPv4Address, int, bool]]:
+    def _addresses(self, family: int) -> Iterator[tuple[int, Address, int, bool]]:
         """Interface, address, prefix length, and whether an agent has added it."""
-        body = _ADDRESS.pack(socket.AF_INET, 0, 0, 0, 0)
+        body = _ADDRESS.pack(family, 0, 0, 0, 0)
         for message in self._ask(_GET_ADDRESS, sockdiag.DUMP, body):
             _, prefix, _, _, index = _ADDRESS.unpack_from(message)
             attributes = message[_ADDRESS.size :]
             local = _attribute(attributes, _IFA_LOCAL)
+            if local is None and family == socket.AF_INET6:
+                local = _attribute(attributes, _IFA_ADDRESS)
             if local is not None:
                 mark = _attribute(attributes, _IFA_PROTO)
-                yield index, IPv4Address(local), prefix, mark == bytes((MARK,))
+                yield index, _address(local), prefix, mark == bytes((MARK,))
 
     def wires(self) -> list[Wire]:
         """Our ends of wires to other network namespaces that have an id in ours."""
@@ -157,24 +182,24 @@ class RtNetlink(Closing):
     def delete_link(self, interface: int) -> None:
         self._do(_DELETE_LINK, 0, _LINK.pack(0, 0, interface, 0, 0))
 
-    def add_address(self, interface: int, address: IPv4Address, scope: int = 0) -> None:
-        """As /32. FileExistsError when it is there."""
+    def add_address(self, interface: int, address: Address, scope: int = 0) -> None:
+        """As /32 or /128. FileExistsError when it is there."""
         self._address(_NEW_ADDRESS, _CREATE, interface, address, scope)
 
-    def delete_address(self, interface: int, address: IPv4Address) -> None:
+    def delete_address(self, interface: int, address: Address) -> None:
         self._address(_DELETE_ADDRESS, 0, interface, address)
 
     def add_local(
-        self, address: IPv4Address, source: IPv4Address | None = None, *, replace: bool = False
+        self, address: Address, source: IPv4Address | None = None, *, replace: bool = False
     ) -> None:
         """Take packets for an address that no interface has. FileExistsError when we do already.
 
-        source: what programs that call it here have for their own address. replace: a route of
-        ours that may say another.
+        source: what programs that call it here have for their own address, where it is of IPv4.
+        replace: a route of ours that may say another.
         """
         self._local(_NEW_ROUTE, _REPLACE if replace else _CREATE, address, MARK, source)
 
-    def delete_local(self, address: IPv4Address) -> None:
+    def delete_local(self, address: Address) -> None:
         self._local(_DELETE_ROUTE, 0, address, 0)
 
     def change(self, kind: int, flags: int, body: bytes) -> None:
@@ -189,23 +214,30 @@ class RtNetlink(Closing):
         self._socket.close()
 
     def _address(
-        self, kind: int, flags: int, interface: int, address: IPv4Address, scope: int = 0
+        self, kind: int, flags: int, interface: int, address: Address, scope: int = 0
     ) -> None:
-        body = _ADDRESS.pack(socket.AF_INET, 32, 0, scope, interface)
+        length = address.max_prefixlen
+        body = _ADDRESS.pack(_family(address), length, 0, scope, interface)
         mark = _packed(_IFA_PROTO, bytes((MARK,))) if kind == _NEW_ADDRESS else b""
+        if kind == _NEW_ADDRESS and isinstance(address, IPv6Address):
+            mark += _packed(_IFA_FLAGS, struct.pack("=I", _NODAD))
         self._do(kind, flags, body + _packed(_IFA_LOCAL, address.packed) + mark)
 
     def _local(
         self,
         kind: int,
         flags: int,
-        address: IPv4Address,
+        address: Address,
         protocol: int,
         source: IPv4Address | None = None,
     ) -> None:
+        six = isinstance(address, IPv6Address)
+        source = None if six else source
+        scope = 0 if six else _SCOPE_HOST  # IPv6 has no scopes of routes
         body = _ROUTE.pack(
-            socket.AF_INET, 32, 0, 0, _TABLE_LOCAL, protocol, _SCOPE_HOST, _TYPE_LOCAL, 0
-        )
+            _family(address), address.max_prefixlen, 0, 0, _TABLE_LOCAL, protocol, scope,
+            _TYPE_LOCAL, 0,
+        )  # fmt: skip
         loopback = struct.pack("=I", socket.if_nametoindex("lo"))
         body += _packed(_RTA_DST, address.packed) + _packed(_RTA_OIF, loopback)
         self._do(kind, flags, body + (_packed(_RTA_PREFSRC, source.packed) if source else b""))
@@ -229,6 +261,14 @@ class RtNetlink(Closing):
                         return
                     yield answer[position + sockdiag.HEADER.size : position + size]
                 position += (size + 3) & ~3
+
+
+def _family(address: Address) -> int:
+    return socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
+
+
+def _address(raw: bytes) -> Address:
+    return IPv4Address(raw) if len(raw) == 4 else IPv6Address(raw)
 
 
 def _packed(kind: int, value: bytes) -> bytes:

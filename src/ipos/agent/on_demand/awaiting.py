@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ipos.agent.expiry import expiry_rules, notices
 from ipos.closing import Closing
-from ipos.kernel.libbpf import Map
+from ipos.kernel.either_family import EitherFamily
 from ipos.kernel.maps import Tables
 from ipos.kernel.rings import Ring
 
@@ -34,7 +34,7 @@ class Awaiting(Closing):
     def __init__(self, pins: Path, tables: Tables, slots: Callable[[], list[str]]) -> None:
         self._tables = tables
         self._programs = pins / "progs"
-        self._holding = Map.open(pins / "maps" / "holding")
+        self._holding = EitherFamily(pins / "maps", "holding")
         self._ring = Ring(pins / "maps", "awaiting")
         self._slots = slots
         self._since: dict[str, dict[bytes, int]] = {}

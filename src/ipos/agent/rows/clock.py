@@ -32,8 +32,12 @@ class WallClock:
         back: Interface,
         me: int,
         uplinks: tuple[Uplink, ...] = (),
+        back_ip: int = 0,
     ) -> None:
-        """`me` is this server's index. uplinks: where there are several front interfaces."""
+        """`me` is this server's index. uplinks: where there are several front interfaces. back_ip:
+        our back address.
+        """
+        self._back_ip = back_ip
         self._uplinks = uplinks
         self._tables = tables
         self._front, self._back = front, back
@@ -122,6 +126,7 @@ class WallClock:
                 servers,
                 all_answer,
                 self._uplinks,
+                self._back_ip,
             ),
         )
         self._told, self._offset_ns, self._farm = config, offset_ns, farm

@@ -6,9 +6,10 @@ standing has changed, or while a server is in slow start: in a large farm nearly
 only new numbers.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import structlog
 
@@ -21,6 +22,7 @@ from ipos.agent.heartbeat.member_faults import Fault, Faults
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.host.listeners import Listener
 from ipos.agent.rows import desired, pools
+from ipos.agent.rows.address_rows import Arps
 from ipos.agent.rows.map_writer import NotInForce, Writer
 from ipos.agent.rows.url_rows import compile_urls
 from ipos.agent.snapshot.recall import recalled
@@ -80,12 +82,17 @@ class Convergence:
         self._faulty: dict[IPv4Address, str] = {}
         self._is_due = True
         self._links = Fault.NONE
-        self._arps = desired.Arps({})
+        self._arps = Arps({})
         self.boxed: Callable[[], Mapping[str, Listener]] = dict
         """By service, the socket in a container that it is served by."""
         self.allow_boxes: Callable[[], None] = lambda: None
         """Tells the data plane that there are any, before a row names one."""
         self._boxed: dict[str, Listener] = {}
+        self.listeners6: Callable[[], Mapping[str, IPv6Address]] = dict
+        """By service, the only IPv6 address of ours where its application listens."""
+        self.why_not_six: Callable[[], str] = lambda: "its programs are not loaded"
+        """Loads the programs of IPv6, and says why they are not there yet."""
+        self._listeners6: dict[str, IPv6Address] = {}
         self._boxes_due = False
         self.settled = False
         self.rests = False
@@ -135,10 +142,12 @@ class Convergence:
         ago.
         """
         self._writer.tidy()
-        told = desired.Arps(self._arps.who if arps is None else arps, frozenset(asks))
+        told = Arps(self._arps.who if arps is None else arps, frozenset(asks))
         boxed = dict(self.boxed())
         quiet = self._members.is_quiet(now_ns) and not self.faults.uneasy and links == self._links
-        quiet = quiet and told == self._arps and boxed == self._boxed
+        listeners6 = dict(self.listeners6())
+        inside = boxed == self._boxed and listeners6 == self._listeners6
+        quiet = quiet and told == self._arps and inside
         self._links = links
         if quiet and not self._is_due and prune == self.settled:
             self.rests = True
@@ -156,12 +165,12 @@ class Convergence:
         self._starts.look(services, self._members, now_ns, opening=opening)
         ramps = self._starts.ramps(services, now_ns)
         changed = standing != self._seen or prune != self.settled or told != self._arps
-        self._boxes_due |= boxed != self._boxed  # until it is written
+        self._boxes_due |= not inside  # until it is written
         changed |= self._boxes_due
         self._arps = told
         if boxed and not self._boxed:
             self.allow_boxes()
-        self._boxed = boxed
+        self._boxed, self._listeners6 = boxed, listeners6
         again = bool(self.not_in_force) and now_ns >= self._retry_ns
         if changed or again or (ramps != self._ramps and not prune):
             self._write(now_ns, ramps, prune=prune)
@@ -209,13 +218,19 @@ class Convergence:
         self._sent |= self._members.take_numbers()
         wanted = desired.plan(
             self._config, self.slots, self.numbers, self._members, self._sent, now_ns, ramps,
-            self._arps, self._boxed,
+            self._arps, self._boxed, self._listeners6,
         )  # fmt: skip
+        self.not_in_force = ""
+        if wanted.addresses6 and not self._writer.find_six():
+            self.not_in_force = (
+                f"not in force: IPv6 service addresses, because {self.why_not_six()}"
+            )
+            wanted = dataclasses.replace(wanted, addresses6={}, deny6={})
         try:
             self._writer.write(wanted, prune=prune)
-            self.not_in_force = ""
         except NotInForce as left:
             self.not_in_force = str(left)
+        if self.not_in_force:
             self._retry_ns = now_ns + RETRY_NS
         self._ramps = ramps
 

@@ -9,7 +9,7 @@ pool has to be rewritten. `ipos.agent.rows.url_rows` makes the rules.
 import operator
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from ipos.abi import rows
 from ipos.abi.columns import Columns
@@ -21,6 +21,15 @@ from ipos.agent.heartbeat.membership import Members
 from ipos.agent.host.listeners import Listener, listener_address
 from ipos.agent.on_demand import placement
 from ipos.agent.rows import pools
+from ipos.agent.rows.address_rows import (
+    PROTOCOLS,
+    Arps,
+    address_rows,
+    application6,
+    deny6_rows,
+    deny_rows,
+    identity_rows,
+)
 from ipos.agent.rows.pools import pool_row
 from ipos.agent.rows.redirect_names import name_rows
 from ipos.agent.rows.session_rows import session_row
@@ -28,13 +37,13 @@ from ipos.config import modes, ownprograms
 from ipos.config.schema import Config, Service
 from ipos.config.slots import Slot
 from ipos.handshake.keys import KeyRing
+from ipos.ip_family import Address, address_of, identity, sixes
 
 POLICIES = {policy.name.lower().replace("_", "-"): policy for policy in rows.Policy}
 Sent = tuple[int, int]
 """How many endpoints a server was given, and how many of them have ended."""
 MODES = {name: rows.Mode[name.upper()] for name in ("http", "tls", "tcp", "quic")}
 DECIDES = {"connection": rows.Decide.CONNECTION, "request": rows.Decide.REQUEST}
-PROTOCOLS = {"tcp": rows.PROTOCOL_TCP, "udp": rows.PROTOCOL_UDP}
 _JUDGED = ("address", "back_ip", "state", "stale", "updated_ns", "base", "sent")
 """Members of a row of Server state that this agent works out; the others are as they are told."""
 _MEMBERS = [one.name for one in layout("ipos_server").fields if one.name not in ("zero", "zeros")]
@@ -55,14 +64,6 @@ class Interface:
 
 
 @dataclass(frozen=True, slots=True)
-class Arps:
-    """Who answers for an address, where that is not the kernel; and those that `asks` is for."""
-
-    who: Mapping[int, rows.Arp]
-    asks: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
 class Rows:
     """The maps that the agent alone writes, whole."""
 
@@ -73,10 +74,13 @@ class Rows:
     redirects: Mapping[rows.RedirectKey, rows.Redirect] = field(default_factory=dict)
     quic_numbers: Mapping[rows.QuicNumber, int] = field(default_factory=dict)
     addresses: Mapping[rows.AddressKey, rows.Address] = field(default_factory=dict)
+    addresses6: Mapping[rows.AddressKey6, rows.Address] = field(default_factory=dict)
     members: Mapping[bytes, int] = field(default_factory=dict)
+    identities: Mapping[rows.Identity, int] = field(default_factory=dict)
     servers: Mapping[int, bytes] = field(default_factory=dict)
     slots: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     deny: Mapping[rows.Prefix, int] = field(default_factory=dict)
+    deny6: Mapping[rows.Prefix6, int] = field(default_factory=dict)
 
 
 def key_words(key: bytes) -> tuple[int, int]:
@@ -100,6 +104,7 @@ def settings(
     servers: int = 1,
     all_answer: bool = False,
     uplinks: tuple[rows.Uplink, ...] = (),
+    back_ip: int = 0,
 ) -> rows.Settings:
     """The one element of `settings`. `kept` are flags that stay as they are: of who captures or
     watches, and ANSWERS_UNREAD, which no configuration can set again.
@@ -108,7 +113,7 @@ def settings(
     boottime and monotonic. vouch: a number that only this server's data plane knows. hold_pieces:
     of the loaded data plane's hold pool. withheld: TCP options that are offered to nobody. own: the
     pair by which own programs are clients. servers: of the farm. all_answer: see
-    `Members.all_answer`.
+    `Members.all_answer`. back_ip: names this server where it has no IPv4 service address.
     """
     flags = kept if keys.other is None else kept | rows.SettingsFlags.KEYS_CHANGE
     if config.farm.authenticate:
@@ -131,7 +136,7 @@ def settings(
         self=me,
         front_mac=front.mac,
         back_mac=back.mac,
-        self_ip=config.server.addresses[0],
+        self_ip=IPv4Address(identity(map(int, config.server.addresses), back_ip)),
         wall_offset_ns=wall_offset_ns,
         slept_ns=slept_ns,
         frame_key=key_words(keys.main.frame),
@@ -200,12 +205,14 @@ def plan(
     ramps: Mapping[tuple[str, int], int] | None = None,
     arps: Arps | None = None,
     boxed: Mapping[str, Listener] | None = None,
+    listeners6: Mapping[str, IPv6Address] | None = None,
 ) -> Rows:
     """Every row, from what is known now.
 
     `slots` are the services' names by index, `numbers` the pools' keys. `traffic` is each server's
     at the time its state came; `ramps` those by (service, server's index) that are still starting.
-    boxed: by service, the socket in a container of this server that it is served by.
+    boxed: by service, the socket in a container of this server that it is served by. listeners6: by
+    service, the only IPv6 address of ours where its application listens.
     """
     heard = [member for member in members.by_ip.values() if member.state is not None]
     # A server that is refused itself keeps its addresses, or its kernel would answer clients.
@@ -213,10 +220,17 @@ def plan(
     numbered = [(slots.index(service.name), service) for service in config.service]
     places = {key: index for index, key in enumerate(numbers) if key}
     names, redirects = name_rows(numbered, serving)
+    addresses = address_rows(numbered, serving, arps or Arps({}))
     return Rows(
         services={
             index: _service(
-                config, service, places, members, now_ns, (boxed or {}).get(service.name)
+                config,
+                service,
+                places,
+                members,
+                now_ns,
+                (boxed or {}).get(service.name),
+                (listeners6 or {}).get(service.name, rows.NOWHERE6),
             )
             for index, service in numbered
         },
@@ -229,8 +243,10 @@ def plan(
         names=names,
         redirects=redirects,
         quic_numbers=number_rows(numbered, serving),
-        addresses=_addresses(numbered, serving, arps or Arps({})),
+        addresses=addresses.four,
+        addresses6=addresses.six,
         members={member.state.mac: member.index for member in serving if member.state is not None},
+        identities=identity_rows([*heard, *serving]),
         servers={
             member.index: server_row(member, traffic.get(member.index, (0, 0)), member.age(now_ns))
             for member in heard
@@ -240,10 +256,8 @@ def plan(
             for key, one in pools.definitions(config).items()
             if POLICIES[one.policy] is rows.Policy.SOURCE_HASH
         },
-        deny={
-            rows.Prefix(network.prefixlen, network.network_address): 1
-            for network in config.farm.deny
-        },
+        deny=deny_rows(config),
+        deny6=deny6_rows(config),
     )
 
 
@@ -284,7 +298,7 @@ def server_row(member: Member, traffic: Sent, age: Age) -> bytes:
     if age is Age.DOWN and (judge is None or member.standing.refused):
         judge = rows.ServerState.DOWN  # of others see `member_faults`
     judged = (
-        (state.addresses[0] if state.addresses else 0).to_bytes(4, "big"),
+        identity(state.addresses, state.back_ip).to_bytes(4, "big"),
         state.back_ip.to_bytes(4, "big"),
         judge or state.state,
         age is not Age.FRESH,
@@ -295,7 +309,14 @@ def server_row(member: Member, traffic: Sent, age: Age) -> bytes:
     return _SERVER.write(_IN_ORDER((*judged, *_told(state))))
 
 
-def foreign_addresses(members: Members) -> set[IPv4Address]:
+def local_addresses(config: Config, members: Members) -> set[Address]:
+    """What is made local by routes: others' addresses, and our own of IPv6 where XDP answers for
+    them."""
+    own = sixes(config.server.addresses) if config.farm.announce != "none" else []
+    return foreign_addresses(members) | set(own)
+
+
+def foreign_addresses(members: Members) -> set[Address]:
     """The service addresses of all other servers: local here, so that their packets are taken."""
     own = members.myself.state
     found = {
@@ -304,7 +325,7 @@ def foreign_addresses(members: Members) -> set[IPv4Address]:
         if member.state is not None and member.serves
         for address in member.state.addresses
     }
-    return set(map(IPv4Address, found.difference(own.addresses if own is not None else ())))
+    return set(map(address_of, found.difference(own.addresses if own is not None else ())))
 
 
 def _takes(member: Member, now_ns: int) -> bool:
@@ -319,6 +340,7 @@ def _service(
     members: Members,
     now_ns: int,
     inside: Listener | None,
+    listener6: IPv6Address,
 ) -> rows.Service:
     mine = members.myself.state
     listener, box = service.listener, inside.box if inside else None
@@ -338,6 +360,8 @@ def _service(
         mode=mode(config, service),
         own_refused=ownprograms.is_refused(config, service),
         listener_ip=(inside.ip if inside else only) or rows.NOWHERE,
+        application_ip6=application6(service),
+        listener_ip6=listener6,
         box=box.index if box else 0,
         box_netns=box.namespace + 1 if box else 0,
         flow_idle_s=service.flow_idle_s,
@@ -380,25 +404,3 @@ def _pool(
                 rows.Candidate(member.index, service.listener.port, state.weight or weight, ramp)
             )
     return pool_row(POLICIES[definition.policy], candidates, firsts, up)
-
-
-def _addresses(
-    numbered: list[tuple[int, Service]], heard: list[Member], arps: Arps
-) -> dict[rows.AddressKey, rows.Address]:
-    """Every service on every address of every server, and each address alone.
-
-    That row is for fragments and for ARP. The first address of a server names it in frames, so of
-    several that list an address the one has the row whose first it is.
-    """
-    found, listed = {}, []
-    for member in heard:
-        own = member.state.addresses if member.state else []
-        listed += [(nth == 0, member.index, address) for nth, address in enumerate(own)]
-    for _, server, number in sorted(listed):
-        address, arp = IPv4Address(number), arps.who.get(number, rows.Arp.KERNEL)
-        if numbered:
-            found[rows.AddressKey(address, 0, 0)] = rows.Address(0, server, arp)
-        for index, service in numbered:
-            key = rows.AddressKey(address, service.port, PROTOCOLS[service.protocol])
-            found[key] = rows.Address(index, server, asks=number in arps.asks)
-    return found

@@ -9,19 +9,24 @@ data plane's own.
 
 import dataclasses
 from collections.abc import Iterable
-from ipaddress import IPv4Address
 
 from ipos.abi import rows
+from ipos.abi.families import AnyAddressKey
 from ipos.abi.layout import constant
+from ipos.ip_family import Address
 from ipos.kernel.maps import Tables
 
 _ALL_PORTS = b"\xff" * constant("IPOS_GATE_PORTS")
 _ALL_ADDRESSES = b"\xff" * constant("IPOS_GATE_ADDRESSES")
 
 
-def kind_of(address: IPv4Address) -> int:
-    """Which bit of `foreign_addresses` is an address's."""
-    return int(address) * constant("IPOS_GATE_MIX") % 2**32 >> 19
+def kind_of(address: Address) -> int:
+    """Which bit of `foreign_addresses` is an address's. The words of an IPv6 address are taken for
+    one."""
+    number, word = int(address), 0
+    while number:
+        word, number = word ^ number & 0xFFFF_FFFF, number >> 32
+    return word * constant("IPOS_GATE_MIX") % 2**32 >> 19
 
 
 class Gates:
@@ -31,7 +36,9 @@ class Gates:
         self._table = tables.gates
         self._now = tables.gates.get(0) or rows.Gates()
 
-    def open(self, services: Iterable[rows.AddressKey], *, denies: bool) -> None:
+    def open(
+        self, services: Iterable[AnyAddressKey], *, denies: bool, denies6: bool = False
+    ) -> None:
         """Open what rows need, before they are written: services at these addresses, denied
         networks."""
         # Without a single foreign port it was never written, and no service was served yet.
@@ -42,11 +49,12 @@ class Gates:
             _clear(ports, service.port)
             _clear(addresses, kind_of(service.ip))
         deny_empty = self._now.deny_empty and not denies
-        self._put(rows.Gates(bytes(ports), bytes(addresses), deny_empty))
+        deny6_empty = self._now.deny6_empty and not denies6
+        self._put(rows.Gates(bytes(ports), bytes(addresses), deny_empty, deny6_empty))
 
-    def close(self, *, denies: bool) -> None:
+    def close(self, *, denies: bool, denies6: bool = False) -> None:
         """Close what no row needs, after rows have gone."""
-        self._put(dataclasses.replace(self._now, deny_empty=not denies))
+        self._put(dataclasses.replace(self._now, deny_empty=not denies, deny6_empty=not denies6))
 
     def _put(self, wanted: rows.Gates) -> None:
         if wanted != self._now:

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from ipos.abi import rows
 from ipos.abi.codec import Codec
+from ipos.abi.families import AnyAddressKey, AnyPrefix
 from ipos.abi.layout import layout
-from ipos.abi.rows import Prefix
 from ipos.agent.rows.desired import Rows
 from ipos.agent.rows.gates import Gates
 from ipos.agent.rows.pools import pool_row
@@ -27,6 +27,7 @@ from ipos.kernel.maps import Table, Tables
 
 K = TypeVar("K")
 V = TypeVar("V")
+P = TypeVar("P", rows.Prefix, rows.Prefix6)
 
 NO_SERVER = bytes(layout("ipos_server").size)
 _SERVER = Codec(rows.Server)
@@ -62,6 +63,20 @@ class Writer:
         self._redirects = dict(tables.redirects.items())
         self._members = dict(tables.members.items())
         self._deny = dict(tables.deny.items())
+        self._addresses6: dict[rows.AddressKey6, rows.Address] = {}
+        self._deny6: dict[rows.Prefix6, int] = {}
+        self._identities: dict[rows.Identity, int] = {}
+        self._has_six = False
+        self.find_six()
+
+    def find_six(self) -> bool:
+        """Whether the maps of IPv6 are there; what they hold is read when they are found first."""
+        if not self._has_six and self._tables.has_six:
+            self._addresses6 = dict(self._tables.six.addresses.items())
+            self._deny6 = dict(self._tables.six.deny.items())
+            self._identities = dict(self._tables.six.identities.items())
+            self._has_six = True
+        return self._has_six
 
     def known_servers(self) -> dict[IPv4Address, int]:
         """Back address -> index of the servers that have a row."""
@@ -113,17 +128,24 @@ class Writer:
                 with left.of("rows that are no longer wanted"):
                     self._prune(wanted)
         with left.of("gates"):
-            self._gates.close(denies=bool(self._deny))
+            self._gates.close(denies=bool(self._deny), denies6=bool(self._deny6))
         left.tell()
 
     def _put_all(self, wanted: Rows, left: "Left", *, prune: bool) -> None:
         tables = self._tables
         with left.of("gates"):
             self._gates.open(
-                {*wanted.addresses, *self._addresses}, denies=bool(wanted.deny or self._deny)
+                {*wanted.addresses, *self._addresses, *wanted.addresses6, *self._addresses6},
+                denies=bool(wanted.deny or self._deny),
+                denies6=bool(wanted.deny6 or self._deny6),
             )
         left.put("denied networks", tables.deny, self._deny, wanted.deny)
+        if self._has_six:
+            left.put("denied networks of IPv6", tables.six.deny, self._deny6, wanted.deny6)
         left.put("servers", tables.server_rows, self._servers, wanted.servers)
+        if self._has_six:
+            known = self._identities
+            left.put("names of servers", tables.six.identities, known, wanted.identities)
         left.put("MAC addresses of servers", tables.members, self._members, wanted.members)
         for index, slots in wanted.slots.items():
             if self._slots.get(index) != slots:
@@ -148,6 +170,8 @@ class Writer:
             left.put("sessions", tables.sessions, self._sessions, wanted.sessions)
             left.put("services", tables.services, self._services, wanted.services)
         left.put("service addresses", tables.addresses, self._addresses, wanted.addresses)
+        if self._has_six:
+            left.put("IPv6 addresses", tables.six.addresses, self._addresses6, wanted.addresses6)
 
     def _put_slots(self, pool: int, slots: tuple[int, ...]) -> None:
         """Block by block: for a moment some clients go by the old table and some by the new."""
@@ -178,6 +202,10 @@ class Writer:
         tables = self._tables
         _drop(tables.deny, self._deny, _needed(self._deny, wanted.deny))
         _drop(tables.addresses, self._addresses, wanted.addresses)
+        if self._has_six:
+            _drop(tables.six.deny, self._deny6, _needed(self._deny6, wanted.deny6))
+            _drop(tables.six.addresses, self._addresses6, wanted.addresses6)
+            _drop(tables.six.identities, self._identities, wanted.identities)
         for index in self._services.keys() - wanted.services.keys():
             tables.services.put(index, NO_SERVICE)
             del self._services[index]
@@ -255,25 +283,36 @@ def _still(pool: rows.Pool) -> rows.Pool:
     return dataclasses.replace(pool, turn=0)
 
 
-def _needed(written: Mapping[Prefix, int], wanted: Mapping[Prefix, int]) -> set[Prefix]:
+def _needed(written: Mapping[P, int], wanted: Mapping[P, int]) -> set[P]:
     """The denied networks that must stay: those wanted, and those that cover one not yet there.
 
     A network that is denied before and after is so at every moment between.
     """
+    lengths = {key.prefix_len for key in written}
     covering = {
-        Prefix(length, IPv4Address(int(key.ip) & ~(0xFFFF_FFFF >> length)))
+        (length, _bits(key, length))
         for key in wanted
         if key not in written
-        for length in range(key.prefix_len)
+        for length in lengths
+        if length < key.prefix_len
     }
-    return {key for key in written if key in wanted or key in covering}
+    return {
+        key
+        for key in written
+        if key in wanted or (key.prefix_len, _bits(key, key.prefix_len)) in covering
+    }
+
+
+def _bits(key: AnyPrefix, length: int) -> int:
+    """The first bits of a network."""
+    return int(key.ip) >> key.ip.max_prefixlen - length
 
 
 def _shown(key: object) -> str:
     """A row's key as an example in a sentence, where it is one that people know."""
-    if isinstance(key, Prefix):
+    if isinstance(key, AnyPrefix):
         return f" ({key.ip}/{key.prefix_len})"
-    return f" ({key.ip}:{key.port})" if isinstance(key, rows.AddressKey) else ""
+    return f" ({key.ip}:{key.port})" if isinstance(key, AnyAddressKey) else ""
 
 
 def _drop(table: Table[K, V], written: dict[K, V], wanted: Collection[K]) -> None:

@@ -5,8 +5,10 @@ Pure."""
 from collections.abc import Callable
 from typing import Any
 
-from ipos.abi.rows import Decision, DecisionFlags, Outcome
+from ipos.abi.families import AnyDecision
+from ipos.abi.rows import DecisionFlags, Outcome
 from ipos.agent.snapshot.snapshot import Snapshot
+from ipos.agent.view.service_places import place
 from ipos.kernel import decisions
 
 EVENTS = {
@@ -35,8 +37,8 @@ def event(record: bytes, snapshot: Snapshot, wall_offset_ns: int, rule: RuleName
     told = {
         "time": round((decision.when_ns + wall_offset_ns) / 1e9, 6),
         "event": EVENTS[decision.outcome],
-        "client": f"{key.client_ip}:{key.client_port}",
-        "service_address": f"{key.service_ip}:{key.service_port}",
+        "client": place(key.client_ip, key.client_port),
+        "service_address": place(key.service_ip, key.service_port),
         "service": _name(snapshot.services, decision.service),
         "method": decision.method.name if decision.method else None,
         "version": _VERSIONS.get(decision.version),
@@ -65,12 +67,12 @@ def more(count: int, time_s: float) -> dict[str, Any]:
     return {"time": round(time_s, 6), "event": "more", "count": count}
 
 
-def _pool(snapshot: Snapshot, decision: Decision) -> str | None:
+def _pool(snapshot: Snapshot, decision: AnyDecision) -> str | None:
     known = decision.server and not decisions.is_of_request(decision)
     return _name(snapshot.labels, decision.pool) if known else None
 
 
-def _cut(decision: Decision) -> list[str]:
+def _cut(decision: AnyDecision) -> list[str]:
     flags = {DecisionFlags.HOST_CUT: "host", DecisionFlags.PATH_CUT: "path"}
     return [name for flag, name in flags.items() if flag in decision.flags]
 

@@ -3,10 +3,10 @@
 force."""
 
 from dataclasses import asdict, dataclass
-from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
 from ipos.abi import rows
+from ipos.abi.families import AnyAddressKey
 from ipos.agent.rows.redirect_names import named_by, own_places
 from ipos.agent.view.rules_in_force import (
     Routed,
@@ -16,8 +16,10 @@ from ipos.agent.view.rules_in_force import (
     routed,
     service_name,
 )
+from ipos.agent.view.service_places import is_denied, place, service_row
 from ipos.agent.view.session_view import stuck
 from ipos.agent.view.table_views import STATES, View
+from ipos.ip_family import Address, parse_address
 from ipos.selection.candidates import RAMP_FULL
 from ipos.selection.outlook import Outlook, outlook
 from ipos.selection.policies import Candidate, Load, Policy, Request, ServerState, score
@@ -93,7 +95,7 @@ def _held_by(view: View, address: object, lists: str | None) -> str | None:
 
 
 def explain(view: View, url: str, client: str = "", cookie: str = "") -> Explanation:
-    """Unexplained when the URL leads to no service here, or the client is no IPv4 address."""
+    """Unexplained when the URL leads to no service here, or the client is no address."""
     request = asked(url)
     host, port = _address(request.host), request.port
     index, holder = _service(view, host, port)
@@ -138,7 +140,7 @@ def explain(view: View, url: str, client: str = "", cookie: str = "") -> Explana
     return Explanation(
         url=url,
         service=name,
-        service_address=f"{host}:{port}" if isinstance(host, IPv4Address) else None,
+        service_address=None if isinstance(host, str) else place(host, port),
         first_server=_held_by(view, host, names.get(holder)) if holder else None,
         select=service.select.name.lower(),
         host=request.host,
@@ -158,30 +160,31 @@ def explain(view: View, url: str, client: str = "", cookie: str = "") -> Explana
     )
 
 
-def _address(host: str) -> IPv4Address | str:
+def _address(host: str) -> Address | str:
     """A host that is no address stays a name."""
     try:
-        return IPv4Address(host)
-    except AddressValueError:
+        return parse_address(host)
+    except ValueError:
         return host
 
 
-def _service(view: View, host: IPv4Address | str, port: int) -> tuple[int, int]:
+def _service(view: View, host: Address | str, port: int) -> tuple[int, int]:
     """(index of the service, index of the server that owns the address or 0)."""
-    if isinstance(host, IPv4Address):
-        key = rows.AddressKey(host, port, rows.PROTOCOL_TCP)
-        address = view.tables.addresses.get(key)
+    if not isinstance(host, str):
+        address = service_row(view.tables, host, port)
         if address is not None:
             return address.service, address.holder
     else:
         for index, service in view.tables.services.items():
             if service.used and service.port == port:
                 return index, 0
-    known = view.tables.addresses.items()
-    places = sorted({f"{key.ip}:{key.port}" for key, _ in known if key.port})
+    known: list[AnyAddressKey] = [
+        key for tables in view.families() for key, _ in tables.addresses.items()
+    ]
+    places = sorted({place(key.ip, key.port) for key in known if key.port})
     shown = ", ".join(places[:12]) + (", ..." if len(places) > 12 else "")
     raise Unexplained(
-        f"{host}:{port} is no service address of this farm, so ipOS lets it pass untouched; "
+        f"{place(host, port)} is no service address of this farm, so ipOS lets it pass untouched; "
         f"there are {shown or 'none'}"
     )
 
@@ -191,18 +194,26 @@ def _request(view: View, policy: Policy, index: int, pool: rows.Pool, client: st
     table = view.tables.slots_of(index) if policy is Policy.SOURCE_HASH else ()
     return Request(
         turn=pool.turn,
-        client=int(_client(client)) if client else 0,
+        client=_number(_client(client)) if client else 0,
         firsts=pool.firsts or 1,
         table=table,
         ramp=pool.ramp_most,
     )
 
 
-def _client(text: str) -> IPv4Address:
+def _client(text: str) -> Address:
     try:
-        return IPv4Address(text)
-    except AddressValueError:
-        raise Unexplained(f"{text} is no IPv4 address of a client") from None
+        return parse_address(text)
+    except ValueError:
+        raise Unexplained(f"{text} is no address of a client") from None
+
+
+def _number(client: Address) -> int:
+    """As the policy "source-hash" takes it: of an IPv6 client, its words in one, exclusive or."""
+    number, word = int(client), 0
+    while number:
+        word, number = word ^ number & 0xFFFF_FFFF, number >> 32
+    return word
 
 
 def _load(view: View, index: int, server: rows.Server) -> Load:
@@ -244,7 +255,7 @@ def _sent(view: View, service: int, names: dict[int, str]) -> str:
 
 def _notes(view: View, client: str) -> list[str]:
     """How the client influences the choice."""
-    if client and view.tables.deny.get(rows.Prefix(32, _client(client))) is not None:
+    if client and is_denied(view.tables, _client(client)):
         return [f"{client} is denied: its packets are dropped before any decision"]
     return []
 

@@ -56,12 +56,12 @@ def address_list(view: View) -> list[dict[str, Any]]:
 
 
 def connections(view: View) -> dict[str, int]:
-    """Rows of each connection table."""
-    tables = view.tables
+    """Rows of each connection table, of both families."""
+    both = view.families()
     return {
-        "local": tables.local.count(),
-        "forward_connect": tables.connect.count(),
-        "forward": tables.forward.count(),
-        "temporary": tables.temporary.count(),
-        "held": tables.holding.count(),
+        "local": sum(tables.local.count() for tables in both),
+        "forward_connect": sum(tables.connect.count() for tables in both),
+        "forward": sum(tables.forward.count() for tables in both),
+        "temporary": sum(tables.temporary.count() for tables in both),
+        "held": sum(tables.holding.count() for tables in both),
     }

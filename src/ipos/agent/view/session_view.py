@@ -56,7 +56,7 @@ def stuck(
     address = view.tables.addresses.get(rows.AddressKey(server, service.port, rows.PROTOCOL_TCP))
     listening = view.tables.pools.get(service.listening) or pool
     choice = sessions.choose(
-        address.holder if address is not None else None,
+        address.holder if address is not None else _by_identity(servers, server),
         {at: ServerState(row.state) for at, row in servers.items()},
         *([one.server for one in each.candidates] for each in (pool, listening)),
         drains=session.kind is not rows.SessionKind.IDENTIFY,
@@ -68,6 +68,11 @@ def stuck(
     )
     reason = reasons()[constant(_REASONS[choice.standing])]
     return Stuck(choice.server, reason, f"cookie {name} names the server at {server}: {reason}")
+
+
+def _by_identity(servers: Mapping[int, rows.Server], name: IPv4Address) -> int | None:
+    """Which server frames and cookies name so, if it has no IPv4 service address."""
+    return next((index for index, row in servers.items() if row.address == name), None)
 
 
 def _named(

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from ipos.abi import rows
+from ipos.abi.families import AnyTuple
 from ipos.abi.layout import constant
 from ipos.agent.heartbeat.message import Listening
 from ipos.agent.host.paths import snapshot_file
@@ -20,8 +21,10 @@ from ipos.agent.rows.url_reader import installed, pool_of_service
 from ipos.agent.snapshot import snapshot
 from ipos.agent.snapshot.snapshot import Advertised, Snapshot
 from ipos.config.slots import is_slot
+from ipos.ip_family import Address, address_of
 from ipos.kernel import data_plane
 from ipos.kernel.maps import Tables
+from ipos.kernel.maps6 import Tables6
 from ipos.kernel.pins import find_pin_directory
 from ipos.tables import (
     ApplicationRow,
@@ -61,6 +64,10 @@ class View:
         """The rows of a table by the name `ipos table` takes; KeyError for another."""
         return sorted(VIEWS[name](self), key=lambda row: tuple(map(str, row.key)))
 
+    def families(self) -> list[Tables | Tables6]:
+        """The tables of connections: of IPv4, and of IPv6 where its programs are loaded."""
+        return [self.tables, self.tables.six] if self.tables.has_six else [self.tables]
+
     def servers(self) -> list[tuple[int, rows.Server]]:
         """Every server in use, by index."""
         return [
@@ -80,7 +87,7 @@ class View:
 
 
 def _forward(view: View) -> Iterator[Row]:
-    for key, row in view.tables.forward.items():
+    for key, row in _both(view, "forward"):
         yield ForwardRow(
             client_ip=key.client_ip,
             client_port=key.client_port,
@@ -111,8 +118,14 @@ def _flow(view: View) -> Iterator[Row]:
             )
 
 
-def _endpoints(items: Iterable[tuple[rows.Tuple, rows.Endpoint]]) -> Iterator[Row]:
-    for key, row in items:
+def _both(view: View, name: str) -> Iterator[tuple[AnyTuple, Any]]:
+    """The rows of a table, of both families."""
+    for tables in view.families():
+        yield from getattr(tables, name).items()
+
+
+def _endpoints(view: View, name: str) -> Iterator[Row]:
+    for key, row in _both(view, name):
         state, following = row.state.name.lower(), next_request(row)
         yield _endpoint(
             key, row.endpoint_ip, row.endpoint_port, row.cookie, row.hs, state, following
@@ -136,8 +149,8 @@ def _first_byte(handshake: rows.Handshake) -> int:
 
 def _temporary(view: View) -> Iterator[Row]:
     """Unattached endpoints, those included of which we hold request bytes."""
-    held = dict(view.tables.holding.items())
-    open_ones: Mapping[rows.Tuple, rows.Temporary] = dict(view.tables.temporary.items())
+    held: Mapping[AnyTuple, rows.Holding] = dict(_both(view, "holding"))
+    open_ones: Mapping[AnyTuple, rows.Temporary] = dict(_both(view, "temporary"))
     for key in open_ones.keys() | held.keys():
         holding, temporary = held.get(key), open_ones.get(key)
         if holding is not None:
@@ -153,8 +166,8 @@ def _temporary(view: View) -> Iterator[Row]:
 
 
 def _endpoint(
-    key: rows.Tuple,
-    ip: IPv4Address,
+    key: AnyTuple,
+    ip: Address,
     port: int,
     reference: int,
     handshake: rows.Handshake,
@@ -225,7 +238,7 @@ def sockets(
                 continue
             seen.add(port)
             yield ListeningRow(
-                server_ip=IPv4Address(server.addresses[0]),
+                server_ip=address_of(server.addresses[0]),
                 tcp_port=port,
                 process=one.pid or None,
                 health=_health(one, name, server),
@@ -310,8 +323,8 @@ def _number(view: View) -> Iterator[NumberRow]:
 
 VIEWS: Mapping[str, Callable[[View], Iterable[Row]]] = {
     "forward": _forward,
-    "local": lambda view: _endpoints(view.tables.local.items()),
-    "forward-connect": lambda view: _endpoints(view.tables.connect.items()),
+    "local": lambda view: _endpoints(view, "local"),
+    "forward-connect": lambda view: _endpoints(view, "connect"),
     "temporary": _temporary,
     "server": _server,
     "listening": _listening,
