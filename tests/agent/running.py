@@ -98,7 +98,7 @@ class Running:
         for n in (2, 3):
             said = datagram(n, services=names)
             assert self.members.receive(said, int(back(n)), NOW_NS, WALL_MS)
-        slots = desired.number_services(self.config, [])
+        slots = pools.number_services(self.config, [])
         known = pools.definitions(self.config)
         numbers = pools.number_pools(known)
         wanted = desired.plan(self.config, slots, numbers, self.members, {}, NOW_NS)

@@ -158,9 +158,6 @@ def _serve(
     kept = orders.Kept(paths.orders_file())
     before = snapshot.take(paths.snapshot_file(), log.error)
     recalled_ns = boottime_ns()
-    addresses_found: dict[AnyAddressKey, Address] = dict(tables.addresses.items())
-    if tables.has_six:
-        addresses_found |= dict(tables.six.addresses.items())
     traffic = Map.open(pins / "maps" / "traffic")
     connections = Connections(pins / "maps")
     list(connections.steps(boottime_ns()))
@@ -199,7 +196,7 @@ def _serve(
             frozenset((*(one.index for one in fronts), back.index, *own_pair.indices())),
             seen,
         ),
-        addresses_found=addresses_found,
+        addresses_found=_addresses_found(tables),
     )
     parts.clock.keep(config, watched=False)
     _look_into_boxes(parts)
@@ -210,6 +207,12 @@ def _serve(
     parts.rows.converge(now_ns, prune=False, opening=True)
     setup.attach(config, pins, front, back)
     return parts
+
+
+def _addresses_found(tables: Tables) -> dict[AnyAddressKey, Address]:
+    """The rows of both families that an agent before this one has written."""
+    found: dict[AnyAddressKey, Address] = dict(tables.addresses.items())
+    return found | dict(tables.six.addresses.items()) if tables.has_six else found
 
 
 def _look_into_boxes(parts: Parts) -> None:

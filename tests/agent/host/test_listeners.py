@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ipos.agent.host import listeners
+from ipos.agent.host import listeners, processes
 from ipos.agent.host.listeners import ANY, Box, Listener
 from ipos.agent.host.paths import cgroup_root
 from ipos.agent.network.seen_sockets import SeenSockets
@@ -171,7 +171,7 @@ def test_a_socket_that_failed_is_replaced(stack: ExitStack) -> None:
 def test_processes_are_found_by_inode(stack: ExitStack) -> None:
     port = listen(stack, socket.AF_INET, "127.0.0.1")
     inode = next(one.inode for one in listeners.listening() if one.port == port)
-    process = listeners.processes({inode, 1})[inode]
+    process = processes.processes({inode, 1})[inode]
     assert process.pid == os.getpid()
     assert process.name == Path("/proc/self/comm").read_text().strip()
 

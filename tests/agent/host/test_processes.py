@@ -9,8 +9,7 @@ from contextlib import contextmanager
 
 import psutil
 
-from ipos.agent.host.listeners import Process
-from ipos.agent.host.processes import SAMPLE_NS, Applications
+from ipos.agent.host.processes import SAMPLE_NS, Applications, Process
 
 SECOND = 1_000_000_000
 BURN = """

@@ -48,7 +48,7 @@ def planned(*services: Service, deny: tuple[str, ...] = ()) -> desired.Rows:
     farm = msgspec.structs.replace(chosen.farm, deny=networks)
     chosen = msgspec.structs.replace(chosen, farm=farm)
     numbers = pools.number_pools(pools.definitions(chosen))
-    names = desired.number_services(chosen, [])
+    names = pools.number_services(chosen, [])
     return desired.plan(chosen, names, numbers, heard(), {}, NOW_NS)
 
 

@@ -45,7 +45,7 @@ def farm() -> Members:
 
 
 def rows_of(wanted: Config, farm: Members, now_ns: int = NOW_NS) -> Rows:
-    slots = desired.number_services(wanted, [])
+    slots = pools.number_services(wanted, [])
     numbers = pools.number_pools(pools.definitions(wanted))
     return desired.plan(wanted, slots, numbers, farm, TRAFFIC, now_ns)
 
@@ -116,7 +116,7 @@ def test_an_ordered_weight_counts_wherever_the_server_is_configured(farm: Member
 def test_who_starts_is_a_candidate_with_a_ramp(farm: Members) -> None:
     chosen = config(Service(name="web", port=80), Service(name="mail", port=25))
     farm.hear_myself(state(1, services=["web", "mail"]), NOW_NS)
-    slots = desired.number_services(chosen, [])
+    slots = pools.number_services(chosen, [])
     numbers = pools.number_pools(pools.definitions(chosen))
     ramps = {("web", 2): 40, ("mail", 1): 7}
     found = desired.plan(chosen, slots, numbers, farm, {}, NOW_NS, ramps)
@@ -173,13 +173,13 @@ def test_every_service_has_every_address_that_is_known(farm: Members) -> None:
 
 def test_a_service_keeps_its_index_over_changes(farm: Members) -> None:
     a, b, c = (Service(name=name, port=port) for name, port in (("a", 1), ("b", 2), ("c", 3)))
-    slots = desired.number_services(config(a, b), [])
+    slots = pools.number_services(config(a, b), [])
     assert slots == ["a", "b"]
-    slots = desired.number_services(config(b), slots)
+    slots = pools.number_services(config(b), slots)
     assert slots == ["", "b"]
-    slots = desired.number_services(config(c, b), slots)
+    slots = pools.number_services(config(c, b), slots)
     assert slots == ["c", "b"]
-    assert desired.number_services(config(c, b, a), slots) == ["c", "b", "a"]
+    assert pools.number_services(config(c, b, a), slots) == ["c", "b", "a"]
     numbers = pools.number_pools(pools.definitions(config(b, c)))
     found = desired.plan(config(b, c), slots, numbers, farm, {}, NOW_NS)
     assert {index: service.port for index, service in found.services.items()} == {0: 3, 1: 2}
@@ -343,7 +343,7 @@ def test_what_one_server_cannot_take_is_offered_by_none(farm: Members) -> None:
 
 def test_an_application_in_a_container_is_named_in_its_service(farm: Members) -> None:
     chosen = config(Service(name="web", port=80), Service(name="mail", port=25))
-    slots = desired.number_services(chosen, [])
+    slots = pools.number_services(chosen, [])
     numbers = pools.number_pools(pools.definitions(chosen))
     socket = Socket(ANY, 80, 7, box=Box(index=9, namespace=0, name="shop"))
     found = desired.plan(chosen, slots, numbers, farm, {}, NOW_NS, boxed={"web": socket})

@@ -25,7 +25,7 @@ def heard() -> Members:
 def wanted(services: Sequence[Service] = (), denied: Sequence[str] = ()) -> desired.Rows:
     chosen = config(*services)
     numbers = pools.number_pools(pools.definitions(chosen))
-    names = desired.number_services(chosen, [])
+    names = pools.number_services(chosen, [])
     deny = {rows.Prefix(one.prefixlen, one.network_address): 1 for one in map(IPv4Network, denied)}
     made = desired.plan(chosen, names, numbers, heard(), {}, NOW_NS)
     return dataclasses.replace(made, deny=deny)

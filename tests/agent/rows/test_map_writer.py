@@ -53,7 +53,7 @@ def farm() -> Members:
 def wanted(farm: Members, *services: Service) -> Rows:
     chosen = config(*services)
     numbers = pools.number_pools(pools.definitions(chosen))
-    return desired.plan(chosen, desired.number_services(chosen, []), numbers, farm, {}, NOW_NS)
+    return desired.plan(chosen, pools.number_services(chosen, []), numbers, farm, {}, NOW_NS)
 
 
 def test_what_is_planned_is_in_the_maps_and_written_once(

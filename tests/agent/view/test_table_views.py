@@ -9,7 +9,8 @@ import pytest
 from ipos.abi import rows
 from ipos.agent.heartbeat.message import Listening
 from ipos.agent.snapshot.snapshot import Advertised
-from ipos.agent.view.table_views import next_request, service_list, sockets
+from ipos.agent.view.listening_view import sockets
+from ipos.agent.view.table_views import next_request, service_list
 from ipos.tables import Health
 from tests.agent.running import Running
 

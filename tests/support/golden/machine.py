@@ -37,10 +37,7 @@ SIZES = {
     "deny": 16,
     "questions": 1024,
     "udp_flows": 4,
-    "udp_new": 1024,
-    "udp_owned": 1024,
-    "udp_fragments": 1024,
-    "quic_hellos": 1024,
+    **dict.fromkeys(("udp_new", "udp_owned", "udp_fragments", "quic_hellos"), 1024),
 }
 """Small enough for a row to fill a table."""
 

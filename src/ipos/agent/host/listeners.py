@@ -11,10 +11,9 @@ import socket
 import struct
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
-from pathlib import Path
 
 from ipos.agent.heartbeat.message import Listening
 from ipos.agent.network import sockdiag
@@ -70,14 +69,6 @@ class Listener:
 
 Place6 = tuple[IPv6Address, int]
 """Where a socket of TCP listens for IPv6: address, :: for any, and port."""
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """Whose socket it is."""
-
-    pid: int
-    name: str
 
 
 class Listeners:
@@ -325,35 +316,6 @@ def listener_address6(
     if (ANY6, port) in places or (loopback and (LOOPBACK6, port) in places):
         return ANY6
     return None if loopback else next((one for one in own if (one, port) in places), None)
-
-
-def processes(inodes: set[int], proc: Path = Path("/proc")) -> dict[int, Process]:
-    """Socket inode -> process, for those that can be seen."""
-    wanted = {f"socket:[{inode}]": inode for inode in inodes}
-    found: dict[int, Process] = {}
-    for entry in proc.iterdir():
-        if len(found) == len(inodes):
-            break
-        if not entry.name.isdigit():
-            continue
-        try:
-            mine = _open_files(entry) & wanted.keys()
-            name = (entry / "comm").read_text().strip() if mine else ""
-        except OSError:  # it has ended, or is not ours to see
-            continue
-        for target in mine:
-            found.setdefault(wanted[target], Process(int(entry.name), name))
-    return found
-
-
-def _open_files(process: Path) -> set[str]:
-    """What a process's descriptors are; those it closes meanwhile may be missing."""
-    targets = set()
-    with os.scandir(process / "fd") as descriptors:
-        for descriptor in descriptors:
-            with suppress(OSError):
-                targets.add(os.readlink(descriptor.path))
-    return targets
 
 
 def _end_of_dump(answer: bytes) -> int:

@@ -13,8 +13,7 @@ from ipos.agent.heartbeat.message import LISTENERS_MAX, Listening, State
 from ipos.agent.heartbeat.orders import Orders
 from ipos.agent.host import listeners, load, tcp_options
 from ipos.agent.host.boxes import Boxes, Look
-from ipos.agent.host.listeners import Process
-from ipos.agent.host.processes import Applications
+from ipos.agent.host.processes import Applications, Process, processes
 from ipos.agent.host.shortage import Shortage
 from ipos.agent.network.seen_sockets import SeenSockets
 from ipos.config.modes import takes_syns
@@ -201,7 +200,7 @@ class Observer:
             if now_ns - self._looked_ns >= _LOOK_AGAIN_NS:
                 self._looked_ns, self._searching = now_ns, True
                 unknown = inodes - self._processes.keys()
-                self.search(partial(listeners.processes, unknown), self._take_processes)
+                self.search(partial(processes, unknown), self._take_processes)
             return
         self._named = found
         if inodes != self._processes.keys():

@@ -7,19 +7,56 @@ An application is the process that listens and all its descendants, as far as th
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from ipos.agent.heartbeat.message import APPLICATIONS_MAX, Application
-from ipos.agent.host.listeners import Process
 from ipos.agent.host.load import read
 from ipos.agent.host.shortage import Use
 
 SAMPLE_NS = 2_000_000_000
 FAMILY_MAX = 64
 """Processes of one application that are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """Whose socket it is."""
+
+    pid: int
+    name: str
+
+
+def processes(inodes: set[int], proc: Path = Path("/proc")) -> dict[int, Process]:
+    """Socket inode -> process, for those that can be seen."""
+    wanted = {f"socket:[{inode}]": inode for inode in inodes}
+    found: dict[int, Process] = {}
+    for entry in proc.iterdir():
+        if len(found) == len(inodes):
+            break
+        if not entry.name.isdigit():
+            continue
+        try:
+            mine = _open_files(entry) & wanted.keys()
+            name = (entry / "comm").read_text().strip() if mine else ""
+        except OSError:  # it has ended, or is not ours to see
+            continue
+        for target in mine:
+            found.setdefault(wanted[target], Process(int(entry.name), name))
+    return found
+
+
+def _open_files(process: Path) -> set[str]:
+    """What a process's descriptors are; those it closes meanwhile may be missing."""
+    targets = set()
+    with os.scandir(process / "fd") as descriptors:
+        for descriptor in descriptors:
+            with suppress(OSError):
+                targets.add(os.readlink(descriptor.path))
+    return targets
 
 
 @dataclass(frozen=True, slots=True)

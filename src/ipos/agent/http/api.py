@@ -180,8 +180,8 @@ def _routes(control: Control) -> list[Route]:
 
     route = partial(_route, control)
     return [
-        *_session_routes(control),
-        *_spawned_routes(control),
+        *session_paths.routes(route, control.counted, control.view, control.sessions, _body),
+        *spawning_routes.routes(route, control.spawning, _body),
         route("/v1/status", status),
         route("/v1/servers", _told(control, server_list)),
         route("/v1/servers/{name}/state", order, "PUT"),
@@ -203,24 +203,6 @@ def _routes(control: Control) -> list[Route]:
         route("/v1/ladder", _drawn(control), "POST"),
         route("/metrics", _scraped(control)),
         Route(PATH, page),
-    ]
-
-
-def _session_routes(control: Control) -> list[Route]:
-    route, moves = partial(_route, control), session_paths.moves
-    return [
-        route("/v1/sessions", session_paths.lists(control.counted)),
-        route("/v1/sessions/move", moves(control.view, control.sessions, _body), "POST"),
-        route("/v1/sessions/revoke", session_paths.revokes(control.sessions, _body), "POST"),
-    ]
-
-
-def _spawned_routes(control: Control) -> list[Route]:
-    route = partial(_route, control)
-    return [
-        route(spawning_routes.PATH, spawning_routes.listed(control.spawning)),
-        route(spawning_routes.PATH, spawning_routes.called(control.spawning, _body), "POST"),
-        route(spawning_routes.CALL, spawning_routes.ended(control.spawning), "DELETE"),
     ]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from ipos.agent.http.agent_control import NoSuchServer
 from ipos.agent.sessions.session_orders import SessionOrders
@@ -25,6 +26,21 @@ from ipos.selection import identities
 Handler = Callable[[Request], Awaitable[Response]]
 Count = Callable[[Callable[[View], Any]], Awaitable[Any]]
 Body = Callable[[Request], Awaitable[bytes]]
+
+
+def routes(
+    route: Callable[..., Route],
+    counted: Count,
+    view: Callable[[], View],
+    orders: SessionOrders,
+    body: Body,
+) -> list[Route]:
+    """route: makes one of a path, what answers, and a method if that is not GET."""
+    return [
+        route("/v1/sessions", lists(counted)),
+        route("/v1/sessions/move", moves(view, orders, body), "POST"),
+        route("/v1/sessions/revoke", revokes(orders, body), "POST"),
+    ]
 
 
 def lists(counted: Count) -> Handler:

@@ -11,6 +11,7 @@ from ipos.errors import IposError
 if TYPE_CHECKING:  # importing these takes long, and the agent does it in a thread
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.routing import Route
 
     from ipos.agent.on_demand.calls import Held
 
@@ -70,6 +71,15 @@ class Spawning:
 
 Handler = Callable[["Request"], Awaitable["Response"]]
 Body = Callable[["Request"], Awaitable[bytes]]
+
+
+def routes(route: Callable[..., "Route"], spawning: Spawning, body: Body) -> list["Route"]:
+    """route: makes one of a path, what answers, and a method if that is not GET."""
+    return [
+        route(PATH, listed(spawning)),
+        route(PATH, called(spawning, body), "POST"),
+        route(CALL, ended(spawning), "DELETE"),
+    ]
 
 
 def listed(spawning: Spawning) -> Handler:

@@ -102,7 +102,7 @@ class Convergence:
         self._retry_ns = 0
         members.expect(config.farm.members, self._writer.known_servers())
         members.recall(recalled(self._writer.found_servers(), before), now_ns)
-        self.slots = desired.number_services(config, before.services)
+        self.slots = pools.number_services(config, before.services)
         wanted = pools.definitions(config)
         self.numbers = pools.number_pools(wanted, before.pools, before.pools)
         self._tallies = tables.tallies
@@ -188,7 +188,7 @@ class Convergence:
 
         MapError when there is no room for them. Takes its time; nobody else may write meanwhile.
         """
-        slots = desired.number_services(fresh, self.slots)
+        slots = pools.number_services(fresh, self.slots)
         # Until we are settled, requests still follow the rules of the agent before us.
         live = pools.definitions(self._config) if self.settled else self.numbers
         numbers = pools.number_pools(pools.definitions(fresh), self.numbers, live)

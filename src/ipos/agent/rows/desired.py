@@ -181,20 +181,6 @@ def learns(config: Config) -> bool:
     return any(one.session is not None and one.session.kind in kinds for one in config.service)
 
 
-def number_services(config: Config, before: Sequence[str]) -> list[str]:
-    """Services' names by index, "" where there is none.
-
-    A service keeps the index it had `before`: connections of the data plane refer to it.
-    """
-    names = [service.name for service in config.service]
-    slots = [name if name in names else "" for name in before]
-    for name in names:
-        if name not in slots:
-            free = slots.index("") if "" in slots else len(slots)
-            slots[free : free + 1] = [name]
-    return slots
-
-
 def plan(
     config: Config,
     slots: Sequence[str],

@@ -85,6 +85,20 @@ def definitions(config: Config) -> dict[str, Definition]:
     return by_key
 
 
+def number_services(config: Config, before: Sequence[str]) -> list[str]:
+    """Services' names by index, "" where there is none.
+
+    A service keeps the index it had `before`: connections of the data plane refer to it.
+    """
+    names = [service.name for service in config.service]
+    slots = [name if name in names else "" for name in before]
+    for name in names:
+        if name not in slots:
+            free = slots.index("") if "" in slots else len(slots)
+            slots[free : free + 1] = [name]
+    return slots
+
+
 def number_pools(
     wanted: Collection[str], before: Sequence[str] = (), live: Collection[str] = ()
 ) -> list[str]:

@@ -7,7 +7,7 @@ needed.
 
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
@@ -15,13 +15,13 @@ from typing import Any
 from ipos.abi import rows
 from ipos.abi.families import AnyTuple
 from ipos.abi.layout import constant
-from ipos.agent.heartbeat.message import Listening
 from ipos.agent.host.paths import snapshot_file
 from ipos.agent.rows.url_reader import installed, pool_of_service
 from ipos.agent.snapshot import snapshot
 from ipos.agent.snapshot.snapshot import Advertised, Snapshot
+from ipos.agent.view.listening_view import sockets
 from ipos.config.slots import is_slot
-from ipos.ip_family import Address, address_of
+from ipos.ip_family import Address
 from ipos.kernel import data_plane
 from ipos.kernel.maps import Tables
 from ipos.kernel.maps6 import Tables6
@@ -32,8 +32,6 @@ from ipos.tables import (
     EndpointRow,
     FlowRow,
     ForwardRow,
-    Health,
-    ListeningRow,
     NumberRow,
     Row,
     ServerRow,
@@ -221,41 +219,6 @@ def _listening(view: View) -> Iterator[Row]:
     for server in view.snapshot.servers:
         if server.addresses:
             yield from sockets(server, ports)
-
-
-def sockets(
-    server: Advertised, services: Mapping[int, Collection[tuple[int, str]]]
-) -> Iterator[ListeningRow]:
-    """One row per advertised port: the figure's key. Sockets of services come first.
-
-    `services` are the port and the name of each, by its application's port.
-    """
-    seen: set[int] = set()
-    listening = [one for one in server.listening if not one.udp]
-    for one in sorted(listening, key=lambda one: one.port not in services):
-        for port, name in services.get(one.port, [(one.port, "")]):
-            if port in seen:
-                continue
-            seen.add(port)
-            yield ListeningRow(
-                server_ip=address_of(server.addresses[0]),
-                tcp_port=port,
-                process=one.pid or None,
-                health=_health(one, name, server),
-                application_port=one.port,
-                container=one.container or None,
-            )
-
-
-def _health(one: Listening, service: str, server: Advertised) -> Health:
-    """Of the socket of a service, or of no service: ""."""
-    if one.outside:
-        return Health.OUTSIDE
-    if one.mptcp and service not in server.by_syn:
-        return Health.MPTCP
-    if service and service not in server.services:
-        return Health.DOWN
-    return Health.SYN if one.mptcp else Health.UP
 
 
 def _application(view: View) -> Iterator[Row]:
