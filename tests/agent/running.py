@@ -70,6 +70,7 @@ class Running:
         self.wanted: Wanted | None = None
         self.most: int | None = -1
         self.reloads = 0
+        self.migrations: list[tuple[str, str]] = []
         self.refusal = ""
         self.decided: list[bytes] = []
         self.watched: list[bool] = []
@@ -113,6 +114,11 @@ class Running:
 
     async def weigh(self, server: str, weight: int) -> None:
         self.weights.append((server, weight))
+
+    async def migrate(self, client: str, to: str) -> None:
+        self.migrations.append((client, to))
+        if self.refusal:
+            raise IposError(self.refusal)
 
     async def examine(self) -> list[dict[str, Any]]:
         return [{"server": "s1", "back_address": "10.77.0.1", "answered": True, "findings": []}]

@@ -54,7 +54,7 @@ def moved(ours: socket.socket, image: Image) -> socket.socket:
     """Meanwhile a firewall is in the place of the data plane: no socket would be a reset."""
     client = ours.getpeername()
     rule = f"type filter hook input priority 0; tcp dport {LOCAL[1]} drop"
-    nft(f"table ip still {{ chain input {{ {rule}; }} }}")
+    nft(f"table ip still {{ chain input {{ {rule}; }}; }}")
     try:
         tcp_repair.leave(ours)
         made = tcp_repair.begin(socket.AF_INET, 0)
