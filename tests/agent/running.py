@@ -88,7 +88,6 @@ class Running:
     """
 
     def __init__(self, *services: object, **parts: object) -> None:
-        self.migrated: list[tuple[str, str]] = []
         self.memory = Memory()
         self.tables = self.memory.tables()
         self.config = config(*services, **parts)  # type: ignore[arg-type]
@@ -121,6 +120,7 @@ class Running:
         self.most: int | None = -1
         self.reloads = 0
         self.sessions = Sessions()
+        self.migrations: list[tuple[str, str]] = []
         self.refusal = ""
         self.decided: list[bytes] = []
         self.watched: list[bool] = []
@@ -168,7 +168,9 @@ class Running:
         self.weights.append((server, weight))
 
     async def migrate(self, client: str, to: str) -> None:
-        self.migrated.append((client, to))
+        self.migrations.append((client, to))
+        if self.refusal:
+            raise IposError(self.refusal)
 
     async def examine(self) -> list[dict[str, Any]]:
         return [{"server": "s1", "back_address": "10.77.0.1", "answered": True, "findings": []}]

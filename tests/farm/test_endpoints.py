@@ -323,7 +323,7 @@ def test_100_mb_are_the_same_after_2000_migrations() -> None:
         for server in SERVERS:
             lab.place(server).app_cgroup.mkdir(parents=True, exist_ok=True)
             others = ",".join(one for one in SERVERS if one != server)
-            every = str(length // (moves + 150))
+            every = str(length // (moves * 3 // 2))
             stack.enter_context(echoing(farm, server, "--others", others, "--every", every))
         connection = stack.enter_context(connected(farm))
         before = given(farm)

@@ -246,9 +246,13 @@ def restore(
     windows = (block.snd_wl1, block.snd_wnd, max_window, block.rcv_wnd, rcv_wup)
     made.setsockopt(tcp, _WINDOW, _WINDOWS.pack(*windows))
     made.setsockopt(tcp, _QUEUE, _NONE)
-    # What is in the queues stays there; else both sides' queues would grow with each migration.
-    for force, size in zip((_SO_SNDBUFFORCE, _SO_RCVBUFFORCE), usual, strict=True):
-        made.setsockopt(socket.SOL_SOCKET, force, size // 2)  # the kernel doubles it
+    # What is in the queues stays there, and no more: else both would grow with each migration.
+    # The kernel doubles these numbers, and splits no segment while twice as much is queued.
+    for force, size, queue in (
+        (_SO_SNDBUFFORCE, usual[0], image.to_send),
+        (_SO_RCVBUFFORCE, usual[1], image.received),
+    ):
+        made.setsockopt(socket.SOL_SOCKET, force, max(size, len(queue)) // 2)
     made.setsockopt(socket.SOL_SOCKET, _SO_BUF_LOCK, 0)
 
 
