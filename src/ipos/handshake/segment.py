@@ -93,21 +93,8 @@ class Segment:
         Identification 0 is right for an atomic packet (RFC 6864 section 4.1). Of IPv6: hop limit
         64, and neither traffic class nor flow label.
         """
-        tcp = struct.pack(
-            "!HHIIHHHH",
-            self.source_port,
-            self.destination_port,
-            self.seq,
-            self.ack,
-            (TCP_HEADER + len(self.options)) // 4 << 12 | self.flags,
-            self.window,
-            0,
-            0,
-        )
-        tcp += self.options + self.data
         ends = self.source.packed + self.destination.packed
-        pseudo = ends + struct.pack("!BBH", 0, PROTOCOL_TCP, len(tcp))
-        tcp = tcp[:16] + checksum(pseudo + tcp).to_bytes(2, "big") + tcp[18:]
+        tcp = self.tcp(ends)
         if self.source.version == 6:
             return struct.pack("!IHBB", 6 << 28, len(tcp), PROTOCOL_TCP, TTL) + ends + tcp
         ip = struct.pack(
@@ -124,6 +111,26 @@ class Segment:
             self.destination.packed,
         )
         return ip[:10] + checksum(ip).to_bytes(2, "big") + ip[12:] + tcp
+
+    def tcp(self, ends: bytes) -> bytes:
+        """What is behind the IP header, with the checksum for these addresses, source first.
+
+        In the sum a pseudo-header of IPv6 (RFC 8200 section 8.1) is one of IPv4 with more address.
+        """
+        tcp = struct.pack(
+            "!HHIIHHHH",
+            self.source_port,
+            self.destination_port,
+            self.seq,
+            self.ack,
+            (TCP_HEADER + len(self.options)) // 4 << 12 | self.flags,
+            self.window,
+            0,
+            0,
+        )
+        tcp += self.options + self.data
+        pseudo = ends + struct.pack("!II", len(tcp), PROTOCOL_TCP)
+        return tcp[:16] + checksum(pseudo + tcp).to_bytes(2, "big") + tcp[18:]
 
 
 def checksum(data: bytes) -> int:

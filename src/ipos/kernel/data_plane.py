@@ -7,6 +7,7 @@ pins.
 
     load      objects -> pinned maps and programs, nothing on any hook yet
     attach    pinned programs -> hooks, and no hook that is not asked for; repeatable
+    extend    the programs of IPv6 beside those of IPv4, where a farm has an address of it
     upgrade   other programs of the same ABI under the links there are, connections untouched
     detach    everything off its hook and unpinned; leaves nothing behind
 
@@ -16,29 +17,26 @@ states its ABI as `const volatile __u32 ipos_abi`; programs and maps of one numb
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import ipos
-from ipos.kernel import build, families, hooks
+from ipos.kernel import build, hooks, loading
 from ipos.kernel.attachments import default_plan
 from ipos.kernel.hooks import Attachment, Hook, Link
-from ipos.kernel.libbpf import elf, syscall
+from ipos.kernel.libbpf import syscall
 from ipos.kernel.libbpf.errors import (
     AbiMismatch,
     AlreadyLoaded,
     AttachError,
     LoadError,
     NotLoaded,
-    PinError,
-    explain,
 )
 from ipos.kernel.libbpf.map_store import Map
-from ipos.kernel.libbpf.objects import BpfObject, ObjectMap
 from ipos.kernel.libbpf.syscall import MapType
+from ipos.kernel.loading import has_six
 from ipos.kernel.pins import (
     START_THE_AGENT,
     ensure_bpffs,
@@ -47,11 +45,6 @@ from ipos.kernel.pins import (
     pinned,
     remove_directory,
 )
-
-ABI_SYMBOL: Final = "ipos_abi"
-
-FREE_LISTS: Final = {"hold_free": "hold_pool"}
-"""Queues that start out holding every index of an array."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +94,11 @@ def load(
 ) -> Plane:
     """Load every .bpf.o of a directory and pin its maps and programs. Attaches nothing.
 
-    `map_sizes` gives maps by name another number of entries than their object says; IPv6's have
-    those of IPv4's. six: IPv6's programs, too. All of it or none: when anything is refused, nothing
-    stays pinned.
+    `map_sizes` gives maps by name another number of entries than their object says. All of it or
+    none: when anything is refused, nothing stays pinned. six: those of IPv6, too.
     """
     objects_dir, pin_dir = Path(objects_dir), Path(pin_dir)
-    paths, abi = _objects(objects_dir)
-    paths = [path for path in paths if six or not families.is_six(path)]
+    paths, abi = loading.objects(objects_dir, six=six)
     ensure_bpffs(pin_dir)
     if (pin_dir / "abi").exists():
         raise AlreadyLoaded(f"a data plane is loaded at {pin_dir}: upgrade it, or detach it first")
@@ -116,15 +107,37 @@ def load(
     make_directories(pin_dir)
     with locked(pin_dir):
         try:
-            _load_objects(paths, pin_dir, "progs", dict(map_sizes or {}))
-            _fill_free_lists(pin_dir)
-            families.join(pin_dir)
+            loading.load_objects(paths, pin_dir, "progs", dict(map_sizes or {}))
+            loading.fill_free_lists(pin_dir)
+            loading.join_families(pin_dir)
             build.remember(pin_dir, build.digest(objects_dir))
             _pin_abi(pin_dir, abi)
         except BaseException:
             remove_directory(pin_dir)
             raise
     return adopt(pin_dir)
+
+
+def extend(
+    objects_dir: Path | str, pin_dir: Path | str, map_sizes: Mapping[str, int] | None = None
+) -> None:
+    """Load the programs of IPv6 beside those of IPv4, which go on. Repeatable; attaches nothing.
+
+    Another ABI is refused. What is refused later leaves maps that the next call uses.
+    """
+    objects_dir, pin_dir = Path(objects_dir), Path(pin_dir)
+    if has_six(pin_dir):
+        return
+    paths, abi = loading.objects(objects_dir, six=True)
+    expect(pin_dir, abi)
+    with locked(pin_dir), _fresh_programs(pin_dir):
+        sixes = [path for path in paths if path.name.endswith(loading.SIX)]
+        if not sixes:
+            raise LoadError(f"there are no programs of IPv6 in {objects_dir}: make objects")
+        loading.load_objects(sixes, pin_dir, "progs-new", dict(map_sizes or {}))
+        for path in sorted((pin_dir / "progs-new").iterdir()):
+            path.rename(pin_dir / "progs" / path.name)
+        loading.join_families(pin_dir)
 
 
 def is_loaded(pin_dir: Path | str) -> bool:
@@ -179,30 +192,34 @@ def upgrade(objects_dir: Path | str, pin_dir: Path | str) -> Upgrade:
     loaded; programs that have not changed are left alone.
     """
     objects_dir, pin_dir = Path(objects_dir), Path(pin_dir)
-    paths, abi = _objects(objects_dir)
+    paths, abi = loading.objects(objects_dir, six=has_six(pin_dir))
     pinned = _read_abi(pin_dir)
     if abi != pinned:
         raise AbiMismatch(
             f"the data plane at {pin_dir} has ABI {pinned}, the programs in {objects_dir} have "
             f"ABI {abi}: drain this server, run `ipos detach`, and start it anew"
         )
-    six = families.has_six(pin_dir)
-    paths = [path for path in paths if six or not families.is_six(path)]
-    with locked(pin_dir):
-        _remove(pin_dir / "progs-new")  # of an upgrade that died
-        (pin_dir / "progs-new").mkdir()
-        try:
-            _load_objects(paths, pin_dir, "progs-new", {})
-            result = _compare(pin_dir)
-            if result.replaced:
-                hooks.replace(pin_dir, pin_dir / "progs-new", result.replaced)
-                for name in result.replaced:
-                    (pin_dir / "progs-new" / name).rename(pin_dir / "progs" / name)
-                families.join(pin_dir)
-            build.remember(pin_dir, build.digest(objects_dir))
-        finally:
-            _remove(pin_dir / "progs-new")
+    with locked(pin_dir), _fresh_programs(pin_dir):
+        loading.load_objects(paths, pin_dir, "progs-new", {})
+        result = _compare(pin_dir)
+        if result.replaced:
+            hooks.replace(pin_dir, pin_dir / "progs-new", result.replaced)
+            for name in result.replaced:
+                (pin_dir / "progs-new" / name).rename(pin_dir / "progs" / name)
+        loading.join_families(pin_dir)
+        build.remember(pin_dir, build.digest(objects_dir))
     return result
+
+
+@contextmanager
+def _fresh_programs(pin_dir: Path) -> Iterator[None]:
+    """A directory `progs-new` of pins, which is gone afterwards."""
+    _remove(pin_dir / "progs-new")  # of an upgrade that died
+    (pin_dir / "progs-new").mkdir()
+    try:
+        yield
+    finally:
+        _remove(pin_dir / "progs-new")
 
 
 def detach(pin_dir: Path | str) -> bool:
@@ -229,80 +246,11 @@ def program_fd(pin_dir: Path | str, name: str) -> int:
     return hooks.open_pin(Path(pin_dir) / "progs" / name, f"program {name}")
 
 
-def _objects(directory: Path) -> tuple[list[Path], int]:
-    """The object files of a directory, and the ABI number they agree on."""
-    paths = sorted(directory.glob("*.bpf.o"))
-    if not paths:
-        raise LoadError(f"there is no compiled data plane in {directory}: make objects")
-    numbers = {path: elf.read_u32(path.read_bytes(), ABI_SYMBOL) for path in paths}
-    stated = {number for number in numbers.values() if number is not None}
-    if len(stated) > 1:
-        told = ", ".join(f"{p.name} {n}" for p, n in numbers.items() if n is not None)
-        raise AbiMismatch(f"the objects in {directory} are of several ABIs ({told}): make objects")
-    if not stated:
-        raise LoadError(f"no object in {directory} defines {ABI_SYMBOL}, its ABI number")
-    return paths, stated.pop()
-
-
-def _load_objects(
-    paths: Sequence[Path], pin_dir: Path, programs: str, map_sizes: Mapping[str, int]
-) -> None:
-    """Load objects one after the other and pin what is new; maps of one name become one map."""
-    with ExitStack() as stack:
-        objects = [stack.enter_context(BpfObject(path)) for path in paths]
-        known = {name for o in objects for name, m in o.maps.items() if not m.internal}
-        unknown = sorted(set(map_sizes) - known)
-        map_sizes = {f"{name}6": size for name, size in map_sizes.items()} | dict(map_sizes)
-        if unknown:
-            raise LoadError(f"no object has a map called {', '.join(unknown)}, to be sized")
-        for bpf_object in objects:
-            fresh = [
-                declared
-                for declared in bpf_object.maps.values()
-                if not declared.internal and not _share(declared, bpf_object, pin_dir, map_sizes)
-            ]
-            bpf_object.load()
-            for declared in fresh:
-                _pin(declared.fd, pin_dir / "maps" / declared.name)
-            for name in bpf_object.programs:
-                _pin(bpf_object.program_fd(name), pin_dir / programs / name)
-
-
-def _share(
-    declared: ObjectMap, user: BpfObject, pin_dir: Path, map_sizes: Mapping[str, int]
-) -> bool:
-    """Use the pinned map of this name when there is one; else size the one to be created."""
-    path = pin_dir / "maps" / declared.name
-    if not path.exists():
-        if declared.name in map_sizes:
-            declared.max_entries = map_sizes[declared.name]
-        return False
-    with Map.open(path) as pinned:
-        shape = (pinned.info.type, pinned.key_size, pinned.value_size)
-        if shape != declared.shape:
-            raise AbiMismatch(
-                f"{user.path.name} has map {declared.name} as (type, key size, value size) "
-                f"{declared.shape}, pinned at {path} is {shape}: objects of one ABI number must "
-                "agree; drain this server, run `ipos detach`, and start it anew"
-            )
-        declared.reuse(pinned.fd)
-    return True
-
-
-def _fill_free_lists(pin_dir: Path) -> None:
-    for queue, array in FREE_LISTS.items():
-        if not (pin_dir / "maps" / queue).exists():
-            continue
-        with open_map(pin_dir, queue) as free, open_map(pin_dir, array) as pool:
-            indexes = range(min(pool.max_entries, free.max_entries))
-            free.push_all(b"".join(each.to_bytes(free.value_size, "little") for each in indexes))
-
-
 def _pin_abi(pin_dir: Path, abi: int) -> None:
     fd = syscall.map_create(MapType.ARRAY, 4, 4, 1, "ipos_abi")
     try:
         syscall.map_update(fd, bytes(4), abi.to_bytes(4, "little"))
-        _pin(fd, pin_dir / "abi")
+        loading.pin(fd, pin_dir / "abi")
     finally:
         os.close(fd)
 
@@ -312,14 +260,6 @@ def _read_abi(pin_dir: Path) -> int:
         raise NotLoaded(f"no data plane is loaded at {pin_dir}: {START_THE_AGENT}")
     with Map.open(pin_dir / "abi") as number:
         return int.from_bytes(number.get(bytes(4)) or b"", "little")
-
-
-def _pin(fd: int, path: Path) -> None:
-    try:
-        syscall.pin(fd, path)
-    except OSError as error:
-        number = error.errno or 0
-        raise PinError(f"cannot pin at {path}: {explain(number)}", number) from error
 
 
 def _program(path: Path) -> Program:
@@ -374,6 +314,8 @@ __all__ = [
     "detach",
     "expect",
     "expect_free",
+    "extend",
+    "has_six",
     "is_loaded",
     "load",
     "objects_directory",
