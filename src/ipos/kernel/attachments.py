@@ -1,21 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which programs a server needs on which of its interfaces."""
+"""Which programs a server needs on which hooks."""
 
 import errno
 import socket
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from ipos.kernel.hooks import Attachment, Hook
 from ipos.kernel.libbpf.errors import AttachError
-
-_SIX: Final = {
-    Hook.SOCKOPS: Hook.SOCKOPS6,
-    Hook.INGRESS: Hook.INGRESS6,
-    Hook.EGRESS: Hook.EGRESS6,
-}
 
 
 def default_plan(
@@ -41,18 +33,18 @@ def default_plan(
     front, back = interface_index(front), interface_index(back)
     plan = [] if cgroup is None else [Attachment(Hook.SOCKOPS, cgroup=Path(cgroup))]
     plan += [Attachment(Hook.LOOKUP)] if lookup else []
-    found = (front, back, own_front, *more)
-    for ifindex in dict.fromkeys(index for index in found if index):
+    found = [index for index in dict.fromkeys((front, back, own_front, *more)) if index]
+    for ifindex in found:
         plan += [Attachment(Hook.INGRESS, ifindex), Attachment(Hook.XDP, ifindex)]
     plan += [Attachment(Hook.OWN, interface_index("lo"))] if own_front else []
     fronts = dict.fromkeys((front, *more))
     plan += [Attachment(Hook.QUIC, index) for index in fronts if quic]
     plan += [Attachment(Hook.EGRESS, index) for index in fronts]
-    return plan + [_of_six(each) for each in plan if each.hook in _SIX] if six else plan
-
-
-def _of_six(attachment: Attachment) -> Attachment:
-    return replace(attachment, hook=_SIX[attachment.hook])
+    if six:
+        plan += [] if cgroup is None else [Attachment(Hook.SOCKOPS6, cgroup=Path(cgroup))]
+        plan += [Attachment(Hook.INGRESS6, ifindex) for ifindex in found]
+        plan += [Attachment(Hook.EGRESS6, index) for index in fronts]
+    return plan
 
 
 def interface_index(interface: int | str) -> int:

@@ -21,11 +21,7 @@ from ipos.kernel.libbpf.objects import xdp_program_id
 
 
 class Hook(StrEnum):
-    """Where a program runs. Its program is called `ipos_` and the hook's name.
-
-    IPv6's have a 6 behind theirs. On an interface they come before IPv4's, which says the last word
-    of every packet. XDP has one place: IPv4's program gives on what is IPv6's (`families_xdp`).
-    """
+    """Where a program runs. Its program is called `ipos_` and the hook's name."""
 
     SOCKOPS = "sockops"
     SOCKOPS6 = "sockops6"
@@ -60,7 +56,6 @@ _ATTACH_TYPE: Final = {
     Hook.XDP: syscall.ATTACH_XDP,
 }
 _ORDER: Final = list(Hook)
-"""In which hooks are taken. What is attached to an interface comes before what is there."""
 BOX_HOOKS: Final = (Hook.BOX_OUT, Hook.BOX_IN)
 """Of containers: `ipos.kernel.box_hooks` puts programs there, and no plan names them."""
 _NAMESPACE: Final = Path("/proc/thread-self/ns/net")
