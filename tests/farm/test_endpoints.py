@@ -305,7 +305,7 @@ def echo(farm: Farm, server: str, over: threading.Event, seed: int) -> int:
     return count
 
 
-def test_a_back_lan_that_loses_doubles_and_delays_frames(farm: Farm) -> None:
+def test_a_back_lan_that_loses_doubles_and_delays_frames() -> None:
     unruly(200, STEPS[1:2], 4)
 
 
