@@ -26,6 +26,7 @@ from ipos.kernel.libbpf import syscall
 from ipos.kernel.libbpf.map_store import Map
 from ipos.kernel.libbpf.objects import BpfObject
 from ipos.lab import Lab, namespaces
+from ipos.lab.places import Place
 from ipos.lab.plan import BACK_LAN, SWITCH
 from tests.support.plane import compile_objects
 
@@ -101,8 +102,7 @@ class _Late(threading.Thread):
 def unruly_back(lab: Lab, lose: int, twice: int, late: int, seed: int) -> Iterator[None]:
     """Percent of the frames to each server on back."""
     with ExitStack() as stack:
-        place = stack.enter_context(namespaces.entered(lab.place(SWITCH).namespace))
-        assert place is None
+        stack.enter_context(namespaces.entered(Place(lab.name, SWITCH).namespace))
         directory = Path(stack.enter_context(TemporaryDirectory()))
         compile_objects(directory, header=_HEAD, unruly=_SOURCE)
         program = stack.enter_context(BpfObject(directory / "unruly.bpf.o"))
@@ -118,7 +118,7 @@ def unruly_back(lab: Lab, lose: int, twice: int, late: int, seed: int) -> Iterat
         ]
         for number, port in enumerate(ports):
             (index,) = netlink.link_lookup(ifname=port)
-            netlink.link("add", ifname=f"late{number}", kind="dummy")
+            netlink.link("add", ifname=f"late{number}", kind="veth", peer=f"end{number}")
             (where,) = netlink.link_lookup(ifname=f"late{number}")
             stack.callback(netlink.link, "del", index=where)
             netlink.link("set", index=where, state="up")
