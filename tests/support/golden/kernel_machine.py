@@ -272,7 +272,7 @@ def kernel_machine(family: int = 4) -> Iterator[KernelMachine]:
     """The data plane loaded and its interfaces made; all gone afterwards. family: whose programs
     run.
     """
-    name = f"golden{os.getpid()}"
+    name = f"golden{family}-{os.getpid()}"
     netns.create(name)
     try:
         netns.pushns(name)
