@@ -14,7 +14,7 @@
 /* The same of protocols 3 and 4, whose service address has 16 bytes. */
 #define IPOS_HEADER6_LEN 32
 #define IPOS_CONNECTION6_LEN 158
-#define IPOS_TRAILER6_LEN 32
+#define IPOS_TRAILER6_LEN 36
 /* a frame with a time is believed so long before and after */
 #define IPOS_FRAME_LIFE_S 5
 /* bytes of a payload that the tag of a type 2 covers; IPOS_CHUNK */
@@ -149,6 +149,9 @@ struct ipos_trailer { /* after types 3, 4, 6, 7 */
 	__u16 service_port;
 	__u16 reason;
 	__u32 iss;
+#if IPOS_FAMILY == 6
+	__u32 spare; /* a NIC may write a checksum here, see notice_beside() */
+#endif
 	__u8 tag[8];
 } __attribute__((packed));
 

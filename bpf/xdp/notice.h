@@ -106,6 +106,9 @@ IPOS_INLINE int back_notice(struct xdp_md *ctx, struct ipos_settings *set, struc
 
 	if (bpf_xdp_load_bytes(ctx, s->l2 + HEADER_LEN, trailer, TRAILER_LEN))
 		return drop(COUNT_DROP_FRAME_SHORT);
+#if IPOS_FAMILY == 6
+	trailer->spare = 0;
+#endif
 	__builtin_memcpy(&sent, trailer->tag, IPOS_TAG_LEN);
 	notice_macs(w, from->to_all ? everybody : set->back_mac, from->mac);
 	if (!tag_right(set, w, NOTICE_TAGGED, sent))

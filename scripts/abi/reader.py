@@ -60,6 +60,7 @@ _STRUCT = re.compile(
     r"(?:(?P<packed>__attribute__\(\(packed\)\))|(?P<aligned>IPOS_ALIGNED))?\s*;",
     re.DOTALL | re.MULTILINE,
 )
+_ONLY_SIX = re.compile(r"^#if IPOS_FAMILY == 6\n(.*?)^#endif\n", re.DOTALL | re.MULTILINE)
 _ROW = re.compile(r"\bX\(\s*(\d+)\s*,\s*(\w+)\s*,\s*\"([^\"]*)\"\s*\)")
 _MEMBER = re.compile(r"(?P<type>struct\s+\w+|\w+)\s+(?P<names>[^;]+);(?P<rest>[^\n]*)")
 _DECLARATOR = re.compile(r"^(\w+)\s*(?:\[(\w+)\])?$")
@@ -195,7 +196,7 @@ def _enumerators(tag: str, body: str) -> dict[str, int]:
 def _struct(
     match: re.Match[str], constants: Mapping[str, int], known: Mapping[str, Struct], family: str
 ) -> Struct:
-    tag, body = match["tag"], match["body"]
+    tag, body = match["tag"], _ONLY_SIX.sub(r"\1" if family else "", match["body"])
     opening = re.match(r"[ \t]*/\*(.*?)\*/", body, re.DOTALL)
     # Comments of more lines belong to the member they begin at: join them before splitting.
     joined = _COMMENT.sub(lambda found: " ".join(found[0].replace("\n *", "\n").split()), body)

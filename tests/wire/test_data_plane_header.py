@@ -20,6 +20,7 @@ from ipos.wire.packets import (
     PROBE,
     STATE,
     TRAILER,
+    TRAILER6,
 )
 
 
@@ -45,7 +46,7 @@ def test_the_same_places(ours: Layout[Any], struct: str) -> None:
 
 @pytest.mark.parametrize(
     ("ours", "struct"),
-    [(TRAILER.of_six(), "ipos_trailer6"), (LOCATED.of_six(), "ipos_located6")],
+    [(TRAILER6, "ipos_trailer6"), (LOCATED.of_six(), "ipos_located6")],
 )
 def test_the_same_places_of_six(ours: Layout[Any], struct: str) -> None:
     test_the_same_places(ours, struct)

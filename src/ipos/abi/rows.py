@@ -668,6 +668,7 @@ class Trailer6:
     service_port: int = 0
     reason: int = 0
     iss: int = 0
+    spare: int = 0
     tag: bytes = bytes(8)
 
 

@@ -113,23 +113,40 @@ class Layout(Generic[T]):
         self.rows = tuple(sorted(rows, key=lambda row: row.at.offset))
         self._require_every_byte_once()
 
-    def of_six(self) -> Layout[T]:
-        """The same with 16 bytes for each ``Address``: what follows it moves by 12."""
+    def of_six(self, spare: At | None = None) -> Layout[T]:
+        """The same with 16 bytes for each ``Address``: what follows it moves by 12.
+
+        ``spare``: bytes that are there in IPv6's alone and say nothing.
+        """
         wide = Layout.__new__(Layout)
         grown = sorted(row.at.offset for row in self.fields if row.kind == Address)
 
         def moved(row: Row) -> Row:
             more = _MORE * sum(offset < row.at.offset for offset in grown)
-            size = row.at.size + _MORE * (row.kind == Address)
-            return replace(row, at=replace(row.at, offset=row.at.offset + more, size=size))
+            size, offset = row.at.size + _MORE * (row.kind == Address), row.at.offset + more
+            if spare is not None and offset >= spare.offset:
+                offset += spare.size
+            return replace(row, at=replace(row.at, offset=offset, size=size))
 
         wide.value_type, wide.size = self.value_type, self.size + _MORE * len(grown)
         wide.fields = tuple(map(moved, self.fields))
         wide._zero = tuple(map(moved, self._zero))
         wide._computed = {name: moved(row) for name, row in self._computed.items()}
         wide.rows = tuple(map(moved, self.rows))
+        if spare is not None:
+            wide.size += spare.size
+            wide._computed["spare"] = Row("spare", spare, bytes)
+            rows = (*wide.rows, wide._computed["spare"])
+            wide.rows = tuple(sorted(rows, key=lambda row: row.at.offset))
         wide._require_every_byte_once()
         return wide
+
+    def without_spare(self, raw: bytes) -> bytes:
+        """The bytes with zeros where something may stand that says nothing."""
+        spare = self._computed.get("spare")
+        if spare is None:
+            return raw
+        return raw[: spare.at.offset] + bytes(spare.at.size) + raw[spare.at.end :]
 
     def place(self, name: str) -> At:
         """Where the field of this name lies."""

@@ -233,6 +233,7 @@ CONNECTION_INFORMATION = Layout(ConnectionPacket, 6)
 CONNECTION_INFORMATION6 = CONNECTION_INFORMATION.of_six()
 FLOW_OFFER = Layout(FlowOffer, 14, computed={"tag": At(6, TAG_SIZE)})
 TRAILER = Layout(NoticePacket, 20, computed={"tag": At(12, TAG_SIZE)})
+TRAILER6 = TRAILER.of_six(spare=At(24, 4))
 PROBE = Layout(ProbePacket, 20, computed={"tag": At(12, TAG_SIZE)})
 LEARNED = Layout(LearnedPacket, 20, computed={"tag": At(12, TAG_SIZE)})
 LOCATED = Layout(LocatedPacket, 28, computed={"tag": At(20, TAG_SIZE)})
@@ -272,7 +273,7 @@ SHAPES = (
     Shape("Located", frozenset({PacketType.LOCATED}), LOCATED, ends=True),
     Shape("Numbers of a server", frozenset({PacketType.STATE}), STATE),
 )
-_LAYOUTS6 = {shape.title: shape.layout.of_six() for shape in SHAPES}
+_LAYOUTS6 = {shape.title: shape.layout.of_six() for shape in SHAPES} | {"Trailer": TRAILER6}
 _SHAPES = {each: shape for shape in SHAPES for each in shape.types}
 _SHAPE_OF: dict[type, Shape] = {shape.layout.value_type: shape for shape in SHAPES}
 
@@ -370,7 +371,7 @@ def _decode_shaped(
     shape = _SHAPES[header.type]
     layout = shape.of(header)
     base, at = cursor.offset, layout.place("tag").offset
-    raw = layout.take(cursor)
+    raw = layout.without_spare(layout.take(cursor))
     expected = tag(key, head + raw[:at] + (ends if shape.ends else b""))
     verify(key, raw[at:], expected, base + at)
     packet: Packet = layout.decode(raw, base, header=header)

@@ -70,9 +70,10 @@ def test_type_4_is_what_the_contract_says(vlan: int, authenticate: bool) -> None
     assert head[4:14] == struct.pack("!H4sHBB", 40_000, bytes((203, 0, 113, 2)), 8080, 4, 3)
     assert head[16:] == CLIENT.packed
     assert checksum(head) == 0
-    assert trailer[:24] == SERVICE.packed + struct.pack("!HHI", 80, 0, 77)
-    expected = siphash64(FRAME_KEY, head + trailer[:24]) if authenticate else 0
-    assert trailer[24:] == expected.to_bytes(8, "little")
+    assert trailer[:28] == SERVICE.packed + struct.pack("!HHII", 80, 0, 77, 0)
+    covered = head + trailer[:28] + FIRST_MAC + BACK_MAC
+    expected = siphash64(FRAME_KEY, covered) if authenticate else 0
+    assert trailer[28:] == expected.to_bytes(8, "little")
 
 
 def test_questions_of_both_families_go_together() -> None:
