@@ -15,7 +15,7 @@ from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6NDOptDstLLAddr
 from scapy.layers.l2 import Ether
 
 from ipos.kernel import data_plane
-from ipos.lab import Lab, Settings, faults, pattern
+from ipos.lab import Lab, Settings, cgroups, faults, pattern
 from tests.farm.alternation import in_turn
 from tests.farm.wire import capturing
 from tests.support.farm import (
@@ -248,10 +248,12 @@ def test_a_farm_without_ipv6_loads_none_until_a_server_lists_an_address() -> Non
         for server, file in files.items():
             file.write_text(whole[server].replace(f', "{farm.address(server)}"', ""))
             assert file.read_text() != whole[server]
-            farm.run(server, "ipos", "detach") if server == "" else None
         four = Farm(lab)
+        for server in files:  # both: one that has an address tells the other
+            cgroups.end(lab.place(server).agent_cgroup)
+            farm.run(server, "ipos", "detach")
         for server in files:
-            _begin_anew(farm, server)
+            lab.start_agent(server)
         assert not any(data_plane.has_six(four.tables[one].directory.parent) for one in files)
         files["s2"].write_text(whole["s2"])
         farm.run("s2", "ipos", "reload")
@@ -265,16 +267,6 @@ def test_a_farm_without_ipv6_loads_none_until_a_server_lists_an_address() -> Non
             return served == {"s1", "s2"}
 
         wait_until("both servers answer", asked, 20)
-
-
-def _begin_anew(farm: Farm, server: str) -> None:
-    """Take a server's data plane away, and start its agent."""
-    from ipos.lab import cgroups
-
-    cgroups.end(farm.lab.place(server).agent_cgroup)
-    farm.run(server, "ipos", "detach")
-    farm.lab.start_agent(server)
-    farm.__dict__.pop("tables", None)
 
 
 def test_sockets_are_of_ipv6(farm: Farm) -> None:

@@ -153,6 +153,7 @@ def notice(kind: int, reason: int = 0, *, by: str = p.MAC2, to: str = p.BACK,
     body = header(kind, endpoint) + IPv6Address(SERVICE).packed
     body += struct.pack("!HHI", p.WEB, reason, ISS)
     ends = bytes.fromhex((to + by).replace(":", ""))
+    body += bytes(4)  # spare
     return p.on_back(body + p.tag64(body + ends), to, by)
 
 
