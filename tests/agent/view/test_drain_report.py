@@ -10,6 +10,7 @@ from ipos.abi.rows import ServerState
 from ipos.agent.heartbeat.message import Leaving
 from ipos.agent.snapshot.snapshot import Held
 from ipos.agent.view.drain_report import NoSuchReport, drain_report, only_server_of
+from ipos.agent.view.rules_in_force import route_list
 from ipos.agent.view.table_views import View, service_list
 from ipos.cli.drain import _seconds, _sentence
 from ipos.config.schema import Pool, Route
@@ -90,6 +91,7 @@ def test_a_spawned_program_keeps_no_server_from_draining() -> None:
     pool = running.tables.pools.get(0)
     assert pool is not None
     running.tables.pools.put(0, dataclasses.replace(pool, candidates=()))
+    assert route_list(running.view()) == []
     assert service_list(running.view()) == [], "ports that nobody uses are not shown"
 
 

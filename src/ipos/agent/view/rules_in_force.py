@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from ipos.abi import rows
 from ipos.agent.rows.url_reader import installed, pool_of_service
 from ipos.agent.view.table_views import View
+from ipos.config.slots import is_slot
 from ipos.errors import IposError
 from ipos.selection.urlmap import Rule, fits, match, rank
 from ipos.selection.urlpath import normal_path
@@ -140,6 +141,8 @@ def route_list(view: View) -> list[dict[str, Any]]:
             if pool not in pools:
                 pools[pool] = pool_label(view, pool), pool_servers(view, pool, names)
             label, servers = pools[pool]
+            if is_slot(name) and not servers:  # nothing is spawned there
+                continue
             found.append(
                 {
                     "route": rule.number if rule else None,
