@@ -92,9 +92,10 @@ IPOS_APART int reset_kernel(struct __sk_buff *skb, const struct ipos_settings *s
 
 /*
  * Sends a notice out of a frame without payload, and puts that frame back as it was.
- * On egress its checksum may be one that a NIC finishes later: at bytes 50 and 51, or 70 and 71 of
- * IPv6, which in the notice are padding, or the trailer's spare bytes.  A VLAN tag inside would
- * put the notice's own tag there: it goes beside, from where it is put in front of the checksum's place.
+ * On egress its checksum may be one that a NIC finishes later: at bytes 50 and 51, or 70 and 71
+ * of IPv6, which in the notice are padding, or the trailer's spare bytes.  A VLAN tag inside
+ * would put the notice's own tag there: it goes beside, from where it is put in front of the
+ * checksum's place.
  */
 IPOS_APART int notice_beside(struct __sk_buff *skb, const struct ipos_settings *set,
 			     struct ipos_scratch *w, const struct ipos_tuple *t,
