@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
-from ipos.handshake.segment import Flag, Segment
+from ipos.handshake.segment import Address, Flag, Segment
 from native.values import Socket, SocketState
 from tests.support.golden import packets as golden
 from tests.support.golden.machine import LISTENER
@@ -143,7 +142,7 @@ def _ours(kernel: Kernel, seq: int, flags: Flag, data: bytes) -> Segment:
 
 
 def _segment(
-    source: IPv4Address, source_port: int, destination: IPv4Address, destination_port: int,
+    source: Address, source_port: int, destination: Address, destination_port: int,
     seq: int, ack: int, flags: Flag, data: bytes,
 ) -> Segment:  # fmt: skip
     return Segment(

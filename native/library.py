@@ -19,7 +19,7 @@ import struct
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from ipos.abi.layout import constant, header, layout
 from native.binding import NativeError, Store, library, maps
@@ -56,14 +56,14 @@ class Node:
         if not handle:
             raise NativeError("no memory for a node")
         self.handle: int | None = handle
-        self.sizes = {name: shape.max_entries for name, shape in maps(self.family).items()} | dict(
-            sizes or {}
-        )
+        declared = maps(family)
+        asked = {self._named(name): entries for name, entries in (sizes or {}).items()}
+        if family == 6:  # what only IPv4's programs have
+            asked = {name: asked[name] for name in asked.keys() & declared.keys()}
+        self.sizes = {name: shape.max_entries for name, shape in declared.items()} | asked
         self._sockets: tuple[Socket, ...] = ()
-        for name, entries in (sizes or {}).items():
-            if self.library.ipos_map_resize(
-                handle, maps(self.family)[self._named(name)].index, entries
-            ):
+        for name, entries in asked.items():
+            if self.library.ipos_map_resize(handle, declared[name].index, entries):
                 raise NativeError(f"map {name} cannot have {entries} entries")
         free = self.store("hold_free")
         for index in range(min(self.sizes["hold_free"], self.sizes["hold_pool"])):
@@ -142,7 +142,8 @@ class Node:
     @sockets.setter
     def sockets(self, sockets: Sequence[Socket]) -> None:
         """All sockets of the node's kernel, at most 64."""
-        raw = (SOCKETS[self.family] * len(sockets))(*(raw_socket(s, self.family) for s in sockets))
+        made: Any = SOCKETS[self.family] * len(sockets)
+        raw = made(*(raw_socket(socket, self.family) for socket in sockets))
         if self.library.ipos_node_sockets(self.handle, raw, len(sockets)):
             raise NativeError(f"a node has at most 64 sockets, not {len(sockets)}")
         self._sockets = tuple(sockets)

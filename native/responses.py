@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ipos.abi.layout import constant, layout
-from native.library import Node, library
+from native.binding import library
+from native.library import Node
 
 
 def answer(node: Node, endpoint: Mapping[str, Any], pieces: Iterable[bytes]) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from ipos.abi.layout import constant
+from ipos.abi.layout import constant, layout
 from ipos.kernel.libbpf import Map
 
+_MIX: Final = 0x9E3779B97F4A7C15
 BITS: Final = 16
 SLOTS: Final = constant("IPOS_ROLES")
 ROLES: Final[Mapping[str, int]] = {
@@ -25,12 +26,29 @@ ROLES: Final[Mapping[str, int]] = {
 """What the rows of a map are counted as."""
 
 
-def slot(key: bytes) -> int:
-    """Where the connection of this `struct ipos_tuple` is counted."""
+def mix(key: bytes) -> int:
+    """A number of 64 bits for a `struct ipos_tuple`, or `ipos_tuple6`, of 40 bytes."""
+    if len(key) == layout("ipos_tuple6").size:
+        return _mix6(key)
     client, service = (int.from_bytes(key[at : at + 4], sys.byteorder) for at in (0, 4))
     ports = [int.from_bytes(key[at : at + 2], sys.byteorder) for at in (8, 10)]
-    mix = (client << 32 | ports[0] << 16 | ports[1]) ^ service
-    return (mix * 0x9E3779B97F4A7C15 % 2**64 >> 46) % SLOTS
+    return ((client << 32 | ports[0] << 16 | ports[1]) ^ service) * _MIX % 2**64
+
+
+def _mix6(key: bytes) -> int:
+    client, near, service, host = (
+        int.from_bytes(key[at : at + 8], sys.byteorder) for at in (0, 8, 16, 24)
+    )
+    ports = [int.from_bytes(key[at : at + 2], sys.byteorder) for at in (32, 34)]
+    mixed = client * _MIX % 2**64 ^ near
+    mixed = (mixed ^ mixed >> 32) * _MIX % 2**64 ^ host ^ service >> 32
+    mixed = mixed ^ mixed >> 32 ^ (ports[0] << 16 | ports[1]) << 24
+    return mixed * _MIX % 2**64
+
+
+def slot(key: bytes) -> int:
+    """Where the connection of this tuple is counted."""
+    return (mix(key) >> 46) % SLOTS
 
 
 def count(word: int, name: str) -> int:

@@ -4,7 +4,7 @@
 import ctypes
 from typing import Any, Final
 
-from native.values import NOWHERE, Sent, Socket, ends
+from native.values import Sent, Socket
 
 _INWARD, _PEER, _NEIGHBOUR = 1, 2, 3  # enum native_way
 
@@ -203,6 +203,6 @@ def raw_socket(socket: Socket, family: int) -> RawSocket | RawSocket6:
     )
     # c_char arrays end at a zero byte when they are assigned; addresses do not.
     width = 4 if family == 4 else 16
-    addresses = (one.packed if one != NOWHERE else bytes(width) for one in ends(socket))
+    addresses = (one.packed.rjust(width, b"\0") for one in (socket.client, socket.service))
     ctypes.memmove(ctypes.addressof(raw), b"".join(addresses), 2 * width)
     return raw

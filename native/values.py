@@ -75,10 +75,6 @@ class Socket:
     netns: int = -1  # the id of the network namespace that it is in; -1: the node's own
 
 
-def ends(socket: Socket) -> tuple[Address, Address]:
-    return socket.client, socket.service
-
-
 @dataclass(frozen=True, slots=True)
 class Sent:
     """A frame that left the node; `inward`: into its own kernel, at that interface's ingress.

@@ -13,7 +13,7 @@
 #define IPOS_FAMILY 4
 #endif
 
-/* Wire bytes.  No struct of ours is aligned by more than what a longest-prefix key has before it. */
+/* Wire bytes, aligned by no more than what a longest-prefix key has before them. */
 typedef unsigned __int128 ipos_ip6 __attribute__((aligned(4)));
 
 #if IPOS_FAMILY == 6

@@ -170,8 +170,8 @@ enum ipos_arp { /* what answers on front when a neighbour asks for the address *
 #define IPOS_GATE_PORTS 8192	 /* bytes with a bit for every port */
 #define IPOS_GATE_ADDRESSES 1024 /* bytes with a bit for 2^13 kinds of address */
 /*
- * An address * this >> 19 is its kind, modulo 2^32.  Of IPv6 the four words of the address, exclusive
- * or, are taken for one.
+ * An address * this >> 19 is its kind, modulo 2^32.  Of IPv6 the exclusive or of its four words is
+ * taken for one.
  */
 #define IPOS_GATE_MIX 0x9e3779b1U
 
@@ -390,21 +390,6 @@ struct ipos_session_value {
  */
 struct ipos_slots {
 	__u16 servers[IPOS_SLOTS_BLOCK]; /* index in `servers`; 0: none that is known */
-};
-
-/* ---- members: whose frames on back are believed ---- */
-
-struct ipos_mac {      /* map `members`: the address of its back interface */
-	__u8 bytes[8]; /* six of the address, two zero */
-};
-
-struct ipos_member {
-	__u16 server; /* index in `servers` */
-	__u16 zero;
-};
-
-struct ipos_identity { /* map `identities`: by which IPv6 frames and rows name a server */
-	__be32 address;
 };
 
 #endif /* IPOS_ABI_CONFIG_H */

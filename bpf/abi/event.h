@@ -276,8 +276,7 @@ struct ipos_decision { /* ring `decisions` */
 	X(242, DROP_ND_ELSEWHERE, \
 	  "neighbour solicitations on front for a service address that another server holds") \
 	X(243, DROP_ND_AWAY, \
-	  "neighbour solicitations not answered: this server was away, and another may hold the " \
-	  "address") \
+	  "neighbour solicitations not answered: this server was away, as for DROP_ARP_AWAY") \
 	X(228, START_AWAITED, "times that a request began or went on to wait for its application")
 
 #define IPOS_COUNTERS_MAX 256

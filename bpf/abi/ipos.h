@@ -13,6 +13,7 @@
 #include "abi/verdict.h"
 #include "abi/wire.h"
 #include "abi/config.h"
+#include "abi/member.h"
 #include "abi/heard.h"
 #include "abi/request.h"
 #include "abi/connection.h"

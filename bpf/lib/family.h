@@ -153,7 +153,7 @@ IPOS_INLINE void ip_resize(ip_header *ip, __u32 ip_len)
 	ip->payload_len = bpf_htons(ip_len - IP_LEN);
 }
 
-/* A header before TCP, for a packet of so many bytes. */
+/* The IP header of a TCP packet of so many bytes. */
 IPOS_INLINE void ip_write(ip_header *ip, ipos_ip from, ipos_ip to, __u32 ip_len)
 {
 	__be32 *word = (void *)ip;
@@ -217,7 +217,8 @@ IPOS_INLINE void ip_write(ip_header *ip, ipos_ip from, ipos_ip to, __u32 ip_len)
 
 IPOS_INLINE __u64 sum_pseudo(ipos_ip source, ipos_ip destination, __u32 tcp_bytes)
 {
-	return address_sum(source) + address_sum(destination) + bpf_htons(IPPROTO_TCP) + bpf_htons(tcp_bytes);
+	return address_sum(source) + address_sum(destination) + bpf_htons(IPPROTO_TCP) +
+	       bpf_htons(tcp_bytes);
 }
 
 /* ---- sockets -------------------------------------------------------------------------------- */

@@ -284,8 +284,8 @@ struct notice {
 #define PROBE_TAGGED (offsetof(struct ipos_probe, tag))
 
 /*
- * The first `bytes` of a frame being built, from our header on, become those of w->words.  IPv6's are
- * so many that they are copied one word after another: a compiler would have them all on the stack.
+ * The first `bytes` of a frame being built, from our header on, become those of w->words.  IPv6's
+ * are so many that they are copied one after another: a compiler would have all on the stack.
  */
 IPOS_INLINE void words_take(struct ipos_scratch *w, const void *h, __u32 bytes)
 {

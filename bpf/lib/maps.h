@@ -215,8 +215,8 @@ struct ipos_scratch {
 	struct ipos_forward forward;
 	struct reading reading;
 #if IPOS_FAMILY == 6
-	struct segment segment;	   /* the packet at hand: the stack has no room for it */
-	__u64 arrived[12];	   /* one that comes in a frame */
+	struct segment segment; /* the packet at hand: the stack has no room for it */
+	__u64 arrived[12];	/* one that comes in a frame */
 #endif
 	__u64 now;		   /* when request_place() was asked, boottime clock */
 	__u32 pool, rule;	   /* what it has found */

@@ -134,8 +134,8 @@ IPOS_INLINE enum parsed parse_l2(void *data, void *end, __u16 ethertype, struct 
 /* Whether our kernel could find TCP behind a header of that kind. */
 IPOS_INLINE int is_extension(__u8 header)
 {
-	return header == IPPROTO_HOPOPTS || header == IPPROTO_ROUTING || header == IPPROTO_DSTOPTS ||
-	       header == IPPROTO_AH || header == IPPROTO_MH;
+	return header == IPPROTO_HOPOPTS || header == IPPROTO_ROUTING ||
+	       header == IPPROTO_DSTOPTS || header == IPPROTO_AH || header == IPPROTO_MH;
 }
 
 /* Of a packet that begins a fragment header at `at`. */
@@ -144,7 +144,7 @@ IPOS_INLINE enum parsed parse_fragment(const __u8 *at, const void *end)
 	if ((void *)(at + 1) > end)
 		return PARSED_FRAGMENT;
 	return *at == IPPROTO_TCP || *at == IPPROTO_FRAGMENT || is_extension(*at) ? PARSED_FRAGMENT
-										   : PARSED_OTHER;
+										  : PARSED_OTHER;
 }
 
 /*

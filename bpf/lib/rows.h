@@ -62,7 +62,7 @@ IPOS_INLINE int denied(ipos_ip ip)
 
 /*
  * The server that four bytes name in frames and rows of connections to `port`: the one that lists
- * them as its service address.  IPv6 has a table of its own for that.  Returns its index, 0 for none.
+ * them as its service address.  IPv6 has a table of its own for that.  Returns its index, or 0.
  */
 IPOS_INLINE __u16 server_named(__be32 name, __u16 port)
 {

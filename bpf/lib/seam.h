@@ -69,8 +69,8 @@
 #endif
 
 /*
- * A map whose rows have addresses, or a program: each family has its own, IPv6's with a 6 behind its
- * name.
+ * A map whose rows have addresses, or a program: each family has its own, IPv6's with a 6 behind
+ * its name.
  */
 #if IPOS_FAMILY == 6
 #define FAMILY(name) name##6

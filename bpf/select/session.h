@@ -282,8 +282,9 @@ IPOS_INLINE int session_choose(const struct ipos_scratch *w, const struct ipos_s
 			       const struct ipos_refusers *refused, struct choice *c)
 {
 	__u32 holder = server_named(ip, service->port);
-	int port = holder && session_lives(holder) ? session_port(service->listening, c->pool, holder)
-						   : 0;
+	int port = holder && session_lives(holder)
+			   ? session_port(service->listening, c->pool, holder)
+			   : 0;
 
 	if (!port) {
 		c->session = CHOICE_MOVED;

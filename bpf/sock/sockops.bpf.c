@@ -76,7 +76,7 @@ IPOS_INLINE void came(const struct ipos_tuple *t)
 		forward_delete(t, f->server);
 }
 
-#define INET6 10 /* AF_INET6 */
+#define INET6 10		 /* AF_INET6 */
 #define MAPPED bpf_htonl(0xffff) /* the third word of an IPv4 address in an IPv6 socket */
 
 /* The addresses of a socket, which may be the other family's: then 0. */

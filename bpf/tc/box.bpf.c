@@ -68,7 +68,8 @@ IPOS_INLINE int is_its_own(const struct ipos_tuple *t, const struct ipos_address
 
 	if (ep && ep->state != IPOS_EP_PENDING)
 		return ep->flags & IPOS_EP_BOXED && ep->box == box;
-	if (!ep && !bpf_map_lookup_elem(&FAMILY(temporary), t) && !bpf_map_lookup_elem(&FAMILY(left_behind), t))
+	if (!ep && !bpf_map_lookup_elem(&FAMILY(temporary), t) &&
+	    !bpf_map_lookup_elem(&FAMILY(left_behind), t))
 		return 0;
 	service = service_at(a->service);
 	return service && service->box == box;

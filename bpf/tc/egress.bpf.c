@@ -180,8 +180,7 @@ IPOS_APART int left_behind_says(struct __sk_buff *skb, struct ipos_settings *set
 	len = reply_header(w, &to, &r) & 63;
 	l2_write(w->saved + 32, front_mac_of(set, s->tuple.service_ip), w->saved, set->front_vlan,
 		 ETH_P_FAMILY);
-	ip_write((void *)w->saved + 32 + l2, s->tuple.client_ip, s->tuple.service_ip,
-		 IP_LEN + len);
+	ip_write((void *)w->saved + 32 + l2, s->tuple.client_ip, s->tuple.service_ip, IP_LEN + len);
 	l2 += IP_LEN;
 	if (len < sizeof(struct tcphdr))
 		return shot(COUNT_DROP_EMIT);
@@ -211,9 +210,8 @@ IPOS_INLINE int other_leaves(struct __sk_buff *skb, const struct ipos_settings *
 	return what == PARSED_ICMP ? neighbour_leaves(skb, s->l2) : PASS_OTHER;
 #else
 	(void)what;
-	return s->tuple.protocol == IPPROTO_UDP && set->flags & IPOS_FLOWS
-		       ? flow_leaves(skb, s->l2)
-		       : TC_ACT_OK;
+	return s->tuple.protocol == IPPROTO_UDP && set->flags & IPOS_FLOWS ? flow_leaves(skb, s->l2)
+									   : TC_ACT_OK;
 #endif
 }
 
@@ -243,8 +241,8 @@ IPOS_INLINE int egress_frame(struct __sk_buff *skb, struct ipos_settings *set,
 		return other_leaves(skb, set, s, what);
 	/* What a socket sends after its first bytes matters only where responses are read. */
 	if (likely((set->flags & (IPOS_ANSWERS_UNREAD | IPOS_CAPTURE)) == IPOS_ANSWERS_UNREAD) &&
-	    s->length && !(s->flags & (TCP_SYN | TCP_FIN | TCP_RST)) && skb->mark != IPOS_MARK_OURS &&
-	    !is_first_data(skb))
+	    s->length && !(s->flags & (TCP_SYN | TCP_FIN | TCP_RST)) &&
+	    skb->mark != IPOS_MARK_OURS && !is_first_data(skb))
 		return TC_ACT_OK;
 	ip = s->tuple.client_ip;
 	port = s->tuple.client_port;

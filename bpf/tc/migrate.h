@@ -71,8 +71,9 @@ IPOS_APART int waited(struct __sk_buff *skb, const struct ipos_settings *set,
 /* A first request that nobody could take is decided again, unless somebody may have it by now. */
 IPOS_APART int held_again(const struct ipos_tuple *t, const struct ipos_holding *h)
 {
-	return h->looked && !endpoint_of(t) && !bpf_map_lookup_elem(&FAMILY(forward), t) ? DECIDE_HELD
-										 : TC_ACT_SHOT;
+	return h->looked && !endpoint_of(t) && !bpf_map_lookup_elem(&FAMILY(forward), t)
+		       ? DECIDE_HELD
+		       : TC_ACT_SHOT;
 }
 
 /*

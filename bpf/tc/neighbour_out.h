@@ -8,7 +8,8 @@
 #include "lib/held_address.h"
 #include "lib/neighbour_packet.h"
 
-/* A packet of ICMPv6 leaves, whose IPv6 header is at `l2`: an advertisement may have to be dropped. */
+#if IPOS_FAMILY == 6
+/* ICMPv6 leaves, whose IPv6 header is at `l2`: an advertisement may have to be dropped. */
 IPOS_FUNCTION int neighbour_leaves(struct __sk_buff *skb, __u32 l2)
 {
 	struct ipos_address *row;
@@ -20,5 +21,6 @@ IPOS_FUNCTION int neighbour_leaves(struct __sk_buff *skb, __u32 l2)
 	row = address_alone(nd.target);
 	return row && row->arp == IPOS_ARP_SILENT ? shot(COUNT_DROP_ND_ELSEWHERE) : TC_ACT_OK;
 }
+#endif
 
 #endif /* IPOS_TC_NEIGHBOUR_OUT_H */

@@ -46,8 +46,7 @@ IPOS_APART __u32 syn_write(const struct ipos_settings *set, struct ipos_scratch 
 				  sum_pseudo(t->client_ip, t->service_ip, SYN_TCP_LEN));
 	l2_write(w->frame, front_mac_of(set, t->service_ip), row->client_mac, set->front_vlan,
 		 ETH_P_FAMILY);
-	ip_write((void *)w->frame + l2, t->client_ip, t->service_ip,
-		 IP_LEN + SYN_TCP_LEN);
+	ip_write((void *)w->frame + l2, t->client_ip, t->service_ip, IP_LEN + SYN_TCP_LEN);
 	__builtin_memcpy(w->frame + l2 + IP_LEN, tcp, SYN_TCP_LEN);
 	return l2 + IP_LEN + SYN_TCP_LEN;
 }

@@ -152,8 +152,7 @@ IPOS_INLINE int is_foreign(const struct segment *s, enum parsed what)
 	if (!g)
 		return 0;
 	return gate_bit(g->foreign_addresses, kind) ||
-	       (has_ports(what) &&
-		gate_bit(g->foreign_ports, bpf_ntohs(s->tuple.service_port)));
+	       (has_ports(what) && gate_bit(g->foreign_ports, bpf_ntohs(s->tuple.service_port)));
 }
 
 /*

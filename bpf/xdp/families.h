@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * An interface has one XDP program, which is IPv4's.  It gives on what is IPv6's, or a frame of ours
- * about a connection of IPv6.  Where the other program is not loaded all goes on as if it were not
- * known.
+ * An interface has one XDP program, which is IPv4's.  It gives on what is IPv6's, or a frame of
+ * ours about a connection of IPv6.  Where the other program is not loaded all goes on as if it were
+ * not known.
  */
 #ifndef IPOS_XDP_FAMILIES_H
 #define IPOS_XDP_FAMILIES_H

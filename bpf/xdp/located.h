@@ -86,8 +86,8 @@ IPOS_APART int back_locate(struct xdp_md *ctx, struct ipos_settings *set, struct
 	if (!question_believed(set, h->endpoint_port, bpf_ktime_get_boot_ns()))
 		return drop(COUNT_DROP_FRAME_TIME);
 	s->tuple = p->in.tuple;
-	if (p->what != PARSED_TCP || p->in.flags & TCP_SYN || s->tuple.client_ip != header_client(h) ||
-	    s->tuple.client_port != h->client_port)
+	if (p->what != PARSED_TCP || p->in.flags & TCP_SYN ||
+	    s->tuple.client_ip != header_client(h) || s->tuple.client_port != h->client_port)
 		return drop(COUNT_DROP_FRAME_UNKNOWN);
 	count(COUNT_FRAMES_RECEIVED);
 	ep = endpoint_among(roles_of(&s->tuple), &s->tuple);

@@ -11,6 +11,7 @@
 #include "lib/uplink.h"
 #include "xdp/encapsulation.h"
 
+#if IPOS_FAMILY == 6
 /* All nodes: ff02::1, and its MAC address. */
 #define ALL_NODES ((ipos_ip)0x02ff | (ipos_ip)0x01 << 120)
 static const __u8 all_nodes[ETH_ALEN] = { 0x33, 0x33, 0, 0, 0, 1 };
@@ -56,8 +57,8 @@ IPOS_FUNCTION int nd_answer(struct xdp_md *ctx, struct ipos_scratch *w, __u32 l2
 	a->option_len = 1;
 	mac_copy(a->mac, set->front_mac);
 	nd->checksum = (__u16)~fold(sum_words(nd, sizeof(*a) - IP_LEN) + address_sum(target) +
-				      address_sum(from ? from : ALL_NODES) +
-				      bpf_htons(sizeof(*a) - IP_LEN) + bpf_htons(IPPROTO_ICMPV6));
+				    address_sum(from ? from : ALL_NODES) +
+				    bpf_htons(sizeof(*a) - IP_LEN) + bpf_htons(IPPROTO_ICMPV6));
 	if (bpf_xdp_adjust_tail(ctx, (int)length - (int)bpf_xdp_get_buff_len(ctx)) ||
 	    (l2 == L2_MAX ? bpf_xdp_store_bytes(ctx, 0, frame, L2_MAX + sizeof(*a))
 			  : bpf_xdp_store_bytes(ctx, 0, frame, ETH_HLEN + sizeof(*a))))
@@ -98,5 +99,6 @@ IPOS_FUNCTION int front_neighbours(struct xdp_md *ctx, struct ipos_scratch *w, _
 		return drop(COUNT_DROP_ND_AWAY);
 	return nd_answer(ctx, w, l2);
 }
+#endif
 
 #endif /* IPOS_XDP_NEIGHBOUR_IN_H */

@@ -279,8 +279,10 @@ IPOS_INLINE int back_frame(struct xdp_md *ctx, struct ipos_settings *set, struct
 	if (data + HEADER_LEN > end)
 		return drop(COUNT_DROP_FRAME_SHORT);
 	header_copy(h, data);
-	if (IPOS_FAMILY == 4 && unlikely(h->protocol == IPOS_TCP6))
+	if (IPOS_FAMILY == 4 && unlikely(h->protocol == IPOS_TCP6)) {
 		family_jump(ctx);
+		return drop(COUNT_DROP_FRAME_TYPE);
+	}
 	if (!header_checksum_right(h))
 		return drop(COUNT_DROP_FRAME_CHECKSUM);
 	s->tuple.client_ip = header_client(h);

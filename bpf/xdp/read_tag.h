@@ -59,8 +59,8 @@ IPOS_FUNCTION __u64 packet_tag_any(struct xdp_md *ctx, __u32 at, __u32 inner, __
 	if (!key)
 		return 0;
 	if (nh_run(ctx, &sum, key, at, HEADER_LEN + inner, 0, NH_HEADERS) ||
-	    (n && nh_run(ctx, &sum, key, at + HEADER_LEN + inner, n, NH_HEADERS,
-			 IPOS_TAGGED_MAX / 8)))
+	    (n &&
+	     nh_run(ctx, &sum, key, at + HEADER_LEN + inner, n, NH_HEADERS, IPOS_TAGGED_MAX / 8)))
 		return nh_end(&sum, key, 0, 0);
 	return nh_end(&sum, key, HEADER_LEN + inner, n);
 }

@@ -25,6 +25,7 @@ CONCERNS = (
     "verdict",
     "wire",
     "config",
+    "member",
     "heard",
     "request",
     "connection",

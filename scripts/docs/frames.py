@@ -7,13 +7,15 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from ipos.abi.layout import constant
+from ipos.abi.layout import layout as struct_layout
 from ipos.wire import ethernet
 from ipos.wire.checksum import checksum
 from ipos.wire.control import CONTROL_BLOCK, ControlBlock, ControlFlags, TcpState
 from ipos.wire.fields import Layout
-from ipos.wire.header import HEADER, Header, PacketType, Protocol
+from ipos.wire.header import ADDRESS6_SIZE, HEADER, Header, PacketType, Protocol
 from ipos.wire.packets import (
     CONNECTION_INFORMATION,
+    CONNECTION_INFORMATION6,
     FLOW_OFFER,
     SHAPES,
     TRAILER,
@@ -71,6 +73,24 @@ _DATA = DataPacket(
 )
 _ACKNOWLEDGEMENT = NoticePacket.answering(_CONNECTION, PacketType.ACKNOWLEDGEMENT)
 
+HEADER6_SIZE = HEADER.size + ADDRESS6_SIZE
+_CONNECTIONS = [shape for shape in SHAPES if shape.ends]
+_WIDER = [shape.layout.of_six() for shape in _CONNECTIONS]
+
+_SIX = """
+Protocol 3 is TCP over IPv6, and 4 is kept for UDP. The figure has neither. The header has 32 bytes:
+the figure's 16, with the last four bytes of the client's address in the place of its source, and
+the whole address. The checksum covers all 32. Servers have four bytes in IPv6's frames, too:
+`endpoint_ip` is the server's first IPv4 service address, or its back address if it has none.
+
+Service addresses have 16 bytes, and what follows them moves by 12. The packet in types 2 and 5 is
+the whole IPv6 packet, without extension headers. Its payload's words are numbered from 17 for the
+tag, and that is where the last ten k belong. The MSS is 1396, so a client's packet fits into 1500
+bytes here, as well.
+
+Types 8, 9 and 13 are about no connection, and always of protocol 1.
+"""
+
 _TAGGED = {
     PacketType.CONNECTION: "header, connection information, control block up to the tag; of UDP, "
     "the offer up to the tag and both MAC addresses",
@@ -99,7 +119,8 @@ words are numbered from 0, the payload's from 12. Word n, with halves l (low) an
 (l + k[2n]) (h + k[2n + 1]) to a first sum and (l + k[2n + 2]) (h + k[2n + 3]) to a second: the
 additions modulo 2^32, the sums modulo 2^64 (NH, RFC 4418 5.2.2). The tag is SipHash-1-3 of 20
 bytes, little-endian: both sums, and the lengths of both parts in two bytes each. SHAKE128 of
-`b"ipos packet"` and the frame key gives SipHash's key, 16 bytes, and then the 282 k of four bytes.
+`b"ipos packet"` and the frame key gives SipHash's key, 16 bytes, and then the 292 k of four bytes,
+of which IPv4 uses 282.
 
 The tag comes after the packet and not before it, so the bytes before it are those of the figure. A
 place before the packet would save little: room has to be made there in any case, and a short
@@ -152,6 +173,13 @@ def document() -> str:
                 "offer (6).",
             ),
             *(_shape(shape) for shape in SHAPES if shape.layout is not TRAILER),
+            section(
+                "IPv6",
+                _SIX,
+                _layout_of("ipos_header6"),
+                "The longer bodies: connection information, trailer, and what a `LOCATED` says.",
+                *(_layout(each) for each in (CONNECTION_INFORMATION6, *_WIDER)),
+            ),
             section("Lengths", *_lengths()),
             section(
                 "Examples",
@@ -161,6 +189,14 @@ def document() -> str:
                 *_example("Type 3, acknowledgement, padded", _ACKNOWLEDGEMENT),
             ),
         ),
+    )
+
+
+def _layout_of(struct: str) -> str:
+    """Of a struct of the data plane's headers."""
+    fields = struct_layout(struct).fields
+    return table(
+        ("Offset", "Size", "Field"), ((one.offset, one.size, code(one.name)) for one in fields)
     )
 
 
@@ -211,6 +247,12 @@ def _lengths() -> tuple[str, str]:
         ("2 and 5, TCP", f"{header} + 40 + data", constant("IPOS_TAG_LEN")),
         ("2 and 5, UDP", f"{header} + 28 + data", constant("IPOS_TAG_LEN")),
         *((_numbers(shape), header, shape.layout.size) for shape in SHAPES),
+        ("1, IPv6", mac + HEADER6_SIZE + CONNECTION_INFORMATION6.size + CONTROL_BLOCK.size, 0),
+        ("2 and 5, IPv6", f"{mac + HEADER6_SIZE} + 60 + data", constant("IPOS_TAG_LEN")),
+        *(
+            (f"{_numbers(shape)}, IPv6", mac + HEADER6_SIZE, wider.size)
+            for shape, wider in zip(_CONNECTIONS, _WIDER, strict=True)
+        ),
     ]
     paragraph = (
         "With TCP options the inner headers are longer by them. A later fragment of UDP has 20 "

@@ -12,7 +12,7 @@ _MAPS = HEADERS / "lib" / "maps.h"
 _ENUMERATOR = re.compile(r"(\w+)\s*(?:=\s*\d+)?,?\s*/\*\s*(.*?)\s*\*/", re.DOTALL)
 _PIECE = re.compile(
     r"^/\*\s(?P<remark>.*?)\*/"
-    r"|^IPOS_(?P<macro>MAP|MAP_FLAGS|QUEUE|RING)\((?P<arguments>[^;]*)\);",
+    r"|^IPOS_(?P<family>FAMILY_)?(?P<macro>MAP|MAP_FLAGS|QUEUE|RING)\((?P<arguments>[^;]*)\);",
     re.DOTALL | re.MULTILINE,
 )
 
@@ -54,7 +54,8 @@ def maps() -> list[Map]:
         }.get(piece["macro"], (arguments[1].lower().replace("_", " "), arguments[4:5] or ""))
         number = entries[0] if isinstance(entries, list) else entries
         if remark:
-            found.append(Map(arguments[0], kind, entries_of(arguments[0], number), remark))
+            names = [arguments[0], *([f"{arguments[0]}6"] if piece["family"] else [])]
+            found += [Map(name, kind, entries_of(name, number), remark) for name in names]
     return found
 
 

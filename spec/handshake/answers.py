@@ -13,6 +13,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ipos.handshake.options import (
+    OUR_MSS,
+    OUR_MSS6,
     OUR_WINDOW_SCALE,
     Timestamps,
     parse_options,
@@ -45,7 +47,9 @@ def syn_ack(syn: Segment, key: CookieKey, now_wall_s: float) -> Segment:
         ack=syn.seq + 1 & _U32,
         flags=Flag.SYN | Flag.ACK | (Flag.ECE if cookie.ecn else Flag(0)),
         window=WINDOW,
-        options=write_syn_ack_options(offered, stamps),
+        options=write_syn_ack_options(
+            offered, stamps, OUR_MSS if syn.source.version == 4 else OUR_MSS6
+        ),
     )
 
 

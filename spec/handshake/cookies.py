@@ -5,7 +5,8 @@ The MAC is SipHash-2-4-64, read as one 64-bit number, under the key of the epoch
 
     client IP 4, service IP 4, client port 2, service port 2, client ISN 4, options word 4, mode 4
 
-all big-endian. The mode is 1 if the SYN had timestamps, else 0. The options word is
+all big-endian; of IPv6 over 48 bytes, because its addresses have 16. The mode is 1 if the SYN had
+timestamps, else 0. The options word is
 
     bits 0-3   the client's window scale, 15: none
     bit  4     SACK permitted
@@ -42,6 +43,8 @@ from ipos.handshake.segment import Flag, Segment
 from ipos.handshake.siphash import siphash64
 
 MSS_TABLE = (536, 1220, 1400, 1460)
+MSS_TABLE6 = (1220, 1340, 1400, 1440)
+"""Of IPv6; the kernel takes no connection with less than the first."""
 EPOCHS_BACK = 64
 WINDOW_SCALE_NONE = 15
 
@@ -103,9 +106,13 @@ def offers_ecn(syn: Segment, options: Options) -> bool:
     return ecn and options.timestamps is not None
 
 
-def mss_index(mss: int) -> int:
-    """The place in MSS_TABLE of its largest entry not above this MSS; 0 if all are above."""
-    return max(sum(entry <= mss for entry in MSS_TABLE) - 1, 0)
+def mss_table(segment: Segment) -> tuple[int, ...]:
+    return MSS_TABLE if segment.source.version == 4 else MSS_TABLE6
+
+
+def mss_index(mss: int, table: tuple[int, ...] = MSS_TABLE) -> int:
+    """The place in the table of its largest entry not above this MSS; 0 if all are above."""
+    return max(sum(entry <= mss for entry in table) - 1, 0)
 
 
 def make(syn: Segment, key: CookieKey, now_wall_s: float) -> Cookie:
@@ -116,11 +123,11 @@ def make(syn: Segment, key: CookieKey, now_wall_s: float) -> Cookie:
     scale = WINDOW_SCALE_NONE if options.window_scale is None else options.window_scale
     word = scale | options.sack_permitted * _SACK | ecn * _ECN
     if options.timestamps is None:
-        index = mss_index(options.mss)
+        index = mss_index(options.mss, mss_table(syn))
         mac = _mac(key(epoch), syn, syn.seq, word | index << _MSS_SHIFT, 0)
         iss = mac >> 39 << 7 | index << 5 | options.sack_permitted << 4 | scale
         return Cookie(iss, None, ecn=False)
-    word |= options.mss << _MSS_SHIFT
+    word |= max(options.mss, mss_table(syn)[0]) << _MSS_SHIFT
     mac = _mac(key(epoch), syn, syn.seq, word, 1)
     return Cookie(mac >> 33 << 1 | epoch & 1, word | (mac & 0x3FF) << 22, ecn)
 
@@ -142,7 +149,7 @@ def check(segment: Segment, key: CookieKey, now_wall_s: float) -> Handshake | No
     if stamps is None:
         index = iss >> 5 & 3
         word = iss & 0x1F | index << _MSS_SHIFT
-        mss = MSS_TABLE[index]
+        mss = mss_table(segment)[index]
         early = epoch_of(now_wall_s + EPOCH_S / 2) == epoch
         epochs = (epoch, epoch - 1) if early else (epoch,)
     else:
@@ -201,10 +208,10 @@ def _proven(segment: Segment, key: CookieKey, epoch: int, word: int) -> bool:
 def _mac(key: bytes, segment: Segment, irs: int, word: int, mode: int) -> int:
     return siphash64(
         key,
-        struct.pack(
-            "!4s4sHHIII",
-            segment.source.packed,
-            segment.destination.packed,
+        segment.source.packed
+        + segment.destination.packed
+        + struct.pack(
+            "!HHIII",
             segment.source_port,
             segment.destination_port,
             irs,

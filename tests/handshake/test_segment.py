@@ -83,7 +83,7 @@ SYN = bytes(tcp("S"))
     [
         ("nothing", b"", "PASSED"),
         ("19 bytes", SYN[:19], "PASSED"),
-        ("IPv6", damaged(SYN, 0, 0x65), "PASSED"),
+        ("IPv5", damaged(SYN, 0, 0x55), "PASSED"),
         ("header length 16", damaged(SYN, 0, 0x44), "PASSED"),
         ("UDP", bytes(IP() / UDP()), "PASSED"),
         ("ICMP", bytes(IP() / ICMP()), "PASSED"),

@@ -3,6 +3,7 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -15,19 +16,29 @@ COMPILER = shutil.which("cc") or shutil.which("clang")
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    """What C says: 'struct' -> size, 'struct.field' -> offset, 'CONSTANT' -> value."""
+    """What C says: 'struct' -> size, 'struct.field' -> offset, 'CONSTANT' -> value.
+
+    Structs whose name ends in 6 are those of the compilation for IPv6, unless C has that name.
+    """
     if COMPILER is None:
         pytest.skip("no C compiler to compare with")
+    place = tmp_path_factory.mktemp("layout")
+    six = {name for name in layout.header().structs if name.endswith("6")} - {"ipos_header6"}
+    four = _say(place / "say4.c", 4, set(layout.header().structs) - six)
+    return _say(place / "say6.c", 6, six) | four
+
+
+def _say(source: Path, family: int, structs: set[str]) -> dict[str, int]:
     header = layout.header()
     lines = []
-    for shape in header.structs.values():
-        lines.append(f'say("{shape.name}", sizeof(struct {shape.name}));')
+    for shape in (header.structs[name] for name in sorted(structs)):
+        tag = shape.name.removesuffix("6") if family == 6 else shape.name
+        lines.append(f'say("{shape.name}", sizeof(struct {tag}));')
         for field in shape.fields:
-            place = f"offsetof(struct {shape.name}, {field.name})"
+            place = f"offsetof(struct {tag}, {field.name})"
             lines.append(f'say("{shape.name}.{field.name}", {place});')
     lines += [f'say("{name}", {name});' for name in header.constants]
     lines += [f'say("#{entry.name}", IPOS_COUNT_{entry.name});' for entry in header.counters]
-    source = tmp_path_factory.mktemp("layout") / "say.c"
     source.write_text(
         "#include <linux/types.h>\n#include <stddef.h>\n#include <stdio.h>\n"
         '#include "abi/ipos.h"\n'
@@ -40,7 +51,9 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
         "int main(void)\n{\n" + "\n".join(lines) + "\nreturn 0;\n}\n"
     )
     program = source.with_suffix("")
-    command = [COMPILER, f"-I{reader.HEADERS}", "-o", str(program), str(source)]
+    assert COMPILER is not None
+    told = [f"-I{reader.HEADERS}", f"-DIPOS_FAMILY={family}"]
+    command = [COMPILER, *told, "-o", str(program), str(source)]
     subprocess.run(command, check=True)
     said = subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout
     return {name: int(number) for name, number in (line.split() for line in said.splitlines())}
@@ -69,9 +82,20 @@ def test_no_struct_has_implicit_padding(shape: layout.Layout) -> None:
     assert end == shape.size
 
 
-@pytest.mark.parametrize("name", ["header", "tcb", "connection", "trailer"])
+@pytest.mark.parametrize(
+    "name", ["header", "tcb", "connection", "trailer", "header6", "connection6", "trailer6"]
+)
 def test_wire_lengths_are_the_structs(name: str) -> None:
     assert layout.constant(f"IPOS_{name.upper()}_LEN") == layout.layout(f"ipos_{name}").size
+
+
+def test_an_address_of_a_family_makes_two_structs_and_two_maps() -> None:
+    read = reader.parse(
+        "struct a {\n\tipos_ip ip;\n\t__be16 port;\n\t__u16 zero;\n} IPOS_ALIGNED;\n"
+        "struct b {\n\t__u64 when;\n\tstruct a of;\n};\n"
+    )
+    sizes = {tag: (struct.size, struct.align) for tag, struct in read.structs.items()}
+    assert sizes == {"a": (8, 4), "a6": (24, 8), "b": (16, 8), "b6": (32, 8)}
 
 
 def test_counters_are_named_once_and_fit_the_map() -> None:

@@ -18,6 +18,7 @@ from native.values import Outcome, Socket, SocketState, Tc, Xdp
 from tests.support.golden import packets
 from tests.support.golden.machine import LISTENER, SERVERS, Config, NativeMachine, configure
 from tests.support.golden.row import balance
+from tests.support.six import IPV4, IPV6, six_frame
 
 FARM_SIZES = {"forward": 64, "local": 64, "connect": 64, "temporary": 64, "holding": 64,
               "hold_pool": 64, "hold_free": 64, "deny": 4}  # fmt: skip
@@ -31,12 +32,14 @@ class Host:
 
     index: int
     config: Config
-    machine: NativeMachine = field(default_factory=lambda: NativeMachine(FARM_SIZES))
+    family: int = 4
+    machine: NativeMachine = field(init=False)
     read: dict[tuple[int, int], bytearray] = field(default_factory=dict)
     accepted: int = 0
     answers: list[Segment] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.machine = NativeMachine(FARM_SIZES, self.family)
         configure(self.machine, self.config)
         self.machine.listen([LISTENER])
 
@@ -75,8 +78,9 @@ class Host:
             node.sockets = tuple(grown if s is socket else s for s in node.sockets)
             socket = grown
         answer = packets.answer("A", seq=segment.ack, ack=socket.rcv_nxt, window=500,
-                                port=segment.source_port, by=str(segment.destination))  # fmt: skip
-        self.machine.egress(answer, "front")
+                                port=segment.source_port,
+                                by=str(IPv4Address(int(segment.destination))))  # fmt: skip
+        self.machine.egress(answer if self.family == 4 else six_frame(answer), "front")
 
 
 def _grown(socket: Socket, more: int) -> Socket:
@@ -94,9 +98,13 @@ Arriving = tuple[Host, str, bytes, int | None]  # at an interface; a mark: on it
 class Farm:
     """Three servers and one client, who talks to the first."""
 
-    def __init__(self, candidates: Sequence[int], servers: Sequence[int] = (1, 2, 3)) -> None:
+    def __init__(
+        self, candidates: Sequence[int], servers: Sequence[int] = (1, 2, 3), family: int = 4
+    ) -> None:
+        self.family = family
         self.hosts = {
-            index: Host(index, Config(me=index, candidates=tuple(candidates))) for index in servers
+            index: Host(index, Config(me=index, candidates=tuple(candidates)), family)
+            for index in servers
         }
         self.told: list[Segment] = []
         self.frames: list[bytes] = []
@@ -123,6 +131,9 @@ class Farm:
     def client(self, packet: bytes) -> list[Segment]:
         """The client sends; what it hears until nothing moves any more."""
         host = self.hosts[self.holder]
+        if self.family == 6:
+            frame = six_frame(packets.from_router(packet))
+            return self._settle((host, "front", frame, None))
         return self._settle((host, "front", packets.from_router(packet), None))
 
     def agent(self, frame: bytes, mark: int) -> list[Segment]:
@@ -151,7 +162,8 @@ class Farm:
         else:
             outcome = node.ingress(frame, index, mark)
         self.silent += outcome.silent
-        if outcome.verdict == Tc.OK and outcome.frame[12:14] == b"\x08\x00":
+        # IPv4's program has the last word of what IPv6's says nothing of: it passes.
+        if outcome.verdict in (Tc.OK, Tc.UNSPEC) and outcome.frame[12:14] in (IPV4, IPV6):
             host.takes(outcome.frame, outcome)
         going: list[tuple[int, Arriving]] = []
         for sent in outcome.sent:

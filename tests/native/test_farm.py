@@ -9,18 +9,26 @@ from collections.abc import Iterator
 import pytest
 
 from ipos.handshake.segment import Flag
+from ipos.wire import Protocol, ethernet
 from tests.native.native_farm import Client, Farm
 from tests.support.golden import packets
 from tests.support.golden.machine import connection_key
 
 HERE, THERE = (1,), (2,)
 LONG = b"GET /" + b"x" * 8_966 + b" HTTP/1.1\r\nHost: a.b\r\n\r\n"
+SEGMENT = 1384  # bytes of a segment that fits into a frame of either family
 BOTH = pytest.mark.parametrize("owner", [1, 2])
 
 
+@pytest.fixture(params=[4, 6])
+def family(request: pytest.FixtureRequest) -> int:
+    """Of addresses: every test here runs for both."""
+    return int(request.param)
+
+
 @pytest.fixture
-def farm(owner: int) -> Iterator[Farm]:
-    made = Farm((owner,))
+def farm(owner: int, family: int) -> Iterator[Farm]:
+    made = Farm((owner,), family=family)
     yield made
     made.close()
 
@@ -62,8 +70,8 @@ def test_nine_thousand_bytes_at_mss_536(farm: Farm, owner: int, backwards: bool)
     assert farm.hosts[1].machine.node.store("hold_free").count() == 64
 
 
-def test_after_type_3_nothing_is_held() -> None:
-    farm = Farm(THERE)
+def test_after_type_3_nothing_is_held(family: int) -> None:
+    farm = Farm(THERE, family=family)
     client = Client(farm)
     client.send("PA", 0, packets.HEAD)
     tables = farm.hosts[1].machine
@@ -72,19 +80,32 @@ def test_after_type_3_nothing_is_held() -> None:
     farm.close()
 
 
-def test_the_body_follows_to_the_owner() -> None:
-    farm = Farm(THERE)
+@pytest.mark.parametrize("owner", [2])
+def test_every_frame_between_servers_is_what_the_wire_says(farm: Farm, family: int) -> None:
+    client = Client(farm)
+    client.send("PA", 0, packets.HEAD)
+    client.send("A", len(packets.HEAD), b"x" * 1300)
+    protocol = Protocol.TCP6 if family == 6 else Protocol.TCP
+    read = [ethernet.decode(frame, packets.FRAME_KEY).packet for frame in farm.frames]
+    kinds = [packet.header.type.name for packet in read]
+    assert kinds == ["CONNECTION", "PACKET", "ACKNOWLEDGEMENT", "PACKET"]
+    assert {packet.header.protocol for packet in read} == {protocol}
+    assert {int(packet.header.source_ip) for packet in read} == {client.key[0]}
+
+
+def test_the_body_follows_to_the_owner(family: int) -> None:
+    farm = Farm(THERE, family=family)
     client = Client(farm)
     client.send("PA", 0, packets.HEAD)
     body = bytes(range(256)) * 40
-    for at in range(0, len(body), 1420):
-        client.send("A", len(packets.HEAD) + at, body[at : at + 1420])
+    for at in range(0, len(body), SEGMENT):
+        client.send("A", len(packets.HEAD) + at, body[at : at + SEGMENT])
     assert reads(farm, 2, client, packets.HEAD + body)
     farm.close()
 
 
-def test_a_server_without_a_listener_refuses_and_the_next_is_chosen() -> None:
-    farm = Farm((2, 3))
+def test_a_server_without_a_listener_refuses_and_the_next_is_chosen(family: int) -> None:
+    farm = Farm((2, 3), family=family)
     farm.hosts[2].machine.listen([])
     client = Client(farm)
     assert client.send("PA", 0, packets.HEAD) == []
@@ -92,8 +113,8 @@ def test_a_server_without_a_listener_refuses_and_the_next_is_chosen() -> None:
     farm.close()
 
 
-def test_everybody_refuses_and_the_client_is_told() -> None:
-    farm = Farm((1, 2, 3))
+def test_everybody_refuses_and_the_client_is_told(family: int) -> None:
+    farm = Farm((1, 2, 3), family=family)
     for host in farm.hosts.values():
         host.machine.listen([])
     client = Client(farm)
@@ -105,8 +126,8 @@ def test_everybody_refuses_and_the_client_is_told() -> None:
     farm.close()
 
 
-def test_everybody_refuses_what_is_no_http_and_the_client_is_reset() -> None:
-    farm = Farm((1, 2, 3))
+def test_everybody_refuses_what_is_no_http_and_the_client_is_reset(family: int) -> None:
+    farm = Farm((1, 2, 3), family=family)
     for host in farm.hosts.values():
         host.machine.listen([])
     client = Client(farm)
@@ -118,9 +139,9 @@ def test_everybody_refuses_what_is_no_http_and_the_client_is_reset() -> None:
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_any_frame_of_a_migration_may_be_lost(number: int) -> None:
+def test_any_frame_of_a_migration_may_be_lost(number: int, family: int) -> None:
     """Type 1, type 2 or type 3: the client sends again, and the request is read once."""
-    farm = Farm(THERE)
+    farm = Farm(THERE, family=family)
     farm.wire = lambda n, frame: () if n == number else (0,)
     client = Client(farm)
     client.send("PA", 0, packets.HEAD)
@@ -133,15 +154,17 @@ def test_any_frame_of_a_migration_may_be_lost(number: int) -> None:
 
 @pytest.mark.parametrize("copies", [((), (0,), (0,)), ((), (0,), (0, 0), (9,), (0, 30))])
 @pytest.mark.parametrize("seed", range(20))
-def test_frames_are_lost_doubled_and_late(seed: int, copies: list[tuple[int, ...]]) -> None:
+def test_frames_are_lost_doubled_and_late(
+    seed: int, copies: list[tuple[int, ...]], family: int
+) -> None:
     rng = random.Random(seed)
-    farm = Farm((2, 3))
+    farm = Farm((2, 3), family=family)
     farm.wire = lambda n, frame: rng.choice(copies)
     client = Client(farm)
     forward = farm.hosts[1].machine.table("forward")
     for _ in range(100):  # the client sends what it has not heard of, again and again
-        for at in range(0, len(LONG), 1420):
-            client.send("A", at, LONG[at : at + 1420])
+        for at in range(0, len(LONG), SEGMENT):
+            client.send("A", at, LONG[at : at + SEGMENT])
         if reads(farm, 2, client, LONG) and forward[connection_key()]["acknowledged"]:
             break
         farm.wait(300_000_000)

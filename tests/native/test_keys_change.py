@@ -17,9 +17,9 @@ TODAY = p.EPOCH * 16 // sessions.DAY_S
 NAME = b"SID"
 
 
-@pytest.fixture
-def machine() -> Iterator[NativeMachine]:
-    made = NativeMachine()
+@pytest.fixture(params=[4, 6])
+def machine(request: pytest.FixtureRequest) -> Iterator[NativeMachine]:
+    made = NativeMachine(family=int(request.param))
     yield made
     made.close()
 

@@ -18,10 +18,10 @@ MS = 1_000_000
 BODY = bytes(range(256)) * 20
 
 
-@pytest.fixture
-def farm() -> Iterator[Farm]:
-    """Requests go to s3; whoever gets what s1 knew asks for it."""
-    made = Farm((OWNER,))
+@pytest.fixture(params=[4, 6])
+def farm(request: pytest.FixtureRequest) -> Iterator[Farm]:
+    """Requests go to s3; whoever gets what s1 knew asks for it.  For either family of addresses."""
+    made = Farm((OWNER,), family=int(request.param))
     for host in made.hosts.values():
         configure(host.machine, locating(host.config))
     yield made

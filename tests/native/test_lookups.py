@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from ipos.abi.layout import constant
-from native.library import Node, maps
+from native.binding import maps
+from native.library import Node
 from tests.native.native_farm import Client, Farm
 from tests.support.golden import packets as p
 from tests.support.golden.machine import LISTENER, Config, NativeMachine, configure

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
 
 from ipos.wire import (
     ConnectionPacket,
@@ -28,6 +29,7 @@ from ipos.wire import (
     VlanTag,
 )
 from ipos.wire.control import CONTROL_BLOCK, Body
+from ipos.wire.fields import Address
 
 KEY = bytes(range(0x40, 0x50))
 
@@ -105,17 +107,26 @@ keys = st.none() | st.binary(min_size=16, max_size=16)
 macs = st.binary(min_size=6, max_size=6)
 
 
+addresses6 = st.builds(IPv6Address, st.integers(0, 2**128 - 1))
+
+
+def ends(protocol: Protocol) -> st.SearchStrategy[Address]:
+    """Clients' and services' addresses."""
+    return addresses6 if protocol.is_six else addresses
+
+
+@st.composite
 def headers(
-    *types: PacketType, protocols: st.SearchStrategy[Protocol] = protocols
-) -> st.SearchStrategy[Header]:
-    return st.builds(
-        Header,
-        source_ip=addresses,
-        source_port=u16,
-        destination_ip=addresses,
-        destination_port=u16,
-        type=st.sampled_from(types),
-        protocol=protocols,
+    draw: st.DrawFn, *types: PacketType, protocols: st.SearchStrategy[Protocol] = protocols
+) -> Header:
+    protocol = draw(protocols)
+    return Header(
+        source_ip=draw(ends(protocol)),
+        source_port=draw(u16),
+        destination_ip=draw(addresses),
+        destination_port=draw(u16),
+        type=draw(st.sampled_from(types)),
+        protocol=protocol,
     )
 
 
@@ -138,10 +149,10 @@ control_blocks = st.builds(
 def connections(draw: st.DrawFn) -> ConnectionPacket:
     """TCP and UDP."""
     head = draw(headers(PacketType.CONNECTION))
-    tcp = head.protocol is Protocol.TCP
+    tcp = head.protocol.is_tcp
     return ConnectionPacket(
         header=head,
-        server_ip=draw(addresses),
+        server_ip=draw(ends(head.protocol)),
         server_port=draw(u16),
         control_block=draw(control_blocks) if tcp else None,
         offer=None if tcp else FlowOffer(sent_s=draw(u32), number=draw(u16)),
@@ -154,7 +165,7 @@ def data_packets(draw: st.DrawFn) -> DataPacket:
     head = draw(headers(PacketType.PACKET, PacketType.LOCATE))
     ip_options = draw(st.integers(0, 10)) * b"\x01\x01\x01\x01"
     data = draw(st.binary(max_size=100))
-    if head.protocol is Protocol.TCP:
+    if head.protocol.is_tcp:
         tcp_options = draw(st.integers(0, 10)) * b"\x01\x01\x01\x01"
         transport = bytearray(bytes(TCP(sport=head.source_port, seq=draw(u32))) + tcp_options)
         transport[12] = len(transport) // 4 << 4
@@ -162,6 +173,9 @@ def data_packets(draw: st.DrawFn) -> DataPacket:
     else:
         transport = bytearray(bytes(UDP(sport=head.source_port, len=8 + len(data), chksum=0)))
         number = 17
+    if head.protocol.is_six:
+        ip6 = IPv6(src=str(head.source_ip), nh=number, plen=len(transport) + len(data))
+        return DataPacket(header=head, inner=bytes(ip6) + bytes(transport) + data)
     ip = bytearray(
         bytes(
             IP(
@@ -176,16 +190,21 @@ def data_packets(draw: st.DrawFn) -> DataPacket:
     return DataPacket(header=head, inner=bytes(ip + ip_options + transport) + data)
 
 
-notices = st.builds(
-    NoticePacket,
-    header=headers(
-        PacketType.ACKNOWLEDGEMENT, PacketType.CLOSED, PacketType.MOVED, PacketType.REFUSED
-    ),
-    service_ip=addresses,
-    service_port=u16,
-    reason=u16,
-    iss=u32,
-)
+@st.composite
+def noticed(draw: st.DrawFn) -> NoticePacket:
+    head = draw(
+        headers(PacketType.ACKNOWLEDGEMENT, PacketType.CLOSED, PacketType.MOVED, PacketType.REFUSED)
+    )
+    return NoticePacket(
+        header=head,
+        service_ip=draw(ends(head.protocol)),
+        service_port=draw(u16),
+        reason=draw(u16),
+        iss=draw(u32),
+    )
+
+
+notices = noticed()
 
 probes = st.builds(
     ProbePacket,
@@ -215,16 +234,22 @@ learned = st.builds(
     sent_s=u32,
 )
 
-located = st.builds(
-    LocatedPacket,
-    header=headers(PacketType.LOCATED),
-    service_ip=addresses,
-    service_port=u16,
-    move=u16,
-    iss=u32,
-    irs=u32,
-    question=u32,
-)
+
+@st.composite
+def found(draw: st.DrawFn) -> LocatedPacket:
+    head = draw(headers(PacketType.LOCATED))
+    return LocatedPacket(
+        header=head,
+        service_ip=draw(ends(head.protocol)),
+        service_port=draw(u16),
+        move=draw(u16),
+        iss=draw(u32),
+        irs=draw(u32),
+        question=draw(u32),
+    )
+
+
+located = found()
 
 vlans = st.none() | st.builds(
     VlanTag, id=st.integers(0, 4094), priority=st.integers(0, 7), drop_eligible=st.booleans()

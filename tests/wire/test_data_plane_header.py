@@ -43,10 +43,20 @@ def test_the_same_places(ours: Layout[Any], struct: str) -> None:
     assert ours.size == theirs.size
 
 
+@pytest.mark.parametrize(
+    ("ours", "struct"),
+    [(TRAILER.of_six(), "ipos_trailer6"), (LOCATED.of_six(), "ipos_located6")],
+)
+def test_the_same_places_of_six(ours: Layout[Any], struct: str) -> None:
+    test_the_same_places(ours, struct)
+
+
 def test_the_control_block_follows_the_service_address() -> None:
-    information = layout("ipos_connection")
-    assert information.field("tcb").offset == CONNECTION_INFORMATION.size
-    assert information.size == CONNECTION_INFORMATION.size + CONTROL_BLOCK.size
+    for tag, ours in (("ipos_connection", CONNECTION_INFORMATION),
+                      ("ipos_connection6", CONNECTION_INFORMATION.of_six())):  # fmt: skip
+        information = layout(tag)
+        assert information.field("tcb").offset == ours.size
+        assert information.size == ours.size + CONTROL_BLOCK.size
 
 
 @pytest.mark.parametrize(

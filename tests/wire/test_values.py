@@ -30,7 +30,7 @@ IMPOSSIBLE: list[tuple[Callable[[], Any], str]] = [
     ),
     (
         lambda: replace(header(PacketType.PACKET), source_ip="10.99.0.7"),  # type: ignore[arg-type]
-        "Header.source_ip must be IPv4Address, not '10.99.0.7'",
+        "Header.source_ip must be IPv4Address or IPv6Address, not '10.99.0.7'",
     ),
     (
         lambda: replace(header(PacketType.PACKET), destination_ip=IPv6Address("::1")),  # type: ignore[arg-type]

@@ -2079,6 +2079,11 @@ COUNTERS: list[tuple[int, str, str]] = [
         "neighbour solicitations on front for a service address that another server holds",
     ),
     (
+        243,
+        "DROP_ND_AWAY",
+        "neighbour solicitations not answered: this server was away, as for DROP_ARP_AWAY",
+    ),
+    (
         255,
         "DROP_ARP_ELSEWHERE",
         "ARP requests on front for a service address that another server holds",

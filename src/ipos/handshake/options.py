@@ -29,6 +29,7 @@ WINDOW_SCALE_MAX = 14
 
 # What we offer, the same on every server; `abi/ipos.h` has them as IPOS_MSS and IPOS_WSCALE.
 OUR_MSS = 1432  # 1500 - 40 - ipOS header 16 - trailer 8 - VLAN tag 4
+OUR_MSS6 = 1396  # the same of IPv6, whose headers are 20 and 16 bytes longer
 OUR_WINDOW_SCALE = 7
 
 _EOL, _NOP, _MSS, _WINDOW_SCALE, _SACK_PERMITTED, _TIMESTAMPS = 0, 1, 2, 3, 4, 8
@@ -88,16 +89,16 @@ def write_timestamps(stamps: Timestamps) -> bytes:
     return struct.pack("!BBBBII", _NOP, _NOP, _TIMESTAMPS, 10, stamps.value, stamps.echo)
 
 
-def write_syn_ack_options(offered: Options, stamps: Timestamps | None) -> bytes:
+def write_syn_ack_options(offered: Options, stamps: Timestamps | None, mss: int = OUR_MSS) -> bytes:
     """The options of our SYN-ACK to a SYN that offered these: 4 to 20 bytes, a multiple of four.
 
-    MSS always; then SACK permitted and timestamps, each only if offered (``stamps`` is given if
-    and only if timestamps were); then the window scale if offered. Padding stands before an
-    option, never after, so that timestamps are aligned:
+    MSS always, which is ours; then SACK permitted and timestamps, each only if offered (``stamps``
+    is given if and only if timestamps were); then the window scale if offered. Padding stands
+    before an option, never after, so that timestamps are aligned:
 
         MSS | SACK-permitted TS  or  NOP NOP TS  or  NOP NOP SACK-permitted | NOP window-scale
     """
-    out = struct.pack("!BBH", _MSS, 4, OUR_MSS)
+    out = struct.pack("!BBH", _MSS, 4, mss)
     if stamps is not None:
         aligned = write_timestamps(stamps)
         out += bytes((_SACK_PERMITTED, 2)) + aligned[2:] if offered.sack_permitted else aligned

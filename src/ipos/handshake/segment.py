@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One TCP segment in one IPv4 packet: bytes <-> a value (RFC 791, RFC 9293 section 3.1).
+"""One TCP segment in one IP packet: bytes <-> a value (RFC 791, RFC 8200, RFC 9293 section 3.1).
 
 A packet is judged by the first of these that applies; the name is the counter of ``abi/ipos.h``:
 
@@ -11,6 +11,9 @@ A packet is judged by the first of these that applies; the name is the counter o
     headers longer than the total length: ``DROP_MALFORMED``
 5.  a wrong IP or TCP checksum: ``DROP_BAD_CHECKSUM``
 
+Of IPv6 rule 3 is about extension headers, behind which nothing is looked for:
+``DROP_EXTENSION_HEADER``.  A fragment is one whose first header names TCP or another such header.
+
 Whether the address is a service's is asked before 2 and after 1: what is no service's passes. A
 fragment need not have ports: it is a service's if its address has a service on any port.
 Bytes after the total length are padding and are ignored.
@@ -21,9 +24,10 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntFlag
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 IP_HEADER = 20
+IP6_HEADER = 40
 TCP_HEADER = 20
 PROTOCOL_TCP = 6
 TTL = 64
@@ -31,7 +35,12 @@ TTL = 64
 _DONT_FRAGMENT = 0x4000
 _MORE_FRAGMENTS = 0x2000
 _FRAGMENT_OFFSET = 0x1FFF
+_FRAGMENT6 = 44
+_EXTENSIONS = (0, 43, 60, 51, 135)
+"""Hop-by-hop, routing and destination options, authentication, mobility."""
 _U32 = 0xFFFF_FFFF
+
+Address = IPv4Address | IPv6Address
 
 
 class Flag(IntFlag):
@@ -60,9 +69,9 @@ class SegmentError(ValueError):
 class Segment:
     """Addresses, ports and sequence numbers as integers in host order; ``window`` is unscaled."""
 
-    source: IPv4Address
+    source: Address
     source_port: int
-    destination: IPv4Address
+    destination: Address
     destination_port: int
     seq: int
     ack: int = 0
@@ -79,11 +88,15 @@ class Segment:
         )
 
     def packet(self) -> bytes:
-        """The IPv4 packet: no IP options, TOS 0, identification 0, don't fragment, TTL 64.
+        """The IP packet: no IP options, TOS 0, identification 0, don't fragment, TTL 64.
 
-        Identification 0 is right for an atomic packet (RFC 6864 section 4.1).
+        Identification 0 is right for an atomic packet (RFC 6864 section 4.1). Of IPv6: hop limit
+        64, and neither traffic class nor flow label.
         """
-        tcp = self.tcp(self.source.packed + self.destination.packed)
+        ends = self.source.packed + self.destination.packed
+        tcp = self.tcp(ends)
+        if self.source.version == 6:
+            return struct.pack("!IHBB", 6 << 28, len(tcp), PROTOCOL_TCP, TTL) + ends + tcp
         ip = struct.pack(
             "!BBHHHBBH4s4s",
             0x45,
@@ -138,7 +151,9 @@ def signed(difference: int) -> int:
 
 
 def parse_packet(packet: bytes) -> Segment:
-    """The segment in an IPv4 packet; ``SegmentError`` with its fate if there is none."""
+    """The segment in an IP packet; ``SegmentError`` with its fate if there is none."""
+    if packet and packet[0] >> 4 == 6:
+        return _parse_packet6(packet)
     if len(packet) < IP_HEADER:
         raise SegmentError("PASSED", f"an IPv4 header is 20 bytes, here are {len(packet)}")
     version_length, _, total, _, fragment, _, protocol, _ = struct.unpack_from("!BBHHHBBH", packet)
@@ -151,22 +166,47 @@ def parse_packet(packet: bytes) -> Segment:
         raise SegmentError("DROP_FRAGMENT", f"a fragment, by its field {fragment:#06x}")
     if header > IP_HEADER:
         raise SegmentError("DROP_IP_OPTIONS", f"an IP header of {header} bytes has options")
-    tcp = packet[header:total]
-    if total > len(packet) or len(tcp) < TCP_HEADER:
+    if total > len(packet):
         raise SegmentError("DROP_MALFORMED", f"total length {total} of {len(packet)} bytes")
+    ends = IPv4Address(packet[12:16]), IPv4Address(packet[16:20])
+    return _parse_tcp(packet[header:total], *ends, sound=not checksum(packet[:header]))
+
+
+def _parse_packet6(packet: bytes) -> Segment:
+    if len(packet) < IP6_HEADER:
+        raise SegmentError("PASSED", f"an IPv6 header is 40 bytes, here are {len(packet)}")
+    length, following = struct.unpack_from("!HB", packet, 4)
+    if following == _FRAGMENT6:
+        behind = packet[IP6_HEADER] if len(packet) > IP6_HEADER else PROTOCOL_TCP
+        if behind in (PROTOCOL_TCP, _FRAGMENT6, *_EXTENSIONS):
+            raise SegmentError("DROP_FRAGMENT", "a fragment of TCP")
+    if following in _EXTENSIONS:
+        raise SegmentError("DROP_EXTENSION_HEADER", f"header {following} before TCP's")
+    if following != PROTOCOL_TCP:
+        raise SegmentError("PASSED", f"next header {following}, not TCP")
+    if IP6_HEADER + length > len(packet):
+        raise SegmentError("DROP_MALFORMED", f"payload length {length} of {len(packet)} bytes")
+    ends = IPv6Address(packet[8:24]), IPv6Address(packet[24:40])
+    return _parse_tcp(packet[IP6_HEADER : IP6_HEADER + length], *ends, sound=True)
+
+
+def _parse_tcp(tcp: bytes, source: Address, destination: Address, *, sound: bool) -> Segment:
+    """sound: the sum of the IP header before it is right."""
+    if len(tcp) < TCP_HEADER:
+        raise SegmentError("DROP_MALFORMED", f"{len(tcp)} bytes are no TCP header")
     source_port, destination_port, seq, ack, offset_flags, window = struct.unpack_from(
         "!HHIIHH", tcp
     )
     data_offset = (offset_flags >> 12) * 4
     if not TCP_HEADER <= data_offset <= len(tcp):
         raise SegmentError("DROP_MALFORMED", f"data offset {data_offset} of {len(tcp)} bytes")
-    pseudo = packet[12:20] + struct.pack("!BBH", 0, PROTOCOL_TCP, len(tcp))
-    if checksum(packet[:header]) or checksum(pseudo + tcp):
+    pseudo = source.packed + destination.packed + struct.pack("!BBH", 0, PROTOCOL_TCP, len(tcp))
+    if not sound or checksum(pseudo + tcp):
         raise SegmentError("DROP_BAD_CHECKSUM", "the IP or the TCP checksum is wrong")
     return Segment(
-        source=IPv4Address(packet[12:16]),
+        source=source,
         source_port=source_port,
-        destination=IPv4Address(packet[16:20]),
+        destination=destination,
         destination_port=destination_port,
         seq=seq,
         ack=ack,

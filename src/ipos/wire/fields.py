@@ -19,14 +19,20 @@ has to say both.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from ipaddress import IPv4Address
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from ipos.wire.cursor import Cursor
 from ipos.wire.errors import WireError
 
 T = TypeVar("T")
+Address = IPv4Address | IPv6Address
+"""A client's or a service's: 4 bytes, or 16 in a layout that `Layout.of_six` has made."""
+
+
+_MORE = 12
+"""Bytes that an address of IPv6 has more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +52,19 @@ class At:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a table; ``kind`` is ``int`` or an enumeration, ``IPv4Address``, or ``bytes``."""
+    """One row of a table; ``kind`` is ``int`` or an enumeration, ``IPv4Address``, ``Address``, or
+    ``bytes``."""
 
     name: str
     at: At
-    kind: type[Any]
+    kind: Any
+
+    @property
+    def called(self) -> str:
+        return "IPv4Address or IPv6Address" if self.kind == Address else str(self.kind.__name__)
 
     def to_bytes(self, value: Any) -> bytes:
-        if isinstance(value, IPv4Address):
+        if isinstance(value, IPv4Address | IPv6Address):
             return value.packed
         if isinstance(value, bytes):
             return value
@@ -61,6 +72,8 @@ class Row:
 
     def from_bytes(self, raw: bytes) -> Any:
         """The value; ``ValueError`` for a number that its enumeration does not have."""
+        if self.kind == Address:
+            return IPv4Address(raw) if self.at.size == 4 else IPv6Address(raw)
         if issubclass(self.kind, int):
             return self.kind(int.from_bytes(raw, "big"))
         return self.kind(raw)
@@ -68,7 +81,7 @@ class Row:
     def problem(self, value: Any) -> str | None:
         """What is wrong with a value, ``None`` if nothing is."""
         if not isinstance(value, self.kind):
-            return f"must be {self.kind.__name__}, not {value!r}"
+            return f"must be {self.called}, not {value!r}"
         if isinstance(value, bytes) and len(value) != self.at.size:
             return f"must be {self.at.size} bytes, not {len(value)}"
         if isinstance(value, int):
@@ -99,6 +112,24 @@ class Layout(Generic[T]):
         rows = (*self.fields, *self._zero, *self._computed.values())
         self.rows = tuple(sorted(rows, key=lambda row: row.at.offset))
         self._require_every_byte_once()
+
+    def of_six(self) -> Layout[T]:
+        """The same with 16 bytes for each ``Address``: what follows it moves by 12."""
+        wide = Layout.__new__(Layout)
+        grown = sorted(row.at.offset for row in self.fields if row.kind == Address)
+
+        def moved(row: Row) -> Row:
+            more = _MORE * sum(offset < row.at.offset for offset in grown)
+            size = row.at.size + _MORE * (row.kind == Address)
+            return replace(row, at=replace(row.at, offset=row.at.offset + more, size=size))
+
+        wide.value_type, wide.size = self.value_type, self.size + _MORE * len(grown)
+        wide.fields = tuple(map(moved, self.fields))
+        wide._zero = tuple(map(moved, self._zero))
+        wide._computed = {name: moved(row) for name, row in self._computed.items()}
+        wide.rows = tuple(map(moved, self.rows))
+        wide._require_every_byte_once()
+        return wide
 
     def place(self, name: str) -> At:
         """Where the field of this name lies."""
@@ -134,7 +165,7 @@ class Layout(Generic[T]):
                 value = row.from_bytes(content)
                 problem = row.problem(value)
             except ValueError:
-                problem = f"0x{content.hex()} is no {row.kind.__name__}"
+                problem = f"0x{content.hex()} is no {row.called}"
             if problem:
                 raise WireError(row.name, base + row.at.offset, problem)
             values[row.name] = value

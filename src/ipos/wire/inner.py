@@ -17,6 +17,7 @@ from ipos.wire.errors import WireError
 from ipos.wire.header import Protocol
 
 IPV4_HEADER_SIZE = 20
+IPV6_HEADER_SIZE = 40
 TCP_HEADER_SIZE = 20
 UDP_HEADER_SIZE = 8
 ICMP_HEADER_SIZE = 8
@@ -30,16 +31,21 @@ _TCP_DATA_OFFSET = 12
 
 # IANA's numbers; the ipOS header has its own.
 _ICMP = 1
-_IP_PROTOCOL = {Protocol.TCP: 6, Protocol.UDP: 17}
+_ICMP6 = 58
+_IP_PROTOCOL = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.TCP6: 6, Protocol.UDP6: 17}
+_NEXT_HEADER = 6
+_PAYLOAD_LENGTH = slice(4, 6)
 
 
 def take(cursor: Cursor, protocol: Protocol) -> tuple[bytes, int]:
-    """The IPv4 packet at the cursor, whole, and the size of its IP and transport headers.
+    """The IP packet at the cursor, whole, and the size of its IP and transport headers.
 
     A fragment of UDP is a packet like any other; a later one has no transport header. ``WireError``
-    if it is truncated, no IPv4, a fragment of TCP, of another protocol than the ipOS header says,
-    or if its headers do not fit into its own total length.
+    if it is truncated, of another family, a fragment of TCP, of another protocol than the ipOS
+    header says, or if its headers do not fit into its own length.
     """
+    if protocol.is_six:
+        return _take6(cursor, protocol)
     start = cursor.offset
     ip = cursor.take("inner_ip_header", IPV4_HEADER_SIZE)
     if ip[0] >> 4 != 4:
@@ -72,8 +78,33 @@ def take(cursor: Cursor, protocol: Protocol) -> tuple[bytes, int]:
     return ip + options + transport + data, headers_size
 
 
+def _take6(cursor: Cursor, protocol: Protocol) -> tuple[bytes, int]:
+    """Of IPv6, where no extension header stands before the transport's."""
+    start = cursor.offset
+    ip = cursor.take("inner_ip_header", IPV6_HEADER_SIZE)
+    if ip[0] >> 4 != 6:
+        raise WireError("inner_version", start, f"must be 6, not {ip[0] >> 4}")
+    following = ip[_NEXT_HEADER]
+    if following not in (_IP_PROTOCOL[protocol], _ICMP6):
+        raise WireError(
+            "inner_protocol",
+            start + _NEXT_HEADER,
+            f"must be {_IP_PROTOCOL[protocol]} ({protocol.name}) or 58 (ICMP), not {following}",
+        )
+    transport = _take_transport_header(cursor, following)
+    length = int.from_bytes(ip[_PAYLOAD_LENGTH], "big")
+    if length < len(transport):
+        raise WireError(
+            "inner_total_length",
+            start + _PAYLOAD_LENGTH.start,
+            f"{length} bytes do not hold {len(transport)} bytes of headers",
+        )
+    data = cursor.take("inner_data", length - len(transport))
+    return ip + transport + data, IPV6_HEADER_SIZE + len(transport)
+
+
 def _take_transport_header(cursor: Cursor, ip_protocol: int) -> bytes:
-    if ip_protocol == _ICMP:
+    if ip_protocol in (_ICMP, _ICMP6):
         return cursor.take("inner_icmp_header", ICMP_HEADER_SIZE)
     if ip_protocol == _IP_PROTOCOL[Protocol.UDP]:
         return cursor.take("inner_udp_header", UDP_HEADER_SIZE)

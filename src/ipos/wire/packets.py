@@ -11,7 +11,6 @@ Decoding authenticates before it interprets: header, lengths, tag, and only then
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
 from typing import Annotated, Any
 
 from ipos.wire import header as ipos_header
@@ -19,9 +18,17 @@ from ipos.wire import inner as inner_packet
 from ipos.wire.control import CONTROL_BLOCK, ControlBlock
 from ipos.wire.cursor import Cursor
 from ipos.wire.errors import WireError
-from ipos.wire.fields import At, Layout
-from ipos.wire.header import Header, PacketType, Protocol
-from ipos.wire.tags import TAG_SIZE, connection_tag, packet_tag, tag, verify
+from ipos.wire.fields import Address, At, Layout
+from ipos.wire.header import Header, PacketType
+from ipos.wire.tags import (
+    HEADER_WORDS,
+    HEADER_WORDS6,
+    TAG_SIZE,
+    connection_tag,
+    packet_tag,
+    tag,
+    verify,
+)
 
 DATA_TYPES = frozenset({PacketType.PACKET, PacketType.LOCATE})
 TAGGED_PAYLOAD_MAX = 1024
@@ -37,6 +44,7 @@ class _Shaped:
         shape = _SHAPE_OF[type(self)]
         shape.layout.check(self)
         _require_type(self.header, shape.types)
+        _require_family(self.header, getattr(self, "service_ip", None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +72,7 @@ class ConnectionPacket:
     """
 
     header: Header
-    server_ip: Annotated[IPv4Address, At(0, 4)]
+    server_ip: Annotated[Address, At(0, 4)]
     server_port: Annotated[int, At(4, 2)]
     control_block: ControlBlock | None = None
     offer: FlowOffer | None = None
@@ -72,15 +80,16 @@ class ConnectionPacket:
     def __post_init__(self) -> None:
         CONNECTION_INFORMATION.check(self)
         _require_type(self.header, frozenset({PacketType.CONNECTION}))
-        if (self.control_block is not None) != (self.header.protocol is Protocol.TCP):
+        _require_family(self.header, self.server_ip)
+        if (self.control_block is not None) != self.header.protocol.is_tcp:
             raise ValueError("a connection has a control block if, and only if, it is TCP")
-        if (self.offer is not None) != (self.header.protocol is Protocol.UDP):
+        if (self.offer is not None) != (not self.header.protocol.is_tcp):
             raise ValueError("a connection has an offer if, and only if, it is UDP")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataPacket:
-    """Figures 11g and 11h, types 2 and 5: the client's IPv4 packet, whole and untouched.
+    """Figures 11g and 11h, types 2 and 5: the client's IP packet, whole and untouched.
 
     Or an ICMP error about the connection, or a fragment of a UDP datagram. The tag covers the
     header, the inner headers and, after zeros up to a multiple of eight bytes, a payload of at most
@@ -115,7 +124,7 @@ class NoticePacket(_Shaped):
     """
 
     header: Header
-    service_ip: Annotated[IPv4Address, At(0, 4)]
+    service_ip: Annotated[Address, At(0, 4)]
     service_port: Annotated[int, At(4, 2)]
     reason: Annotated[int, At(6, 2)] = 0
     iss: Annotated[int, At(8, 4)]
@@ -176,7 +185,7 @@ class LocatedPacket(_Shaped):
     """
 
     header: Header
-    service_ip: Annotated[IPv4Address, At(0, 4)]
+    service_ip: Annotated[Address, At(0, 4)]
     service_port: Annotated[int, At(4, 2)]
     move: Annotated[int, At(6, 2)]
     iss: Annotated[int, At(8, 4)]
@@ -219,6 +228,7 @@ Packet = (
 )
 
 CONNECTION_INFORMATION = Layout(ConnectionPacket, 6)
+CONNECTION_INFORMATION6 = CONNECTION_INFORMATION.of_six()
 FLOW_OFFER = Layout(FlowOffer, 14, computed={"tag": At(6, TAG_SIZE)})
 TRAILER = Layout(NoticePacket, 20, computed={"tag": At(12, TAG_SIZE)})
 PROBE = Layout(ProbePacket, 20, computed={"tag": At(12, TAG_SIZE)})
@@ -241,6 +251,10 @@ class Shape:
     layout: Layout[Any]
     ends: bool = False
 
+    def of(self, header: Header) -> Layout[Any]:
+        """The layout behind a header: IPv6's addresses are longer."""
+        return _LAYOUTS6[self.title] if header.protocol.is_six else self.layout
+
 
 SHAPES = (
     Shape(
@@ -256,6 +270,7 @@ SHAPES = (
     Shape("Located", frozenset({PacketType.LOCATED}), LOCATED, ends=True),
     Shape("Numbers of a server", frozenset({PacketType.STATE}), STATE),
 )
+_LAYOUTS6 = {shape.title: shape.layout.of_six() for shape in SHAPES}
 _SHAPES = {each: shape for shape in SHAPES for each in shape.types}
 _SHAPE_OF: dict[type, Shape] = {shape.layout.value_type: shape for shape in SHAPES}
 
@@ -273,8 +288,9 @@ def encode(packet: Packet, key: bytes | None = None, ends: bytes = b"") -> bytes
             _, headers_size = inner_packet.take(Cursor(packet.inner), packet.header.protocol)
             return head + packet.inner + _data_tag(key, head, packet.inner, headers_size)
     shape = _SHAPES[packet.header.type]
-    covered = head + shape.layout.encode(packet)[: shape.layout.place("tag").offset]
-    return head + shape.layout.encode(packet, tag=tag(key, covered + (ends if shape.ends else b"")))
+    layout = shape.of(packet.header)
+    covered = head + layout.encode(packet)[: layout.place("tag").offset]
+    return head + layout.encode(packet, tag=tag(key, covered + (ends if shape.ends else b"")))
 
 
 def decode(cursor: Cursor, key: bytes | None = None, ends: bytes = b"") -> Packet:
@@ -291,10 +307,14 @@ def decode(cursor: Cursor, key: bytes | None = None, ends: bytes = b"") -> Packe
     return _decode_shaped(cursor, header, head, key, ends)
 
 
+def _information(header: Header) -> Layout[ConnectionPacket]:
+    return CONNECTION_INFORMATION6 if header.protocol.is_six else CONNECTION_INFORMATION
+
+
 def _encode_connection(
     packet: ConnectionPacket, head: bytes, key: bytes | None, ends: bytes
 ) -> bytes:
-    information = CONNECTION_INFORMATION.encode(packet)
+    information = _information(packet.header).encode(packet)
     block = packet.control_block
     if block is None:
         assert packet.offer is not None
@@ -309,9 +329,10 @@ def _decode_connection(
     cursor: Cursor, header: Header, head: bytes, key: bytes | None, ends: bytes
 ) -> ConnectionPacket:
     start = cursor.offset
-    information = CONNECTION_INFORMATION.take(cursor)
+    layout = _information(header)
+    information = layout.take(cursor)
     block, offer = None, None
-    if header.protocol is Protocol.TCP:
+    if header.protocol.is_tcp:
         base = cursor.offset
         raw = CONTROL_BLOCK.take(cursor)
         expected = connection_tag(key, head + information + raw[: _BLOCK_TAG.offset])
@@ -323,9 +344,7 @@ def _decode_connection(
         expected = tag(key, head + information + raw[: _OFFER_TAG.offset] + ends)
         verify(key, raw[_OFFER_TAG.offset :], expected, base + _OFFER_TAG.offset)
         offer = FLOW_OFFER.decode(raw, base)
-    return CONNECTION_INFORMATION.decode(
-        information, start, header=header, control_block=block, offer=offer
-    )
+    return layout.decode(information, start, header=header, control_block=block, offer=offer)
 
 
 def _decode_data(cursor: Cursor, header: Header, head: bytes, key: bytes | None) -> DataPacket:
@@ -339,18 +358,20 @@ def _decode_data(cursor: Cursor, header: Header, head: bytes, key: bytes | None)
 def _data_tag(key: bytes | None, head: bytes, inner: bytes, headers_size: int) -> bytes:
     payload = inner[headers_size:]
     covered = payload if len(payload) <= TAGGED_PAYLOAD_MAX else b""
-    return packet_tag(key, head + inner[:headers_size], covered)
+    first = HEADER_WORDS if inner[0] >> 4 == 4 else HEADER_WORDS6
+    return packet_tag(key, head + inner[:headers_size], covered, first)
 
 
 def _decode_shaped(
     cursor: Cursor, header: Header, head: bytes, key: bytes | None, ends: bytes
 ) -> Packet:
     shape = _SHAPES[header.type]
-    base, at = cursor.offset, shape.layout.place("tag").offset
-    raw = shape.layout.take(cursor)
+    layout = shape.of(header)
+    base, at = cursor.offset, layout.place("tag").offset
+    raw = layout.take(cursor)
     expected = tag(key, head + raw[:at] + (ends if shape.ends else b""))
     verify(key, raw[at:], expected, base + at)
-    packet: Packet = shape.layout.decode(raw, base, header=header)
+    packet: Packet = layout.decode(raw, base, header=header)
     return packet
 
 
@@ -358,3 +379,8 @@ def _require_type(header: Header, allowed: frozenset[PacketType]) -> None:
     if header.type not in allowed:
         names = " or ".join(packet_type.name for packet_type in sorted(allowed))
         raise ValueError(f"the header's type must be {names}, not {header.type.name}")
+
+
+def _require_family(header: Header, service: Address | None) -> None:
+    if service is not None and (service.version == 6) != header.protocol.is_six:
+        raise ValueError(f"{service} is no service's address of {header.protocol.name}")

@@ -48,17 +48,19 @@ def packet_key(key: bytes) -> PacketKey:
     return PacketKey(stream[:KEY_SIZE], struct.unpack(f"<{_NH_KEYS}I", stream[KEY_SIZE:]))
 
 
-def packet_tag(key: bytes | None, headers: bytes, payload: bytes) -> bytes:
+def packet_tag(
+    key: bytes | None, headers: bytes, payload: bytes, payload_from: int = HEADER_WORDS
+) -> bytes:
     """The 8-byte tag of types 2 and 5: over our header and the inner ones, and a payload.
 
-    A payload is summed from word `HEADER_WORDS` on, whatever the length of the headers. The second
-    sum takes the keys two places further.
+    A payload is summed from word `HEADER_WORDS` on, of IPv6 from `HEADER_WORDS6`, whatever the
+    length of the headers. The second sum takes the keys two places further.
     """
     if key is None:
         return bytes(TAG_SIZE)
     parts = packet_key(key)
     one = two = 0
-    for first, part in ((0, headers), (HEADER_WORDS, payload)):
+    for first, part in ((0, headers), (payload_from, payload)):
         padded = part + bytes(-len(part) % 8)
         for nth, (low, high) in enumerate(struct.iter_unpack("<II", padded), first):
             a, b, c, d = parts.nh[2 * nth : 2 * nth + 4]

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from pyroute2 import IPRoute, netns
 
-from ipos.abi.layout import header
+from ipos.abi import header_data
+from ipos.abi.layout import header, layout
 from ipos.kernel import data_plane
 from ipos.kernel.hooks import Attachment, Hook
 from ipos.kernel.libbpf import Map, prog_test_run
@@ -33,7 +34,6 @@ from tests.support.golden.machine import (
     Ran,
     connection_key,
 )
-from tests.support.golden.places_of_keys import lock_of
 from tests.support.plane import pin_place
 
 _OUTGOING = 4  # sll_pkttype of linux/if_packet.h
@@ -42,18 +42,22 @@ _IP_TRANSPARENT, _TCP_REPAIR, _REPAIR_QUEUE, _QUEUE_SEQ = 19, 19, 20, 21
 _RECEIVE_QUEUE, _SEND_QUEUE = 1, 2
 
 
+_BOXES = ("box_in", "box_out")
+
+
 class KernelMachine:
     """The pinned data plane of `pin_dir`, in a namespace that this thread is in."""
 
     kernel = True
 
-    def __init__(self, pin_dir: Path, interfaces: dict[str, int]) -> None:
+    def __init__(self, pin_dir: Path, interfaces: dict[str, int], family: int = 4) -> None:
+        self.family = family
         self.pin_dir = pin_dir
         self._interfaces = interfaces
         self._maps: dict[str, Map] = {}
         self._programs = {
-            name: data_plane.program_fd(pin_dir, f"ipos_{name}")
-            for name in ("xdp", "ingress", "egress", "box_in", "box_out")
+            name: data_plane.program_fd(pin_dir, f"ipos_{name}{'6' if family == 6 else ''}")
+            for name in ("xdp", "ingress", "egress", *(_BOXES if family == 4 else ()))
         }
         self._sockets: list[socket.socket] = []
         self._cpus = os.sched_getaffinity(0)  # programs run on the CPU that asks for it
@@ -77,7 +81,8 @@ class KernelMachine:
     def reset(self) -> None:
         """Empty tables, every counter from here."""
         self._close_sockets()
-        for name in (*CONNECTIONS, "left_behind", "deny", "addresses", "members"):
+        tables = [*CONNECTIONS, "left_behind", "deny", "addresses", "members"]
+        for name in (*tables, *(["identities"] if self.family == 6 else [])):
             opened = self._store(name)
             for key in [key for key, _ in opened.items()]:
                 opened.delete(key)
@@ -85,7 +90,8 @@ class KernelMachine:
             opened = self._map(name)
             for index in range(8):
                 opened.update(index.to_bytes(4, "little"), bytes(opened.value_size))
-        self.table("locks")[lock_of(connection_key())] = 0
+        tuple_shape = layout("ipos_tuple6" if self.family == 6 else "ipos_tuple")
+        self.table("locks")[roles.mix(tuple_shape.pack(connection_key())) >> 48] = 0
         free = self._map("hold_free")
         while free.take(b"") is not None:
             pass
@@ -95,13 +101,17 @@ class KernelMachine:
         self._counted = self.counters()
         self.heard()
 
+    def _named(self, name: str) -> str:
+        return f"{name}6" if self.family == 6 and f"{name}6" in header_data.MAPS else name
+
     def _map(self, name: str) -> Map:
+        name = self._named(name)
         if name not in self._maps:
             self._maps[name] = Map.open(self.pin_dir / "maps" / name)
         return self._maps[name]
 
     def table(self, name: str) -> Rows:
-        return Rows(self._store(name), shape_of(name))
+        return Rows(self._store(name), shape_of(self._named(name)))
 
     def _store(self, name: str) -> Map | roles.CountedMap:
         opened = self._map(name)
@@ -205,7 +215,10 @@ class KernelMachine:
 
     def _listener(self, wanted: Socket) -> None:
         made = self._socket()
-        made.bind((str(wanted.service), wanted.service_port))
+        if self.family == 6:  # the address is IPv4's number, which no interface here has
+            made.bind(("::", wanted.service_port))
+        else:
+            made.bind((str(wanted.service), wanted.service_port))
         made.listen(wanted.backlog)
         for _ in range(wanted.queued):
             self._socket().connect((str(wanted.service), wanted.service_port))
@@ -228,7 +241,9 @@ class KernelMachine:
         made.connect((str(wanted.client), wanted.client_port))
 
     def _socket(self) -> socket.socket:
-        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        made = socket.socket(
+            socket.AF_INET if self.family == 4 else socket.AF_INET6, socket.SOCK_STREAM
+        )
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._sockets.append(made)
         return made
@@ -251,9 +266,11 @@ def _tagged(frame: bytes, extra: list[tuple[int, int, bytes]]) -> bytes:
 
 
 @contextmanager
-def kernel_machine() -> Iterator[KernelMachine]:
-    """The data plane loaded and its interfaces made; all gone afterwards."""
-    name = f"golden{os.getpid()}"
+def kernel_machine(family: int = 4) -> Iterator[KernelMachine]:
+    """The data plane loaded and its interfaces made; all gone afterwards. family: whose programs
+    run.
+    """
+    name = f"golden{family}-{os.getpid()}"
     netns.create(name)
     try:
         netns.pushns(name)
@@ -261,14 +278,14 @@ def kernel_machine() -> Iterator[KernelMachine]:
             Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
             interfaces = _wires()
             with pin_place() as place:
-                data_plane.load(data_plane.objects_directory(), place, SIZES)
+                data_plane.load(data_plane.objects_directory(), place, SIZES, six=family == 6)
                 # TEST_RUN takes a receive queue only where XDP is on.
                 plan = [
                     Attachment(Hook.XDP, interfaces[where])
                     for where in ("front", "back", "elsewhere")
                 ]
                 data_plane.attach(place, plan)
-                machine = KernelMachine(place, interfaces)
+                machine = KernelMachine(place, interfaces, family)
                 try:
                     yield machine
                 finally:

@@ -130,6 +130,7 @@ class Machine(Protocol):
     """Tables, a clock, and the three programs that see frames."""
 
     kernel: bool
+    family: int
 
     def table(self, name: str) -> Rows: ...
     def now_ns(self) -> int: ...
@@ -273,6 +274,8 @@ def _configure_servers(machine: Machine, config: Config) -> None:
             "mac": mac(back_mac),
             "state": constant(f"IPOS_SERVER_{states.get(index, 'READY')}"),
         }
+        if machine.family == 6:
+            machine.table("identities")[{"address": network(address)}] = {"server": index}
         if index != config.me:
             machine.table("members")[{"bytes": mac(back_mac)}] = {"server": index}
     for index, (address, _) in SERVERS.items():
@@ -292,7 +295,7 @@ def _configure_service(machine: Machine, config: Config) -> None:
         "mode": constant(f"IPOS_MODE_{config.mode}"),
         "pool": 1,
         "port": config.service_port,
-        "application_ip": network(config.application),
+        **dict.fromkeys(("application_ip", "application_ip6"), network(config.application)),
         "application_port": packets.APPLICATION,
         "listening": 2 if config.listening else 1,
         "listener_ip": network(config.listener),
@@ -329,8 +332,9 @@ class NativeMachine:
 
     kernel = False
 
-    def __init__(self, sizes: Mapping[str, int] = SIZES) -> None:
-        self.node = Node(sizes)
+    def __init__(self, sizes: Mapping[str, int] = SIZES, family: int = 4) -> None:
+        self.node = Node(sizes, family)
+        self.family = family
         self.moment = NOW_NS
         self.node.clock(NOW_NS)
         self.node.random_is(0)
