@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,6 @@ from tests.support.farm import (
 pytestmark = pytest.mark.farm
 
 CLIENT6 = "2001:db8:63::11"
-EACH = 80
 LENGTH = 10_000_000
 MOVES = CONFIG.replace('name = "web"\nport = 80\n', 'name = "web"\nport = 80\ndecide = "request"\n')
 MOVES += "".join(
@@ -247,7 +247,6 @@ def test_a_farm_without_ipv6_loads_none_until_a_server_lists_an_address() -> Non
         for server, file in files.items():
             file.write_text(whole[server].replace(f', "{farm.address(server)}"', ""))
             assert file.read_text() != whole[server]
-            farm.run(server, "ipos", "detach") if server == "" else None
         four = Farm(lab)
         for server in files:
             _begin_anew(farm, server)
@@ -256,7 +255,7 @@ def test_a_farm_without_ipv6_loads_none_until_a_server_lists_an_address() -> Non
         farm.run("s2", "ipos", "reload")
         for server in files:
             pins = four.tables[server].directory.parent
-            wait_until(f"{server} has loaded IPv6", lambda pins=pins: data_plane.has_six(pins), 20)
+            wait_until(f"{server} has loaded IPv6", partial(data_plane.has_six, pins), 20)
         served = set()
 
         def asked() -> bool:

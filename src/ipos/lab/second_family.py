@@ -69,7 +69,7 @@ def address6(host: Node, lan: str) -> str:
 
 
 def addresses(host: Node) -> Iterator[tuple[str, str, str]]:
-    """Interface, LAN and address, for each LAN of a host that has IPv6."""
+    """Interface, LAN and address, once per LAN of a host that has IPv6."""
     for interface in host.interfaces:
         prefix = PREFIXES6.get(interface.lan)
         for four in interface.addresses if prefix else ():
