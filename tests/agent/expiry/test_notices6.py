@@ -10,13 +10,12 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
 from ipos.abi.codec import Codec
-from ipos.abi.layout import constant, layout
+from ipos.abi.layout import layout
 from ipos.abi.rows import Tuple, Tuple6
 from ipos.agent.expiry import expiry_rules, notices, query_message
 from ipos.agent.expiry.owner_query import Inquiry
 from ipos.agent.expiry.query_message import Connection, Question
-from ipos.handshake.siphash import siphash64
-from ipos.wire.checksum import checksum
+from ipos.wire import NoticePacket, PacketType, Protocol, ethernet
 from tests.agent.expiry.test_query_messages import (
     BACK_MAC,
     FIRST_MAC,
@@ -61,18 +60,14 @@ def test_type_4_is_what_the_contract_says(vlan: int, authenticate: bool) -> None
         expiry_rules.OWNED.read(row),
         FIRST_MAC,
     )
-    assert raw[:12] == FIRST_MAC + BACK_MAC
-    body = raw[12 + (4 if vlan else 0) :]
-    assert body[:2] == b"\0\x07"
-    head, trailer = body[2:34], body[34:]
-    assert (len(head), len(trailer)) == (32, constant("IPOS_TRAILER6_LEN"))
-    assert head[:4] == CLIENT.packed[12:]
-    assert head[4:14] == struct.pack("!H4sHBB", 40_000, bytes((203, 0, 113, 2)), 8080, 4, 3)
-    assert head[16:] == CLIENT.packed
-    assert checksum(head) == 0
-    assert trailer[:24] == SERVICE.packed + struct.pack("!HHI", 80, 0, 77)
-    expected = siphash64(FRAME_KEY, head + trailer[:24]) if authenticate else 0
-    assert trailer[24:] == expected.to_bytes(8, "little")
+    frame = ethernet.decode(raw, FRAME_KEY if authenticate else None)
+    assert (frame.destination_mac, frame.source_mac) == (FIRST_MAC, BACK_MAC)
+    notice = frame.packet
+    assert isinstance(notice, NoticePacket)
+    assert (notice.header.type, notice.header.protocol) == (PacketType.CLOSED, Protocol.TCP6)
+    assert (notice.header.source_ip, notice.header.source_port) == (CLIENT, 40_000)
+    assert str(notice.header.destination_ip) == "203.0.113.2"
+    assert (notice.service_ip, notice.service_port, notice.iss) == (SERVICE, 80, 77)
 
 
 def test_questions_of_both_families_go_together() -> None:

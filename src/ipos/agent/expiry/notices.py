@@ -25,8 +25,7 @@ from ipos.handshake.options import OUR_WINDOW_SCALE, Timestamps, write_timestamp
 from ipos.handshake.segment import Flag, Segment
 from ipos.kernel.hooks import Hook, open_pin
 from ipos.kernel.libbpf import syscall
-from ipos.wire import Frame, Header, NoticePacket, PacketType, Protocol, VlanTag, ethernet, tags
-from ipos.wire.checksum import checksum
+from ipos.wire import Frame, Header, NoticePacket, PacketType, Protocol, VlanTag, ethernet
 
 EVERYBODY = b"\xff" * 6
 _ETHERTYPE_VLAN = 0x8100
@@ -39,8 +38,6 @@ _TAKEN = 4  # TC_ACT_STOLEN
 _REASON, _REASON6 = 14 + 16 + 6, 14 + 32 + 18
 """Where a notice has its reason in a frame without a VLAN tag."""
 _TAG = 4
-_HEADER6 = layout("ipos_header6")
-_TCP6 = constant("IPOS_TCP6")
 
 
 def is_four(ends: Ends) -> bool:
@@ -217,18 +214,16 @@ def _closed(
     mac: bytes,
     kind: PacketType = PacketType.CLOSED,
 ) -> bytes:
-    if not is_four(ends):
-        return _closed6(settings, ends, endpoint_ip, endpoint_port, hs, mac, kind)
     notice = NoticePacket(
         header=Header(
-            source_ip=IPv4Address(ends.client_ip),
+            source_ip=ip_address(ends.client_ip),
             source_port=int.from_bytes(ends.client_port, "big"),
             destination_ip=IPv4Address(endpoint_ip),
             destination_port=int.from_bytes(endpoint_port, "big"),
             type=kind,
-            protocol=Protocol.TCP,
+            protocol=Protocol.TCP if is_four(ends) else Protocol.TCP6,
         ),
-        service_ip=IPv4Address(ends.service_ip),
+        service_ip=ip_address(ends.service_ip),
         service_port=int.from_bytes(ends.service_port, "big"),
         iss=HANDSHAKE.read(hs).iss,
     )
@@ -240,39 +235,6 @@ def _closed(
         packet=notice,
     )
     return ethernet.pad(ethernet.encode(frame, _tag_key(settings)))
-
-
-def _closed6(
-    settings: Settings,
-    ends: Ends,
-    endpoint_ip: bytes,
-    endpoint_port: bytes,
-    hs: bytes,
-    mac: bytes,
-    kind: PacketType,
-) -> bytes:
-    """The same frame of a connection by IPv6: docs/frames.md, protocol 3."""
-    head = bytearray(
-        _HEADER6.pack(
-            {
-                "client_low": int.from_bytes(ends.client_ip[12:], "big"),
-                "client_port": int.from_bytes(ends.client_port, "big"),
-                "endpoint_ip": int.from_bytes(endpoint_ip, "big"),
-                "endpoint_port": int.from_bytes(endpoint_port, "big"),
-                "type": int(kind),
-                "protocol": _TCP6,
-                "client_ip": int.from_bytes(ends.client_ip, "big"),
-            }
-        )
-    )
-    at = _HEADER6.field("checksum").offset
-    head[at : at + 2] = checksum(bytes(head)).to_bytes(2, "big")
-    trailer = ends.service_ip + ends.service_port + bytes(2)
-    trailer += HANDSHAKE.read(hs).iss.to_bytes(4, "big")
-    covered = bytes(head) + trailer
-    vlan = struct.pack("!HH", _ETHERTYPE_VLAN, settings.back_vlan) if settings.back_vlan else b""
-    link = mac + settings.back_mac + vlan + settings.ethertype.to_bytes(2, "big")
-    return ethernet.pad(link + covered + tags.tag(_tag_key(settings), covered))
 
 
 def _tag_key(settings: Settings) -> bytes | None:
