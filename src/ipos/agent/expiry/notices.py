@@ -13,7 +13,7 @@ import os
 import socket
 import struct
 import sys
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
 from ipos.abi.layout import constant, layout
@@ -23,7 +23,6 @@ from ipos.agent.network.interfaces import NetworkError
 from ipos.closing import Closing
 from ipos.handshake.options import OUR_WINDOW_SCALE, Timestamps, write_timestamps
 from ipos.handshake.segment import Flag, Segment
-from ipos.handshake.segment6 import packet6
 from ipos.kernel.hooks import Hook, open_pin
 from ipos.kernel.libbpf import syscall
 from ipos.wire import Frame, Header, NoticePacket, PacketType, Protocol, VlanTag, ethernet
@@ -39,8 +38,6 @@ _TAKEN = 4  # TC_ACT_STOLEN
 _REASON, _REASON6 = 14 + 16 + 6, 14 + 32 + 18
 """Where a notice has its reason in a frame without a VLAN tag."""
 _TAG = 4
-_HEADER6 = layout("ipos_header6")
-_TCP6 = constant("IPOS_TCP6")
 
 
 def is_four(ends: Ends) -> bool:
@@ -55,7 +52,7 @@ def reset_frame(settings: Settings, ends: Ends, client_mac: bytes, iss: int) -> 
 
 def reset_packet(ends: Ends, number: int) -> bytes:
     """RST to a client that has acknowledged all before this number."""
-    return _packet(ends, _segment(ends, number - 1, Flag.RST))
+    return _segment(ends, number - 1, Flag.RST).packet()
 
 
 def rousing_packet(ends: Ends, row: Held) -> bytes:
@@ -67,7 +64,7 @@ def rousing_packet(ends: Ends, row: Held) -> bytes:
         window=_window(Options(handshake.options)),
         options=_stamps(handshake),
     )
-    return _packet(ends, segment)
+    return segment.packet()
 
 
 def answer_frame(settings: Settings, ends: Ends, row: Held, answer: bytes) -> bytes:
@@ -94,21 +91,15 @@ def _window(agreed: Options) -> int:
 
 
 def _segment(ends: Ends, iss: int, flags: Flag) -> Segment:
-    """A segment to a client that got nothing but our SYN-ACK. See `_packet` for IPv6."""
+    """A segment to a client that got nothing but our SYN-ACK."""
     return Segment(
-        source=IPv4Address(ends.service_ip if is_four(ends) else 0),
+        source=ip_address(ends.service_ip),
         source_port=int.from_bytes(ends.service_port, "big"),
-        destination=IPv4Address(ends.client_ip if is_four(ends) else 0),
+        destination=ip_address(ends.client_ip),
         destination_port=int.from_bytes(ends.client_port, "big"),
         seq=iss + 1 & 0xFFFF_FFFF,
         flags=flags,
     )
-
-
-def _packet(ends: Ends, segment: Segment) -> bytes:
-    if is_four(ends):
-        return segment.packet()
-    return packet6(segment, IPv6Address(ends.service_ip), IPv6Address(ends.client_ip))
 
 
 def uplink_of(settings: Settings, ends: Ends) -> Uplink | None:
@@ -133,7 +124,7 @@ def _on_front(settings: Settings, ends: Ends, client_mac: bytes, segment: Segmen
     kind = struct.pack("!H", _ETHERTYPE_IP if is_four(ends) else _ETHERTYPE_IPV6)
     uplink = uplink_of(settings, ends)
     own_mac = settings.front_mac if uplink is None else uplink.mac
-    return client_mac + own_mac + tag + kind + _packet(ends, segment)
+    return client_mac + own_mac + tag + kind + segment.packet()
 
 
 def closed_frame(settings: Settings, ends: Ends, row: Owned, mac: bytes) -> bytes:
