@@ -272,3 +272,14 @@ def test_a_farm_without_ipv6_loads_none_until_a_server_lists_an_address() -> Non
 def test_sockets_are_of_ipv6(farm: Farm) -> None:
     with farm.connect() as connection:
         assert connection.family == socket.AF_INET6
+
+
+def test_the_first_server_hears_of_a_close_by_the_server(farm: Farm) -> None:
+    """Its owner tells it by a frame made of a packet whose checksum a NIC is to finish."""
+    before = farm.counters("s1")["drop_frame_tag"]
+    for _ in range(20):
+        with farm.connect(ELSEWHERE) as connection:
+            connection.sendall(request(close=True))
+            assert read_answer(connection).status == 200
+    wait_until("no row is left", lambda: not farm.rows("s1")["forward"])
+    assert farm.counters("s1")["drop_frame_tag"] == before

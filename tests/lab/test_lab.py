@@ -139,7 +139,7 @@ def _daemons(lab: Lab) -> set[int]:
 
 def test_up_again_is_harmless_and_other_settings_are_refused(lab: Lab) -> None:
     before = _daemons(lab)
-    arguments = ["up", "--name", lab.name, "--servers", "2", "--bare"]
+    arguments = ["up", "--name", lab.name, "--servers", "2", "--bare", "--no-ipv6"]
     done = _ipos(*arguments, text=True)
     assert (done.returncode, done.stdout) == (0, f"lab {lab.name} is up already\n")
     done = _ipos(*arguments, "--clients", "2", text=True)
