@@ -57,12 +57,13 @@ def raise_number(file: Path, pattern: str) -> None:
 
 
 def compile_program(sources: Path, made: Path) -> None:
-    (source,) = sources.glob(f"*/{made.name.removesuffix('.o')}.c")
+    name = made.name.removesuffix(".bpf.o")
+    (source,) = sources.glob(f"*/{name.removesuffix('6')}.bpf.c")
+    family = ["-DIPOS_FAMILY=6"] if name.endswith("6") else []
     flags = ["-O2", "-g", "-fno-strict-aliasing", "-Wno-unused-function", "-target", "bpf"]
     places = [f"-I/usr/include/{os.uname().machine}-linux-gnu", f"-I{sources}"]
-    subprocess.run(
-        ["clang", *flags, "-mcpu=v3", *places, "-c", str(source), "-o", str(made)], check=True
-    )
+    flags += [*family, "-mcpu=v3", *places]
+    subprocess.run(["clang", *flags, "-c", str(source), "-o", str(made)], check=True)
     subprocess.run(["llvm-strip", "-g", str(made)], check=True)
 
 
