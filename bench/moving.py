@@ -23,6 +23,7 @@ from ipos.errors import IposError
 from ipos.lab import namespaces
 from ipos.lab.lab import Lab
 from ipos.lab.plan import Settings
+from tests.support.hosts import by_host
 
 FIRST, OWNERS = "s1", ("s2", "s3")
 
@@ -31,19 +32,7 @@ _CONFIG = """\
 name = "web"
 port = 80
 decide = "request"
-""" + "".join(
-    f"""
-[[pool]]
-name = "only-{server}"
-servers = {{ {server} = 1 }}
-
-[[route]]
-service = "web"
-host = "{server}.example"
-pool = "only-{server}"
-"""
-    for server in OWNERS
-)
+""" + by_host(OWNERS)
 
 _PROXY = """\
 global

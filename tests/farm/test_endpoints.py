@@ -20,6 +20,7 @@ from ipos.abi.rows import EndpointFlags, EndpointState
 from ipos.lab import Lab, Settings
 from tests.farm.alternation import asked
 from tests.support.farm import SERVERS, Farm, read_answer, wait_until
+from tests.support.hosts import by_host
 from tests.support.unruly import unruly_back
 
 pytestmark = pytest.mark.farm
@@ -169,19 +170,7 @@ MOVED = """\
 name = "web"
 port = 80
 decide = "request"
-""" + "".join(
-    f"""
-[[pool]]
-name = "only-{server}"
-servers = {{ {server} = 1 }}
-
-[[route]]
-service = "web"
-host = "{server}.example"
-pool = "only-{server}"
-"""
-    for server in SERVERS
-)
+""" + by_host(SERVERS)
 STEPS = ((0, 0, 0), (10, 5, 10), (30, 0, 0), (0, 30, 30), (20, 30, 20), (30, 30, 30))
 """Percent of the frames on back that are lost, doubled and late."""
 

@@ -32,6 +32,7 @@ from tests.support.farm import (
     request,
     wait_until,
 )
+from tests.support.hosts import by_host
 
 pytestmark = pytest.mark.farm
 
@@ -39,19 +40,7 @@ CLIENT6 = "2001:db8:63::11"
 EACH = 80
 LENGTH = 10_000_000
 MOVES = CONFIG.replace('name = "web"\nport = 80\n', 'name = "web"\nport = 80\ndecide = "request"\n')
-MOVES += "".join(
-    f"""
-[[pool]]
-name = "only-{server}"
-servers = {{ {server} = 1 }}
-
-[[route]]
-service = "web"
-host = "{server}.example"
-pool = "only-{server}"
-"""
-    for server in SERVERS
-)
+MOVES += by_host(SERVERS)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from ipos.lab import faults, pattern
 from tests.farm.alternation import ENDLESS, REFUSED, UNFINISHED, asked, chunked, in_turn, posted
 from tests.farm.test_heads import send_with_fin
 from tests.support.farm import SERVERS, Answer, Farm, read_answer, wait_until
+from tests.support.hosts import by_host
 from tests.support.shared import farm_with
 
 pytestmark = pytest.mark.farm
@@ -31,19 +32,7 @@ header_timeout_ms = 2000
 name = "web"
 port = 80
 decide = "request"
-""" + "".join(
-    f"""
-[[pool]]
-name = "only-{server}"
-servers = {{ {server} = 1 }}
-
-[[route]]
-service = "web"
-host = "{server}.example"
-pool = "only-{server}"
-"""
-    for server in SERVERS
-)
+""" + by_host(SERVERS)
 
 
 @pytest.fixture(scope="module")
