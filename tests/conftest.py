@@ -3,11 +3,14 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.support import leftovers
 
 # A deadline would make the tests' outcome a matter of the machine's load.
 settings.register_profile("ipos", deadline=None)
@@ -15,6 +18,7 @@ settings.load_profile("ipos")
 
 
 SLOW_S = 3600
+_WATCHER = pytest.StashKey[subprocess.Popen[bytes] | None]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,6 +41,14 @@ def pytest_configure(config: pytest.Config) -> None:
     told = config.getoption("--tell-failed")
     if told is not None and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Failed(told))
+    # With -n it is the workers who run tests.
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        config.stash[_WATCHER] = leftovers.begin()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if watcher := config.stash.get(_WATCHER, None):
+        leftovers.end(watcher)
 
 
 def pytest_sessionfinish() -> None:
