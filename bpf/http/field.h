@@ -230,7 +230,8 @@ IPOS_FUNCTION int http_name(struct ipos_scratch *w, __u32 length)
 		return IPOS_READ_REFUSED;
 	p = http_parser(w);
 	at = w->end;
-	for (__u32 i = 0; i < HTTP_BYTES && at < length; i++, at++) {
+	for (__u32 i = w->zero; i < HTTP_BYTES && at < length; i++, at++) {
+		IPOS_CONVERGES;
 		c = http_byte(w, at);
 		if (http_class[c] & IS_NAME) {
 			name_append(p, c);
@@ -261,10 +262,11 @@ IPOS_FUNCTION int http_length(struct ipos_scratch *w, __u32 length)
 	r = &w->request;
 	p = http_parser(w);
 	at = w->end;
-	for (__u32 i = 0; i < HTTP_BYTES && at < length; i++, at++) {
+	for (__u32 i = w->zero; i < HTTP_BYTES && at < length; i++, at++) {
 		__u64 sum = r->content_length;
 		__u8 c = http_byte(w, at);
 
+		IPOS_CONVERGES;
 		if (c >= '0' && c <= '9' && p->state < 2) {
 			p->state = 1;
 			if (sum > 0x7fffffffffffffffULL / 10 ||
@@ -338,10 +340,11 @@ IPOS_FUNCTION int http_tokens(struct ipos_scratch *w, __u32 length)
 		return IPOS_READ_REFUSED;
 	p = http_parser(w);
 	at = w->end;
-	for (__u32 i = 0; i < HTTP_BYTES && at < length; i++, at++) {
+	for (__u32 i = w->zero; i < HTTP_BYTES && at < length; i++, at++) {
 		__u8 c = http_byte(w, at);
 		__u32 n = p->length;
 
+		IPOS_CONVERGES;
 		if (c == '\r' || (c == ',' && p->header == HTTP_CONNECTION)) {
 			p->phase = HTTP_TOKEN_END;
 			break;

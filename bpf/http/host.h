@@ -199,10 +199,11 @@ IPOS_FUNCTION int http_host(struct ipos_scratch *w, __u32 length)
 	at = w->end;
 	if (p->state == HOST_NAME && !host_second(p))
 		at = host_plain(w, p, at, length);
-	for (__u32 i = 0; i < HTTP_BYTES && at < length; i++, at++) {
+	for (__u32 i = w->zero; i < HTTP_BYTES && at < length; i++, at++) {
 		__u8 c = http_byte(w, at), state = p->state;
 		__u32 n = p->host_len;
 
+		IPOS_CONVERGES;
 		if (state == HOST_START) {
 			p->dots = 0;
 			p->port = 0;

@@ -54,8 +54,13 @@ IPOS_INLINE int http_lf(struct ipos_scratch *w, struct http_parser *p, __u32 len
 }
 
 /* The request line, whose phases follow each other; each returns where it needs more bytes. */
-IPOS_INLINE void http_request_line(struct ipos_scratch *w, struct http_parser *p, __u32 length)
+IPOS_FUNCTION int http_request_line(struct ipos_scratch *w, __u32 length)
 {
+	struct http_parser *p;
+
+	if (!w)
+		return IPOS_READ_REFUSED;
+	p = http_parser(w);
 	if (p->phase == HTTP_METHOD && !p->length)
 		http_first_line(w, length);
 	if (p->phase == HTTP_METHOD)
@@ -74,6 +79,7 @@ IPOS_INLINE void http_request_line(struct ipos_scratch *w, struct http_parser *p
 		http_query(w, length);
 	if (p->phase == HTTP_VERSION)
 		http_version(w, length);
+	return IPOS_READ_MORE;
 }
 
 /* The phase at hand takes some bytes, or hands over to another; and so may those that follow. */
@@ -82,7 +88,7 @@ IPOS_INLINE void http_step(struct ipos_scratch *w, __u32 length)
 	struct http_parser *p = http_parser(w);
 
 	if (p->phase <= HTTP_VERSION)
-		http_request_line(w, p, length);
+		http_request_line(w, length);
 	if (p->phase == HTTP_LINE && w->bytes[w->end & (IPOS_CHUNK - 1)] != '\r')
 		http_lines(w, length);
 	if (p->phase == HTTP_COOKIE && p->state == COOKIE_START)

@@ -46,10 +46,11 @@ IPOS_FUNCTION int http_method(struct ipos_scratch *w, __u32 length)
 		return IPOS_READ_REFUSED;
 	p = http_parser(w);
 	at = w->end;
-	for (__u32 i = 0; i < HTTP_BYTES && at < length; i++, at++) {
+	for (__u32 i = w->zero; i < HTTP_BYTES && at < length; i++, at++) {
 		__u8 c = http_byte(w, at);
 		__u32 n = p->length;
 
+		IPOS_CONVERGES;
 		if (!(http_class[c] & IS_METHOD)) {
 			if (c != ' ' || !n)
 				return http_bad(w, c, IPOS_AMBIGUOUS_METHOD);
@@ -120,9 +121,10 @@ IPOS_FUNCTION int http_scheme(struct ipos_scratch *w, __u32 length)
 		return IPOS_READ_REFUSED;
 	p = http_parser(w);
 	at = w->end;
-	for (__u32 i = 0; i < HTTP_BYTES && at < length; i++, at++) {
+	for (__u32 i = w->zero; i < HTTP_BYTES && at < length; i++, at++) {
 		__u8 c = http_byte(w, at), state = p->state;
 
+		IPOS_CONVERGES;
 		if (state == 2 && c == '/') {
 			p->state = 0;
 			p->phase = HTTP_AUTHORITY;

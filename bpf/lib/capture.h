@@ -35,7 +35,7 @@ IPOS_INLINE struct capture_slot *capture_begin(__u32 ifindex, __u32 length, __u3
 	return slot;
 }
 
-IPOS_APART int capture_xdp(struct xdp_md *ctx, __u32 ifindex, __u32 outbound)
+IPOS_FUNCTION int capture_xdp(struct xdp_md *ctx, __u32 ifindex, __u32 outbound)
 {
 	__u32 length = bpf_xdp_get_buff_len(ctx);
 	struct capture_slot *slot = capture_begin(ifindex, length, outbound);
@@ -64,7 +64,7 @@ IPOS_INLINE int capture_tagged(struct __sk_buff *skb, __u8 *bytes, __u32 length)
 	return bpf_skb_load_bytes(skb, macs, bytes + rest, length - rest);
 }
 
-IPOS_APART int capture_skb(struct __sk_buff *skb, __u32 ifindex, __u32 outbound)
+IPOS_FUNCTION int capture_skb(struct __sk_buff *skb, __u32 ifindex, __u32 outbound)
 {
 	__u32 length = skb->len + (skb->vlan_present ? VLAN_HLEN : 0);
 	struct capture_slot *slot = capture_begin(ifindex, length, outbound);

@@ -65,13 +65,19 @@ IPOS_INLINE int frame_becomes(struct __sk_buff *skb, struct ipos_scratch *w, __u
  * Sends our own kernel a reset at `next`, made of the packet at hand, which stays as it is.
  * Its checksum is changed by what changes, so its payload may stay too.
  */
-IPOS_APART int reset_kernel(struct __sk_buff *skb, const struct ipos_settings *set,
-			    const struct segment *s, __u32 next)
+IPOS_FUNCTION int reset_kernel(struct __sk_buff *skb, const struct ipos_settings *set,
+			       const struct segment *s, __u32 next)
 {
-	__u32 check = s->l4 + offsetof(struct tcphdr, check), seq_at = s->l4 + 4;
-	__be32 was = bpf_htonl(s->seq), is = bpf_htonl(next);
+	__u32 check, seq_at;
 	__be16 bits, reset;
+	__be32 was, is;
 
+	if (!set || !s)
+		return -1;
+	check = s->l4 + offsetof(struct tcphdr, check);
+	seq_at = s->l4 + 4;
+	was = bpf_htonl(s->seq);
+	is = bpf_htonl(next);
 	if (bpf_skb_load_bytes(skb, s->l4 + 12, &bits, 2))
 		return -1;
 	reset = (bits & bpf_htons(0xf000)) | bpf_htons(TCP_RST);
@@ -97,16 +103,16 @@ IPOS_APART int reset_kernel(struct __sk_buff *skb, const struct ipos_settings *s
  * would put the notice's own tag there: it goes beside, from where it is put in front of the
  * checksum's place.
  */
-IPOS_APART int notice_beside(struct __sk_buff *skb, const struct ipos_settings *set,
-			     struct ipos_scratch *w, const struct ipos_tuple *t,
-			     const struct notice *n)
+IPOS_FUNCTION int notice_beside(struct __sk_buff *skb, const struct ipos_settings *set,
+				struct ipos_scratch *w, const struct ipos_tuple *t,
+				const struct notice *n)
 {
 	__u32 tagged = skb->vlan_present, tci = skb->vlan_tci;
 	__u8 to[8] __attribute__((aligned(8)));
 	__u32 len = skb->len, frame_len;
 
 	IPOS_OPAQUE(len);
-	if (mac_of(n->server, to) || len < 34 || len > sizeof(w->saved))
+	if (!set || !w || !t || !n || mac_of(n->server, to) || len < 34 || len > sizeof(w->saved))
 		return -1;
 	if (bpf_skb_load_bytes(skb, 0, w->saved, len))
 		return -1;
@@ -154,14 +160,19 @@ IPOS_INLINE void endpoint_end(struct __sk_buff *skb, const struct ipos_settings 
 
 /* The frame at hand becomes a segment to the client, by way of r->mac, with the first
  * r->payload bytes of w->bytes, which is zero padded. */
-IPOS_APART int reply_becomes(struct __sk_buff *skb, const struct ipos_settings *set,
-			     struct ipos_scratch *w, const struct segment *s,
-			     const struct tc_reply *r)
+IPOS_FUNCTION int reply_becomes(struct __sk_buff *skb, const struct ipos_settings *set,
+				struct ipos_scratch *w, const struct segment *s,
+				const struct tc_reply *r)
 {
-	__u32 tcp_len = reply_header(w, s, &r->reply) & 63, l2 = l2_length(set->front_vlan);
-	struct tcphdr *tcp = (void *)w->frame;
-	__u32 len, n = r->payload;
+	__u32 tcp_len, l2, len, n;
+	struct tcphdr *tcp;
 
+	if (!set || !w || !s || !r)
+		return -1;
+	tcp_len = reply_header(w, s, &r->reply) & 63;
+	l2 = l2_length(set->front_vlan);
+	tcp = (void *)w->frame;
+	n = r->payload;
 	if (tcp_len < sizeof(struct tcphdr))
 		return -1;
 	if (n)

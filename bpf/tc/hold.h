@@ -159,27 +159,54 @@ IPOS_FUNCTION int hold_refuses(struct ipos_holding *h, __u32 start, __u32 end)
 	return share_refuses(h->client_ip, bits_count(missing), h->server && !h->moving);
 }
 
-/* Ranges that `held` has reached become part of it. */
-IPOS_FUNCTION int hold_join(struct ipos_holding *h)
+/* What `held` has reached of the ranges, in their order, becomes part of it. */
+IPOS_FUNCTION int hold_join_once(struct ipos_holding *h)
 {
 	if (!h)
 		return 0;
-	for (int pass = 0; pass < IPOS_RANGES; pass++)
-		for (int i = 0; i < IPOS_RANGES; i++) {
-			struct ipos_range *r = &h->ranges[i];
+	for (int i = 0; i < IPOS_RANGES; i++) {
+		struct ipos_range *r = &h->ranges[i];
 
-			if (!r->end || r->start > h->held)
-				continue;
-			if (r->end > h->held)
-				h->held = r->end;
-			r->start = r->end = 0;
-		}
-	return h->held;
+		if (!r->end || r->start > h->held)
+			continue;
+		if (r->end > h->held)
+			h->held = r->end;
+		r->start = r->end = 0;
+	}
+	return 0;
+}
+
+/* The same whatever their order. */
+IPOS_INLINE void hold_join(struct ipos_holding *h)
+{
+	for (int pass = 0; pass < IPOS_RANGES; pass++)
+		hold_join_once(h);
+}
+
+/* What touches a range, in their order, becomes part of it. */
+IPOS_FUNCTION int hold_widen(struct ipos_holding *h, struct ipos_range *all)
+{
+	if (!h || !all)
+		return 0;
+	for (int i = 0; i < IPOS_RANGES; i++) {
+		struct ipos_range *r = &h->ranges[i];
+
+		if (!r->end || all->start > r->end || all->end < r->start)
+			continue;
+		if (r->start < all->start)
+			all->start = r->start;
+		if (r->end > all->end)
+			all->end = r->end;
+		r->start = r->end = 0;
+	}
+	return 0;
 }
 
 /* Notes that [start, end) is here.  A fifth gap is one too many. */
 IPOS_FUNCTION int hold_note(struct ipos_holding *h, __u32 start, __u32 end)
 {
+	struct ipos_range all = { .start = start, .end = end };
+
 	if (!h)
 		return HOLD_FULL;
 	if (start <= h->held) {
@@ -190,24 +217,13 @@ IPOS_FUNCTION int hold_note(struct ipos_holding *h, __u32 start, __u32 end)
 	}
 	/* One range out of all that touch it, whatever their order. */
 	for (int pass = 0; pass < IPOS_RANGES; pass++)
-		for (int i = 0; i < IPOS_RANGES; i++) {
-			struct ipos_range *r = &h->ranges[i];
-
-			if (!r->end || start > r->end || end < r->start)
-				continue;
-			if (r->start < start)
-				start = r->start;
-			if (r->end > end)
-				end = r->end;
-			r->start = r->end = 0;
-		}
+		hold_widen(h, &all);
 	for (int i = 0; i < IPOS_RANGES; i++) {
 		struct ipos_range *r = &h->ranges[i];
 
 		if (r->end)
 			continue;
-		r->start = start;
-		r->end = end;
+		*r = all;
 		return HOLD_KEPT;
 	}
 	return HOLD_FULL;

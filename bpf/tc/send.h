@@ -281,14 +281,14 @@ IPOS_APART int encapsulate_skb(struct __sk_buff *skb, const struct ipos_settings
 }
 
 /* A notice about a connection in place of the frame at hand. */
-IPOS_APART int notice_instead(struct __sk_buff *skb, const struct ipos_settings *set,
-			      struct ipos_scratch *w, const struct ipos_tuple *t,
-			      const struct notice *n)
+IPOS_FUNCTION int notice_instead(struct __sk_buff *skb, const struct ipos_settings *set,
+				 struct ipos_scratch *w, const struct ipos_tuple *t,
+				 const struct notice *n)
 {
 	__u8 to[8] __attribute__((aligned(8)));
 	__u32 len;
 
-	if (mac_of(n->server, to))
+	if (!set || !w || !t || !n || mac_of(n->server, to))
 		return -1;
 	len = notice_write(set, w, t, to, n);
 	if (frame_becomes(skb, w, len)) {

@@ -101,12 +101,16 @@ class MapInfo:
 
 @dataclass(frozen=True, slots=True)
 class ProgramInfo:
-    """What the kernel says of a program. `tag` is the hash of its instructions, 16 hex digits."""
+    """What the kernel says of a program. `tag` is the hash of its instructions, 16 hex digits.
+
+    verified: how many instructions the verifier has followed, of a million that it may.
+    """
 
     type: int
     id: int
     tag: str
     name: str
+    verified: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,9 +280,10 @@ def map_info(fd: int) -> MapInfo:
 
 
 def program_info(fd: int) -> ProgramInfo:
-    raw = _info(fd, 80)
+    raw = _info(fd, 220)
     kind, number, tag = struct.unpack_from("=II8s", raw)
-    return ProgramInfo(kind, number, tag.hex(), _name(raw[64:80]))
+    (verified,) = struct.unpack_from("=I", raw, 216)
+    return ProgramInfo(kind, number, tag.hex(), _name(raw[64:80]), verified)
 
 
 def link_info(fd: int) -> LinkInfo:
