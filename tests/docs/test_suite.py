@@ -71,6 +71,7 @@ def test_a_failed_farm_test_runs_once_more(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     conftest = Path(__file__).parents[1] / "conftest.py"
+    monkeypatch.setenv("PYTHONPATH", str(conftest.parents[1]))
     (tmp_path / "conftest.py").write_text(conftest.read_text().replace("os.geteuid()", "0"))
     (tmp_path / "pytest.ini").write_text(_INI)
     (tmp_path / "test_made_up.py").write_text(_HEAD + tests)
