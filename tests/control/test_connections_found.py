@@ -89,7 +89,8 @@ def cut(
         before = farm.all_counters()
         kept = load.of(*others)
         by_the_dead = [one for one in kept if one.first == dead]
-        assert {"keep-alive", "idle"} <= {one.kind for one in by_the_dead}
+        # Of the few others, all may belong to the dead server by chance.
+        assert "idle" in {one.kind for one in by_the_dead}
         answers = until.enter_context(neighbour(farm, farm.address(dead)))
         how.begin(farm, dead)
         began = time.monotonic()
