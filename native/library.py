@@ -179,14 +179,22 @@ class Node:
         raw = raw_socket(socket, self.family)
         self.library.ipos_run_sockops(self.handle, op, ctypes.byref(raw), cookie, snd_nxt)
 
-    def route(self, service: int, host: bytes, path: bytes) -> tuple[int, int]:
-        """(pool, number of the rule or 0) for a request read as this host and path, "" for none."""
+    def route(
+        self, service: int, host: bytes, path: bytes, offers: Sequence[bytes] = ()
+    ) -> tuple[int, int]:
+        """(pool, number of the rule or 0) for a request read as this host and path, "" for none.
+
+        offers: the protocols of a ClientHello, which fit into a request's list.
+        """
+        sent = b"".join(bytes([len(name)]) + name for name in offers)
         room = constant("IPOS_PATH_MAX")
         request = layout("ipos_request").pack(
             {
                 "service": service,
                 "host_len": len(host),
                 "path_len": min(len(path), room),
+                "offers_len": len(sent),
+                "offers": sent,
                 "host": host,
                 "path": path[:room].ljust(room, b"a"),  # as an earlier request may have left it
             }

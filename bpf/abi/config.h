@@ -251,7 +251,8 @@ struct ipos_pattern {	       /* map `patterns`: the rules of one host pattern */
 	__u16 zero;
 };
 
-struct ipos_path_key {	  /* map `paths`; an exact path has a zero byte behind it */
+/* An exact path has a zero byte behind it; a protocol has one before and one behind. */
+struct ipos_path_key {	  /* map `paths` */
 	__u32 prefix_len; /* in bits, of what follows */
 	__be32 pattern;	  /* index in `patterns` */
 	__u8 path[IPOS_RULE_PATH_ROOM];
@@ -273,7 +274,8 @@ struct ipos_urls {	 /* map `urls`, by bank * IPOS_SERVICES_MAX + service */
 	__u16 wildcards; /* bit n: some have n labels behind the asterisk */
 	__u8 used;	 /* 1: the service has rules or a pool */
 	__u8 hosts;	 /* 1: some rules are for one host */
-	__u8 zero[2];
+	__u8 protocols;	 /* 1: some rules are for one protocol that a ClientHello offers */
+	__u8 zero;
 };
 
 /* ---- source-hash ---- */

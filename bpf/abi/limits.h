@@ -47,6 +47,10 @@
 #define IPOS_CAPTURE_LEN 1600 /* bytes of a frame that `ipos capture` sees */
 #define IPOS_HOST_MAX 256
 #define IPOS_PATH_MAX 256
+#define IPOS_OFFERS 16	    /* protocols of a ClientHello that are looked up */
+#define IPOS_OFFERS_MAX 256 /* bytes of their list */
+#define IPOS_OFFERS_ROOM 288
+#define IPOS_PROTOCOL_MAX 32 /* bytes of one that a rule names */
 #define IPOS_COOKIE_MAX 128
 #define IPOS_COOKIE_NAME_MAX 64
 

@@ -108,12 +108,6 @@ enum ipos_request_flags {
 	IPOS_REQUEST_UNREAD = 64,    /* HTTP/2 that has asked nothing yet, or nothing readable */
 };
 
-enum ipos_alpn { /* what a ClientHello offers (RFC 7301) */
-		 IPOS_ALPN_H2 = 1,
-		 IPOS_ALPN_HTTP1 = 2,
-		 IPOS_ALPN_OTHER = 4,
-};
-
 /* of HTTP/1 */
 enum ipos_method {
 	IPOS_METHOD_NONE = 0, /* none was read, or another one */
@@ -128,13 +122,13 @@ enum ipos_method {
 	IPOS_METHOD_PATCH = 9,
 };
 
-struct ipos_request {	  /* in `scratch`: what the head at hand says */
-	__u8 grammar;	  /* enum ipos_grammar */
-	__u8 progress;	  /* enum ipos_progress */
-	__u8 refusal;	  /* enum ipos_ambiguity */
-	__u8 body;	  /* enum ipos_body */
-	__u8 flags;	  /* enum ipos_request_flags */
-	__u8 alpn;	  /* enum ipos_alpn, of a ClientHello */
+struct ipos_request {  /* in `scratch`: what the head at hand says */
+	__u8 grammar;  /* enum ipos_grammar */
+	__u8 progress; /* enum ipos_progress */
+	__u8 refusal;  /* enum ipos_ambiguity */
+	__u8 body;     /* enum ipos_body */
+	__u8 flags;    /* enum ipos_request_flags */
+	__u8 zero1;
 	__u8 mode;	  /* enum ipos_mode: what it may be */
 	__u8 method;	  /* enum ipos_method */
 	__u16 host_len;	  /* 0: it names none */
@@ -143,7 +137,7 @@ struct ipos_request {	  /* in `scratch`: what the head at hand says */
 	__u16 service;	  /* whose session cookie is looked for */
 	__u32 head_len;	  /* bytes fed so far that belong to the head */
 	__u16 blank;	  /* of them, those of empty lines before it */
-	__u16 zero2;
+	__u16 offers_len; /* of the protocols (RFC 7301) that a ClientHello offers */
 	__u64 content_length;
 	__u64 parser[16];		    /* the grammar's own, from piece to piece */
 	__u32 host_scope;		    /* with the bytes that follow: struct ipos_host_key */
@@ -151,8 +145,9 @@ struct ipos_request {	  /* in `scratch`: what the head at hand says */
 	__u8 host_end[IPOS_RULE_HOST_ROOM]; /* zero, for keys from the end of `host` */
 	__u32 path_prefix_len;		    /* with the bytes that follow: struct ipos_path_key */
 	__u32 path_pattern;
-	__u8 path[IPOS_PATH_MAX];     /* normalised, without query; cut if longer */
-	__u8 cookie[IPOS_COOKIE_MAX]; /* the value */
+	__u8 path[IPOS_PATH_MAX];      /* normalised, without query; cut if longer */
+	__u8 cookie[IPOS_COOKIE_MAX];  /* the value */
+	__u8 offers[IPOS_OFFERS_ROOM]; /* of a ClientHello: names, as sent */
 };
 
 #endif /* IPOS_ABI_REQUEST_H */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * Which rule fits a request: the one with the longest path; among those the one with the most
- * exact host; and an exact path before a prefix.
+ * exact host; and an exact path before a prefix.  Before them all, of a ClientHello: the first
+ * protocol of its list that a rule names.
  *
  * Rules are kept by host pattern: a host, a wildcard, or any.  The patterns that fit one host are
  * a chain from the most exact to the widest, known when they are written, so one lookup of the
@@ -116,6 +117,60 @@ IPOS_INLINE struct ipos_rule *path_rule(struct ipos_request *r, struct ipos_patt
 	return rule && rule->length > length ? rule : NULL;
 }
 
+/* The rule for the protocol of `n` bytes at `at` in the list, of the most exact host. */
+IPOS_FUNCTION int offer_rule(struct ipos_scratch *w, __u32 index, __u32 at, __u32 n,
+			     struct choice *c)
+{
+	struct ipos_request *r;
+	const __u8 *from;
+
+	if (!w || !c || n > IPOS_PROTOCOL_MAX)
+		return 0;
+	r = &w->request;
+	/* A ClientHello has no path: there is the key. */
+	from = &r->offers[at & (IPOS_OFFERS_MAX - 1)];
+	r->path[0] = 0;
+	for (__u32 i = 0; i < IPOS_PROTOCOL_MAX; i += 8)
+		*(__u64 *)(r->path + 1 + i) = *(__u64 *)(from + i);
+	r->path[(1 + n) & (IPOS_PATH_MAX - 1)] = 0;
+	for (int i = 0; i < PATTERN_CHAIN && index; i++) {
+		struct ipos_pattern *p = bpf_map_lookup_elem(&patterns, &index);
+		struct ipos_rule *rule;
+
+		if (!p)
+			return 0;
+		r->path_pattern = bpf_htonl(index);
+		rule = bpf_map_lookup_elem(&paths, &r->path_prefix_len);
+		if (rule) {
+			c->pool = rule->pool;
+			c->rule = rule->number;
+			return 1;
+		}
+		index = p->wider;
+	}
+	return 0;
+}
+
+/* The rule for the first protocol of the list that has one. */
+IPOS_FUNCTION int protocol_rule(struct ipos_scratch *w, __u32 index, struct choice *c)
+{
+	struct ipos_request *r;
+	__u32 at = 0;
+
+	if (!w || !c)
+		return 0;
+	r = &w->request;
+	for (__u32 i = w->zero; i < IPOS_OFFERS && at < r->offers_len; i++) {
+		__u32 n = r->offers[at & (IPOS_OFFERS_MAX - 1)];
+
+		IPOS_CONVERGES;
+		if (offer_rule(w, index, at + 1, n, c))
+			return 1;
+		at += n + 1;
+	}
+	return 0;
+}
+
 /* Sets c->pool and c->rule from what w->request says.  Returns the rule's number, 0 for none. */
 IPOS_INLINE int route(struct ipos_scratch *w, struct choice *c)
 {
@@ -134,11 +189,13 @@ IPOS_INLINE int route(struct ipos_scratch *w, struct choice *c)
 	if (!u->any && !u->hosts && !u->wildcards)
 		return 0;
 	index = host_pattern(w, u, scope);
+	r->path_prefix_len =
+		8 * (sizeof(struct ipos_path_key) - offsetof(struct ipos_path_key, pattern));
+	if (unlikely(u->protocols && r->offers_len) && protocol_rule(w, index, c))
+		return c->rule;
 	/* The end of an exact path; no rule goes on behind it, so nothing behind it matters. */
 	if (r->path_len < IPOS_PATH_MAX)
 		r->path[r->path_len] = 0;
-	r->path_prefix_len =
-		8 * (sizeof(struct ipos_path_key) - offsetof(struct ipos_path_key, pattern));
 	for (int i = 0; i < PATTERN_CHAIN && index; i++) {
 		struct ipos_pattern *p = bpf_map_lookup_elem(&patterns, &index);
 		struct ipos_rule *rule;

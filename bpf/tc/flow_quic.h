@@ -100,7 +100,7 @@ IPOS_FUNCTION int quic_route(struct ipos_scratch *w, struct flow_work *k, struct
 			w->request.progress = tls_feed(w, at);
 	}
 	if (w->request.progress != IPOS_READ_DONE) {
-		w->request.host_len = 0;
+		w->request.host_len = w->request.offers_len = 0;
 		count(COUNT_QUIC_UNREAD);
 	}
 	c.pool = k->gram.pool;

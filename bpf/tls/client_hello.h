@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * What a ClientHello says: its server name (RFC 6066) and whether it offers HTTP/2 or HTTP/1.1
+ * What a ClientHello says: its server name (RFC 6066) and the protocols that it offers
  * (RFC 7301).  head.h takes it out of its records; here are the bytes of the message.  What breaks
  * its own lengths is no ClientHello and is refused: nothing behind one is read, so a server that
  * speaks no TLS must not get what only begins like one.  An encrypted ClientHello inside it is not
@@ -44,13 +44,9 @@ struct tls_parser {  /* in ipos_request.parser */
 	__u16 type;   /* of the extension at hand */
 	__u32 skip;   /* bytes that nobody looks at */
 	__u32 left;   /* of the string, or of the extension or list around it */
-	__u32 length; /* of the string so far */
-	__u32 zero;
-	__u64 word; /* the first eight bytes of a protocol's name */
+	__u32 length; /* of the name so far */
+	__u32 full;   /* a protocol had no room in the request's list: none behind it is noted */
 };
-
-#define TLS_WORD_H2 0x3268ULL		     /* little-endian: "h2" */
-#define TLS_WORD_HTTP1 0x312e312f70747468ULL /* "http/1.1" */
 
 IPOS_INLINE struct tls_parser *tls_parser(struct ipos_scratch *w)
 {
@@ -84,8 +80,27 @@ IPOS_INLINE void tls_extension(struct tls_parser *p, __u32 n, __u32 rest)
 	}
 }
 
+/* The next byte of the list of protocols. */
+IPOS_INLINE void tls_offer(struct ipos_request *r, const struct tls_parser *p, __u8 c)
+{
+	if (p->full)
+		return;
+	r->offers[r->offers_len & (IPOS_OFFERS_MAX - 1)] = c;
+	r->offers_len++;
+}
+
+/* A protocol of `n` bytes begins. */
+IPOS_INLINE void tls_protocol_begin(struct ipos_request *r, struct tls_parser *p, __u32 n)
+{
+	p->left -= n + 1;
+	p->skip = n; /* of the string; tls_protocol() counts it down */
+	p->step = TLS_PROTOCOL;
+	p->full |= r->offers_len + 1 + n > IPOS_OFFERS_MAX;
+	tls_offer(r, p, n);
+}
+
 /* A number is whole; `rest` bytes of the message follow it. */
-IPOS_INLINE void tls_number(struct tls_parser *p, __u32 rest)
+IPOS_INLINE void tls_number(struct ipos_request *r, struct tls_parser *p, __u32 rest)
 {
 	__u32 n = p->number;
 	int good = 1;
@@ -137,11 +152,7 @@ IPOS_INLINE void tls_number(struct tls_parser *p, __u32 rest)
 		break;
 	case TLS_PROTOCOL_LENGTH:
 		good = n && n < p->left;
-		p->left -= n + 1;
-		p->skip = n; /* of the string; tls_protocol() counts it down */
-		p->length = 0;
-		p->word = 0;
-		p->step = TLS_PROTOCOL;
+		tls_protocol_begin(r, p, n);
 		break;
 	default:
 		good = 0;
@@ -171,17 +182,10 @@ IPOS_INLINE void tls_name(struct ipos_request *r, struct tls_parser *p, __u8 c)
 
 IPOS_INLINE void tls_protocol(struct ipos_request *r, struct tls_parser *p, __u8 c)
 {
-	__u32 n = p->length;
-
-	if (n < 8)
-		p->word |= (__u64)c << (8 * n);
-	p->length = ++n;
+	tls_offer(r, p, c);
 	p->skip--;
 	if (p->skip)
 		return;
-	r->alpn |= n == 2 && p->word == TLS_WORD_H2	 ? IPOS_ALPN_H2
-		   : n == 8 && p->word == TLS_WORD_HTTP1 ? IPOS_ALPN_HTTP1
-							 : IPOS_ALPN_OTHER;
 	if (p->left)
 		tls_expect(p, TLS_PROTOCOL_LENGTH, 1);
 	else
@@ -210,7 +214,7 @@ IPOS_INLINE void tls_byte(struct ipos_scratch *w, __u8 c, __u32 rest)
 	} else if (p->step != TLS_BROKEN) {
 		p->number = p->number << 8 | c;
 		if (!--p->digits)
-			tls_number(p, rest);
+			tls_number(&w->request, p, rest);
 	}
 }
 

@@ -19,7 +19,6 @@ encrypted, or absent, is no name, and the connection takes the default route.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntFlag
 
 HANDSHAKE = 0x16  # the type of a record
 MAJOR = 3  # of every version
@@ -28,26 +27,18 @@ RECORD_MAX = 16_384  # bytes
 SERVER_NAME = 0
 ALPN = 16
 NAME_MAX = 255  # bytes; as OpenSSL, and DNS, have it
-
-
-class Protocols(IntFlag):
-    """Application protocols that a client offers; the numbers are ``enum ipos_alpn``."""
-
-    H2 = 1
-    HTTP1 = 2
-    OTHER = 4
-
-
-_NONE = Protocols(0)
-_PROTOCOLS = {b"h2": Protocols.H2, b"http/1.1": Protocols.HTTP1}
+OFFERS_MAX = 256  # bytes of the list of protocols, with their lengths: no more is noted
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What a ClientHello says; empty where it does not."""
+    """What a ClientHello says; empty where it does not.
+
+    protocols: those it offers, in its order, up to the first that has no room in `OFFERS_MAX`.
+    """
 
     server_name: bytes = b""
-    protocols: Protocols = _NONE
+    protocols: tuple[bytes, ...] = ()
 
 
 def hello_end(data: bytes, start: int = 0) -> int | None:
@@ -150,7 +141,7 @@ def _read(rest: _Bytes) -> Hello:
         if kind in (SERVER_NAME, ALPN):
             found[kind] = body
     name = _name(found[SERVER_NAME]) if SERVER_NAME in found else b""
-    return Hello(name, _protocols(found[ALPN]) if ALPN in found else _NONE)
+    return Hello(name, _protocols(found[ALPN]) if ALPN in found else ())
 
 
 def _name(body: _Bytes) -> bytes:
@@ -164,8 +155,12 @@ def _name(body: _Bytes) -> bytes:
     return name.lower().removesuffix(b".")
 
 
-def _protocols(body: _Bytes) -> Protocols:
-    names, offered = body.whole(2, 2), _NONE
+def _protocols(body: _Bytes) -> tuple[bytes, ...]:
+    names, offered = body.whole(2, 2), []
     while names.data:
-        offered |= _PROTOCOLS.get(names.vector(1, 1).data, Protocols.OTHER)
-    return offered
+        offered.append(names.vector(1, 1).data)
+    length, noted = 0, 0
+    for name in offered:
+        length += 1 + len(name)
+        noted += length <= OFFERS_MAX
+    return tuple(offered[:noted])

@@ -247,6 +247,9 @@ FIELDS = [
     ("Route.host", 'pool = "all"', 'pool = "all"\nhost = "a b"', 36,
      ('route[1].host is "a b"; it must be a host name, such as "www.example.org" or '
      '"*.example.org"')),
+    ("Route.alpn", 'pool = "all"', 'pool = "all"\nalpn = "h2"', 36,
+     ('route[1].alpn is "h2"; it must be a list of 1 to 16 names of protocols, such as ["h2", '
+      '"http/1.1"]')),
     ("Route.path", 'pool = "all"', 'pool = "all"\npath = "img"', 36,
      ('route[1].path is "img"; it must be a path prefix such as "/img/", or an exact path such '
      'as "=/img"')),
@@ -347,8 +350,8 @@ OTHERS = [
     ("a path in quic", 'pool = "all"', ('pool = "all"\npath = "/img/"\n[[service]]\nname = "h3"\n'
      'port = 443\nprotocol = "udp"\nmode = "quic"\n[[route]]\nservice = "h3"\npool = "all"\n'
      'path = "/x"'), 45,
-     ('service "h3" has mode = "quic", which reads a server name and no more; its route may have '
-      "a host and no path")),
+     ('service "h3" has mode = "quic", which reads a ClientHello and no more; its route may have '
+      "a host and alpn, and no path")),
     ("connection IDs without quic", "port = 80", "port = 80\nconnection_id = {}", 21,
      ('service "web" has connection_id, which only QUIC has; say mode = "quic", or leave it out')),
     ("idle flows of tcp", "port = 25", "port = 25\nidle_s = 9", 27,
@@ -369,7 +372,7 @@ OTHERS = [
      ('service "web" has mode = "tcp", which reads nothing, and route 1 with host = "a.example"; '
       'say mode = "http", or leave one of them out')),
     ("TLS by path", "fall = 3 }", BY_PATH, 23,
-     ('service "web" has mode = "tls", which reads a server name and no more, and route 1 with '
+     ('service "web" has mode = "tls", which reads a ClientHello and no more, and route 1 with '
       'path = "/a"; say mode = "http", or leave one of them out')),
     ("what is read on connection", "port = 25", 'port = 25\nmode = "http"', 27,
      ('service "mail" has mode = "http" and select = "connection", which chooses before anything '

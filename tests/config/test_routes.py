@@ -55,6 +55,8 @@ def mistakes(routes: str, file: Path) -> list[tuple[int, str]]:
         'pool = "all"\npath = "/b\u00fccher/100%/a b"',
         f'pool = "all"\npath = "/{"x" * 239}"',
         f'pool = "all"\nhost = "{"x" * 116}.org"',
+        'pool = "all"\nhost = "*.example.org"\nalpn = ["h2", "http/1.1"]',
+        f'pool = "all"\nalpn = ["{"x" * 32}"]',
     ],
 )
 def test_routes_that_are_right(route: str, file: Path) -> None:
@@ -69,6 +71,13 @@ def test_routes_that_are_right(route: str, file: Path) -> None:
          "a route has both pool and servers; it must have one of them"),
         ('pool = "al"', 3, 'no pool is called "al"; there is all'),
         ('servers = ["s1", "s1"]', 3, 'servers names "s1" twice; name each server once'),
+        ('pool = "all"\nalpn = ["h2", "h2"]', 4, 'alpn names "h2" twice; name each protocol once'),
+        ('pool = "all"\nalpn = ["h2"]\npath = "/a"', 4,
+         ('a route has alpn and path = "/a"; a client that offers protocols has told no path yet; '
+          "leave one of them out")),
+        ('pool = "all"\nalpn = ["h 2"]', 4,
+         ('route[1].alpn is ["h 2"]; it must be a list of 1 to 16 names of protocols, such as '
+          '["h2", "http/1.1"]')),
         ('pool = "all"\npath = "/a/../b"', 4, f'path "/a/../b" {DOTS}; write "/b"'),
         ('pool = "all"\npath = "/./b"', 4, f'path "/./b" {DOTS}; write "/b"'),
         ('pool = "all"\npath = "=/b/."', 4, f'path "=/b/." {DOTS}; write "=/b/"'),
@@ -105,6 +114,32 @@ def test_a_rule_may_be_there_once(file: Path) -> None:
         )
     ]
     parse(HEAD + one + one.replace("/img", "=/img") + one.replace("www", "ftp"), file)
+
+
+def test_a_protocol_of_a_host_may_have_one_rule(file: Path) -> None:
+    one = f'{WEB}pool = "all"\nalpn = ["h2", "http/1.1"]\n'
+    other = f'{WEB}servers = ["s1"]\nalpn = ["h3", "h2"]\n'
+    assert mistakes(one + other, file) == [
+        (
+            5,
+            (
+                'a second route of service "web" for * alpn h2; the first is on line '
+                f"{FIRST}; leave one"
+            ),
+        )
+    ]
+    parse(f'{HEAD}{one}{other}host = "www.example.org"\n{WEB}pool = "all"\n', file)
+
+
+@pytest.mark.parametrize(("mode", "ok"), [("auto", True), ("tls", True), ("http", False)])
+def test_only_tls_offers_protocols(mode: str, ok: bool, file: Path) -> None:
+    text = HEAD.replace("port = 80", f'port = 80\nmode = "{mode}"')
+    text += f'{WEB}pool = "all"\nalpn = ["h2"]\n'
+    if ok:
+        assert parse(text, file).route[0].alpn == ["h2"]
+        return
+    with pytest.raises(ConfigError, match='has mode = "http", and a route with alpn, which only'):
+        parse(text, file)
 
 
 def test_on_connection_there_is_nothing_to_look_at(file: Path) -> None:

@@ -37,12 +37,14 @@ port = {PORT}
 protocol = "udp"
 mode = "quic"
 policy = "round-robin"
+slow_start_ms = 0
 connection_id = {{ server_id_at = 1, server_id_bytes = 2 }}
 
 """ + "".join(
     f'[[route]]\nservice = "h3"\nhost = "{name}"\nservers = ["{server}"]\n'
     for name, server in NAMES.items()
 )
+CONFIG += '[[route]]\nservice = "h3"\nalpn = ["hq-interop"]\nservers = ["s2"]\n'
 _CLIENTS = Path(__file__).parent / "clients"
 SIZE = 3_000_000
 SECOND_ADDRESS = "10.99.0.77"
@@ -135,6 +137,21 @@ def test_names_without_a_route_get_any_server(quic: Farm) -> None:
             answers.append(client.get("/").decode())
             client.close()
     assert Counter(answers) == {"s1": 2, "s2": 2, "s3": 2}
+
+
+@pytest.mark.parametrize("long", [False, True], ids=["one datagram", "two datagrams"])
+def test_a_protocol_leads_to_its_server(quic: Farm, long: bool) -> None:
+    """Before the name, and whatever else the client offers."""
+    answers = []
+    for name in ("other.example", "a.example.org", "c.example.org"):
+        with quic.inside("client1"):
+            client = Client(
+                quic.address("s1"), PORT, name, source=CLIENT, long=long,
+                offers=["x" * 40, "hq-interop"],
+            )  # fmt: skip
+            answers.append(client.get("/").decode())
+            client.close()
+    assert answers == ["s2"] * 3
 
 
 def test_a_port_that_is_used_again_gets_the_server_of_its_new_name(quic: Farm) -> None:

@@ -8,6 +8,7 @@ makes it so.
 """
 
 import itertools
+import json
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -40,6 +41,22 @@ servers = ["s2"]
 [[route]]
 service = "secure"
 host = "www.example.org"
+servers = ["s3"]
+
+[[route]]
+service = "secure"
+host = "*.protocols.example"
+servers = ["s1"]
+
+[[route]]
+service = "secure"
+host = "*.protocols.example"
+alpn = ["h2"]
+servers = ["s2"]
+
+[[route]]
+service = "secure"
+alpn = ["acme-tls/1", "x"]
 servers = ["s3"]
 """
 NAMES = {
@@ -159,6 +176,45 @@ def test_curl_comes_to_the_names_server(farm: Farm, first: str) -> None:
 
 def test_http2_within_tls(farm: Farm) -> None:
     assert {name: curl(farm, name, "s1", "--http2") for name in NAMES} == NAMES
+
+
+def test_the_protocols_of_a_hello_decide(farm: Farm) -> None:
+    """curl offers HTTP/2 first, or HTTP/1.1 alone."""
+    name = "www.protocols.example"
+    for first in SERVERS:
+        assert curl(farm, name, first, "--http1.1") == "s1"
+        assert curl(farm, name, first, "--http2") == "s2"
+
+
+@pytest.mark.parametrize(
+    ("offers", "rule", "who"),
+    [
+        ("http/1.1", "*.protocols.example/", "s1"),
+        ("http/1.1,h2", "*.protocols.example alpn h2", "s2"),
+        ("http/1.1,acme-tls/1,h2", "* alpn acme-tls/1,x", "s3"),
+        ("h2,acme-tls/1", "*.protocols.example alpn h2", "s2"),
+    ],
+)
+def test_a_test_of_routes_names_the_rule_of_a_protocol(
+    farm: Farm, offers: str, rule: str, who: str
+) -> None:
+    url = f"https://a.protocols.example:{TLS}/"
+    told = json.loads(farm.run("s1", "ipos", "route", "test", url, "--alpn", offers, "-o", "json"))
+    assert (told["rule"], told["servers"]) == (rule, [who])
+
+
+@pytest.mark.parametrize(
+    ("offers", "who"), [("http/1.1", "s1"), ("x,http/1.1", "s3"), ("http/1.1,acme-tls/1", "s3")]
+)
+def test_openssl_comes_to_the_protocols_server(farm: Farm, offers: str, who: str) -> None:
+    done = farm.lab.run(
+        "client1",
+        ["openssl", "s_client", "-connect", f"{farm.address('s2')}:{TLS}", "-quiet",
+         "-servername", "a.protocols.example", "-alpn", offers],
+        input=request("/").decode(), capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert done.stdout, (done.returncode, done.stderr)
+    assert served_by(done.stdout) == who
 
 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])

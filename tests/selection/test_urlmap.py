@@ -52,6 +52,38 @@ def test_the_best_rule_wins_in_any_order(host: str, path: str, rule: str) -> Non
         assert str(match(rules, host, path)) == rule
 
 
+PROTOCOLS = (
+    Rule("*", "/", 1),
+    Rule("www.example.org", "/", 2),
+    Rule("*", "/", 3, ("acme-tls/1",)),
+    Rule("*.example.org", "/", 4, ("h2", "h3")),
+    Rule("www.example.org", "/", 5, ("h2",)),
+    Rule("*", "/img", 6),
+)
+
+
+@pytest.mark.parametrize(
+    ("host", "offers", "number"),
+    [
+        ("www.example.org", (), 2),
+        ("www.example.org", ("http/1.1",), 2),
+        ("www.example.org", ("h2", "http/1.1"), 5),
+        ("www.example.org", ("h3", "h2"), 4),  # the client's order comes before the host
+        ("www.example.org", ("http/1.1", "acme-tls/1"), 3),
+        ("ftp.example.org", ("h2",), 4),
+        ("other.net", ("h2",), 1),
+        ("", ("acme-tls/1", "h2"), 3),
+        ("", (*(f"x{n}" for n in range(16)), "acme-tls/1"), 1),  # more than are looked up
+    ],
+)
+def test_the_first_protocol_that_a_rule_names_decides(
+    host: str, offers: tuple[str, ...], number: int
+) -> None:
+    found = match(PROTOCOLS, host, "", offers)
+    assert found is not None
+    assert found.number == number
+
+
 def test_nothing_fits() -> None:
     assert match((), "a", "/") is None
     assert match((Rule("a", "/b"),), "a", "/") is None

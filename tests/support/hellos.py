@@ -7,6 +7,7 @@ For each: the same end, and refused, or the same server name and the same protoc
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 from ipos.abi.layout import constant, layout
 from native.library import Node
@@ -71,21 +72,33 @@ def hello(rng: random.Random) -> bytes:
 MORE, DONE, REFUSED = (constant(f"IPOS_READ_{name}") for name in ("MORE", "DONE", "REFUSED"))
 
 
-def read(node: Node, data: bytes) -> tuple[int, int, bytes, int]:
-    """What the data plane makes of the bytes: progress, length, host, protocols."""
+Told = tuple[int, int, bytes, tuple[bytes, ...]]
+"""Progress, length, host, protocols."""
+
+
+def read(node: Node, data: bytes) -> Told:
+    """What the data plane makes of the bytes."""
     return read_pieces(node, pieces(data))
 
 
-def read_pieces(node: Node, cut: list[bytes]) -> tuple[int, int, bytes, int]:
+def read_pieces(node: Node, cut: list[bytes]) -> Told:
     """The same of pieces, each of at most 1,024 bytes."""
     row = unpack(_REQUEST, node.read(cut))
     if row["progress"] == REFUSED:
         assert row["refusal"] == Ambiguity.NO_HELLO
-        return REFUSED, row["head_len"], b"", 0
+        return REFUSED, row["head_len"], b"", ()
     host = bytes(row["host"])
     if row["progress"] and any(host[row["host_len"] :]):
         raise AssertionError(f"bytes behind a host of {row['host_len']}: {host!r}")
-    return row["progress"], row["head_len"], host[: row["host_len"]], row["alpn"]
+    offers = bytes(row["offers"])[: row["offers_len"]]
+    return row["progress"], row["head_len"], host[: row["host_len"]], tuple(_names(offers))
+
+
+def _names(sent: bytes) -> Iterator[bytes]:
+    """Each is behind its length."""
+    while sent:
+        yield sent[1 : 1 + sent[0]]
+        sent = sent[1 + sent[0] :]
 
 
 def pieces(data: bytes) -> list[bytes]:
@@ -94,14 +107,14 @@ def pieces(data: bytes) -> list[bytes]:
     return [held[at : at + PIECE] for at in range(0, len(held), PIECE)]
 
 
-def told(data: bytes) -> tuple[int, int, bytes, int]:
+def told(data: bytes) -> Told:
     """What the oracle makes of them."""
     head = Head().feed(data)
     if not head.found:
-        return MORE, head.length, b"", 0
+        return MORE, head.length, b"", ()
     said = tls.read(tls.message(head.data, 0))
     if said is None:
-        return REFUSED, head.length, b"", 0
+        return REFUSED, head.length, b"", ()
     return DONE, head.length, said.server_name, said.protocols
 
 

@@ -268,14 +268,6 @@ class RequestFlags(IntFlag):
     UNREAD = 64
 
 
-class Alpn(IntFlag):
-    """`enum ipos_alpn`."""
-
-    H2 = 1
-    HTTP1 = 2
-    OTHER = 4
-
-
 class Method(IntEnum):
     """`enum ipos_method`."""
 
@@ -994,7 +986,7 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class PathKey:
-    """`struct ipos_path_key`: map `paths`; an exact path has a zero byte behind it."""
+    """`struct ipos_path_key`: map `paths`."""
 
     STRUCT: ClassVar[str] = "ipos_path_key"
     prefix_len: int = 0
@@ -1030,6 +1022,7 @@ class Urls:
     wildcards: int = 0
     used: bool = False
     hosts: bool = False
+    protocols: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -1219,7 +1212,6 @@ class Request:
     refusal: Ambiguity = Ambiguity(0)
     body: Body = Body(0)
     flags: RequestFlags = RequestFlags(0)
-    alpn: Alpn = Alpn(0)
     mode: Mode = Mode(0)
     method: Method = Method(0)
     host_len: int = 0
@@ -1228,6 +1220,7 @@ class Request:
     service: int = 0
     head_len: int = 0
     blank: int = 0
+    offers_len: int = 0
     content_length: int = 0
     parser: tuple[int, ...] = (0,) * 16
     host_scope: int = 0
@@ -1237,6 +1230,7 @@ class Request:
     path_pattern: int = 0
     path: bytes = bytes(256)
     cookie: bytes = bytes(128)
+    offers: bytes = bytes(288)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "explain": (
         "ipos explain http://203.0.113.1/img/logo.png",
         "ipos explain http://203.0.113.1/ --client 198.51.100.7 --cookie session=abc",
+        "ipos explain https://203.0.113.1/ --alpn h2,http/1.1",
     ),
     "watch": ("ipos watch", "ipos watch -c 10 -o json"),
     "spawn": (

@@ -24,6 +24,9 @@ def explain(
     url: Annotated[str, typer.Argument(help="Such as http://203.0.113.1/img/logo.png.")],
     client: Annotated[str, typer.Option(metavar="IP", help="The client's address.")] = "",
     cookie: Annotated[str, typer.Option(metavar="C", help="Its Cookie header: name=value.")] = "",
+    alpn: Annotated[
+        str, typer.Option(metavar="P", help="Protocols that it offers in TLS: h2,http/1.1.")
+    ] = "",
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Say which service, rule and servers a request would meet, and which of them could get it.
@@ -34,12 +37,12 @@ def explain(
 
     from ipos.cli.fallback import ask_or_read
 
-    asked = urlencode({"url": url, "client": client, "cookie": cookie})
+    asked = urlencode({"url": url, "client": client, "cookie": cookie, "alpn": alpn})
 
     def read(view: "View") -> dict[str, Any]:
         from ipos.agent.view.explanation import explain
 
-        return explain(view, url, client, cookie).document()
+        return explain(view, url, client, cookie, alpn).document()
 
     document: dict[str, Any] = ask_or_read(f"/v1/explain?{asked}", read)
     if output is Output.JSON:

@@ -32,7 +32,9 @@ def list_routes(output: OutputOption = Output.TEXT) -> None:
     if output is Output.JSON:
         print(json.dumps(rows))
     else:
-        header = ["route", "service", "host", "path", "pool", "servers"]
+        header = ["route", "service", "host", "path", "alpn", "pool", "servers"]
+        if not any(row["alpn"] for row in rows):
+            header.remove("alpn")
         print_rows(header, [[row[name] for name in header] for row in rows])
 
 
@@ -48,6 +50,9 @@ def try_url(
     service: Annotated[
         str, typer.Option(metavar="S", help="The service; default: by the URL's port.")
     ] = "",
+    alpn: Annotated[
+        str, typer.Option(metavar="P", help="Protocols that a client offers in TLS: h2,http/1.1.")
+    ] = "",
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Say which rule a URL meets, why, and which others fit as well.
@@ -61,14 +66,15 @@ def try_url(
     def read(view: "View") -> dict[str, Any]:
         from ipos.agent.view.rules_in_force import route_test
 
-        return route_test(view, url, service)
+        return route_test(view, url, service, alpn)
 
-    asked = urlencode({"url": url, "service": service})
+    asked = urlencode({"url": url, "service": service, "alpn": alpn})
     found: dict[str, Any] = ask_or_read(f"/v1/routes/test?{asked}", read)
     if output is Output.JSON:
         print(json.dumps(found))
         return
-    print(f"service {found['service']}, host {found['host']}, path {found['path']}")
+    said = f"alpn {','.join(found['alpn'])}" if found["alpn"] else f"path {found['path']}"
+    print(f"service {found['service']}, host {found['host']}, {said}")
     if found["route"] is None:
         print(f"{found['reason']}: {found['pool']} ({', '.join(found['servers']) or 'nobody'})")
     else:

@@ -162,5 +162,6 @@ MEANINGS: dict[str, str] = {
     "Route.pool": "The pool that gets them.",
     "Route.servers": "The servers that get them with equal weights, in place of a pool.",
     "Route.host": "The host of the requests; a star takes the place of the first labels.",
+    "Route.alpn": "Protocols (ALPN, RFC 7301), one of which a client of TLS or QUIC must offer.",
     "Route.path": "The path of the requests: a prefix, or with = exactly this one.",
 }

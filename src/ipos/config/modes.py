@@ -41,7 +41,7 @@ def check_modes(config: Config, say: _Say) -> None:
             )
         if service.mode == "http":
             continue
-        reads = "reads nothing" if service.mode == "tcp" else "reads a server name and no more"
+        reads = "reads nothing" if service.mode == "tcp" else "reads a ClientHello and no more"
         for what in _contradictions(config, service):
             say(
                 here,
@@ -79,8 +79,8 @@ def check_flows(config: Config, say: _Say) -> None:
             if service.mode == "quic" and route.path != "/":
                 say(
                     ("route", number, "path"),
-                    f'service "{service.name}" has mode = "quic", which reads a server name and no '
-                    "more; its route may have a host and no path",
+                    f'service "{service.name}" has mode = "quic", which reads a ClientHello and no '
+                    "more; its route may have a host and alpn, and no path",
                 )
             elif service.mode != "quic" and not route.takes_all:
                 say(
@@ -147,7 +147,7 @@ def _contradictions(config: Config, service: Service) -> Iterator[str]:
     for position, route in _routes(config, service):
         if route.path != "/":
             yield f'route {position + 1} with path = "{route.path}"'
-        elif not route.takes_all and service.mode == "tcp":
+        elif route.alpn is None and not route.takes_all and service.mode == "tcp":
             yield f'route {position + 1} with host = "{route.host}"'
 
 

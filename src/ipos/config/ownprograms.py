@@ -11,6 +11,7 @@ from ipaddress import IPv4Address
 
 from ipos.config.schema import Config, Service
 from ipos.ip_family import fours
+from ipos.selection.urlmap import rule_text
 
 SHOWN = 3
 _BY_COOKIE_OR_NAME = ("insert", "learn", "identify", "redirect")
@@ -57,7 +58,7 @@ def _elsewhere(config: Config, service: Service) -> list[str]:
         pool.name: {name for name, weight in pool.servers.items() if weight} for pool in config.pool
     }
     rules = [
-        f"{route.host}{route.path}"
+        rule_text(route.host, route.path, route.alpn or ())
         for route in config.route
         if route.service == service.name
         and me not in (route.servers or pools.get(route.pool or "", {me}))

@@ -6,11 +6,13 @@ written in that form.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from ipos.abi.layout import constant
 from ipos.config import locate
+from ipos.config.offers import mistakes
 from ipos.config.schema import Config, Route
+from ipos.selection.urlmap import rule_text
 from ipos.selection.urlpath import normal_path, without_dots
 
 RULES_MAX = constant("IPOS_RULES_MAX")
@@ -28,7 +30,8 @@ def check_routes(config: Config, places: dict[locate.Path, int], say: _Say) -> N
     """A sentence for every route that the data plane could not follow."""
     services = {service.name: service for service in config.service}
     pools = [pool.name for pool in config.pool]
-    seen: dict[tuple[str, str, str], int] = {}
+    seen: _Known = {}
+    offered: _Known = {}
     targets: set[Target] = set()
     if len(config.route) > RULES_MAX:
         say(
@@ -40,16 +43,21 @@ def check_routes(config: Config, places: dict[locate.Path, int], say: _Say) -> N
         _names(route, here, list(services), pools, say)
         _host(route, here, say)
         _path(route, here, say)
-        key = (route.service, route.host.lower(), route.path)
-        if key in seen:
-            line = locate.line_of(places, ("route", seen[key]))
-            say(
-                here,
-                f'a second route of service "{route.service}" for {key[1]}{key[2]}; the first is '
-                f"on line {line}; leave one",
-            )
-        seen.setdefault(key, position)
         service = services.get(route.service)
+        if route.alpn is not None:
+            mode = service.mode if service is not None else "auto"
+            for mistake in mistakes(route.alpn, route.path, route.service, mode):
+                say((*here, "alpn"), mistake)
+        for known, last in _keys(route, seen, offered):
+            if last in known:
+                line = locate.line_of(places, ("route", known[last]))
+                what = rule_text(*last[1:], () if known is seen else last[2:])
+                say(
+                    here,
+                    f'a second route of service "{route.service}" for {what}; the first is '
+                    f"on line {line}; leave one",
+                )
+            known.setdefault(last, position)
         if service is not None and service.select == "connection" and not route.takes_all:
             say(
                 here,
@@ -64,6 +72,20 @@ def check_routes(config: Config, places: dict[locate.Path, int], say: _Say) -> N
                 "routes share pools",
             )
             targets.clear()
+
+
+_Known = dict[tuple[str, str, str], int]
+
+
+def _keys(
+    route: Route, paths: _Known, protocols: _Known
+) -> Iterator[tuple[_Known, tuple[str, str, str]]]:
+    """Where a route must be the only one, and as which."""
+    service, host = route.service, route.host.lower()
+    if route.alpn is None:
+        yield paths, (service, host, route.path)
+    for protocol in sorted(set(route.alpn or ())):
+        yield protocols, (service, host, protocol)
 
 
 def _names(

@@ -17,6 +17,7 @@ from ipos.config.agent_section import Agent
 from ipos.config.connection_id import ConnectionId
 from ipos.config.health_check import Check
 from ipos.config.listener import Listener
+from ipos.config.offers import Offers
 from ipos.config.spawning import Spawn
 from ipos.config.starting import Start
 from ipos.config.uplink import Uplink
@@ -373,11 +374,12 @@ class Route(Struct, frozen=True, forbid_unknown_fields=True):
             description='a path prefix such as "/img/", or an exact path such as "=/img"',
         ),
     ] = "/"
+    alpn: Offers | None = None
 
     @property
     def takes_all(self) -> bool:
         """Whether it says nothing but the service's pool."""
-        return self.host == "*" and self.path == "/"
+        return self.host == "*" and self.path == "/" and self.alpn is None
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):

@@ -40,13 +40,37 @@ def test_a_url_as_a_request_would_say_it() -> None:
 
 def test_rules_are_listed_with_what_no_rule_fits(running: Running) -> None:
     assert [tuple(row.values()) for row in route_list(running.view())] == [
-        (1, "web", "*", "/img/", "two", ["s2", "s3"]),
-        (2, "web", "*.example.org", "/img/", "s1", ["s1"]),
-        (3, "web", "www.example.org", "=/img/x", "s3", ["s3"]),
-        (None, "web", "*", "/", "every server that listens", ["s1", "s2", "s3"]),
-        (4, "images", "*", "/", "two", ["s2", "s3"]),
-        (None, "mail", "*", "/", "every server that listens", ["s1", "s2", "s3"]),
+        (1, "web", "*", "/img/", [], "two", ["s2", "s3"]),
+        (2, "web", "*.example.org", "/img/", [], "s1", ["s1"]),
+        (3, "web", "www.example.org", "=/img/x", [], "s3", ["s3"]),
+        (None, "web", "*", "/", [], "every server that listens", ["s1", "s2", "s3"]),
+        (4, "images", "*", "/", [], "two", ["s2", "s3"]),
+        (None, "mail", "*", "/", [], "every server that listens", ["s1", "s2", "s3"]),
     ]
+
+
+def test_protocols_lead_to_a_rule_and_those_that_lost_are_told() -> None:
+    routes = [
+        Route(service="web", servers=["s1"]),
+        Route(service="web", servers=["s2"], alpn=["h3", "h2"]),
+        Route(service="web", servers=["s3"], host="www.example.org", alpn=["h2"]),
+    ]
+    view = Running(*FARM, pool=POOLS, route=routes).view()
+    assert [(row["route"], row["alpn"]) for row in route_list(view) if row["service"] == "web"] == [
+        (1, []), (2, ["h2", "h3"]), (3, ["h2"]),
+    ]  # fmt: skip
+    url, before = "http://www.example.org/img/x", "which the client offers, has a route, and comes"
+    found = route_test(view, url, alpn="h3,h2")
+    assert (found["rule"], found["servers"]) == ("* alpn h2,h3", ["s2"])
+    assert [(one["route"], one["reason"]) for one in found["others"]] == [
+        (3, f"h3, {before} before it"), (1, f"h3, {before} before it"),
+    ]  # fmt: skip
+    found = route_test(view, url, alpn="h2,h3")
+    assert found["rule"] == "www.example.org alpn h2"
+    assert [(one["route"], one["reason"]) for one in found["others"]] == [
+        (2, "its host is less exact"), (1, f"h2, {before} before it"),
+    ]  # fmt: skip
+    assert route_test(view, url)["route"] == 1
 
 
 @pytest.mark.parametrize(

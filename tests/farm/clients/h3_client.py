@@ -12,6 +12,7 @@ import socket
 import ssl
 import sys
 import time
+from collections.abc import Sequence
 
 from aioquic.h3.connection import H3_ALPN, H3Connection
 from aioquic.h3.events import DataReceived
@@ -25,7 +26,10 @@ class Failed(Exception):
 
 
 class Client:
-    """One connection. long: its ClientHello takes two datagrams, as with post-quantum keys."""
+    """One connection. long: its ClientHello takes two datagrams, as with post-quantum keys.
+
+    offers: protocols that come before HTTP/3 in its list.
+    """
 
     def __init__(
         self,
@@ -36,11 +40,12 @@ class Client:
         long: bool = False,
         source: str = "",
         port_from: int = 0,
+        offers: Sequence[str] = (),
     ) -> None:
         filler = [f"{number:0>200}" for number in range(9)] if long else []
         self._quic = QuicConnection(
             configuration=QuicConfiguration(
-                alpn_protocols=[*H3_ALPN, *filler],
+                alpn_protocols=[*offers, *H3_ALPN, *filler],
                 server_name=name,
                 verify_mode=ssl.CERT_NONE,
                 idle_timeout=20,

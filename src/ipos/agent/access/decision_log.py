@@ -20,6 +20,7 @@ from ipos.errors import IposError
 from ipos.kernel import decisions
 from ipos.kernel.decisions import DecisionRing
 from ipos.kernel.maps import Tables, switch
+from ipos.selection.urlmap import rule_text
 
 _LOOK_NS = 5_000_000_000
 
@@ -105,11 +106,10 @@ class DecisionLog:
     def rule(self, number: int) -> str | None:
         """A rule as its `[[route]]` says it."""
         routes = self._config.route
-        return (
-            f"{routes[number - 1].host}{routes[number - 1].path}"
-            if 0 < number <= len(routes)
-            else None
-        )
+        if not 0 < number <= len(routes):
+            return None
+        one = routes[number - 1]
+        return rule_text(one.host, one.path, one.alpn or ())
 
     def counts(self) -> dict[str, int]:
         return {"written": self.lines.written, "lost": self.lines.lost}

@@ -16,10 +16,10 @@
     GET  /v1/counters             every counter of the data plane, as `ipos counters -o json`
     GET  /v1/doctor               what each server finds wrong with itself, asked now
     GET  /v1/traffic              requests, refusals and times of services, requests of routes
-    GET  /v1/explain?url=         which server a request would get; also client=, cookie=
+    GET  /v1/explain?url=         which server a request would get; also client=, cookie=, alpn=
     GET  /v1/sessions             identified sessions; `session_paths` has its orders, too
     GET  /v1/routes               the rules that requests follow here now
-    GET  /v1/routes/test?url=     which of them applies to a URL, and why; also service=
+    GET  /v1/routes/test?url=     which of them applies to a URL, and why; also service=, alpn=
     GET  /v1/history              the last hour in samples of ten seconds, where agent.web is set
     GET  /v1/events               one JSON object a line for each decision, until closed
     POST /v1/ladder               {"seconds": S}: the frames of the next connection that begins here
@@ -158,16 +158,15 @@ def _routes(control: Control) -> list[Route]:
         asked = request.query_params
         if not asked.get("url"):
             return _error(400, "explain needs ?url=, such as http://203.0.113.1/")
-        found = explain(
-            control.view(), asked["url"], asked.get("client", ""), asked.get("cookie", "")
-        )
-        return Json(found.document())
+        said = (asked.get(name, "") for name in ("client", "cookie", "alpn"))
+        return Json(explain(control.view(), asked["url"], *said).document())
 
     async def tested(request: Request) -> Response:
         asked = request.query_params
         if not asked.get("url"):
             return _error(400, "a test needs ?url=, such as http://www.example.org/img/")
-        return Json(route_test(control.view(), asked["url"], asked.get("service", "")))
+        said = (asked.get(name, "") for name in ("service", "alpn"))
+        return Json(route_test(control.view(), asked["url"], *said))
 
     async def events(request: Request) -> Response:
         lines = _lines(control)

@@ -41,7 +41,9 @@ log = structlog.get_logger()
 
 def _digest(routes: Iterable[Route]) -> str:
     """Another one where a route's number means another route."""
-    said = "\n".join(f"{one.service} {one.host} {one.path}" for one in routes)
+    said = "\n".join(
+        " ".join((one.service, one.host, one.path, *(one.alpn or ()))) for one in routes
+    )
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 

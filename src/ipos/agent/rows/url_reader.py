@@ -27,10 +27,17 @@ def installed(tables: Tables) -> dict[int, list[tuple[Rule, int]]]:
         row = tables.patterns.get(place)
         if row is not None and row.root.number:
             found[service].append((Rule(host, "/", row.root.number), row.root.pool))
+    protocols: dict[tuple[int, str, int, int], list[str]] = {}
     for path_key, rule in tables.paths.items():
         if path_key.pattern // PATTERNS == bank and path_key.pattern in owners:
             service, host = owners[path_key.pattern]
-            found[service].append((Rule(host, _path(path_key, rule), rule.number), rule.pool))
+            if path_key.path.startswith(b"\0"):
+                one = protocols.setdefault((service, host, rule.number, rule.pool), [])
+                one.append(path_key.path.strip(b"\0").decode())
+            else:
+                found[service].append((Rule(host, _path(path_key, rule), rule.number), rule.pool))
+    for (service, host, number, pool), names in protocols.items():
+        found[service].append((Rule(host, "/", number, tuple(sorted(names))), pool))
     for rules in found.values():
         rules.sort(key=lambda one: one[0].number)
     return found

@@ -3,7 +3,8 @@
 
 Rules are grouped by service and host pattern. A pattern's row knows the next wider pattern that
 fits every host it fits, so that the data plane looks a host up once and then follows the chain.
-The rule for every path stands in that row; all others are prefixes in one trie.
+The rule for every path stands in that row; all others are prefixes in one trie. A rule of protocols
+has one entry there for each, between zero bytes, which no path has.
 
 The trie tells patterns apart bit by bit before it comes to a path. Patterns that fit many hosts are
 asked for most requests, so they are numbered from the far end: few bits tell them from all names.
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from ipos.abi import rows
 from ipos.abi.layout import constant
 from ipos.agent.rows import pools
-from ipos.config.schema import Config
+from ipos.config.schema import Config, Route
 from ipos.selection.urlmap import Rule, path_bytes
 
 NO_RULE = rows.Rule(0, 0, 0)
@@ -42,8 +43,20 @@ def host_name(pattern: str) -> bytes:
 
 def path_key(pattern: int, rule: Rule) -> rows.PathKey:
     """A rule's prefix; an exact one has the zero byte that ends every path."""
-    path = path_bytes(rule.path[1:]) + b"\0" if rule.exact else path_bytes(rule.path)
+    return _key(pattern, path_bytes(rule.path[1:]) + b"\0" if rule.exact else path_bytes(rule.path))
+
+
+def protocol_key(pattern: int, protocol: str) -> rows.PathKey:
+    return _key(pattern, b"\0" + protocol.encode() + b"\0")
+
+
+def _key(pattern: int, path: bytes) -> rows.PathKey:
     return rows.PathKey(_PREFIX_BITS + 8 * len(path), pattern, path)
+
+
+def route_rule(route: Route, number: int) -> Rule:
+    """The rule of a `[[route]]`, whose place in the configuration is `number`, from 1."""
+    return Rule(route.host.lower(), route.path, number, tuple(route.alpn or ()))
 
 
 def compile_urls(config: Config, slots: Sequence[str], numbers: Sequence[str]) -> UrlMap:
@@ -51,7 +64,7 @@ def compile_urls(config: Config, slots: Sequence[str], numbers: Sequence[str]) -
     made = _Compiler(config, {key: index for index, key in enumerate(numbers) if key})
     by_service: dict[str, list[Rule]] = {service.name: [] for service in config.service}
     for number, route in enumerate(config.route, 1):
-        by_service[route.service].append(Rule(route.host.lower(), route.path, number))
+        by_service[route.service].append(route_rule(route, number))
     for service in config.service:
         index = slots.index(service.name)
         default = made.numbers[pools.default(config, service).key]
@@ -86,7 +99,8 @@ class _Compiler:
             if host.startswith("*."):
                 wildcards |= 1 << host.count(".")
         exact = any(not host.startswith("*") for host in places)
-        return rows.Urls(places.get("*", 0), default, wildcards, True, exact)
+        protocols = any(rule.protocols for rule in rules)
+        return rows.Urls(places.get("*", 0), default, wildcards, True, exact, protocols)
 
     def _number(self, host: str) -> int:
         if host.startswith("*"):
@@ -99,6 +113,10 @@ class _Compiler:
         root, longest = NO_RULE, 0
         for rule in rules:
             row = rows.Rule(self._pool(rule.number), rule.length, rule.number)
+            for protocol in rule.protocols:
+                self.paths[protocol_key(place, protocol)] = row
+            if rule.protocols:
+                continue
             if rule.path == "/":
                 root = row
             else:

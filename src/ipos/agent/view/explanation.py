@@ -94,13 +94,15 @@ def _held_by(view: View, address: object, lists: str | None) -> str | None:
     return next(filter(None, found), None)
 
 
-def explain(view: View, url: str, client: str = "", cookie: str = "") -> Explanation:
+def explain(
+    view: View, url: str, client: str = "", cookie: str = "", alpn: str = ""
+) -> Explanation:
     """Unexplained when the URL leads to no service here, or the client is no address."""
-    request = asked(url)
+    request = asked(url, alpn)
     host, port = _address(request.host), request.port
     index, holder = _service(view, host, port)
     service = view.tables.services.get(index)
-    found = routed(view, index, request.host, request.path)
+    found = routed(view, index, request.host, request.path, request.offers)
     pool = view.tables.pools.get(found.pool)
     if service is None or pool is None:
         raise Unexplained(f"service {index} has no row in the iNIC any more: ask again")

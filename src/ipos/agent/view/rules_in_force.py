@@ -27,11 +27,15 @@ class Unexplained(IposError):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A URL as a request would say it: host in lower case, path normalised."""
+    """A URL as a request would say it: host in lower case, path normalised.
+
+    offers: the protocols of a client of TLS or QUIC, which tells no path; `path` is "" then.
+    """
 
     host: str
     port: int
     path: str
+    offers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,8 @@ class Routed:
     others: tuple[Loser, ...] = ()
 
 
-def asked(url: str) -> Asked:
-    """Unexplained for what is no URL of a request."""
+def asked(url: str, alpn: str = "") -> Asked:
+    """Unexplained for what is no URL of a request. alpn: protocols, with commas between them."""
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         port = parts.port or _PORTS.get(parts.scheme, 0)
@@ -66,10 +70,11 @@ def asked(url: str) -> Asked:
     path = normal_path(parts.path or "/")
     if path is None:
         raise Unexplained(f"{url} has a path above the root, which is refused with 400")
-    return Asked(parts.hostname.lower(), port, path)
+    offers = tuple(filter(None, alpn.split(",")))
+    return Asked(parts.hostname.lower(), port, "" if offers else path, offers)
 
 
-def routed(view: View, service: int, host: str, path: str) -> Routed:
+def routed(view: View, service: int, host: str, path: str, offers: tuple[str, ...] = ()) -> Routed:
     """The rule for a request of this service: host in lower case, path normalised."""
     row = view.tables.services.get(service)
     if row is None or not row.used:
@@ -77,22 +82,25 @@ def routed(view: View, service: int, host: str, path: str) -> Routed:
     if row.select is rows.Select.CONNECTION:
         return Routed(None, None, "it is decided on connection, before anything is said", row.pool)
     rules = installed(view.tables).get(service, [])
-    winner = match((rule for rule, _ in rules), host, path)
+    winner = match((rule for rule, _ in rules), host, path, offers)
     if winner is None:
         reason = "no route fits" if rules else "the service has no routes"
         return Routed(None, None, reason, pool_of_service(view.tables, service, row))
     pool = next(pool for rule, pool in rules if rule == winner)
     others = sorted(
-        (rule for rule, _ in rules if rule != winner and fits(rule, host, path)),
+        (rule for rule, _ in rules if rule != winner and fits(rule, host, path, offers)),
         key=rank,
         reverse=True,
     )
-    losers = tuple(Loser(rule.number, str(rule), _why_not(rule, winner)) for rule in others)
+    losers = tuple(Loser(rule.number, str(rule), _why_not(rule, winner, offers)) for rule in others)
     reason = f"the best of {len(losers) + 1} that fit" if losers else "the only one that fits"
     return Routed(winner.number, str(winner), reason, pool, losers)
 
 
-def _why_not(rule: Rule, winner: Rule) -> str:
+def _why_not(rule: Rule, winner: Rule, offers: tuple[str, ...]) -> str:
+    first = next((one for one in offers if one in winner.protocols), None)
+    if first is not None and first not in rule.protocols:
+        return f"{first}, which the client offers, has a route, and comes before it"
     if rule.length != winner.length:
         return f"its path is shorter: {rule.length} of {winner.length}"
     if rule.host != winner.host:
@@ -149,6 +157,7 @@ def route_list(view: View) -> list[dict[str, Any]]:
                     "service": name,
                     "host": rule.host if rule else "*",
                     "path": rule.path if rule else "/",
+                    "alpn": list(rule.protocols) if rule else [],
                     "pool": label,
                     "servers": servers,
                 }
@@ -156,16 +165,17 @@ def route_list(view: View) -> list[dict[str, Any]]:
     return found
 
 
-def route_test(view: View, url: str, service: str = "") -> dict[str, Any]:
+def route_test(view: View, url: str, service: str = "", alpn: str = "") -> dict[str, Any]:
     """Which rule a URL meets and why; `service` by name, else by the URL's port."""
-    request = asked(url)
+    request = asked(url, alpn)
     index = _named(view, service) if service else _by_port(view, request.port)
-    found = routed(view, index, request.host, request.path)
+    found = routed(view, index, request.host, request.path, request.offers)
     return {
         "url": url,
         "service": service_name(view, index),
         "host": request.host,
         "path": request.path,
+        "alpn": request.offers,
         "route": found.route,
         "rule": found.rule,
         "reason": found.reason,
