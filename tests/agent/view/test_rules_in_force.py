@@ -68,7 +68,7 @@ def test_protocols_lead_to_a_rule_and_those_that_lost_are_told() -> None:
     found = route_test(view, url, alpn="h2,h3")
     assert found["rule"] == "www.example.org alpn h2"
     assert [(one["route"], one["reason"]) for one in found["others"]] == [
-        (2, "its host is less exact"), (1, f"h2, {before} before it"),
+        (1, f"h2, {before} before it"), (2, "its host is less exact"),
     ]  # fmt: skip
     assert route_test(view, url)["route"] == 1
 
