@@ -141,7 +141,7 @@ class Server:
         place = Place(application, (bytes(4), 80))
         index_of = lambda raw: int.from_bytes(raw, "big")  # noqa: E731
         self.taker = Taker(rows, members, send, lambda attempt: place, index_of)
-        self.taker.recover(self.farm.now_ns)
+        self.taker.recover(self.rows.frozen(), self.farm.now_ns)
 
 
 class Farm:

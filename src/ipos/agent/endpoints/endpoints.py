@@ -81,9 +81,10 @@ class Endpoints(Closing):
     async def run(self) -> None:
         """Until cancelled."""
         loop = asyncio.get_running_loop()
+        frozen = await asyncio.to_thread(self._rows.frozen)
+        self._taker.recover(frozen, boottime_ns())
         loop.add_reader(self._port.fileno(), self._readable)
         self._desk.start()
-        self._taker.recover(boottime_ns())
         self._tick()
         told = False
         try:
@@ -208,7 +209,8 @@ class Endpoints(Closing):
         address, _, port = client.rpartition(":")
         try:
             packed, number = ip_address(address.strip("[]")).packed, int(port)
-            found = self._rows.of_client(packed, number)
+            # A full table takes seconds.
+            found = await asyncio.to_thread(self._rows.of_client, packed, number)
         except (ValueError, OverflowError):
             raise IposError(
                 f"{client} is no address and port, such as 198.51.100.7:50123"

@@ -3,7 +3,7 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -97,9 +97,9 @@ class Taker:
         over = (Step.LIVE, Step.DROPPED)
         return any(one.machine.step not in over for one in self._arrivals.values())
 
-    def recover(self, now_ns: int) -> None:
-        """Take over what an earlier agent has left prepared."""
-        for key, row in self._rows.frozen():
+    def recover(self, frozen: Iterable[tuple[bytes, Endpoint]], now_ns: int) -> None:
+        """Take over what an earlier agent has left prepared. frozen: as `Rows.frozen` says."""
+        for key, row in frozen:
             if row.state == row_orders.PREPARED:
                 self._recovered(_attempt(key, row), row, now_ns)
 
