@@ -10,6 +10,7 @@ import pytest
 
 from ipos.agent.endpoints import giver as giver_module
 from ipos.agent.endpoints import tcp_repair
+from ipos.agent.endpoints import transfer_message as t
 from ipos.agent.endpoints.row_orders import ATTACHED, FROZEN, PREPARED, key_of
 from ipos.agent.endpoints.taker import _KEYS
 from ipos.agent.endpoints.transfer_message import Attempt
@@ -70,6 +71,18 @@ def test_what_is_on_its_way_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None
     assert farm.servers[0].giver._held == 0
     begin(farm, 3, bytes(6_000))
     until(farm, lambda: farm.owner(3) is farm.servers[1])
+
+
+def test_of_what_has_not_come_nothing_is_kept() -> None:
+    """Its number is remembered for a while, and there may be many of these."""
+    farm = made(0, 1, 1)
+    begin(farm, 1, bytes(5_000))
+    taker = farm.servers[1].taker
+    until(farm, lambda: any(one.state.data for one in taker._arrivals.values()))
+    (arrival,) = taker._arrivals.values()
+    taker.hear(t.Outcome(arrival.attempt, False), farm.servers[0].member, farm.now_ns)
+    assert taker._arrivals == {arrival.attempt: arrival}
+    assert (arrival.state.data, arrival.image) == (b"", None)
 
 
 def test_a_socket_of_another_connection_brings_nothing_back() -> None:

@@ -209,6 +209,8 @@ class Taker:
         one.machine, do = taking.step(one.machine, event, now_ns)
         for each in do:
             self._do(one, each, now_ns)
+        if one.machine.step in (Step.LIVE, Step.DROPPED):
+            one.state, one.image = Receiver(0), None
         if one.machine.step is Step.FORGOTTEN:
             self._arrivals.pop(one.attempt, None)
 
