@@ -19,9 +19,9 @@ from typing import Any, Final
 import pytest
 
 from ipos.agent.endpoints.desk import APPLICATIONS_MAX, USER_MAX, Application, Desk
-from ipos.agent.endpoints.let_go import LetGo
 from ipos.agent.endpoints.registration import KNOWN_NS, Registration
 from ipos.agent.endpoints.shown import Shown
+from ipos.agent.loop.let_go import LetGo
 from ipos.config.listener import Listener
 from ipos.config.schema import Config, Service
 from ipos.endpoint import desk_message as m

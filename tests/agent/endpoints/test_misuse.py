@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ipos.agent.endpoints import giver as giver_module
-from ipos.agent.endpoints import tcp_repair
+from ipos.agent.endpoints import row_orders, tcp_repair
 from ipos.agent.endpoints import transfer_message as t
 from ipos.agent.endpoints.row_orders import ATTACHED, FROZEN, PREPARED, key_of
 from ipos.agent.endpoints.taker import _KEYS
@@ -174,3 +174,16 @@ def test_no_connection_is_thawed_but_the_one_that_was_frozen() -> None:
     farm.servers[1].rows.rows.clear()
     until(farm, lambda: any(isinstance(w, m.Given) for w, _ in giver.application.said))
     assert (sock.state, bool(sock.mark)) == ("repair", True)
+
+
+@pytest.mark.parametrize(("mark", "state"), [(7, "repair"), (row_orders.MARK_FROZEN, "left")])
+def test_what_an_earlier_agent_has_given_loses_its_connection(mark: int, state: str) -> None:
+    """But no socket that no agent has frozen."""
+    farm = made(0, 1, 1)
+    giver = farm.servers[0]
+    sock = farm.sock(4711, b"")
+    sock.state, sock.mark = "repair", mark
+    one: Any = Application()
+    assert giver.giver.again(one, 3, shown(sock))
+    assert sock.state == state
+    assert one.said == [(m.Given(3, True), ())]

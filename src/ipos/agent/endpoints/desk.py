@@ -17,9 +17,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from ipos.agent.endpoints.let_go import LetGo, close
 from ipos.agent.endpoints.shown import NOTHING, Shown, look
 from ipos.agent.loop import daemon_threads
+from ipos.agent.loop.let_go import LetGo, close
 from ipos.closing import Closing
 from ipos.endpoint import desk_message
 from ipos.endpoint.desk_message import FDS_MAX, SIZE_MAX, Message

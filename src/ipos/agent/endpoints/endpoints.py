@@ -19,7 +19,6 @@ import structlog
 from ipos.agent.endpoints import transfer_message as t
 from ipos.agent.endpoints.desk import Application, Desk
 from ipos.agent.endpoints.giver import Gift, Giver
-from ipos.agent.endpoints.let_go import LetGo
 from ipos.agent.endpoints.registration import Registration
 from ipos.agent.endpoints.row_orders import Rows, obstacle
 from ipos.agent.endpoints.shown import Shown
@@ -30,6 +29,7 @@ from ipos.agent.heartbeat.datagram_tags import Key
 from ipos.agent.heartbeat.member import Member
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.host.own_state import boottime_ns
+from ipos.agent.loop.let_go import LetGo
 from ipos.closing import Closing
 from ipos.config.schema import Config
 from ipos.endpoint import desk_message as m

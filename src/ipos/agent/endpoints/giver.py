@@ -14,7 +14,6 @@ from ipos.agent.endpoints import giving, image, row_orders, tcp_repair
 from ipos.agent.endpoints import transfer_message as t
 from ipos.agent.endpoints.desk import Application
 from ipos.agent.endpoints.giving import Do, Event, Giving, Step
-from ipos.agent.endpoints.let_go import LetGo
 from ipos.agent.endpoints.row_orders import MARK_FROZEN, Endpoint, Rows
 from ipos.agent.endpoints.shipment import Sender
 from ipos.agent.endpoints.shown import Ends, Shown, connection_of
@@ -22,6 +21,7 @@ from ipos.agent.endpoints.transfer_message import IMAGE_MAX, Attempt
 from ipos.agent.heartbeat.member import Age, Member
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.host.own_state import boottime_ns
+from ipos.agent.loop.let_go import LetGo
 from ipos.endpoint.desk_message import Given
 from ipos.errors import IposError
 from ipos.wire import ControlBlock, ControlFlags
@@ -328,7 +328,7 @@ class Giver:
             return False
         row = self._rows.endpoint(row_orders.key_of(Attempt(*ends, 0, 0)))
         if row is None or row.cookie != shown.cookie:
-            self._let_go(sock, partial(one.say, Given(number, True)), leaves=True)
+            self._let_go(sock, partial(one.say, Given(number, True)), _leave_frozen)
             return True
         one.proven = True
         if row.state != row_orders.ATTACHED:
@@ -349,6 +349,12 @@ class Giver:
     def close(self) -> None:
         for gift in self._gifts.values():
             gift.sock.close()
+
+
+def _leave_frozen(sock: socket.socket) -> None:
+    """What an agent has frozen loses its connection, in whatever process it is."""
+    if tcp_repair.marked(sock) == MARK_FROZEN:
+        tcp_repair.leave(sock)
 
 
 _HEARD = ("READY", "PREPARED", "REFUSED", "DONE", "ASKED")

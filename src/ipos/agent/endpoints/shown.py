@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 
 from ipos.agent.endpoints import tcp_repair
-from ipos.agent.endpoints.let_go import close
 from ipos.agent.endpoints.transfer_message import STATE_MAX
 from ipos.agent.host.listeners import Listener, listening
+from ipos.agent.loop.let_go import close
 from ipos.endpoint.desk_message import FDS_MAX, Give, Message, Register, read_file
 from ipos.errors import IposError
 

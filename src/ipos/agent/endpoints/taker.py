@@ -14,7 +14,6 @@ from ipos.agent.endpoints import image, row_orders, taking, tcp_repair
 from ipos.agent.endpoints import transfer_message as t
 from ipos.agent.endpoints.desk import Application
 from ipos.agent.endpoints.giver import Send
-from ipos.agent.endpoints.let_go import LetGo
 from ipos.agent.endpoints.row_orders import MARK_FROZEN, Endpoint, Rows
 from ipos.agent.endpoints.shipment import Receiver
 from ipos.agent.endpoints.shown import Ends, Shown, connection_of
@@ -24,6 +23,7 @@ from ipos.agent.endpoints.transfer_message import Attempt
 from ipos.agent.expiry.expiry_rules import ENDS
 from ipos.agent.heartbeat.member import Member
 from ipos.agent.heartbeat.membership import Members
+from ipos.agent.loop.let_go import LetGo
 from ipos.endpoint import desk_message
 from ipos.endpoint.desk_message import Coming, Dropped, Live
 from ipos.errors import IposError

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 
-from ipos.agent.endpoints import tcp_repair
-from ipos.agent.endpoints.row_orders import MARK_FROZEN
 from ipos.agent.loop import daemon_threads
 
 
@@ -23,10 +21,13 @@ def close(fds: Iterable[int]) -> None:
             os.close(fd)
 
 
-def _close(sock: socket.socket, leaves: bool) -> None:
+def nothing(sock: socket.socket) -> None:
+    """What is done before most sockets are closed."""
+
+
+def _close(sock: socket.socket, before: Callable[[socket.socket], object]) -> None:
     with suppress(OSError):
-        if leaves and tcp_repair.marked(sock) == MARK_FROZEN:
-            tcp_repair.leave(sock)
+        before(sock)
     with suppress(OSError):
         sock.close()
 
@@ -41,21 +42,19 @@ class LetGo:
         self,
         sock: socket.socket,
         then: Callable[[], object] = lambda: None,
-        *,
-        leaves: bool = False,
+        before: Callable[[socket.socket], object] = nothing,
     ) -> None:
-        """then: called in the event loop when it is closed. Without a loop all of it is done now.
-
-        leaves: one that an agent has frozen loses its connection, in whatever process it is.
+        """before: what is done to it, in the thread, too. then: called in the event loop when it is
+        closed. Without a loop all of it is done now.
         """
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            _close(sock, leaves)
+            _close(sock, before)
             then()
             return
         self.count += 1
-        daemon_threads.begin(partial(_close, sock, leaves), partial(self._done, then))
+        daemon_threads.begin(partial(_close, sock, before), partial(self._done, then))
 
     def _done(self, then: Callable[[], object], _: None) -> None:
         self.count -= 1
