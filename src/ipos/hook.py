@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs a command of the site for a bounded time, and keeps a bounded part of what it prints."""
 
+import math
 import os
 import select
 import signal
@@ -54,8 +55,10 @@ def _output(process: subprocess.Popen[bytes], deadline: float) -> tuple[str, boo
     """The last part of what it prints, and whether it has closed its output in time."""
     assert process.stdout is not None
     kept = b""
+    poll = select.poll()  # select(2) knows no descriptor over 1,023
+    poll.register(process.stdout, select.POLLIN)
     while (left := deadline - time.monotonic()) > 0:
-        if not select.select([process.stdout], [], [], left)[0]:
+        if not poll.poll(math.ceil(1000 * left)):
             break
         data = os.read(process.stdout.fileno(), 65536)
         if not data:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from ipos.abi.rows import ServerState
 from ipos.agent.http.agent_control import Wanted
 from ipos.agent.http.spawning_routes import Spawning
-from ipos.agent.on_demand.calls import Held, NoSuchCall, Progress
+from ipos.agent.on_demand.calls import Held, NoSuchCall, PortsTaken, Progress
 from ipos.agent.rows import desired, pools
 from ipos.agent.rows.map_writer import Writer
 from ipos.agent.rows.url_rows import compile_urls
@@ -61,8 +61,12 @@ class Caller:
     def __init__(self) -> None:
         self.held: list[Held] = []
         self.why = ""
+        self.taken: list[PortsTaken] = []
+        """What is said of the first calls."""
 
     def call(self, program: str, args: list[str], pid: int) -> Held:
+        if self.taken:
+            raise self.taken.pop(0)
         made = Held(f"s1.{len(self.held)}", program, "worker:20000", 20000, args, pid, 7, 1_700_000)
         made.progress, made.server, made.why = Progress.RUNNING, "s2", self.why
         if self.why:

@@ -2,12 +2,14 @@
 """Real processes in a cgroup, and what is asked of systemd."""
 
 import os
+import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ipos import open_files
 from ipos.agent.host.paths import cgroup_root
 from ipos.config.starting import Start
 from ipos.instance import ending, record
@@ -71,6 +73,32 @@ def test_how_it_ends_is_told(group: Path, command: list[str], said: str) -> None
     one.start(command, 0, {})
     wait_until("it has ended", lambda: not one.is_alive())
     assert one.ending() == said
+
+
+def test_it_may_have_as_many_files_open_as_usual(
+    group: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many the agent may have: select(2) of old programs knows 1,024."""
+    monkeypatch.setattr(open_files, "_usual", 321)
+    told = tmp_path / "told"
+    one = GroupProcess(group)
+    one.start(["/bin/sh", "-c", f"ulimit -S -n >{told}"], 0, {})
+    wait_until("it has ended", lambda: not one.is_alive())
+    assert told.read_text() == "321\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [((256, 4096), 4096), ((256, 1 << 20), open_files.MOST), ((1 << 17, 1 << 18), 1 << 17)],
+)
+def test_the_agent_may_have_many(
+    monkeypatch: pytest.MonkeyPatch, before: tuple[int, int], after: int
+) -> None:
+    limits = [before]
+    monkeypatch.setattr(resource, "getrlimit", lambda which: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda which, wanted: limits.append(wanted))
+    open_files.raise_limit()
+    assert limits[-1] == (after, before[1])
 
 
 def test_it_knows_its_service_and_nothing_of_our_service_manager(

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ipos import open_files
 from ipos.errors import IposError
 
-_JOIN = 'echo 0 >"$1" && shift && exec "$@"'
+_JOIN = 'ulimit -S -n "$2" && echo 0 >"$1" && shift 2 && exec "$@"'
 _NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _SAID = {126: "cannot be run", 127: "was not found"}
@@ -45,7 +46,7 @@ class GroupProcess:
         members = str(self._group / "cgroup.procs")
         try:
             self._process = subprocess.Popen(
-                ["/bin/sh", "-c", _JOIN, "sh", members, *command],
+                ["/bin/sh", "-c", _JOIN, "sh", members, open_files.usual(), *command],
                 stdin=subprocess.DEVNULL,
                 env={**environment, **added},
                 start_new_session=True,

@@ -15,9 +15,11 @@ import pytest
 
 from ipos.agent.endpoints import giver as giver_module
 from ipos.agent.endpoints import row_orders, tcp_repair
+from ipos.agent.endpoints import taker as taker_module
 from ipos.agent.endpoints import transfer_message as t
 from ipos.agent.endpoints.giver import Giver
 from ipos.agent.endpoints.row_orders import ATTACHED, FROZEN, PREPARED, key_of
+from ipos.agent.endpoints.shown import Ends, Shown
 from ipos.agent.endpoints.taker import Place, Taker
 from ipos.agent.heartbeat.member import Age
 from ipos.endpoint import desk_message as m
@@ -139,7 +141,7 @@ class Server:
         place = Place(application, (bytes(4), 80))
         index_of = lambda raw: int.from_bytes(raw, "big")  # noqa: E731
         self.taker = Taker(rows, members, send, lambda attempt: place, index_of)
-        self.taker.recover(self.farm.now_ns)
+        self.taker.recover(self.rows.frozen(), self.farm.now_ns)
 
 
 class Farm:
@@ -233,11 +235,14 @@ def _sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     }  # fmt: skip
     for name, fake in fakes.items():
         monkeypatch.setattr(tcp_repair, name, fake)
-    monkeypatch.setattr(
-        giver_module, "connection_of", lambda sock: (CLIENT, sock.port, SERVICE, 80)
-    )
+    for module in (giver_module, taker_module):
+        monkeypatch.setattr(module, "connection_of", _ends)
     monkeypatch.setattr(m, "memory_file", _kept)
     monkeypatch.setattr("ipos.agent.endpoints.taker.os.close", lambda fd: None)
+
+
+def _ends(sock: Any) -> Ends:
+    return CLIENT, sock.port, SERVICE, 80
 
 
 _FILES: dict[int, bytes] = {}
@@ -259,6 +264,11 @@ def made(bad: float, seed: int, ports: int) -> Farm:
         row = row_orders.ENDPOINT.read(EMPTY)
         first.rows.rows[key] = row._replace(state=ATTACHED, cookie=sock.cookie)
     return farm
+
+
+def shown(sock: Any, state: bytes = b"") -> Shown:
+    """What an application shows."""
+    return Shown(sock, sock.cookie, ends=_ends(sock), content=state)
 
 
 @dataclass
@@ -316,9 +326,10 @@ class Run:
                 state = bytes([port]) + self.counts[port].to_bytes(8, "big")
                 state += bytes(3000 * (port % 2))
                 self.under_way[self.numbers] = port, server.index
+                application: Any = server.application
                 server.giver.begin(
-                    server.application, self.numbers, f"s{chance.choice(others)}", sock,  # type: ignore[arg-type]
-                    state, self.farm.now_ns,
+                    application, self.numbers, f"s{chance.choice(others)}", shown(sock, state),
+                    self.farm.now_ns,
                 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@
 import pytest
 
 from ipos.agent.http.api import application
+from ipos.agent.on_demand.calls import PortsTaken
 from tests.agent.http.test_api import Client
 from tests.agent.running import Running
 
@@ -44,6 +45,14 @@ def test_one_that_does_not_run_is_a_sentence(client: Client, running: Running) -
     answer = client.post("/v1/spawned", json=BODY)
     assert answer.status_code == 409
     assert answer.json() == {"error": "worker was not spawned: on s2 it is broken"}
+
+
+def test_a_port_that_is_about_to_be_free_is_waited_for(client: Client, running: Running) -> None:
+    running.caller.taken = [PortsTaken("all are in use", are_leaving=True) for _ in range(2)]
+    assert client.post("/v1/spawned", json=BODY).json()["call"] == "s1.0"
+    running.caller.taken = [PortsTaken("all are in use", are_leaving=False)]
+    answer = client.post("/v1/spawned", json=BODY)
+    assert (answer.status_code, answer.json()) == (409, {"error": "all are in use"})
 
 
 @pytest.mark.parametrize(

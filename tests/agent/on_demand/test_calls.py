@@ -12,7 +12,7 @@ from ipos.agent.candidates import syns
 from ipos.agent.heartbeat.member import Age
 from ipos.agent.heartbeat.message import Call, Choice, Starting, State
 from ipos.agent.on_demand import calls, placement
-from ipos.agent.on_demand.calls import Calls, Held, NoSuchCall, Progress
+from ipos.agent.on_demand.calls import Calls, Held, NoSuchCall, PortsTaken, Progress
 from ipos.agent.on_demand.placement import Decider
 from ipos.config.schema import Config
 from ipos.config.slots import Slot, with_slots
@@ -130,6 +130,24 @@ def test_each_call_has_a_program_of_its_own_as_long_as_there_are_ports(farm: Far
     assert len({one.service for one in made}) == 3
     assert [one.progress for one in made] == [Progress.RUNNING] * 3
     assert len(farm.starts) == 3
+
+
+def test_a_port_whose_program_is_being_stopped_is_worth_waiting_for(farm: Farm) -> None:
+    made = [farm.ask() for _ in range(3)]
+    farm.beat(5)
+    with pytest.raises(PortsTaken) as taken:
+        farm.ask()
+    assert not taken.value.are_leaving
+    farm.calls.end(made[1].name, farm.wall_ms)
+    for phase in (Phase.RUNNING, Phase.STOPPING, Phase.STOPPING):
+        farm.says(1, made[1].service, phase=phase)
+        with pytest.raises(PortsTaken) as taken:
+            farm.ask()
+        assert taken.value.are_leaving, phase
+        farm.beat()
+    farm.says(1, made[1].service, phase=Phase.NONE)
+    farm.beat()
+    assert farm.ask().service == made[1].service
 
 
 @pytest.mark.parametrize(

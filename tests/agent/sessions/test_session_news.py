@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
@@ -218,3 +219,48 @@ def test_too_many_rows_for_a_server_become_all_rows(
     lan.servers[1].note(*(entry(number, now_ns=lan.now_ns) for number in range(1_000)))
     lan.settle()
     assert len(lan.servers[2].known()) == len(lan.servers[3].known()) == 1_000
+
+
+def test_who_is_given_all_rows_has_confirmed_none_before(
+    lan: Lan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So an order that moves or revokes many is not over before all servers know of it."""
+    monkeypatch.setattr(session_news, "WAITING_MAX", 100)
+    monkeypatch.setattr(session_news, "WINDOW", 1)
+    lan.now_ns += YOUNG_NS
+    entries = [entry(number, now_ns=lan.now_ns) for number in range(1_000)]
+    lan.servers[1].note(*entries)
+    keys = [each.key for each in entries]
+    lan.loses = 1
+    lan.tick(5)
+    for told in (keys[:1], keys[-1:], keys):
+        assert lan.servers[1].news.untold(told) == [address(2), address(3)]
+    lan.loses = 0
+    lan.settle()
+    assert lan.servers[1].news.untold(keys) == []
+
+
+def test_rows_that_are_not_to_be_told_take_some_ticks_and_not_one_long_one(
+    lan: Lan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_news, "LOOKED_MAX", 100)
+    server = lan.servers[1]
+    for number in range(1_000):
+        key = key_of(number.to_bytes(8, "big"), 80)
+        server.maps.update(key, bytes(8) + (1 << 60).to_bytes(8, "little"))
+    server.note(entry(7_000, now_ns=lan.now_ns))
+    lan.settle()
+    looked: list[bytes] = []
+    items = server.maps.items
+
+    def counted() -> Iterator[tuple[bytes, bytes]]:
+        for key, value in list(items()):
+            looked.append(key)
+            yield key, value
+
+    monkeypatch.setattr(server.maps, "items", counted)
+    lan.add(3, boot=2)
+    lan.tick()
+    assert 0 < len(looked) <= 100
+    lan.tick(20)
+    assert len(lan.servers[3].known()) == 1

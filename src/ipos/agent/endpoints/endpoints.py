@@ -6,7 +6,6 @@ clock of unanswered datagrams ticks only while something is on its way.
 """
 
 import asyncio
-import os
 import socket
 import time
 from collections.abc import Callable
@@ -20,16 +19,19 @@ import structlog
 from ipos.agent.endpoints import transfer_message as t
 from ipos.agent.endpoints.desk import Application, Desk
 from ipos.agent.endpoints.giver import Gift, Giver
+from ipos.agent.endpoints.registration import Registration
 from ipos.agent.endpoints.row_orders import Rows, obstacle
+from ipos.agent.endpoints.shown import Shown
 from ipos.agent.endpoints.taker import Place, Taker
-from ipos.agent.endpoints.transfer_message import PORT, SIZE_MAX, STATE_MAX, Attempt
+from ipos.agent.endpoints.transfer_message import PORT, SIZE_MAX, Attempt
 from ipos.agent.expiry.expiry_rules import ENDS
 from ipos.agent.heartbeat.datagram_tags import Key
 from ipos.agent.heartbeat.member import Member
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.host.own_state import boottime_ns
+from ipos.agent.loop.let_go import LetGo
 from ipos.closing import Closing
-from ipos.config.schema import Config, Service
+from ipos.config.schema import Config
 from ipos.endpoint import desk_message as m
 from ipos.errors import IposError
 from ipos.kernel.maps import Tables
@@ -61,14 +63,16 @@ class Endpoints(Closing):
         self._tables, self._members, self._key = tables, members, key
         self._config, self._drains = config, drains
         self._rows = Rows(tables.directory, lambda: tables.settings.get(0))
-        self._giver = Giver(self._rows, members, self._send, self._address_of)
-        self._taker = Taker(self._rows, members, self._send, self._place, self._index_of)
+        let_go = LetGo()
+        self._giver = Giver(self._rows, members, self._send, self._address_of, let_go)
+        self._taker = Taker(self._rows, members, self._send, self._place, self._index_of, let_go)
+        self._registration = Registration(lambda: self._desk.applications, config)
         self._giver.ended = self._ended
         self._wishes: dict[tuple[bytes, int], asyncio.Future[str]] = {}
         self._ticking: asyncio.TimerHandle | None = None
         self._port = _port(back)
         try:
-            self._desk = Desk(desk, self._hear, self._left)
+            self._desk = Desk(desk, self._hear, self._left, let_go)
         except IposError:
             self._port.close()
             self._rows.close()
@@ -77,9 +81,10 @@ class Endpoints(Closing):
     async def run(self) -> None:
         """Until cancelled."""
         loop = asyncio.get_running_loop()
+        frozen = await asyncio.to_thread(self._rows.frozen)
+        self._taker.recover(frozen, boottime_ns())
         loop.add_reader(self._port.fileno(), self._readable)
         self._desk.start()
-        self._taker.recover(boottime_ns())
         self._tick()
         told = False
         try:
@@ -149,51 +154,32 @@ class Endpoints(Closing):
 
     # ---- applications ------------------------------------------------------------------------
 
-    def _hear(self, one: Application, said: m.Message, fds: list[int]) -> None:
-        now_ns = boottime_ns()
-        if isinstance(said, m.Register) and fds:
-            self._register(one, said, fds[0])
-        elif isinstance(said, m.Give) and len(fds) == m.FDS_MAX:
-            self._give(one, said, fds, now_ns)
-        elif isinstance(said, m.Again) and fds:
-            self._attempt(lambda: self._again(one, said, fds[0]))
-        elif isinstance(said, m.Back) and fds:
-            sock = socket.socket(fileno=os.dup(fds[0]))
-            self._attempt(lambda: self._taker.back(one, said.key, sock, now_ns))
+    def _hear(self, one: Application, said: m.Message, shown: Shown) -> bool:
+        """Whether the socket that was shown is kept."""
+        if isinstance(said, m.Register):
+            self._registration.register(one, said, shown)
+        elif isinstance(said, m.Give):
+            return self._give(one, said, shown)
+        elif isinstance(said, m.Again):
+            return self._kept(lambda: self._giver.again(one, said.number, shown))
+        elif isinstance(said, m.Back):
+            now_ns = boottime_ns()
+            return self._kept(lambda: self._taker.back(one, said.key, shown, now_ns))
+        return False
 
-    def _give(self, one: Application, said: m.Give, fds: list[int], now_ns: int) -> None:
-        sock = None
+    def _give(self, one: Application, said: m.Give, shown: Shown) -> bool:
         try:
-            state = m.read_file(fds[1], STATE_MAX)
-            sock = socket.socket(fileno=os.dup(fds[0]))
-            self._giver.begin(one, said.number, said.to, sock, state, now_ns)
-            self._expect()
-        except (OSError, ValueError, IposError) as error:
-            if sock is not None:
-                sock.close()
-            why = f"its state: {error}" if isinstance(error, ValueError) else str(error)
-            one.say(m.Given(said.number, False, why[: m.TEXT_MAX]))
+            self._giver.begin(one, said.number, said.to, shown, boottime_ns())
+        except (OSError, IposError) as error:
+            one.say(m.Given(said.number, False, str(error)[: m.TEXT_MAX]))
+            return False
+        self._expect()
+        return True
 
-    def _again(self, one: Application, said: m.Again, fd: int) -> None:
-        with socket.socket(fileno=os.dup(fd)) as sock:
-            self._giver.again(one, said.number, sock)
-
-    def _register(self, one: Application, said: m.Register, fd: int) -> None:
-        try:
-            with socket.socket(fileno=os.dup(fd)) as sock:
-                address = _listens_at(sock)
-        except (OSError, ValueError) as error:
-            one.say(m.Registered([], f"that is no TCP socket that listens: {error}"))
-            return
-        config = self._config()
-        found = [each.name for each in config.service if _is_at(each, config, *address)]
-        one.services, one.takes = frozenset(found), said.takes
-        why = (
-            ""
-            if found
-            else f"no service of the farm has its application at {address[0]}:" + str(address[1])
-        )
-        one.say(m.Registered(found, why))
+    def _kept(self, step: Callable[[], bool]) -> bool:
+        kept: list[bool] = []
+        self._attempt(lambda: kept.append(step()))
+        return any(kept)
 
     def _left(self, one: Application) -> None:
         now_ns = boottime_ns()
@@ -206,7 +192,7 @@ class Endpoints(Closing):
         for service in config.service:
             if service.port != attempt.service_port or service.protocol != "tcp":
                 continue
-            for one in self._desk.applications:
+            for one in self._registration.there():
                 if one.takes and service.name in one.services:
                     own = IPv4Address(config.server.addresses[0]).packed
                     return Place(one, (own, service.listener.port))
@@ -223,7 +209,8 @@ class Endpoints(Closing):
         address, _, port = client.rpartition(":")
         try:
             packed, number = ip_address(address.strip("[]")).packed, int(port)
-            found = self._rows.of_client(packed, number)
+            # A full table takes seconds.
+            found = await asyncio.to_thread(self._rows.of_client, packed, number)
         except (ValueError, OverflowError):
             raise IposError(
                 f"{client} is no address and port, such as 198.51.100.7:50123"
@@ -254,14 +241,14 @@ class Endpoints(Closing):
         named = {each.name for each in self._config().service if each.port == port}
         told = [
             one.say(wish)
-            for one in self._desk.applications
+            for one in self._registration.there()
             if not one.takes and one.services & named
         ]
         return any(told)
 
     def _want_all(self) -> None:
-        for one in self._desk.applications:
-            if not one.takes and one.services:
+        for one in self._registration.there():
+            if not one.takes:
                 one.say(m.Wanted("", 0, ""))
 
     def _ended(self, gift: Gift, is_given: bool) -> None:
@@ -303,31 +290,6 @@ def _port(interface: str) -> socket.socket:
         made.close()
         raise IposError(f"cannot take UDP port {PORT} on {interface}: {error.strerror}") from None
     return made
-
-
-def _listens_at(sock: socket.socket) -> tuple[str, int]:
-    """Where it listens. ValueError when it does not."""
-    if sock.type != socket.SOCK_STREAM or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        raise ValueError("it is of another kind")
-    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        raise ValueError("it does not listen")
-    address, port, *_ = sock.getsockname()
-    ip = ip_address(address)
-    return str(getattr(ip, "ipv4_mapped", None) or ip), port
-
-
-def _is_at(service: Service, config: Config, address: str, port: int) -> bool:
-    """Whether new connections of the service are given to a listener there."""
-    wanted = service.listener
-    any_ = ("0.0.0.0", "::")
-    places = (
-        {*any_, str(wanted.ip)}
-        if str(wanted.ip) not in any_
-        else {*any_, *(str(each) for each in config.server.addresses)}
-    )
-    return (
-        service.protocol == "tcp" and not wanted.box and wanted.port == port and address in places
-    )
 
 
 def _wall_ms() -> int:

@@ -5,7 +5,8 @@ import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, ip_address
+from functools import partial
+from ipaddress import IPv4Address
 
 import structlog
 
@@ -15,15 +16,19 @@ from ipos.agent.endpoints.desk import Application
 from ipos.agent.endpoints.giving import Do, Event, Giving, Step
 from ipos.agent.endpoints.row_orders import MARK_FROZEN, Endpoint, Rows
 from ipos.agent.endpoints.shipment import Sender
+from ipos.agent.endpoints.shown import Ends, Shown, connection_of
 from ipos.agent.endpoints.transfer_message import IMAGE_MAX, Attempt
 from ipos.agent.heartbeat.member import Age, Member
 from ipos.agent.heartbeat.membership import Members
 from ipos.agent.host.own_state import boottime_ns
+from ipos.agent.loop.let_go import LetGo
 from ipos.endpoint.desk_message import Given
 from ipos.errors import IposError
 from ipos.wire import ControlBlock, ControlFlags
 
 GIFTS_MAX = 1024
+BYTES_MAX = 64 << 20
+"""Of all states and images that are on their way from here."""
 log = structlog.get_logger()
 OFFER_AGAIN_NS = 20_000_000
 _QUEUES_MAX = IMAGE_MAX - image.HEAD
@@ -52,69 +57,83 @@ class Gift:
     image: Sender | None = None
     block: ControlBlock | None = None
     outcome: t.Outcome | None = None
+    size: int = 0
+    """Of the image."""
+    held: int = 0
+    """Bytes of state and image that are kept for it."""
     why: str = field(default="the other server does not answer")
 
-
-def connection_of(sock: socket.socket) -> tuple[bytes, int, bytes, int]:
-    """Client and service of a socket. Unmovable when it is no connection over IPv4."""
-    try:
-        kind = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL)
-        if sock.family not in (socket.AF_INET, socket.AF_INET6) or kind != socket.IPPROTO_TCP:
-            raise tcp_repair.Unmovable("it is no TCP socket")
-        client, service = sock.getpeername(), sock.getsockname()
-    except OSError as error:
-        raise tcp_repair.Unmovable(f"the socket has no connection: {error.strerror}") from None
-    found = []
-    for address, port, *_ in (client, service):
-        ip = ip_address(address)
-        ip = getattr(ip, "ipv4_mapped", None) or ip
-        if not isinstance(ip, IPv4Address):
-            raise tcp_repair.Unmovable("connections over IPv6 do not migrate with state yet")
-        found += [ip.packed, port]
-    return found[0], found[1], found[2], found[3]
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it has not been decided yet where the endpoint is."""
+        return self.machine.step not in (Step.GIVEN, Step.KEPT, Step.OVER)
 
 
 class Giver:
     """All that this server gives away. `now_ns` arguments are of the boottime clock."""
 
-    def __init__(self, rows: Rows, members: Members, send: Send, address_of: AddressOf) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        members: Members,
+        send: Send,
+        address_of: AddressOf,
+        let_go: LetGo | None = None,
+    ) -> None:
         self._rows, self._members, self._send = rows, members, send
+        self._let_go = let_go or LetGo()
         self._address_of = address_of
         self._gifts: dict[Attempt, Gift] = {}
+        self._under_way: dict[Ends, Gift] = {}
+        self._held = 0
         self.ended: Callable[[Gift, bool], None] = lambda gift, given: None
 
     @property
     def is_busy(self) -> bool:
         return bool(self._gifts)
 
-    def begin(
-        self, one: Application, number: int, to: str, sock: socket.socket, state: bytes, now_ns: int
-    ) -> None:
+    def begin(self, one: Application, number: int, to: str, shown: Shown, now_ns: int) -> None:
         """Offer an application's endpoint to the server named `to`. Unmovable says why not."""
-        if len(self._gifts) >= GIFTS_MAX:
+        if len(self._gifts) + self._let_go.count >= GIFTS_MAX:
             raise tcp_repair.Unmovable(f"{GIFTS_MAX} endpoints are on their way already")
+        sock, state, ends = shown.sock, shown.content, shown.ends
+        if sock is None or ends is None:
+            raise tcp_repair.Unmovable(shown.why)
         taker = self._taker(to, now_ns)
-        client_ip, client_port, service_ip, service_port = connection_of(sock)
-        attempt = Attempt(client_ip, client_port, service_ip, service_port, 0, 0)
+        attempt = Attempt(*ends, 0, 0)
         row = self._rows.endpoint(row_orders.key_of(attempt))
         why = row_orders.obstacle(row)
         if why or row is None:
             raise tcp_repair.Unmovable(why)
-        if row.cookie != tcp_repair.cookie(sock):
+        if row.cookie != shown.cookie:
             raise tcp_repair.Unmovable("it is not the socket that the farm has made")
         if tcp_repair.marked(sock):
             raise tcp_repair.Unmovable("its application has given the socket a mark (SO_MARK)")
-        attempt = Attempt(
-            client_ip, client_port, service_ip, service_port, row.handshake.iss,
-            row.migration + 1, secrets.randbits(62) + 1,
-        )  # fmt: skip
+        if ends in self._under_way:
+            raise tcp_repair.Unmovable("the connection is migrating already")
+        if len(state) > BYTES_MAX - self._held:
+            raise tcp_repair.Unmovable("too much is on its way from here already")
+        attempt = Attempt(*ends, row.handshake.iss, row.migration + 1, secrets.randbits(62) + 1)
         gift = Gift(
             attempt, sock, taker, one, number, Sender(state),
             int.from_bytes(row.endpoint_port, "big"), Giving(since_ns=now_ns),
         )  # fmt: skip
         gift.begun_ns = now_ns
-        self._gifts[attempt] = gift
+        self._gifts[attempt] = self._under_way[ends] = gift
+        self._hold(gift, len(state))
+        one.proven = True
         self._offer(gift, now_ns)
+
+    def _hold(self, gift: Gift, more: int) -> None:
+        gift.held += more
+        self._held += more
+
+    def _release(self, gift: Gift) -> None:
+        """It is decided where the endpoint is: nothing more is to be shipped."""
+        self._hold(gift, -gift.held)
+        gift.state, gift.image = Sender(b""), None
+        if self._under_way.get(_ends(gift.attempt)) is gift:
+            del self._under_way[_ends(gift.attempt)]
 
     def _taker(self, to: str, now_ns: int) -> Member:
         for member in self._members.others():
@@ -190,8 +209,10 @@ class Giver:
             self._log(gift)
         for one in do:
             self._do(gift, one, now_ns)
+        if not gift.is_under_way:
+            self._release(gift)
         if gift.machine.step is Step.OVER and gift.attempt in self._gifts:
-            gift.sock.close()
+            self._let_go(gift.sock)
             del self._gifts[gift.attempt]
 
     def _log(self, gift: Gift) -> None:
@@ -203,7 +224,7 @@ class Giver:
             to=gift.taker.state.server if gift.taker.state else "",
             still_us=(now_ns - gift.frozen_ns) // 1000,
             in_all_us=(now_ns - gift.begun_ns) // 1000,
-            bytes=len(gift.image.data) if gift.image else 0,
+            bytes=gift.size,
         )
 
     def _do(self, gift: Gift, what: Do, now_ns: int) -> None:
@@ -219,7 +240,6 @@ class Giver:
                 self._thaw(gift)
             case Do.LEAVE:
                 tcp_repair.leave(gift.sock)
-                gift.sock.close()
             case Do.COMMIT:
                 assert gift.outcome is not None
                 self._send(gift.outcome, gift.taker)
@@ -244,12 +264,15 @@ class Giver:
                 gift.why = row_orders.obstacle(row) or "the connection has changed meanwhile"
                 return False
             tcp_repair.freeze(gift.sock)
-            found = tcp_repair.dump(gift.sock, self._known(gift, row), _QUEUES_MAX)
+            longest = max(0, min(_QUEUES_MAX, BYTES_MAX - self._held - image.HEAD))
+            found = tcp_repair.dump(gift.sock, self._known(gift, row), longest)
         except (OSError, IposError) as error:
             gift.why = str(error)
             return False
         gift.block = found.block
         gift.image = Sender(image.encode(found))
+        gift.size = len(gift.image.data)
+        self._hold(gift, gift.size)
         return True
 
     def _known(self, gift: Gift, row: Endpoint) -> ControlBlock:
@@ -286,33 +309,36 @@ class Giver:
         """It goes on here: first its packets may come, then it may speak."""
         try:
             self._rows.order(row_orders.THAW, gift.attempt)
+            if connection_of(gift.sock) != _ends(gift.attempt):
+                raise tcp_repair.Unmovable("its application has made another connection of it")
             tcp_repair.mark(gift.sock, 0)
             tcp_repair.thaw(gift.sock)
         except (OSError, IposError) as error:
             gift.why += f"; it could not be taken back: {error}"
 
-    def again(self, one: Application, number: int, sock: socket.socket) -> None:
-        """An earlier agent was giving this socket away. Whose is it?"""
-        try:
-            client_ip, client_port, service_ip, service_port = connection_of(sock)
-        except tcp_repair.Unmovable:
+    def again(self, one: Application, number: int, shown: Shown) -> bool:
+        """An earlier agent was giving this socket away. Whose is it? Whether the socket is kept."""
+        sock, ends = shown.sock, shown.ends
+        if sock is None or ends is None:
             one.say(Given(number, True))  # it was left
-            return
-        attempt = Attempt(client_ip, client_port, service_ip, service_port, 0, 0)
-        row = self._rows.endpoint(row_orders.key_of(attempt))
-        if row is None or row.cookie != tcp_repair.cookie(sock):
-            if tcp_repair.marked(sock) == MARK_FROZEN:
-                tcp_repair.leave(sock)
-            one.say(Given(number, True))
-            return
+            return False
+        gift = self._under_way.get(ends)
+        if gift is not None and shown.cookie == tcp_repair.cookie(gift.sock):
+            gift.application, gift.number = one, number  # it has called us again
+            return False
+        row = self._rows.endpoint(row_orders.key_of(Attempt(*ends, 0, 0)))
+        if row is None or row.cookie != shown.cookie:
+            self._let_go(sock, partial(one.say, Given(number, True)), _leave_frozen)
+            return True
+        one.proven = True
+        if row.state != row_orders.ATTACHED:
+            return False  # it has come, and is not live yet: `Back` asks for that
         if row.flags & row_orders.FROZEN:
-            named = Attempt(
-                client_ip, client_port, service_ip, service_port, row.handshake.iss, row.migration
-            )
-            self._rows.order(row_orders.THAW, named)
+            self._rows.order(row_orders.THAW, Attempt(*ends, row.handshake.iss, row.migration))
         tcp_repair.mark(sock, 0)
         tcp_repair.thaw(sock)
         one.say(Given(number, False, "the agent of this server was started anew meanwhile"))
+        return False
 
     def left(self, one: Application, now_ns: int) -> None:
         """The application has gone: what stands still goes on its way, the rest stays with it."""
@@ -325,12 +351,20 @@ class Giver:
             gift.sock.close()
 
 
+def _leave_frozen(sock: socket.socket) -> None:
+    """What an agent has frozen loses its connection, in whatever process it is."""
+    if tcp_repair.marked(sock) == MARK_FROZEN:
+        tcp_repair.leave(sock)
+
+
 _HEARD = ("READY", "PREPARED", "REFUSED", "DONE", "ASKED")
+
+
+def _ends(attempt: Attempt) -> Ends:
+    """As of `connection_of`."""
+    return attempt.client_ip, attempt.client_port, attempt.service_ip, attempt.service_port
 
 
 def _same(attempt: Attempt) -> tuple[object, ...]:
     """All that tells a connection from others."""
-    return (
-        attempt.client_ip, attempt.client_port, attempt.service_ip, attempt.service_port,
-        attempt.iss,
-    )  # fmt: skip
+    return *_ends(attempt), attempt.iss

@@ -3,7 +3,7 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -16,12 +16,14 @@ from ipos.agent.endpoints.desk import Application
 from ipos.agent.endpoints.giver import Send
 from ipos.agent.endpoints.row_orders import MARK_FROZEN, Endpoint, Rows
 from ipos.agent.endpoints.shipment import Receiver
+from ipos.agent.endpoints.shown import Ends, Shown, connection_of
 from ipos.agent.endpoints.taking import Do, Event, Step, Taking
 from ipos.agent.endpoints.tcp_repair import Image, Unmovable
 from ipos.agent.endpoints.transfer_message import Attempt
 from ipos.agent.expiry.expiry_rules import ENDS
 from ipos.agent.heartbeat.member import Member
 from ipos.agent.heartbeat.membership import Members
+from ipos.agent.loop.let_go import LetGo
 from ipos.endpoint import desk_message
 from ipos.endpoint.desk_message import Coming, Dropped, Live
 from ipos.errors import IposError
@@ -82,9 +84,11 @@ class Taker:
         send: Send,
         find: Find,
         index_of: Callable[[bytes], int],
+        let_go: LetGo | None = None,
     ) -> None:
         self._rows, self._members, self._send = rows, members, send
         self._find, self._index_of = find, index_of
+        self._let_go = let_go or LetGo()
         self._arrivals: dict[Attempt, Arrival] = {}
         self._owed: dict[tuple[Attempt, bool], tuple[Receiver, Member]] = {}
 
@@ -93,9 +97,9 @@ class Taker:
         over = (Step.LIVE, Step.DROPPED)
         return any(one.machine.step not in over for one in self._arrivals.values())
 
-    def recover(self, now_ns: int) -> None:
-        """Take over what an earlier agent has left prepared."""
-        for key, row in self._rows.frozen():
+    def recover(self, frozen: Iterable[tuple[bytes, Endpoint]], now_ns: int) -> None:
+        """Take over what an earlier agent has left prepared. frozen: as `Rows.frozen` says."""
+        for key, row in frozen:
             if row.state == row_orders.PREPARED:
                 self._recovered(_attempt(key, row), row, now_ns)
 
@@ -205,6 +209,8 @@ class Taker:
         one.machine, do = taking.step(one.machine, event, now_ns)
         for each in do:
             self._do(one, each, now_ns)
+        if one.machine.step in (Step.LIVE, Step.DROPPED):
+            one.state, one.image = Receiver(0), None
         if one.machine.step is Step.FORGOTTEN:
             self._arrivals.pop(one.attempt, None)
 
@@ -277,6 +283,8 @@ class Taker:
                 first=self._index_of(said.first),
                 options=int(ControlFlags.LOCATED) if said.located else 0,
             )  # fmt: skip
+            if done and connection_of(one.sock) != _ends(one.attempt):
+                raise Unmovable("its application has made another connection of it")
             if done:
                 tcp_repair.go_live(one.sock)
         except (OSError, IposError) as error:
@@ -286,7 +294,7 @@ class Taker:
             log.error("an endpoint that came is lost", reason=one.why or "its row has gone")
         if one.application is not None:
             one.application.say(Live(one.key) if done else Dropped(one.key))
-        one.sock.close()
+        self._let_go(one.sock)
 
     def _drop(self, one: Arrival) -> None:
         try:
@@ -294,37 +302,61 @@ class Taker:
         except (OSError, IposError) as error:
             log.error("an endpoint that did not come is still here", reason=str(error))
         if one.sock is not None:
-            one.sock.close()
+            self._let_go(one.sock)
         if one.application is not None:
             one.application.say(Dropped(one.key))
 
-    def back(self, application: Application, key: bytes, sock: socket.socket, now_ns: int) -> None:
-        """An application has a socket that came while there was another agent."""
-        try:
-            attempt = _KEYS[1].decode(key)
-        except msgspec.MsgspecError:
-            sock.close()
-            return
-        one = self._known(attempt, now_ns)
-        if one is not None and one.machine.step is Step.PREPARED:
-            # Later the application is to be told of it by the name that it knows.
-            self._arrivals.pop(one.attempt, None)
-            one.attempt, one.application, one.sock = attempt, application, sock
-            self._arrivals[attempt] = one
-            return
-        row = self._rows.endpoint(row_orders.key_of(attempt))
-        is_ours = row is not None and row.state == row_orders.ATTACHED
-        if row is not None and is_ours and row.cookie == tcp_repair.cookie(sock):
-            tcp_repair.go_live(sock)
-            application.say(Live(key))
-        else:
+    def back(self, application: Application, key: bytes, shown: Shown, now_ns: int) -> bool:
+        """An application has a socket that came while there was another agent, or while it had
+        another line to this one. Whether the socket is kept."""
+        attempt, sock = _attempt_of(key), shown.sock
+        row = None if attempt is None else self._rows.endpoint(row_orders.key_of(attempt))
+        if attempt is None or sock is None or not _is_of(row, attempt, shown.cookie):
             application.say(Dropped(key))
-        sock.close()
+            return False
+        assert row is not None
+        application.proven = True
+        if row.state == row_orders.ATTACHED:
+            if not row.flags & row_orders.FROZEN:  # else it is on its way to another server
+                tcp_repair.go_live(sock)
+            application.say(Live(key))
+            return False
+        one = self._known(attempt, now_ns)
+        if one is None or one.machine.step is not Step.PREPARED:
+            application.say(Dropped(key))
+            return False
+        if one.sock is not None:
+            one.application = application
+            return False
+        # Later the application is to be told of it by the name that it knows.
+        self._arrivals.pop(one.attempt, None)
+        one.attempt, one.application, one.sock = attempt, application, sock
+        self._arrivals[attempt] = one
+        return True
 
     def close(self) -> None:
         for one in self._arrivals.values():
             if one.sock is not None:
                 one.sock.close()
+
+
+def _attempt_of(key: bytes) -> Attempt | None:
+    """None for what is no key of an arrival."""
+    try:
+        found = _KEYS[1].decode(key)
+    except msgspec.MsgspecError:
+        return None
+    return found if len(found.client_ip) == len(found.service_ip) == 4 else None
+
+
+def _is_of(row: Endpoint | None, attempt: Attempt, cookie: int) -> bool:
+    """Whether the row is of this socket, and of this attempt."""
+    of = (attempt.migration, attempt.iss, cookie)
+    return row is not None and (row.migration, row.handshake.iss, row.cookie) == of
+
+
+def _ends(attempt: Attempt) -> Ends:
+    return attempt.client_ip, attempt.client_port, attempt.service_ip, attempt.service_port
 
 
 def _plain(attempt: Attempt) -> Attempt:

@@ -56,6 +56,7 @@ class Listener:
     mptcp: the kernel gives it no endpoint (`net/core/filter.c`: EINVAL). udp: it takes datagrams of
     any client. box: the container that it is in; None: in none. outside: of TCP, and not of the
     cgroup whose sockets the data plane sees to exist: that it took an endpoint would not be seen.
+    cookie: SO_COOKIE, which no other socket of this machine ever has.
     """
 
     ip: IPv4Address
@@ -65,6 +66,7 @@ class Listener:
     udp: bool = False
     box: Box | None = None
     outside: bool = False
+    cookie: int = 0
 
 
 Place6 = tuple[IPv6Address, int]
@@ -148,12 +150,12 @@ def is_served(service: Service, found: Iterable[Listener], own: Iterable[IPv4Add
     What listens in a container counts where nothing outside of containers does.
     """
     found = list(found)
-    if service.listener.box == "" and any(_takes(service, found, own)):
+    if service.listener.box == "" and any(sockets_of(service, found, own)):
         return True
     return len(boxes(service, found, own)) == 1
 
 
-def _takes(
+def sockets_of(
     service: Service, found: Iterable[Listener], own: Iterable[IPv4Address], box: Box | None = None
 ) -> Iterator[Listener]:
     """The sockets in one place that are the service's application."""
@@ -191,7 +193,7 @@ def boxes(
     found = list(found)
     wanted = service.listener.box
     there = {one.box for one in found if one.box and (wanted in one.box.picks if wanted else True)}
-    sockets = {box: sorted(_takes(service, found, own, box), key=_by_address) for box in there}
+    sockets = {box: sorted(sockets_of(service, found, own, box), key=_by_address) for box in there}
     return {box: listed[0] for box, listed in sockets.items() if listed}
 
 
@@ -204,7 +206,7 @@ def chosen(
 ) -> Listener | None:
     """The socket in a container that serves the service; None: it is in none, or in several."""
     found = list(found)
-    if service.listener.box == "" and any(_takes(service, found, own)):
+    if service.listener.box == "" and any(sockets_of(service, found, own)):
         return None
     several = list(boxes(service, found, own).values())
     return several[0] if len(several) == 1 else None
@@ -362,12 +364,15 @@ def _has_mptcp(told: Mapping[int, bytes]) -> bool:
 
 def _parse(family: int, raw: bytes, seen: SeenSockets) -> Listener | None:
     """One socket; None for one that takes no IPv4."""
-    _, _, _, _, port, _, source, *_, inode = _MESSAGE.unpack_from(raw)
+    _, _, _, _, port, _, source, _, _, low, high, *_, inode = _MESSAGE.unpack_from(raw)
     number = int.from_bytes(port, "big")
     told = dict(_attributes(raw[_MESSAGE.size :]))
     outside = not seen.has(int.from_bytes(told.get(_CGROUP_ID, b""), sys.byteorder))
     ip = _ip_of(family, source, only_ipv6=any(told.get(_SKV6ONLY, b"")))
-    return None if ip is None else Listener(ip, number, inode, _has_mptcp(told), outside=outside)
+    if ip is None:
+        return None
+    mptcp, cookie = _has_mptcp(told), low | high << 32
+    return Listener(ip, number, inode, mptcp, outside=outside, cookie=cookie)
 
 
 def _ip_of(family: int, source: bytes, *, only_ipv6: bool) -> IPv4Address | None:

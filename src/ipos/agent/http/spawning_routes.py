@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ipos.agent.on_demand.calls import PortsTaken
 from ipos.errors import IposError
 
 if TYPE_CHECKING:  # importing these takes long, and the agent does it in a thread
@@ -18,6 +19,10 @@ if TYPE_CHECKING:  # importing these takes long, and the agent does it in a thre
 PATH = "/v1/spawned"
 CALL = "/v1/spawned/{call}"
 _LOOK_S = 0.02
+_LEAVING_S = 12.0
+"""How long a call waits for a port of a program that is being stopped: what has not ended by
+SIGTERM is killed in that time."""
+_LEAVING_LOOK_S = 0.1
 _ARGUMENTS_MAX = 16
 
 
@@ -42,12 +47,23 @@ class Spawning:
 
     async def call(self, program: str, args: list[str], pid: int) -> dict[str, Any]:
         """The call, when its program runs. IposError says why it does not."""
-        made = self._caller.call(program, args, pid)
+        made = await self._made(program, args, pid)
         while made.progress == "starting":
             await asyncio.sleep(_LOOK_S)
         if made.progress == "ended":
             raise IposError(f"{program} was not spawned: {made.why}")
         return self._row(made)
+
+    async def _made(self, program: str, args: list[str], pid: int) -> "Held":
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _LEAVING_S
+        while True:
+            try:
+                return self._caller.call(program, args, pid)
+            except PortsTaken as taken:
+                if not taken.are_leaving or loop.time() >= deadline:
+                    raise
+            await asyncio.sleep(_LEAVING_LOOK_S)
 
     def end(self, call: str) -> None:
         self._caller.end_call(call)

@@ -70,6 +70,15 @@ class NoSuchCall(IposError):
     """No call of this server has that name."""
 
 
+class PortsTaken(IposError):
+    """No port is free. are_leaving: the program at one of them is being stopped, or has just ended,
+    and its server has not said yet that it is gone."""
+
+    def __init__(self, sentence: str, *, are_leaving: bool) -> None:
+        super().__init__(sentence)
+        self.are_leaving = are_leaving
+
+
 class Calls:
     """`me` is this server's name. started: when a process was started, 0 where there is none."""
 
@@ -115,17 +124,26 @@ class Calls:
         own = {one.service for one in self._open()}
         slots = [one for one in config.service if isinstance(one, Slot)]
         mine = [one for one in slots if one.spawn.name == program]
-        free = [
-            one
+        others = {
+            one.name: (one, placement.seen(members, one.name, now_ns))
             for one in mine
-            if one.name not in own and _is_free(placement.seen(members, one.name, now_ns), one.name)
-        ]
+            if one.name not in own
+        }
+        free = [one for one, found in others.values() if _is_free(found, one.name)]
         if not free:
-            raise IposError(
+            raise PortsTaken(
                 f"all {len(mine)} ports of {program} are in use; stop one by `ipos spawn --stop`, "
-                "or give it more ports in [[spawn]]"
+                "or give it more ports in [[spawn]]",
+                are_leaving=any(self._is_leaving(found) for _, found in others.values()),
             )
         return free[(wall_ms + sum(self._me.encode())) % len(free)]
+
+    def _is_leaving(self, found: list[Seen]) -> bool:
+        """Whether nobody calls any more for what was spawned there. None of our calls is open."""
+        callers = {call.name.rpartition(".")[0] for one in found for call in one.calls}
+        return callers <= {self._me} and any(
+            one.starting.call and (one.serves or one.starting.phase not in _IDLE) for one in found
+        )
 
     def end(self, name: str, wall_ms: int) -> None:
         """End a call, whose program is stopped then. NoSuchCall where it is none of this server."""

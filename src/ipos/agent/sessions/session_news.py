@@ -24,6 +24,8 @@ from ipos.agent.sessions.row_store import Entry, RowStore, from_message, to_mess
 
 WINDOW = 32
 """Datagrams to one server that it has not answered yet."""
+LOOKED_MAX = 4_096
+"""Rows of the map that are looked at in one tick, of those that are given to one server."""
 WAITING_MAX = 16_384
 """Keys that wait for one server; with more of them it is given all rows."""
 REPEAT_NS = 250_000_000
@@ -41,9 +43,15 @@ class _Audience:
     sent: dict[int, tuple[tuple[bytes, ...], int]] = field(default_factory=dict)
     giving: Iterator[Entry | None] | None = None
     given: bool = False
+    dropped: bool = False
+    """Whether keys that waited are only among those that are being given."""
 
-    def is_told(self, key: bytes) -> bool:
-        return key not in self.waiting and not any(key in keys for keys, _ in self.sent.values())
+    def has_all(self, keys: Collection[bytes]) -> bool:
+        """Whether it has said that it has these rows."""
+        if self.dropped or not self.waiting.keys().isdisjoint(keys):
+            return False
+        sent = {key for told, _ in self.sent.values() for key in told}
+        return sent.isdisjoint(keys)
 
 
 class SessionNews:
@@ -71,9 +79,7 @@ class SessionNews:
     def untold(self, keys: Collection[bytes]) -> list[IPv4Address]:
         """The servers that have not said yet that they have all these rows."""
         return [
-            address
-            for address, audience in self._audiences.items()
-            if not all(audience.is_told(key) for key in keys)
+            address for address, audience in self._audiences.items() if not audience.has_all(keys)
         ]
 
     def tick(self, peers: Collection[Peer], now_ns: int, now_ms: int) -> None:
@@ -122,6 +128,7 @@ class SessionNews:
 
     def _give(self, audience: _Audience, now_ns: int) -> None:
         audience.given = True
+        audience.dropped |= bool(audience.waiting)
         audience.waiting.clear()
         audience.giving = self._rows.all(now_ns)
 
@@ -131,8 +138,9 @@ class SessionNews:
                 self._tell(to, audience, number, keys, now_ns, now_ms)
 
     def _fill(self, to: IPv4Address, audience: _Audience, now_ns: int, now_ms: int) -> None:
+        looked = iter(range(LOOKED_MAX))
         while len(audience.sent) < WINDOW:
-            keys = _take(audience)
+            keys = _take(audience, looked)
             if not keys:
                 return
             self._number += 1
@@ -157,16 +165,18 @@ class SessionNews:
         self._send(row_message.encode_rows(number, rows, now_ms, self._key), (str(to), PORT))
 
 
-def _take(audience: _Audience) -> tuple[bytes, ...]:
-    """The keys of the next datagram; none: nothing is to be told."""
+def _take(audience: _Audience, looked: Iterator[int]) -> tuple[bytes, ...]:
+    """The keys of the next datagram; none: nothing is to be told, or enough was looked at."""
     keys = list(islice(audience.waiting, ROWS_MAX))
     for key in keys:
         del audience.waiting[key]
     while audience.giving is not None and len(keys) < ROWS_MAX:
+        if next(looked, None) is None:
+            break
         for entry in audience.giving:
             if entry is not None:
                 keys.append(entry.key)
-                break
+            break
         else:
-            audience.giving = None
+            audience.giving, audience.dropped = None, False
     return tuple(keys)
