@@ -17,7 +17,7 @@ from ipos.abi.layout import constant
 from ipos.selection import sessions
 from native.values import Tc
 from spec.requests import identified
-from tests.native.test_line import LINE_MARK, CONTINUE, HINTS, NAME, SERVICE, Wire, expected, run
+from tests.native.test_line import CONTINUE, HINTS, LINE_MARK, NAME, SERVICE, Wire, expected, run
 from tests.support.golden import packets
 from tests.support.golden.machine import WALL_NS, NativeMachine
 

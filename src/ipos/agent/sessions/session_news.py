@@ -10,7 +10,7 @@ the next one if that dies within half a minute. A server that was silent for a w
 begun is given all rows by everybody: it may have missed any of them.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Set
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from itertools import islice
@@ -32,7 +32,11 @@ YOUNG_NS = 30_000_000_000
 
 @dataclass(slots=True)
 class _Audience:
-    """What one other server is still to be told. `sent`: keys and the time, by datagram."""
+    """What one other server is still to be told.
+
+    `sent`: keys and the time, by datagram. `giving`: the rest of all rows, and `giving_told`: what
+    had waited is among them.
+    """
 
     boot: int
     since_ns: int
@@ -40,10 +44,16 @@ class _Audience:
     waiting: dict[bytes, None] = field(default_factory=dict)
     sent: dict[int, tuple[tuple[bytes, ...], int]] = field(default_factory=dict)
     giving: Iterator[Entry | None] | None = None
+    giving_told: bool = False
     given: bool = False
 
-    def is_told(self, key: bytes) -> bool:
-        return key not in self.waiting and not any(key in keys for keys, _ in self.sent.values())
+    def is_told(self, keys: Set[bytes]) -> bool:
+        """Whether it has confirmed all of them. It takes one look at each key that is not told."""
+        if self.giving is not None and self.giving_told:
+            return False
+        return keys.isdisjoint(self.waiting) and all(
+            keys.isdisjoint(sent) for sent, _ in self.sent.values()
+        )
 
 
 class SessionNews:
@@ -68,12 +78,10 @@ class SessionNews:
         for audience in self._audiences.values():
             audience.waiting[key] = None
 
-    def untold(self, keys: Collection[bytes]) -> list[IPv4Address]:
+    def untold(self, keys: Set[bytes]) -> list[IPv4Address]:
         """The servers that have not said yet that they have all these rows."""
         return [
-            address
-            for address, audience in self._audiences.items()
-            if not all(audience.is_told(key) for key in keys)
+            address for address, audience in self._audiences.items() if not audience.is_told(keys)
         ]
 
     def tick(self, peers: Collection[Peer], now_ns: int, now_ms: int) -> None:
@@ -122,6 +130,9 @@ class SessionNews:
 
     def _give(self, audience: _Audience, now_ns: int) -> None:
         audience.given = True
+        audience.giving_told = bool(audience.waiting) or (
+            audience.giving is not None and audience.giving_told
+        )
         audience.waiting.clear()
         audience.giving = self._rows.all(now_ns)
 
