@@ -120,9 +120,8 @@ def machine() -> Iterator[NativeMachine]:
     made.close()
 
 
-def wire_of(machine: NativeMachine, sends: bytes, line: bytes | None = None) -> IdentifiedWire:
-    fields = {} if line is None else {"line": line}
-    return IdentifiedWire(sends, packets.ISS + 1, machine=machine, **fields)
+def wire_of(machine: NativeMachine, sends: bytes) -> IdentifiedWire:
+    return IdentifiedWire(sends, packets.ISS + 1, machine=machine)
 
 
 def is_begun(wire: IdentifiedWire) -> None:

@@ -5,9 +5,11 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ipos.handshake.siphash import siphash64
-from ipos.selection import sessions
+from ipos.selection import identities, sessions
 from ipos.selection.sessions import COOKIE_MAX, Standing
 from spec.requests.identified import Accepted, Holder, Keys, accept, day_of, decode, encode, made
 
@@ -89,3 +91,20 @@ def test_a_row_does_not_help_who_cannot_prove_the_identifier() -> None:
 def test_a_day_has_86400_seconds() -> None:
     day_ns = 86_400 * 10**9
     assert [day_of(DAY * day_ns + rest) for rest in (-1, 0, day_ns - 1)] == [DAY - 1, DAY, DAY]
+
+
+@given(
+    st.sampled_from((KEY, OTHER)),
+    st.sampled_from((bytes(8), IDENTITY)) | st.binary(min_size=8, max_size=8),
+    st.integers(DAY - 1, DAY + 1),
+    st.integers(0, 41),
+    st.sampled_from("0123456789abcdefAg "),
+)
+def test_agents_read_the_same_of_a_value(
+    key: bytes, identity: bytes, day: int, at: int, character: str
+) -> None:
+    """Of what is right, changed in a place, or cut there."""
+    value = encode(identity, day, key)
+    for text in (value, value[:at] + character + value[at + 1 :], value[:at]):
+        read = decode(text, KEYS.ours)
+        assert identities.decode(text, KEYS.ours) == (read and read[0])

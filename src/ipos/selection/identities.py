@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of two rows of one identified session is the newer one. Pure; `lib/cookie_turn.h` does the
-same in C. `spec/requests/identified.py` states the value of the cookie.
+"""Identified sessions as agents read them: the identifier in a cookie's value, and which of two
+rows is the newer one. Pure; `lib/cookie_turn.h` does the second in C.
+
+`spec/requests/identified.py` states what a value is and when it is believed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from ipos.handshake.siphash import siphash64
+
 SIZE = 8
 """Bytes of an identifier."""
+VALUE_SIZE = 40
 TURNS_MAX = 65_534
 REVOKED = 65_535
 """The turn of a session that is revoked: no row is newer."""
@@ -23,6 +29,19 @@ class Row:
     turn: int
     server: IPv4Address | None
     expires: int
+
+
+def decode(text: str, keys: Mapping[int, bytes]) -> bytes | None:
+    """The identifier in a value; None if none of the days' keys made it. keys: by day."""
+    if len(text) != VALUE_SIZE or not set(text) <= set("0123456789abcdef"):
+        return None
+    raw = bytes.fromhex(text)
+    identity, tag, day = raw[:SIZE], raw[SIZE : 2 * SIZE], raw[2 * SIZE :]
+    key = keys.get(int.from_bytes(day, "big"))
+    if key is None or not any(identity):
+        return None
+    made = siphash64(key, identity + day + b"\x01").to_bytes(8, "little")
+    return identity if made == tag else None
 
 
 def is_newer(told: Row, known: Row) -> bool:
