@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whose session a request is of, and whether its server may have it: the C core against
-`ipos.selection.sessions`.
+`ipos.selection.sessions` and `spec.requests.identified`.
 
 Heads are read one after the other by the same reader, with cookies that were inserted, learned,
 identified, or neither, and are decided by tables that change under them.
@@ -17,7 +17,6 @@ from typing import Any
 
 from fuzz.endpoints import SIZES
 from ipos.abi.layout import constant
-from ipos.selection import identities
 from ipos.selection.policies import ServerState
 from ipos.selection.sessions import (
     COOKIE_MAX,
@@ -33,6 +32,8 @@ from ipos.selection.sessions import (
 )
 from ipos.selection.sessions import learned_hash as hash_of
 from native.library import Node
+from spec.requests import identified
+from spec.requests.identified import Holder, Keys
 from tests.support.heads import pieces
 from tests.support.pools import pool
 
@@ -118,21 +119,18 @@ def _wanted(farm: _Farm, value: bytes, refused: set[int]) -> Choice:
 
 
 def _wanted_identified(farm: _Farm, value: bytes, refused: set[int]) -> Choice:
-    if not 0 < len(value) <= COOKIE_MAX:
-        return Choice(None, Standing.NONE, True)
-    text = value.decode("latin-1")
-    ours = identities.decode(text, farm.keys)
-    known = ours or identities.decode(text, farm.others)
-    if known is None:
-        return Choice(None, Standing.FORGED, True)
-    identity, day = known
-    row = farm.identified.get(identity)
-    if row is None or row[1] < _NOW or not int(row[0]):
-        return Choice(None, Standing.UNKNOWN, True)
-    fresh = known is ours and day == farm.today
+    rows = {
+        identity: Holder(server if int(server) else None, expires)
+        for identity, (server, expires) in farm.identified.items()
+    }
+    said = identified.accept(
+        value.decode("latin-1"), Keys(farm.keys, farm.others), rows, _NOW, farm.today
+    )
+    if said.server is None:
+        return Choice(None, said.standing, True)
     return choose(
-        farm.holders.get(row[0]), farm.states, farm.pool, farm.listening,
-        refused, full=farm.full, drains=False, inserts=True, fresh=fresh,
+        farm.holders.get(said.server), farm.states, farm.pool, farm.listening,
+        refused, full=farm.full, drains=False, inserts=True, fresh=said.fresh,
     )  # fmt: skip
 
 
@@ -183,7 +181,7 @@ def _identified(rng: random.Random, farm: _Farm) -> bytes:
     identity = rng.choice([*farm.identified, *farm.identified, rng.randbytes(8), bytes(8)])
     day = rng.choice(DAYS)
     key = rng.choice((farm.keys, farm.keys, farm.others)).get(day, b"k" * 16)
-    value = bytearray(identities.encode(identity, day, key).encode())
+    value = bytearray(identified.encode(identity, day, key).encode())
     if rng.random() < 0.3:
         value[rng.randrange(len(value))] = rng.choice(b"0123456789abcdefABCDEFgG/:`@")
     return bytes(value)

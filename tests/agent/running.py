@@ -40,17 +40,17 @@ class Sessions(SessionOrders):
     def __init__(self) -> None:
         self.given: list[tuple[object, ...]] = []
 
-    async def move(self, identity: bytes, to: IPv4Address) -> int:
+    async def move(self, identity: bytes, to: IPv4Address, now_ns: int) -> int:
         if not any(identity):
             raise NoSuchSession("there is no such session")
         self.given.append(("move", identity, to))
         return 1
 
-    async def move_all(self, source: IPv4Address, to: IPv4Address) -> int:
+    async def move_all(self, source: IPv4Address, to: IPv4Address, now_ns: int) -> int:
         self.given.append(("move all", source, to))
         return 7
 
-    async def revoke(self, identity: bytes) -> int:
+    async def revoke(self, identity: bytes, now_ns: int) -> int:
         self.given.append(("revoke", identity))
         return 1
 

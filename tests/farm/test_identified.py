@@ -19,8 +19,8 @@ from ipos.abi.rows import ServerState
 from ipos.agent.view.session_list import identifier
 from ipos.handshake.keys import FarmKeys
 from ipos.lab import faults
-from ipos.selection import identities
 from ipos.selection.sessions import DAY_S
+from spec.requests import identified
 from tests.farm.wire import ETHERTYPE
 from tests.support.farm import SERVERS, Farm, read_answer, request, wait_until
 from tests.support.farm_secret import change, secret_file, steps
@@ -169,7 +169,7 @@ def test_each_client_has_an_identifier_that_only_the_farm_can_make(farm: Farm) -
     today = int(time.time()) // DAY_S
     key = FarmKeys(secret_file(farm).read_bytes().split(b"\n")[0], farm.lab.name).session(today)
     for server, value in found:
-        assert identities.decode(value, {today: key}) == (bytes.fromhex(value[:16]), today)
+        assert identified.decode(value, {today: key}) == (bytes.fromhex(value[:16]), today)
         for at in SERVERS:
             assert rows(farm, at)[value[:16]] == farm.address(server)
             assert ask(farm, at, value) == (server, "")

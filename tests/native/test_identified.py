@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ipos.abi.layout import constant
-from ipos.selection import identities
 from native.values import Tc
+from spec.requests import identified
 from tests.native.test_line import SERVICE, Wire
 from tests.support.golden import packets
 from tests.support.golden.machine import NOW_NS, WALL_NS, connection_key, network
@@ -87,7 +87,7 @@ def test_all_are_told_before_the_response_leaves() -> None:
         IPv4Address(packets.SERVICE).packed, 1,
     )  # fmt: skip
     assert told[30:38] == identity
-    value = identities.encode(identity, DAY, DAY_KEY).encode()
+    value = identified.encode(identity, DAY, DAY_KEY).encode()
     assert b"Set-Cookie: IPOS=" + value + b"; Path=/; HttpOnly\r\n" in _text(frames)
 
 

@@ -42,7 +42,7 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 HINTS: Final = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload; as=style\r\n\r\n"
 SERVICE: Final = 1
 _U32: Final = 0xFFFF_FFFF
-_LINE: Final = 0x69704F58  # IPOS_MARK_LINE
+LINE_MARK: Final = 0x69704F58  # IPOS_MARK_LINE
 _KEY: Final = b"the key of a day"
 _DAY: Final = WALL_NS // (constant("IPOS_SESSION_DAY_S") * 10**9)
 
@@ -113,7 +113,7 @@ class Wire:
         self.nxt = max(self.nxt, end)
         outcome = self.machine.node.egress(frame, self.machine.ifindex("front"))
         for copy in outcome.sent:
-            assert copy.mark == _LINE
+            assert copy.mark == LINE_MARK
             before = self.machine.node.egress(copy.frame, copy.ifindex, copy.mark)
             assert before.verdict == Tc.OK
             if not next(fate):
@@ -212,10 +212,10 @@ def _sack(options: bytes) -> Iterator[tuple[int, int]]:
         at += options[at + 1]
 
 
-def expected(before: bytes, response: bytes, wire: Wire) -> bytes:
+def expected(whole: bytes, wire: Wire) -> bytes:
     """The line stands behind the final status line, with this connection's value."""
-    at = len(before) + response.index(b"\n") + 1
-    whole = before + response
+    at = sessions.insertion(whole)
+    assert at is not None
     return whole[:at] + wire.line.replace(bytes(VALUE_SIZE), wire.value()) + whole[at:]
 
 
@@ -224,13 +224,14 @@ def _response(rng: random.Random) -> bytes:
     return b"HTTP/1.1 200 " + phrase + b"\r\nA: b\r\n\r\n" + rng.randbytes(rng.randrange(3000))
 
 
-def _run(seed: int) -> None:
+def run(seed: int, kind: type[Wire] = Wire) -> None:
+    """A wire of that kind, whose losses and repetitions the seed chooses."""
     rng = random.Random(seed)
     before = rng.choice((b"", b"", CONTINUE, CONTINUE + HINTS, HINTS * 3))
     response = _response(rng)
     attributes = rng.choice((b"", b"; Path=/; HttpOnly", b"; " + b"d" * 300))
     first = rng.choice((packets.ISS + 1, (1 << 32) - rng.randrange(1, 300)))
-    wire = Wire(before + response, first, _line(attributes))
+    wire = kind(before + response, first, _line(attributes))
     longest = rng.choice((7, 60, 700, 1400))
     for _ in range(100_000):
         end = len(wire.sends)
@@ -249,13 +250,13 @@ def _run(seed: int) -> None:
             wire.acknowledge(rng, rng.random() < 0.3)
     else:
         pytest.fail(f"seed {seed}: the stream stands still at {wire.una} of {len(wire.sends)}")
-    assert wire.received() == expected(before, response, wire), seed
+    assert wire.received() == expected(before + response, wire), seed
     wire.machine.close()
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_the_client_has_the_stream_with_the_line_in_it(seed: int) -> None:
-    _run(seed)
+    run(seed)
 
 
 def test_numbers_stay_translated_however_far_the_connection_goes() -> None:
@@ -285,7 +286,7 @@ def test_a_forged_acknowledgement_is_no_proof() -> None:
         forged = packets.ip("A", seq=packets.IRS + 1, ack=ack)
         wire.machine.node.ingress(packets.from_router(forged), 12)
     wire.send(0, len(wire.sends))
-    assert wire.received() == expected(b"", wire.sends, wire)
+    assert wire.received() == expected(wire.sends, wire)
 
 
 def test_a_line_that_is_configured_anew_is_not_mixed_with_the_old_one() -> None:

@@ -133,12 +133,12 @@ def test_the_sender_knows_who_has_not_confirmed_it(lan: Lan) -> None:
     lan.loses = 1
     told = entry(1, now_ns=lan.now_ns)
     lan.servers[1].note(told)
-    assert lan.servers[1].news.untold([told.key]) == [address(2), address(3)]
+    assert lan.servers[1].news.untold({told.key}) == [address(2), address(3)]
     lan.tick()
-    assert lan.servers[1].news.untold([told.key]) == [address(2), address(3)]
+    assert lan.servers[1].news.untold({told.key}) == [address(2), address(3)]
     lan.loses = 0
     lan.tick(1 + REPEAT_NS // TICK_NS)
-    assert lan.servers[1].news.untold([told.key]) == []
+    assert lan.servers[1].news.untold({told.key}) == []
 
 
 def test_servers_that_decide_at_once_end_with_one_row(lan: Lan) -> None:
@@ -234,10 +234,10 @@ def test_who_is_given_all_rows_has_confirmed_none_before(
     lan.loses = 1
     lan.tick(5)
     for told in (keys[:1], keys[-1:], keys):
-        assert lan.servers[1].news.untold(told) == [address(2), address(3)]
+        assert lan.servers[1].news.untold({*told}) == [address(2), address(3)]
     lan.loses = 0
     lan.settle()
-    assert lan.servers[1].news.untold(keys) == []
+    assert lan.servers[1].news.untold({*keys}) == []
 
 
 def test_rows_that_are_not_to_be_told_take_some_ticks_and_not_one_long_one(
@@ -264,3 +264,34 @@ def test_rows_that_are_not_to_be_told_take_some_ticks_and_not_one_long_one(
     assert 0 < len(looked) <= 100
     lan.tick(20)
     assert len(lan.servers[3].known()) == 1
+
+
+def test_rows_that_were_too_many_are_told_when_all_rows_are(
+    lan: Lan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_news, "WAITING_MAX", 100)
+    monkeypatch.setattr(session_news, "WINDOW", 1)
+    lan.now_ns += YOUNG_NS
+    told = [entry(number, now_ns=lan.now_ns) for number in range(300)]
+    last, news = {told[-1].key}, lan.servers[1].news
+    lan.loses = 1
+    lan.servers[1].note(*told)
+    lan.tick()
+    assert news.untold(last) == [address(2), address(3)], "it waits among all rows"
+    lan.loses = 0
+    lan.settle()
+    assert news.untold(last) == []
+    assert len(lan.servers[2].known()) == len(lan.servers[3].known()) == 300
+
+
+def test_an_order_does_not_wait_for_a_server_that_is_given_all_rows(
+    lan: Lan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_news, "WINDOW", 1)
+    lan.servers[1].note(*(entry(number, now_ns=lan.now_ns) for number in range(300)))
+    lan.settle()
+    lan.add(3, boot=2)
+    lan.loses = 1
+    lan.tick()
+    assert lan.servers[3].known() == {}
+    assert lan.servers[1].news.untold({entry(5_000).key}) == []

@@ -6,7 +6,6 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from ipos.agent.host.own_state import boottime_ns
 from ipos.agent.sessions import session_orders
 from ipos.agent.sessions.row_store import Entry, RowStore
 from ipos.agent.sessions.session_orders import NoSuchSession, SessionOrders, lifetimes
@@ -18,6 +17,7 @@ from tests.agent.made_up_farm import config
 from tests.agent.sessions.test_session_news import entry
 
 TO = IPv4Address("203.0.113.9")
+NOW_NS = 50 * 10**9
 
 
 class News:
@@ -40,12 +40,12 @@ class Made:
         self.orders = SessionOrders(self.rows, self.news, lambda: {80: 3_600})  # type: ignore[arg-type]
 
     def put(self, number: int, server: int = 1) -> Entry:
-        made = entry(number, server=server, now_ns=boottime_ns())
+        made = entry(number, server=server, now_ns=NOW_NS)
         self.rows.put(made)
         return made
 
     def now(self, of: Entry) -> Entry:
-        found = self.rows.get(of.key, boottime_ns())
+        found = self.rows.get(of.key, NOW_NS)
         assert found is not None
         return found
 
@@ -57,7 +57,7 @@ def made() -> Made:
 
 def test_one_session_moves(made: Made) -> None:
     first, second = made.put(1), made.put(2)
-    assert asyncio.run(made.orders.move(first.identity, TO)) == 1
+    assert asyncio.run(made.orders.move(first.identity, TO, NOW_NS)) == 1
     assert (made.now(first).server, made.now(first).turn) == (TO, 2)
     assert made.now(second) == second
     assert made.news.told == [first.key]
@@ -66,21 +66,24 @@ def test_one_session_moves(made: Made) -> None:
 def test_all_of_a_server_move(made: Made) -> None:
     of_one = [made.put(number) for number in range(3)]
     other = made.put(9, server=2)
-    assert asyncio.run(made.orders.move_all(IPv4Address("203.0.113.1"), TO)) == 3
+    assert asyncio.run(made.orders.move_all(IPv4Address("203.0.113.1"), TO, NOW_NS)) == 3
     assert {made.now(each).server for each in of_one} == {TO}
     assert made.now(other) == other
 
 
 def test_a_revoked_session_is_none_any_more(made: Made) -> None:
     first = made.put(1)
-    assert asyncio.run(made.orders.revoke(first.identity)) == 1
+    assert asyncio.run(made.orders.revoke(first.identity, NOW_NS)) == 1
     row = made.now(first)
     assert (row.turn, row.server) == (identities.REVOKED, IPv4Address(0))
     assert row.expires_ns > first.expires_ns, "for as long as a row elsewhere may live"
-    for order in (made.orders.revoke(first.identity), made.orders.move(first.identity, TO)):
+    for order in (
+        made.orders.revoke(first.identity, NOW_NS),
+        made.orders.move(first.identity, TO, NOW_NS),
+    ):
         with pytest.raises(NoSuchSession, match=first.identity.hex()):
             asyncio.run(order)
-    assert asyncio.run(made.orders.move_all(IPv4Address(0), TO)) == 0
+    assert asyncio.run(made.orders.move_all(IPv4Address(0), TO, NOW_NS)) == 0
 
 
 def test_who_has_not_confirmed_an_order_is_named(
@@ -90,7 +93,7 @@ def test_who_has_not_confirmed_an_order_is_named(
     made.news.behind = [IPv4Address("10.77.0.3")]
     first = made.put(1)
     with pytest.raises(IposError, match=r"it is done here, but 10\.77\.0\.3 has not confirmed it"):
-        asyncio.run(made.orders.move(first.identity, TO))
+        asyncio.run(made.orders.move(first.identity, TO, NOW_NS))
     assert made.now(first).server == TO
 
 

@@ -2,8 +2,9 @@
 """The identified sessions, as `ipos session list` and metrics have them."""
 
 import sys
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -46,6 +47,18 @@ def test_every_session_that_lives_is_listed(running: Running) -> None:
     assert {row["state"] for row in found[:4]} == {"live"}
     assert found[4]["state"] == "revoked"
     assert {(row["service"], row["port"]) for row in found} == {("web", 80)}
+
+
+def test_a_server_without_an_ipv4_address_goes_by_its_back_address(running: Running) -> None:
+    """The data plane calls it so; a farm may have such a server beside others."""
+    first, *others = running.snapshot.servers
+    six = msgspec.structs.replace(first, addresses=[int(IPv6Address("2001:db8::1"))])
+    running.snapshot = msgspec.structs.replace(running.snapshot, servers=[six, *others])
+    key = rows.CookieKey(int.from_bytes(b"of s1 6x", sys.byteorder), 80)
+    running.tables.cookies.put(key, rows.Cookie(IPv4Address(six.back_ip), 1, 2 * NOW_NS))
+    assert [bytes.fromhex(row["session"]) for row in session_list(running.view(), "s1")] == [
+        b"of s1 6x"
+    ]
 
 
 def test_those_of_one_server(running: Running) -> None:

@@ -13,8 +13,8 @@ from ipos.abi.layout import constant, layout
 from ipos.agent.view.explanation import Explanation, explain
 from ipos.config.schema import Service, Session
 from ipos.kernel.decisions import reasons
-from ipos.selection import identities
 from ipos.selection.sessions import Value, encode, encode_open, learned_hash
+from spec.requests import identified
 from tests.agent.made_up_farm import NOW_NS
 from tests.agent.running import Running
 
@@ -26,8 +26,8 @@ OPEN = f"IPOS={encode_open(Value(DAY, OWNER), KEY)}"
 LEARNED = "ID=abc"
 NAMED = "http://203.0.113.1:8003/"
 IDENTITY, REVOKED = b"a client", b"no more "
-GONE = f"IPOS={identities.encode(b'a nobody', DAY, KEY)}"
-IDENTIFIED = f"IPOS={identities.encode(IDENTITY, DAY, KEY)}"
+GONE = f"IPOS={identified.encode(b'a nobody', DAY, KEY)}"
+IDENTIFIED = f"IPOS={identified.encode(IDENTITY, DAY, KEY)}"
 
 
 @pytest.fixture
@@ -93,10 +93,10 @@ def test_a_server_in_maintenance_has_lost_it(running: Running, url: str, cookie:
         (NAMED, "IPOS=" + "0" * 40, "no server of the farm made its value"),
         (
             NAMED,
-            f"IPOS={identities.encode(b'a nobody', DAY, KEY)}",
+            f"IPOS={identified.encode(b'a nobody', DAY, KEY)}",
             "session 61206e6f626f6479 has ended",
         ),
-        (NAMED, f"IPOS={identities.encode(REVOKED, DAY, KEY)}", "is revoked"),
+        (NAMED, f"IPOS={identified.encode(REVOKED, DAY, KEY)}", "is revoked"),
         (LEARN, "IPOS=abc", "there is no cookie ID in it"),
         ("http://203.0.113.1:8002/", "IPOS=1", "keeps no sessions by cookie"),
     ],

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from ipos.agent.host.own_state import boottime_ns
 from ipos.agent.http.agent_control import NoSuchServer
 from ipos.agent.sessions.session_orders import SessionOrders
 from ipos.agent.view.session_list import server_names, session_list
@@ -57,10 +58,11 @@ def moves(view: Callable[[], View], orders: SessionOrders, body: Body) -> Handle
         identity, source, to = _identity(said), said.get("from"), said.get("to")
         if not isinstance(to, str) or (identity is None) is not isinstance(source, str):
             return _wrong('{"session": ID, "to": S} or {"from": S, "to": S}')
-        address = _address(view(), to)
+        address, now_ns = _address(view(), to), boottime_ns()
         if identity is not None:
-            return JSONResponse({"moved": await orders.move(identity, address)})
-        return JSONResponse({"moved": await orders.move_all(_address(view(), source), address)})
+            return JSONResponse({"moved": await orders.move(identity, address, now_ns)})
+        moved = await orders.move_all(_address(view(), source), address, now_ns)
+        return JSONResponse({"moved": moved})
 
     return answer
 
@@ -70,7 +72,7 @@ def revokes(orders: SessionOrders, body: Body) -> Handler:
         identity = _identity(_object(await body(request)))
         if identity is None:
             return _wrong('{"session": ID}, ID 16 hexadecimal digits')
-        return JSONResponse({"revoked": await orders.revoke(identity)})
+        return JSONResponse({"revoked": await orders.revoke(identity, boottime_ns())})
 
     return answer
 

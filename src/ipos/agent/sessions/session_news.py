@@ -10,7 +10,7 @@ the next one if that dies within half a minute. A server that was silent for a w
 begun is given all rows by everybody: it may have missed any of them.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Set
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from itertools import islice
@@ -34,7 +34,11 @@ YOUNG_NS = 30_000_000_000
 
 @dataclass(slots=True)
 class _Audience:
-    """What one other server is still to be told. `sent`: keys and the time, by datagram."""
+    """What one other server is still to be told.
+
+    `sent`: keys and the time, by datagram. `giving`: the rest of all rows, and `giving_told`: what
+    had waited is among them.
+    """
 
     boot: int
     since_ns: int
@@ -42,16 +46,16 @@ class _Audience:
     waiting: dict[bytes, None] = field(default_factory=dict)
     sent: dict[int, tuple[tuple[bytes, ...], int]] = field(default_factory=dict)
     giving: Iterator[Entry | None] | None = None
+    giving_told: bool = False
     given: bool = False
-    dropped: bool = False
-    """Whether keys that waited are only among those that are being given."""
 
-    def has_all(self, keys: Collection[bytes]) -> bool:
-        """Whether it has said that it has these rows."""
-        if self.dropped or not self.waiting.keys().isdisjoint(keys):
+    def is_told(self, keys: Set[bytes]) -> bool:
+        """Whether it has confirmed all of them. It takes one look at each key that is not told."""
+        if self.giving is not None and self.giving_told:
             return False
-        sent = {key for told, _ in self.sent.values() for key in told}
-        return sent.isdisjoint(keys)
+        return keys.isdisjoint(self.waiting) and all(
+            keys.isdisjoint(sent) for sent, _ in self.sent.values()
+        )
 
 
 class SessionNews:
@@ -76,10 +80,10 @@ class SessionNews:
         for audience in self._audiences.values():
             audience.waiting[key] = None
 
-    def untold(self, keys: Collection[bytes]) -> list[IPv4Address]:
+    def untold(self, keys: Set[bytes]) -> list[IPv4Address]:
         """The servers that have not said yet that they have all these rows."""
         return [
-            address for address, audience in self._audiences.items() if not audience.has_all(keys)
+            address for address, audience in self._audiences.items() if not audience.is_told(keys)
         ]
 
     def tick(self, peers: Collection[Peer], now_ns: int, now_ms: int) -> None:
@@ -128,7 +132,9 @@ class SessionNews:
 
     def _give(self, audience: _Audience, now_ns: int) -> None:
         audience.given = True
-        audience.dropped |= bool(audience.waiting)
+        audience.giving_told = bool(audience.waiting) or (
+            audience.giving is not None and audience.giving_told
+        )
         audience.waiting.clear()
         audience.giving = self._rows.all(now_ns)
 
@@ -178,5 +184,5 @@ def _take(audience: _Audience, looked: Iterator[int]) -> tuple[bytes, ...]:
                 keys.append(entry.key)
             break
         else:
-            audience.giving, audience.dropped = None, False
+            audience.giving = None
     return tuple(keys)

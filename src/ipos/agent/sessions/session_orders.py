@@ -2,11 +2,10 @@
 """What operators do with identified sessions: move them to another server, and revoke them."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
-from ipos.agent.host.own_state import boottime_ns
 from ipos.agent.sessions.row_store import Entry, RowStore, key_of
 from ipos.agent.sessions.session_news import SessionNews
 from ipos.config.schema import Config
@@ -35,23 +34,22 @@ def lifetimes(config: Config) -> dict[int, int]:
 
 @dataclass(slots=True)
 class SessionOrders:
-    """`lifetimes`: as `lifetimes()` says of the configuration in use."""
+    """`lifetimes`: as `lifetimes()` says of the configuration in use. now_ns: boottime clock."""
 
     rows: RowStore
     news: SessionNews
     lifetimes: Callable[[], dict[int, int]]
 
-    async def move(self, identity: bytes, to: IPv4Address) -> int:
+    async def move(self, identity: bytes, to: IPv4Address, now_ns: int) -> int:
         """Give one session another server. Returns how many rows have changed.
 
         IposError when some server that is heard has not taken it within three seconds.
         """
-        return await self._write(_moved(entry, to) for entry in self._entries(identity))
+        return await self._write(_moved(entry, to) for entry in self._entries(identity, now_ns))
 
-    async def move_all(self, source: IPv4Address, to: IPv4Address) -> int:
+    async def move_all(self, source: IPv4Address, to: IPv4Address, now_ns: int) -> int:
         """The same for all the sessions of a server."""
         found: list[Entry] = []
-        now_ns = boottime_ns()
         for count, entry in enumerate(self.rows.all(now_ns), 1):
             if entry is not None and entry.server == source and not entry.is_revoked:
                 found.append(_moved(entry, to))
@@ -59,12 +57,12 @@ class SessionOrders:
                 await asyncio.sleep(0)
         return await self._write(found)
 
-    async def revoke(self, identity: bytes) -> int:
+    async def revoke(self, identity: bytes, now_ns: int) -> int:
         """End a session: its cookie names no server any more, at no server.
 
         The row says so for as long as a row could live that another server has used meanwhile.
         """
-        lives, now_ns = self.lifetimes(), boottime_ns()
+        lives = self.lifetimes()
         return await self._write(
             replace(
                 entry,
@@ -72,11 +70,10 @@ class SessionOrders:
                 turn=identities.REVOKED,
                 expires_ns=max(entry.expires_ns, now_ns + lives[entry.port] * _NS),
             )
-            for entry in self._entries(identity)
+            for entry in self._entries(identity, now_ns)
         )
 
-    def _entries(self, identity: bytes) -> list[Entry]:
-        now_ns = boottime_ns()
+    def _entries(self, identity: bytes, now_ns: int) -> list[Entry]:
         found = [self.rows.get(key_of(identity, port), now_ns) for port in self.lifetimes()]
         entries = [entry for entry in found if entry is not None and not entry.is_revoked]
         if not entries:
@@ -86,17 +83,17 @@ class SessionOrders:
         return entries
 
     async def _write(self, changed: Iterable[Entry]) -> int:
-        keys: list[bytes] = []
+        keys: set[bytes] = set()
         for entry in changed:
             self.rows.put(entry)
             self.news.tell(entry.key)
-            keys.append(entry.key)
+            keys.add(entry.key)
             if len(keys) % _AT_ONCE == 0:
                 await asyncio.sleep(0)
         await self._all_told(keys)
         return len(keys)
 
-    async def _all_told(self, keys: Collection[bytes]) -> None:
+    async def _all_told(self, keys: Set[bytes]) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _PATIENCE_S + len(keys) / 1_000
         while behind := self.news.untold(keys):

@@ -10,6 +10,7 @@ from typing import Any
 from ipos.abi import rows
 from ipos.agent.view.table_views import View
 from ipos.errors import IposError
+from ipos.ip_family import identity
 from ipos.selection import identities
 
 ADDRESS_ONLY = "-"
@@ -65,11 +66,11 @@ def has_sessions(view: View) -> bool:
 
 
 def server_names(view: View) -> dict[IPv4Address, str]:
-    """The servers' names by their first addresses, which rows of the Cookie map have."""
+    """The servers' names by the four bytes that rows of the Cookie map have for them."""
     return {
-        IPv4Address(one.addresses[0]): one.server
+        IPv4Address(identity(one.addresses, int(IPv4Address(one.back_ip)))): one.server
         for one in view.snapshot.servers
-        if one.addresses and one.server
+        if one.server
     }
 
 

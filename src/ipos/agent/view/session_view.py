@@ -84,15 +84,15 @@ def _named(
     if kind is rows.SessionKind.LEARN:
         return _learned(view, value, port), "no server has learned it"
     main, other = _days(view)
-    said = identities.decode(value, main) or identities.decode(value, other)
-    if said is None:
+    identity = identities.decode(value, main) or identities.decode(value, other)
+    if identity is None:
         return None, "no server of the farm made its value"
-    key = rows.CookieKey(int.from_bytes(said[0], sys.byteorder), port)
+    key = rows.CookieKey(int.from_bytes(identity, sys.byteorder), port)
     row = view.tables.cookies.get(key)
     if row is None or row.expires_ns < view.now_ns:
-        return None, f"session {said[0].hex()} has ended"
+        return None, f"session {identity.hex()} has ended"
     if not int(row.server_ip):
-        return None, f"session {said[0].hex()} is revoked"
+        return None, f"session {identity.hex()} is revoked"
     return row.server_ip, ""
 
 
