@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, ip_address
 
 import structlog
 
-from ipos.agent.endpoints import giving, image, row_orders, tcp_repair
+from ipos.agent.endpoints import destination, giving, image, row_orders, tcp_repair
 from ipos.agent.endpoints import transfer_message as t
 from ipos.agent.endpoints.desk import Application
 from ipos.agent.endpoints.giving import Do, Event, Giving, Step
@@ -117,6 +117,8 @@ class Giver:
         self._offer(gift, now_ns)
 
     def _taker(self, to: str, now_ns: int) -> Member:
+        if not to:
+            return destination.anywhere(self._members.others(), now_ns)
         for member in self._members.others():
             if member.state is not None and member.state.server == to:
                 if member.age(now_ns) is Age.DOWN:
