@@ -4,6 +4,8 @@
 
     python3 examples/chat.py --port 7000       on each server of the farm
 
+Its service has `select = "connection"`, because the server speaks first.
+
 Everybody who is at the same server sees what the others there write. A session is a name, the
 number of lines that it has written, and what could not be sent yet; all of it goes along when it
 moves. When a server drains, or somebody types `ipos migrate CLIENT --to s2`, its sessions go on at

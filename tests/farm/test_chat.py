@@ -26,6 +26,7 @@ CONFIG = f"""\
 [[service]]
 name = "chat"
 port = {PORT}
+select = "connection"
 """
 _LINE = re.compile(rb"(\w+) \((\d+)\): (\d+)")
 _PATIENCE_S = 180
@@ -157,7 +158,7 @@ def survive(count: int) -> None:
         farm = Farm(lab)
         for server in SERVERS:
             stack.enter_context(chatting(farm, server))
-        wait_until("the chat is everywhere", lambda: answers(farm), 30)
+        wait_until("the chat is everywhere", lambda: answers(farm), 120)
         clients = entered(farm, stack, count)
         clients.talk()
         before = resets(farm)
