@@ -35,6 +35,11 @@ port = {PORT}
 """
 _REPAIR_PORT, _ECHO_PORT = 4100, 4101
 _STILL = re.compile(r"still_us=(\d+)")
+_PARTS = {
+    "read": "freezing and reading it, until its image is sent",
+    "made": "until the taker's answer that it has made a socket of it",
+    "told": "until the taker's answer that it is live",
+}
 
 
 def quantiles(took_us: list[float]) -> tuple[float, float]:
@@ -124,6 +129,11 @@ def migrated(lab: Lab, moves: int) -> list[float]:
     return found
 
 
+def parts(lab: Lab) -> dict[str, list[float]]:
+    """Microseconds of each part of the migrations so far."""
+    return {name: _still(lab, re.compile(rf"{name}_us=(\d+)")) for name in _PARTS}
+
+
 def _connected(lab: Lab) -> socket.socket:
     end = time.monotonic() + 20
     while True:
@@ -138,9 +148,9 @@ def _connected(lab: Lab) -> socket.socket:
         time.sleep(0.2)
 
 
-def _still(lab: Lab) -> list[float]:
+def _still(lab: Lab, what: re.Pattern[str] = _STILL) -> list[float]:
     logs = [lab.place(server).run_dir / "agent.log" for server in SERVERS]
-    return [float(each) for log in logs for each in _STILL.findall(log.read_text())]
+    return [float(each) for log in logs for each in what.findall(log.read_text())]
 
 
 def main() -> None:
@@ -152,11 +162,13 @@ def main() -> None:
     name = f"bench-{secrets.token_hex(3)}"
     with Lab(Settings(name=name, servers=2, config=_CONFIG, app="none")) as lab:
         still = quantiles(migrated(lab, options.moves))
+        within = {name: quantiles(took) for name, took in parts(lab).items()}
         bare = quantiles(repaired(lab, options.moves))
     with Lab(Settings(name=name, servers=2, bare=True)) as lab:
         trip = quantiles(round_trips(lab, options.moves))
     for text, (p50, p99) in (
         ("stands still, as the giver sees it", still),
+        *((f"  {text}", within[name]) for name, text in _PARTS.items()),
         ("TCP_REPAIR alone: read, made again", bare),
         ("round trip of a datagram on back", trip),
     ):

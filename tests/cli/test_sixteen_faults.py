@@ -65,6 +65,7 @@ ON_THIS_MACHINE = {
         "start the application, or say where it listens",
     ),
     "UDP 7077 dropped": (drops("-p udp -m udp --dport 7077"), "iptables -t filter -D INPUT"),
+    "UDP 7078 dropped": (drops("-p udp -m udp --dport 7078"), "connections migrate with their"),
     "the request dropped": (
         drops("-p tcp -m conntrack --ctstate NEW"),
         "iptables -t filter -D INPUT",

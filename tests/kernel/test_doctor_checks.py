@@ -295,6 +295,15 @@ def test_a_firewall_for_tcp_says_nothing_of_states() -> None:
     assert farm_checks.state_port(facts) is None
 
 
+@pytest.mark.parametrize("port", [7077, 7078])
+def test_each_port_of_the_agents_is_named_with_its_fix(port: int) -> None:
+    saved = f"*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p udp -m udp --dport {port} -j DROP\nCOMMIT\n"
+    said = farm_checks.state_port(replace(HEALTHY, ruleset=tuple(parse_iptables(saved))))
+    assert said is not None
+    assert f"UDP port {port} on back" in said
+    assert f"iptables -t filter -D INPUT -p udp -m udp --dport {port} -j DROP" in said
+
+
 def test_one_fault_does_not_hide_another() -> None:
     findings = examine(replace(sysctl("net/ipv4/tcp_rfc1337", 1), btf=False))
     assert [each.check for each in findings if not each.ok] == ["btf", "tcp_rfc1337"]

@@ -12,7 +12,10 @@ from ipos.doctor.open_sockets import Listener
 
 _BOTH = XdpFeature.BASIC | XdpFeature.REDIRECT
 _ANY = ("0.0.0.0", "::")
-STATE_PORT = 7077
+_AGENTS_PORTS = (
+    (7077, "by which the servers tell each other their states"),
+    (7078, "by which connections migrate with their state"),
+)
 
 
 def configuration(facts: Facts) -> str | None:
@@ -34,14 +37,15 @@ def back_address(facts: Facts) -> str | None:
 
 
 def state_port(facts: Facts) -> str | None:
-    packet = Packet(facts.back.name, STATE_PORT, protocol="udp")
-    found = swallowed_by(facts.ruleset, packet)
-    if found is None:
-        return None
-    return (
-        f"{found.rule} ({found.verdict}) drops UDP port {STATE_PORT} on {facts.back.name}, by "
-        f"which the servers tell each other their states: {found.fix}, or accept it before."
-    )
+    """Both UDP ports by which the agents speak to each other on back."""
+    for port, purpose in _AGENTS_PORTS:
+        found = swallowed_by(facts.ruleset, Packet(facts.back.name, port, protocol="udp"))
+        if found is not None:
+            return (
+                f"{found.rule} ({found.verdict}) drops UDP port {port} on {facts.back.name}, "
+                f"{purpose}: {found.fix}, or accept it before."
+            )
+    return None
 
 
 def udp_services(facts: Facts) -> str | None:

@@ -33,7 +33,8 @@ class Endpoint:
 @dataclass(frozen=True, slots=True)
 class Wish:
     """A connection is to go to the server `to`. client None: all connections, as this server
-    drains. to "": wherever its application likes."""
+    drains; that wish comes again every few seconds. to "": wherever its application likes, or its
+    agent (`give` without `to`)."""
 
     client: tuple[str, int] | None
     to: str
@@ -61,8 +62,8 @@ class _Giver:
         self._number += 1
         number = self._number
         outcome = asyncio.get_running_loop().create_future()
-        self._given[number] = sock, outcome
         file = m.memory_file(state)
+        self._given[number] = sock, outcome
         try:
             await self._line.say(m.Give(number, to), sock.fileno(), file)
             told = await outcome
@@ -88,9 +89,10 @@ class _Giver:
 _givers: dict[asyncio.AbstractEventLoop, _Giver] = {}
 
 
-async def give(sock: socket.socket, *, to: str, state: bytes = b"") -> None:
+async def give(sock: socket.socket, *, to: str = "", state: bytes = b"") -> None:
     """Give an accepted TCP connection and its state to the application on the server `to`.
 
+    Without `to`, the agent draws one of the servers that are ready and have such an application.
     Nothing else may use the socket meanwhile. It is closed when this returns: the connection goes
     on there. NotGiven: it goes on here, and the socket is as it was, even if the other server died.
     """

@@ -38,11 +38,15 @@ from ipos.kernel.maps import Tables
 
 TICK_S = 0.005
 _DRAIN_S = 0.5
+_WANT_AGAIN_S = 3.0
+"""How often applications are asked for all that they have, while their server drains: an endpoint
+may have been refused, and an application may have come."""
 _AT_ONCE = 128
 """Datagrams before others have their turn."""
 WISH_S = 10.0
 _ROOM = 4 << 20
 _SO_RCVBUFFORCE = 33
+_IPV4 = 4
 log = structlog.get_logger()
 
 
@@ -86,14 +90,15 @@ class Endpoints(Closing):
         loop.add_reader(self._port.fileno(), self._readable)
         self._desk.start()
         self._tick()
-        told = False
+        due = loop.time()
         try:
             while True:
                 await asyncio.sleep(_DRAIN_S)
-                drains = self._drains()
-                if drains and not told:
+                if not self._drains():
+                    due = loop.time()
+                elif loop.time() >= due:
                     self._want_all()
-                told = drains
+                    due = loop.time() + _WANT_AGAIN_S
         finally:
             loop.remove_reader(self._port.fileno())
             if self._ticking is not None:
@@ -215,6 +220,8 @@ class Endpoints(Closing):
             raise IposError(
                 f"{client} is no address and port, such as 198.51.100.7:50123"
             ) from None
+        if len(packed) != _IPV4:
+            raise IposError("connections over IPv6 do not migrate with state yet")
         if not found:
             raise IposError(f"this server has no connection of {client}")
         key, row = found[0]

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 
 import structlog
 
-from ipos.agent.endpoints import giving, image, row_orders, tcp_repair
+from ipos.agent.endpoints import destination, giving, image, row_orders, tcp_repair
 from ipos.agent.endpoints import transfer_message as t
 from ipos.agent.endpoints.desk import Application
 from ipos.agent.endpoints.giving import Do, Event, Giving, Step
@@ -54,6 +54,8 @@ class Gift:
     offered_ns: int = 0
     begun_ns: int = 0
     frozen_ns: int = 0
+    read_ns: int = 0
+    prepared_ns: int = 0
     image: Sender | None = None
     block: ControlBlock | None = None
     outcome: t.Outcome | None = None
@@ -136,6 +138,8 @@ class Giver:
             del self._under_way[_ends(gift.attempt)]
 
     def _taker(self, to: str, now_ns: int) -> Member:
+        if not to:
+            return destination.anywhere(self._members.others(), now_ns)
         for member in self._members.others():
             if member.state is not None and member.state.server == to:
                 if member.age(now_ns) is Age.DOWN:
@@ -216,13 +220,17 @@ class Giver:
             del self._gifts[gift.attempt]
 
     def _log(self, gift: Gift) -> None:
-        """It is live there. still: from freezing it until we have heard so."""
+        """It is live there. still: from freezing it until we have heard so. Its parts: read: until
+        its image was on its way; made: until the taker had a socket; told: the rest."""
         now_ns = boottime_ns()
         log.info(
             "an endpoint lives at another server now",
             client=f"{IPv4Address(gift.attempt.client_ip)}:{gift.attempt.client_port}",
             to=gift.taker.state.server if gift.taker.state else "",
             still_us=(now_ns - gift.frozen_ns) // 1000,
+            read_us=(gift.read_ns - gift.frozen_ns) // 1000,
+            made_us=(gift.prepared_ns - gift.read_ns) // 1000,
+            told_us=(now_ns - gift.prepared_ns) // 1000,
             in_all_us=(now_ns - gift.begun_ns) // 1000,
             bytes=gift.size,
         )
@@ -234,7 +242,9 @@ class Giver:
             case Do.SHIP:
                 assert gift.image is not None
                 self._ship(gift, gift.image, now_ns, is_image=True)
+                gift.read_ns = boottime_ns()
             case Do.GIVE:
+                gift.prepared_ns = boottime_ns()
                 self._step(gift, Event.GAVE if self._gave(gift) else Event.NOT_GIVEN, now_ns)
             case Do.THAW:
                 self._thaw(gift)
