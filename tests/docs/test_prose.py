@@ -26,7 +26,18 @@ _PATH = re.compile(
 )
 _TAIL = re.compile(r"`([\w-]+/[\w./-]+\.(?:h|py|bpf\.c))`")
 _MODULE = re.compile(r"`((?:ipos|spec|fuzz|native|bench|scripts)(?:\.\w+)+)`")
-_SOURCES = ("examples", "src", "bpf", "spec", "native", "fuzz", "tests", "scripts", "bench", "packaging")
+_SOURCES = (
+    "examples",
+    "src",
+    "bpf",
+    "spec",
+    "native",
+    "fuzz",
+    "tests",
+    "scripts",
+    "bench",
+    "packaging",
+)
 
 _OF_ROOT = {"--version", "--help", "--install-completion", "--show-completion"}
 _SELECTION = re.compile(r"-k (?:\"([^\"]+)\"|(\w+))")
