@@ -16,7 +16,14 @@
 /* A notice, and types 10 to 12, without a VLAN tag. */
 #define NOTICE_LEN FRAME_PADDED(sizeof(struct ethhdr) + HEADER_LEN + TRAILER_LEN)
 #define LOCATED_LEN FRAME_PADDED(sizeof(struct ethhdr) + HEADER_LEN + sizeof(struct ipos_located))
-#define LEARNED_LEN FRAME_PADDED(sizeof(struct ethhdr) + HEADER_LEN + sizeof(struct ipos_learned))
+/*
+ * Made of a response whose checksum a NIC may finish later: no kernel cuts a packet in front of the
+ * checksum's place, which is before byte 72 of IPv6.  It is padding of this frame.
+ */
+#define LEARNED_LEN \
+	(IPOS_FAMILY == 6 \
+		 ? 72U \
+		 : FRAME_PADDED(sizeof(struct ethhdr) + HEADER_LEN + sizeof(struct ipos_learned)))
 #define SHORT_ROOM (IPOS_FAMILY == 6 ? 96 : 72) /* for any of them, with a tag */
 #define TYPE1_LEN (HEADER_LEN + CONNECTION_LEN)
 #define TYPE1_TAGGED (TYPE1_LEN - 16)

@@ -52,8 +52,4 @@ OTHERS = [
      f'{_BOTH}{_WEB}session = {{ kind = "source" }}\n', 21,
      (f'{_HAS} service "web" has a session of kind = "source", which knows IPv4 clients only; '
       "keep it by a cookie, or leave the IPv6 address out")),
-    ("IPv6 and identified sessions", f"{_ADDRESSES}{_WEB}",
-     f'{_BOTH}{_WEB}session = {{ kind = "identify" }}\n', 21,
-     (f'{_HAS} service "web" has a session of kind = "identify", of which servers hear in time '
-      'over IPv4 only; use "insert" or "learn", or leave the IPv6 address out')),
 ]  # fmt: skip

@@ -61,12 +61,6 @@ def _of_service(service: Service) -> Iterator[tuple[str, str]]:
             "or leave the IPv6 address out"
         )
         yield "session", what
-    if service.session is not None and service.session.kind == "identify":
-        what = (
-            'has a session of kind = "identify", of which servers hear in time over IPv4 only; '
-            'use "insert" or "learn", or leave the IPv6 address out'
-        )
-        yield "session", what
 
 
 def notes(config: Config) -> list[str]:
