@@ -8,9 +8,10 @@ import ctypes
 import os
 import socket
 import struct
+import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, suppress
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -53,7 +54,11 @@ class Here:
 
     def application(self) -> socket.socket:
         made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        made.connect(str(self.path))
+        try:
+            made.connect(str(self.path))
+        except OSError:
+            made.close()
+            raise
         made.setblocking(False)
         return made
 
@@ -220,11 +225,16 @@ def test_a_socket_that_lingers_keeps_nobody_waiting(tmp_path: Path) -> None:
     at_desk(tmp_path, test, port)
 
 
-def test_one_user_has_a_part_of_the_places(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    for each in tmp_path.parents[:2]:
-        each.chmod(0o755)
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """One that every user may enter, and all above it."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        folder.chmod(0o755)
+        yield folder
 
+
+def test_one_user_has_a_part_of_the_places(open_folder: Path) -> None:
     async def test(here: Here) -> None:
         with ExitStack() as stack:
             all_ = []
@@ -239,7 +249,7 @@ def test_one_user_has_a_part_of_the_places(tmp_path: Path) -> None:
                 assert await hears(one) == b"", "it is refused"
             assert len(here.desk.applications) == USER_MAX
 
-    at_desk(tmp_path, test)
+    at_desk(open_folder, test)
 
 
 def test_the_oldest_that_has_shown_nothing_makes_room(tmp_path: Path) -> None:
