@@ -21,6 +21,7 @@ ETHERTYPE = 0x0007
 
 # Without the frame check sequence, which no program sees. Shorter frames are padded on the wire.
 MINIMUM_FRAME_SIZE = 60
+MINIMUM_FRAME_SIZE6 = 72  # no kernel cuts a packet of IPv6 in front of its TCP checksum
 
 VLAN_TAG_SIZE = 4  # type 0x8100 and two bytes of control information
 
@@ -87,8 +88,8 @@ def decode(data: bytes, key: bytes | None = None, *, ethertype: int = ETHERTYPE)
     """The frame, padded or not. Raises `WireError` only; offsets count from the destination MAC.
 
     Padding is not looked at, but nothing may lie beyond it: a frame is over-long when it is longer
-    than both its own length and the shortest frame (4 bytes more where a switch put a VLAN tag
-    into a frame already padded).
+    than both its own length and the shortest frame of its family (4 bytes more where a switch put a
+    VLAN tag into a frame already padded).
     """
     cursor = Cursor(data)
     addresses = MAC_ADDRESSES.take(cursor)
@@ -104,7 +105,8 @@ def decode(data: bytes, key: bytes | None = None, *, ethertype: int = ETHERTYPE)
             f"must be {ethertype:#06x}, not 0x{received.hex()}",
         )
     packet = packets.decode(cursor, key, addresses)
-    cursor.finish(MINIMUM_FRAME_SIZE if vlan is None else MINIMUM_FRAME_SIZE + VLAN_TAG_SIZE)
+    shortest = MINIMUM_FRAME_SIZE6 if packet.header.protocol.is_six else MINIMUM_FRAME_SIZE
+    cursor.finish(shortest if vlan is None else shortest + VLAN_TAG_SIZE)
     return MAC_ADDRESSES.decode(addresses, 0, vlan=vlan, ethertype=ethertype, packet=packet)
 
 
