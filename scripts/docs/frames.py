@@ -84,11 +84,11 @@ the whole address. The checksum covers all 32. Servers have four bytes in IPv6's
 `endpoint_ip` is the server's first IPv4 service address, or its back address if it has none.
 
 Service addresses have 16 bytes, and what follows them moves by 12. In a trailer four spare bytes
-stand before the tag, which counts them as zeros: a network card may write a checksum there. The
-packet in types 2 and 5 is
-the whole IPv6 packet, without extension headers. Its payload's words are numbered from 17 for the
-tag, and that is where the last ten k belong. The MSS is 1396, so a client's packet fits into 1500
-bytes here, as well.
+stand before the tag, which counts them as zeros: a network card may write a checksum there. Types
+10 and 11 are padded to 72 bytes for the same reason. The packet in types 2 and 5 is the whole IPv6
+packet, without extension headers. Its payload's words are numbered from 17 for the tag, and that is
+where the last ten k belong. The MSS is 1396, so a client's packet fits into 1500 bytes here, as
+well.
 
 Types 8, 9 and 13 are about no connection, and always of protocol 1.
 """
