@@ -127,9 +127,9 @@ def test_a_flood_of_strangers_asks_the_others_no_more_than_it_may(farm: Farm, co
     changed = grown(before["s1"], farm.counters("s1"))
     asked = changed["locate_asked"]
     print(f"{asked} questions in {seconds:.1f} s beside {served} requests, {changed}")
-    assert asked <= settings.locates * (seconds + 1)
+    # A reset, for who comes a third time a second later, counts as a question.
+    assert asked + changed.get("rst_sent", 0) <= settings.locates * (seconds + 1)
     assert changed["drop_locate_limit"] > 0
-    assert "rst_sent" not in changed
     for server in ("s2", "s3"):
         heard = grown(before[server], farm.counters(server))
         assert heard["drop_frame_locate"] <= asked
